@@ -1,0 +1,498 @@
+"""Every kind of YAML file under ``config/`` as a typed model.
+
+A name in a path is the stem of a file here: ``results/scores/demo/demo-mid6.csv`` exists because there are
+``config/methods/demo.yaml`` and ``config/datasets/demo-mid6.yaml``. This is the only module that reads YAML, and it imports
+no torch, since Snakemake imports it at each start and in each cluster job. Unknown keys are refused; an error names the
+file and the key.
+"""
+
+import difflib
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+# The nine degradations in the order of Fig. 8 of the paper; the predictor's classes and every prompt pool use it.
+TASKS = ["haze", "snow", "gaussian-noise", "rain", "motion-blur", "defocus", "real-noise", "raindrop", "low-light"]
+STAGES = ["predictor", "branches", "drm", "network"]
+METRIC_NAMES = ["psnr", "ssim", "lpips", "niqe"]
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class ConfigError(ValueError):
+    """A configuration file is missing or wrong; the message says which file, which key and what to do."""
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+
+
+# ---------------------------------------------------------------- foundation
+
+
+class Tokens(Model):
+    """Token ids of the spliced prompt (section 3.2; Eq. 3). The placeholders' embeddings are replaced by prompts."""
+
+    start: int = Field(49406, description="start-of-text id")
+    end: int = Field(49407, description="end-of-text id")
+    pad: int = Field(0, description="padding id (0 in open_clip, not the end id)")
+    textual: int = Field(343, description="placeholder of a textual prompt token")
+    image: int = Field(265, description="placeholder of a cross-modal (CM-Adapter) token")
+
+
+class Phase(Model):
+    """A stretch of a training at one batch size and crop."""
+
+    share: Share = Field(1.0, description="part of all the steps, phases in order; the shares add up to 1")
+    batch: Positive = Field(description="pictures a step and process")
+    crop_px: Positive = Field(description="side of the square crop, in picture pixels")
+
+
+class Build(Model):
+    """How a foundation is pre-trained from nothing by this project (`mperceiver foundation --build`)."""
+
+    seed: int = 0
+    pictures: list[Name] = Field(description="datasets of clean pictures to learn from, drawn from equally")
+    degradations: Name = Field(description="dataset whose degradations the CLIP is taught to tell apart")
+    vae_widths: list[Positive] = Field(description="AutoencoderKL block_out_channels, two or more levels")
+    unet_widths: list[Positive] = Field(description="UNet2DConditionModel block_out_channels, four scales")
+    unet_heads: list[Positive] = Field(description="attention heads of each scale")
+    text_width: Positive = 64
+    text_layers: Positive = 3
+    text_heads: Positive = 2
+    context_tokens: Positive = 12
+    clip_px: Positive = 64
+    clip_width: Positive = 8
+    prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
+    vae: "Stage"
+    clip: "Stage"
+    unet: "Stage"
+
+
+class Foundation(Model):
+    """config/foundations/<name>.yaml: the frozen Stable Diffusion and CLIP."""
+
+    title: str
+    licence: str = Field(description="licence of the weights")
+    citation: str = ""
+    local: str | None = Field(None, description="folder with the weights in diffusers' layout, relative to the project")
+    tokens: Tokens = Tokens()
+    trunk_norm: bool = Field(
+        True, description="false: the last norm and activation of the VAE's encoder and decoder are identities (tiny VAEs)"
+    )
+    build: Build | None = Field(None, description="pre-training recipe, where the project makes this foundation itself")
+
+
+# ---------------------------------------------------------------- dataset
+
+
+class PackageSource(Model):
+    """Pictures that ship inside an installed Python package."""
+
+    source: Literal["package"]
+    package: str = Field(description="import name of the package")
+    files: dict[str, str] = Field(description="picture id: path inside the package")
+    sha256: dict[str, str] = Field(default_factory=dict, description="picture id: SHA-256 of the file")
+
+
+class GeneratedSource(Model):
+    """Pictures drawn by a seeded generator."""
+
+    source: Literal["generated"]
+    generator: Name = Field(description="a key of GENERATORS in mperceiver/data/generated.py")
+    count: Positive
+    size_px: Positive
+
+
+class LocalSource(Model):
+    """A folder: absolute, or looked for inside each folder of the `mirror` setting."""
+
+    source: Literal["local"]
+    folder: str
+    glob: str = Field("*", description="pictures inside the folder")
+    sha256: str | None = Field(
+        None, description="SHA-256 over the sorted lines '<sha256>  <basename>' of the folder's pictures"
+    )
+
+
+Source = Annotated[PackageSource | GeneratedSource | LocalSource, Field(discriminator="source")]
+
+
+class Dataset(Model):
+    """config/datasets/<name>.yaml: clean pictures from a source, or pairs made from them by degradations."""
+
+    title: str
+    licence: str = Field(description="licence or terms of use of the pictures")
+    citation: str = ""
+    sources: list[Source] = Field(default_factory=list, description="tried in order; the first that is there is taken")
+    expected: Positive | None = Field(None, description="number of pictures a download must have")
+    from_: list[Name] = Field(
+        default_factory=list, alias="from", description="datasets whose pictures are the ground truth of this one"
+    )
+    degradations: dict[Name, dict[Name, dict[str, Any]]] = Field(
+        default_factory=dict,
+        description="task: its layers in order, each a key of DEGRADATIONS with its numbers (a scalar, a [low, high] "
+        "range, or {choices: [...]})",
+    )
+    every: bool = Field(
+        True, description="true: each crop is degraded in every way; false: the ways take turns over the crops"
+    )
+    crop_px: Positive | None = Field(None, description="cut square crops of this side; none: whole pictures")
+    crops: Positive | None = Field(None, description="crops in all, drawn evenly over the pictures (needs crop_px)")
+    seed: int = 0
+    protocol: Name = Field("rgb", description="how restored pictures of this dataset are scored")
+
+    @model_validator(mode="after")
+    def _one_kind(self):
+        if bool(self.sources) == bool(self.from_):
+            raise ValueError("give either `sources` (pictures from somewhere) or `from` (pairs made of other datasets)")
+        if bool(self.from_) != bool(self.degradations):
+            raise ValueError("`from` and `degradations` go together")
+        if (self.crops is None) != (self.crop_px is None):
+            raise ValueError("`crops` and `crop_px` go together")
+        return self
+
+
+# ---------------------------------------------------------------- run
+
+
+class DrmConfig(Model):
+    """Detail refinement module in the VAE decoder (section 3.3)."""
+
+    levels: list[int] = Field([2, 1], description="decoder levels it joins, 0 = full resolution")
+    naf_blocks: int = Field(2, ge=0)
+    swin_blocks: dict[int, int] = Field(default_factory=dict, description="level: SwinBlocks there (default 2)")
+    window: Positive = 8
+    head_width: Positive = Field(32, description="channels of one attention head in a SwinBlock")
+
+
+class ModelConfig(Model):
+    """Widths and switches of MPerceiver's modules; the defaults are the paper's scale."""
+
+    predictor_hidden: Positive = 512
+    tp_tokens: Positive = Field(16, description="L, tokens of a textual prompt")
+    cm_tokens: Positive = Field(16, description="tokens the CM-Adapter makes of the CLIP embedding")
+    cm_heads: Positive = 8
+    vp_tokens: Positive = Field(24, description="M, tokens of a visual prompt")
+    vp_width: Positive = Field(512, description="channels of a visual prompt")
+    vp_heads: Positive = 8
+    vp_head_width: Positive = 64
+    ir_widths: list[Positive] = Field([128, 256, 384, 512], description="IR-Adapter channels of its four scales")
+    ir_feature_width: Positive = Field(512, description="channels of f_k after the VP modulator")
+    ir_heads: Positive = 4
+    modulator_hidden: Positive = 128
+    modulation: Literal["release", "release_zero", "identity_gate"] = "release_zero"
+    textual: bool = Field(True, description="textual branch: CM-Adapter and TP pool (else an empty prompt)")
+    visual: bool = Field(True, description="visual branch: IR-Adapter, VP pools and AdaIN modulation")
+    tp_pool: bool = True
+    vp_pool: bool = True
+    prompt_order: Literal["tp_first", "cm_first"] = "tp_first"
+    drm: DrmConfig = DrmConfig()
+
+
+class Losses(Model):
+    """Weights of the losses of a stage that makes pictures (section 3.3)."""
+
+    l1: float = Field(1.0, ge=0)
+    perceptual: float = Field(0.1, ge=0, description="LPIPS")
+    perceptual_network: Literal["alex", "vgg"] = "vgg"
+    perceptual_every: Positive = Field(1, description="count the perceptual term at every n-th step, n times as heavy")
+    colour: float = Field(0.2, ge=0, description="1 - cos of the angle between RGB vectors (DeepUPE)")
+    adversarial: float = Field(0.025, ge=0, description="hinge PatchGAN; 0 switches it off")
+    adversarial_from_step: int = Field(500, ge=0)
+
+
+class Stage(Model):
+    """One stage of training."""
+
+    steps: Positive
+    phases: list[Phase] = Field(description="batch and crop over the course of the training")
+    lr: float = Field(1e-4, gt=0)
+    lr_end: float = Field(1e-6, ge=0, description="end of the cosine")
+    warmup_steps: int = Field(0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = Field(0.01, ge=0, description="not applied to prompts, norms and biases")
+    clip_norm: float = Field(1.0, gt=0)
+    accumulate: Positive = Field(1, description="batches a step")
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    flip: bool = Field(True, description="random horizontal flips")
+    save_every_steps: Positive = Field(200, description="steps between two resume states")
+    gamma: float = Field(2.0, ge=0, description="focal loss's focusing parameter (predictor)")
+    losses: Losses = Field(Losses(), description="drm and network stages")
+
+    @model_validator(mode="after")
+    def _shares(self):
+        if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
+            raise ValueError(f"the phases' shares add up to {sum(p.share for p in self.phases):g}, not 1")
+        return self
+
+
+class NetworkStage(Stage):
+    """A restoration network trained as a baseline by the same loop on the same pairs."""
+
+    architecture: Name = Field(description="a key of ARCHITECTURES in mperceiver/models/baselines/")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="passed to the architecture")
+
+
+class Run(Model):
+    """config/runs/<name>.yaml: how weights are made."""
+
+    title: str
+    foundation: Name | None = None
+    train: list[Name] = Field(description="training datasets")
+    tasks: list[Name] = Field(TASKS, description="the degradation classes, in order")
+    seed: int = 0
+    model: ModelConfig = ModelConfig()
+    predictor: Stage | None = None
+    branches: Stage | None = None
+    drm: Stage | None = None
+    network: NetworkStage | None = None
+    latents: "Sampler | None" = Field(None, description="how the DRM's training latents are sampled by stage 2")
+    reuse: dict[Literal["predictor", "branches", "drm"], Name] = Field(
+        default_factory=dict, description="stage: run whose weights of that stage are taken as they are"
+    )
+    start_from: Name | None = Field(None, description="run whose weights the trained stages start from (few-shot)")
+
+    @model_validator(mode="after")
+    def _stages(self):
+        if self.network is None and self.foundation is None:
+            raise ValueError("a run of MPerceiver names its `foundation`; a baseline has a `network` stage")
+        both = [stage for stage in self.reuse if getattr(self, stage) is not None]
+        if both:
+            raise ValueError(f"{both[0]} is both trained and reused; drop one of them")
+        if self.drm is not None and self.latents is None:
+            raise ValueError("a run with a `drm` stage says in `latents` how its latents are sampled")
+        return self
+
+
+# ---------------------------------------------------------------- method
+
+
+class Sampler(Model):
+    """DDIM on the foundation's schedule (section 4.1: 50 steps)."""
+
+    steps: Positive = 50
+    eta: float = Field(0.0, ge=0, le=1)
+    spacing: Literal["leading", "trailing"] = "leading"
+    init: Literal["noise", "lq_noised"] = Field("noise", description="pure noise, or the LQ latent noised to the first t")
+    last: Literal["x0", "release"] = Field("x0", description="return the predicted x0, or stop at alpha_0 as the release")
+    seed: int = 42
+
+
+class Method(Model):
+    """config/methods/<name>.yaml: how a picture is restored."""
+
+    title: str
+    kind: Literal["identity", "mperceiver", "network", "vae"] = Field(
+        description="identity: the degraded picture itself; vae: encode-decode of the ground truth, the ceiling of any "
+        "method without the DRM"
+    )
+    run: Name | None = Field(None, description="run whose weights are used")
+    foundation: Name | None = Field(None, description="for kind vae")
+    sampler: Sampler = Sampler()
+    drm: bool = True
+    self_ensemble: Literal["none", "flip4", "geometric8"] = "none"
+    tile_px: Positive = Field(512, description="larger pictures are restored in overlapping tiles of this side")
+    overlap_px: Positive = 64
+    citation: str = ""
+
+    @model_validator(mode="after")
+    def _kind(self):
+        if self.kind in ("mperceiver", "network") and self.run is None:
+            raise ValueError(f"a method of kind {self.kind} names its `run`")
+        if self.kind == "vae" and self.foundation is None:
+            raise ValueError("a method of kind vae names its `foundation`")
+        return self
+
+
+# ---------------------------------------------------------------- protocol, table, figure, experiment
+
+
+class Protocol(Model):
+    """config/protocols/<name>.yaml: how a picture is scored."""
+
+    title: str = Field(description="the protocol in words, printed under tables")
+    channel: Literal["rgb", "y"] = Field("rgb", description="y: BT.601 luma, for PSNR and SSIM")
+    border_px: int = Field(0, ge=0, description="cropped from each side before scoring")
+    quantised: bool = Field(True, description="round to 8 bit before scoring")
+    ssim: Literal["gaussian"] = Field("gaussian", description="11x11 window, sigma 1.5, mean over channels")
+    lpips: Literal["alex", "vgg"] = "alex"
+    metrics: list[Literal["psnr", "ssim", "lpips", "niqe"]] = ["psnr", "ssim", "lpips"]
+
+
+class Rows(Model):
+    title: str = Field(description="heading of the group of rows")
+    methods: list[Name]
+
+
+class Column(Model):
+    dataset: Name
+    task: Name | None = Field(None, description="only the pictures of this task")
+    label: str
+    metrics: list[Literal["psnr", "ssim", "lpips", "niqe"]] = ["psnr", "ssim"]
+
+
+class Table(Model):
+    """config/tables/<name>.yaml: rows of methods, columns of datasets and metrics."""
+
+    title: str
+    caption: str
+    rows: list[Rows]
+    columns: list[Column]
+    average: bool = Field(False, description="append the mean over the columns")
+
+
+class Panel(Model):
+    dataset: Name
+    picture: str = Field(description="picture id inside the dataset")
+
+
+class Figure(Model):
+    """config/figures/<name>.yaml: a visual comparison or a plot."""
+
+    title: str
+    caption: str
+    kind: Literal["comparison", "curves", "bars"]
+    methods: list[Name] = Field(default_factory=list, description="comparison: columns; bars: series")
+    panels: list[Panel] = Field(default_factory=list, description="comparison: rows")
+    runs: list[Name] = Field(default_factory=list, description="curves: runs whose training curves are drawn")
+    columns: list[Column] = Field(default_factory=list, description="bars: one group each (first metric)")
+
+
+class Experiment(Model):
+    """config/<name>.yaml: which tables and figures to build."""
+
+    title: str
+    tables: list[Name]
+    figures: list[Name] = Field(default_factory=list)
+    mirror: list[str] = Field(
+        default_factory=list,
+        description="folders with local copies of datasets, looked into first; $MPERCEIVER_MIRROR (paths joined by ':') "
+        "comes before them",
+    )
+
+
+KINDS = {
+    "foundations": Foundation,
+    "datasets": Dataset,
+    "runs": Run,
+    "methods": Method,
+    "protocols": Protocol,
+    "tables": Table,
+    "figures": Figure,
+}
+Run.model_rebuild()
+Build.model_rebuild()
+Foundation.model_rebuild()
+
+
+# ---------------------------------------------------------------- reading
+
+
+def parse(path: Path, model: type[Model], text: str | None = None) -> Any:
+    """Read one YAML file as ``model``. Raises ConfigError naming the file, the key, the value and the nearest known key."""
+    try:
+        raw = yaml.safe_load(path.read_text() if text is None else text)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"]) or "(the whole file)"
+            hint = ""
+            if problem["type"] == "extra_forbidden":
+                near = difflib.get_close_matches(str(problem["loc"][-1]), model.model_fields, n=1)
+                hint = f" (did you mean `{near[0]}`?)" if near else ""
+                lines.append(f"  {key}: unknown key{hint}")
+            else:
+                lines.append(f"  {key}: {problem['msg']}, got {problem['input']!r:.80}")
+        raise ConfigError(f"{path}: {len(lines)} problem(s); every key stands in config/README.md\n" + "\n".join(lines)) from None
+
+
+def path_of(kind: str, name: str) -> Path:
+    """The file that describes ``name``: config/<kind>/<name>.yaml, relative to the working directory."""
+    return Path("config") / kind / f"{name}.yaml"
+
+
+def load(kind: str, name: str) -> Any:
+    """Load config/<kind>/<name>.yaml. Raises ConfigError; a name that does not exist lists the nearest ones."""
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{name!r} is not a name: lower-case letters, digits and single hyphens only")
+    path = path_of(kind, name)
+    if not path.is_file():
+        known = names(kind)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
+        raise ConfigError(f"{path}: no such file. Known {kind}: {', '.join(near) or 'none'} (see ls {path.parent})")
+    return parse(path, KINDS[kind])
+
+
+def names(kind: str) -> list[str]:
+    """The stems of all files of a kind, sorted."""
+    return sorted(path.stem for path in (Path("config") / kind).glob("*.yaml"))
+
+
+def mirrors(experiment: Experiment | None = None) -> list[Path]:
+    """Folders with local copies of datasets, first to be looked into first."""
+    listed = [part for part in os.environ.get("MPERCEIVER_MIRROR", "").split(os.pathsep) if part]
+    return [Path(part).expanduser() for part in listed + (list(experiment.mirror) if experiment else [])]
+
+
+# ---------------------------------------------------------------- what depends on what
+
+
+def weights_of(run_name: str) -> dict[str, str]:
+    """Stage -> name of the run that trains its weights, following ``reuse``."""
+    run = load("runs", run_name)
+    found = {stage: run_name for stage in STAGES if getattr(run, stage) is not None}
+    for stage, other in run.reuse.items():
+        owner = weights_of(other).get(stage)
+        if owner is None:
+            raise ConfigError(f"{path_of('runs', run_name)}: reuse.{stage}: run {other} has no {stage} stage")
+        found[stage] = owner
+    return found
+
+
+def method_weights(method_name: str) -> dict[str, str]:
+    """Stage -> run of every weight file a method needs (the DRM only where the method uses it)."""
+    method = load("methods", method_name)
+    if method.run is None:
+        return {}
+    found = weights_of(method.run)
+    if method.kind == "network":
+        wanted = ["network"]
+    else:
+        wanted = ["predictor", "branches", "drm"] if method.drm else ["predictor", "branches"]
+    missing = [stage for stage in wanted if stage not in found]
+    if missing:
+        raise ConfigError(
+            f"{path_of('methods', method_name)}: run {method.run} trains no {missing[0]}"
+            + ("; set `drm: false` or add a drm stage to the run" if missing[0] == "drm" else "")
+        )
+    return {stage: found[stage] for stage in wanted}
+
+
+def method_foundation(method_name: str) -> str | None:
+    """The foundation a method stands on, if any."""
+    method = load("methods", method_name)
+    return method.foundation or (load("runs", method.run).foundation if method.run else None)
+
+
+def pictures_of(dataset_name: str) -> list[str]:
+    """The datasets whose raw pictures a dataset is made of: itself, or what stands in ``from``."""
+    return load("datasets", dataset_name).from_ or [dataset_name]
+
+
+def cells(table: Table) -> list[tuple[str, str]]:
+    """All (method, dataset) pairs a table needs, without repeats."""
+    return list(dict.fromkeys((m, c.dataset) for rows in table.rows for m in rows.methods for c in table.columns))

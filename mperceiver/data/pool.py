@@ -1,0 +1,92 @@
+"""Work on many pictures: over all cores, in order, within bounded memory, and with a word now and then."""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from mperceiver.data import DataError
+
+AHEAD = 4  # jobs under way or waiting to be taken, for each worker
+QUIET_SECONDS = 10  # between two lines where there is no terminal
+
+
+def cores() -> int:
+    """Cores this process may use (a cluster job has fewer than the machine)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def in_order(function: Callable, jobs: Iterable, workers: int) -> Iterator[Any]:
+    """Results of ``function`` over ``jobs``, in the order of the jobs, computed by ``workers`` processes.
+
+    With one worker all is done in this process. Close the iterator (contextlib.closing) so that an error leaves no process
+    behind. ``function`` and the jobs must pickle. Raises what ``function`` raises; DataError if a process is killed.
+    """
+    if workers <= 1:
+        yield from map(function, jobs)
+        return
+    # "spawn": a process forked while other libraries hold threads can hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    try:
+        waiting: deque = deque()
+        for job in jobs:
+            waiting.append(pool.submit(function, job))
+            if len(waiting) >= AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise DataError(
+            f"one of {workers} worker processes was killed, most likely for want of memory; "
+            "give the job more memory or fewer workers, and run it again"
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would wait for work for ever."""
+
+    def watch() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextlib.contextmanager
+def progress(label: str, total: int, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
+    """Yield ``advance(n)``: a bar on a terminal, a line every few seconds elsewhere (standard error)."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda n: bar.advance(task, n)
+        return
+    done, start = 0, time.monotonic()
+    last = start
+
+    def advance(n: int) -> None:
+        nonlocal done, last
+        done += n
+        now = time.monotonic()
+        if now - last >= QUIET_SECONDS or done == total:
+            rate, last = done / max(now - start, 1e-9), now
+            print(
+                f"{label}: {done}/{total} {unit}, {rate:.0f}/s, {(total - done) / rate:.0f} s left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    yield advance

@@ -1,0 +1,103 @@
+"""Blur: of a shaking hand, of a lens out of focus, and plain Gaussian."""
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+from mperceiver.degradations.common import check_number, check_picture, clip, convolve
+
+STEPS = 200  # of a trajectory; DeblurGAN takes 2000, and its rates per step are converted below
+REFERENCE_STEPS, REFERENCE_LENGTH = 2000, 60.0
+
+
+def motion_blur(
+    image: np.ndarray, rng: np.random.Generator, *, length_px: float = 28.0, anxiety: float = 0.005
+) -> np.ndarray:
+    """Convolve with the path of a shaking hand (see motion_psf), mirrored at the border.
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: draws the path.
+        length_px: length of the path, [0, 100].
+        anxiety: how nervous the hand is, [0, 0.1]; 0 is a straight line, DeblurGAN draws 0.003 to 0.01.
+    """
+    check_picture("motion-blur", image)
+    return clip(convolve(image, motion_psf(rng, length_px=length_px, anxiety=anxiety)))
+
+
+def defocus(
+    image: np.ndarray, rng: np.random.Generator, *, radius_px: float = 3.0, sigma_px: float = 0.3
+) -> np.ndarray:
+    """Convolve with an anti-aliased disc (see disc_psf), mirrored at the border. Draws nothing.
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: not used.
+        radius_px: of the disc, [0, 50].
+        sigma_px: standard deviation of a Gaussian that softens the disc, [0, 10].
+    """
+    check_picture("defocus", image)
+    return clip(convolve(image, disc_psf(radius_px=radius_px, sigma_px=sigma_px)))
+
+
+def gaussian_blur(image: np.ndarray, rng: np.random.Generator, *, sigma_px: float = 1.2) -> np.ndarray:
+    """Convolve with a Gaussian, cut at four standard deviations, mirrored at the border. Draws nothing.
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: not used.
+        sigma_px: standard deviation, [0, 50].
+    """
+    check_picture("gaussian-blur", image)
+    check_number("gaussian-blur", "sigma_px", sigma_px, 0, 50)
+    return clip(ndimage.gaussian_filter(image, (sigma_px, sigma_px, 0), mode="reflect"))
+
+
+def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float) -> np.ndarray:
+    """Point spread function (k, k), k odd, sum 1, of a random trajectory of a given length.
+
+    Boracchi & Foi, TIP 2012, doi:10.1109/TIP.2012.2192126, with the constants of DeblurGAN (Kupyn et al., CVPR 2018,
+    arXiv:1711.07064, algorithm 1). Centred on its centre of gravity, so that the blurred picture is not shifted.
+    """
+    check_number("motion-blur", "length_px", length_px, 0, 100)
+    check_number("motion-blur", "anxiety", anxiety, 0, 0.1)
+    ratio = REFERENCE_STEPS / STEPS
+    pull = 0.7 * rng.random() * anxiety * ratio  # back to the start
+    shake = 10 * rng.random() * anxiety * math.sqrt(ratio)  # small tremor
+    big_shake = 0.2 * rng.random() * anxiety * ratio  # chance of turning round
+    heading = rng.uniform(0, 2 * np.pi)
+    tremor = (shake * (rng.standard_normal(STEPS) + 1j * rng.standard_normal(STEPS))).tolist()
+    turns = np.where(rng.random(STEPS) < big_shake, 2 * np.exp(1j * (np.pi + rng.random(STEPS) - 0.5)), 0).tolist()
+    # Plain complex numbers: a step depends on the last one, and a numpy scalar would be ten times slower.
+    velocity, place, path = complex(math.cos(heading), math.sin(heading)), 0j, [0j]
+    step = REFERENCE_LENGTH / STEPS
+    for tremble, turn in zip(tremor, turns, strict=True):
+        velocity += velocity * turn + tremble - pull * place
+        velocity /= abs(velocity) or 1.0
+        place += velocity * step
+        path.append(place)
+    points = np.array(path) * (length_px / REFERENCE_LENGTH)
+    points -= points.mean()
+    half = int(np.ceil(np.abs(np.concatenate([points.real, points.imag])).max())) + 1
+    side = 2 * half + 1
+    psf = np.zeros(side * side)
+    y, x = points.imag + half, points.real + half
+    iy, ix = np.floor(y).astype(int), np.floor(x).astype(int)
+    for down in (0, 1):  # each point is shared among its four pixels
+        for right in (0, 1):
+            share = np.abs(1 - down - (y - iy)) * np.abs(1 - right - (x - ix))
+            psf += np.bincount((iy + down) * side + ix + right, share, side * side)
+    return (psf / psf.sum()).reshape(side, side)
+
+
+def disc_psf(*, radius_px: float, sigma_px: float = 0.0) -> np.ndarray:
+    """Point spread function (k, k), k odd, sum 1, of a lens out of focus: a disc, its rim one pixel wide, then a Gaussian."""
+    check_number("defocus", "radius_px", radius_px, 0, 50)
+    check_number("defocus", "sigma_px", sigma_px, 0, 10)
+    half = math.ceil(radius_px + 4 * sigma_px) + 1
+    y, x = np.mgrid[-half : half + 1, -half : half + 1]
+    disc = np.clip(radius_px + 0.5 - np.hypot(y, x), 0, 1)
+    if sigma_px > 0:
+        disc = ndimage.gaussian_filter(disc, sigma_px, mode="constant")
+    return disc / disc.sum()

@@ -1,0 +1,116 @@
+"""What the degradations share: the checks at the border, and three small tools. Nothing here draws by itself."""
+
+import numpy as np
+import scipy.fft
+
+SIDE_MIN_PX = 16
+
+
+def check_picture(owner: str, image: np.ndarray) -> None:
+    """Refuse what is not a float32 RGB picture (H, W, 3) in [0, 1], both sides >= 16 px.
+
+    Raises:
+        ValueError: names the caller, and the type, shape and range found. (TypeError: it is no array at all.)
+    """
+    if not isinstance(image, np.ndarray):
+        raise TypeError(f"{owner}: image is a {type(image).__name__}, wanted a numpy float32 array (H, W, 3)")
+    found = f"{image.dtype} {image.shape}"
+    if image.dtype != np.float32:
+        raise ValueError(f"{owner}: image is {found}, wanted float32; divide an 8-bit picture by 255 first")
+    if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < SIDE_MIN_PX:
+        raise ValueError(f"{owner}: image is {found}, wanted (H, W, 3) with H and W >= {SIDE_MIN_PX}")
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 1):  # written so that NaN fails too
+        raise ValueError(f"{owner}: image is {found} in [{low:.4g}, {high:.4g}], wanted [0, 1]")
+
+
+def check_number(owner: str, name: str, value: float, low: float, high: float) -> None:
+    """Raise ValueError unless value is a number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
+        raise ValueError(f"{owner}: {name} is {value!r}, allowed is a number in [{low}, {high}]")
+
+
+def check_whole(owner: str, name: str, value: int, low: int, high: int) -> None:
+    """Raise ValueError unless value is a whole number in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
+        raise ValueError(f"{owner}: {name} is {value!r}, allowed is a whole number in [{low}, {high}]")
+
+
+def check_depth(owner: str, depth: np.ndarray, shape: tuple[int, int]) -> None:
+    """Raise ValueError unless depth is an array (H, W) in [0, 1]."""
+    if np.shape(depth) != shape or not (np.min(depth) >= 0 and np.max(depth) <= 1):
+        raise ValueError(
+            f"{owner}: depth is {np.shape(depth)} in [{np.min(depth):.4g}, {np.max(depth):.4g}], wanted {shape} in [0, 1]"
+        )
+
+
+def clip(image: np.ndarray) -> np.ndarray:
+    """Clip to [0, 1] as float32: the last step of every degradation."""
+    return np.clip(image, 0, 1).astype(np.float32, copy=False)
+
+
+def smooth_field(rng: np.random.Generator, height: int, width: int, waves: int = 4) -> np.ndarray:
+    """A random field (height, width) in [0, 1] made of the lowest cosine waves, weighted 1/(1 + i^2 + j^2)."""
+    order = np.arange(waves)
+    weight = rng.standard_normal((waves, waves)) / (1 + order[:, None] ** 2 + order**2)
+    weight[0, 0] = 0
+    rows = np.cos(np.pi * order * (np.arange(height)[:, None] + 0.5) / height)  # (height, waves)
+    columns = np.cos(np.pi * order * (np.arange(width)[:, None] + 0.5) / width)
+    return _to_unit(rows @ weight @ columns.T)
+
+
+def outdoor_depth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A plausible depth (height, width) in [0, 1]: far at the top, near at the bottom, with low-frequency relief."""
+    slope = np.linspace(1, 0, height)[:, None]
+    return _to_unit(slope + rng.uniform(0.4, 1.2) * smooth_field(rng, height, width))
+
+
+def _to_unit(field: np.ndarray) -> np.ndarray:
+    low, high = field.min(), field.max()
+    return ((field - low) / max(high - low, 1e-12)).astype(np.float32)
+
+
+def segment_kernel(length_px: float, width_px: float, angle_deg: float, taper: bool = False) -> np.ndarray:
+    """An anti-aliased line (k, k), k odd, with peak 1: what a falling drop or flake leaves while the shutter is open.
+
+    Args:
+        length_px, width_px: of the line between its round ends, and across.
+        angle_deg: from the vertical; positive leans the lower end to the right.
+        taper: fade towards both ends, as rain streaks do.
+    """
+    half = int(np.ceil((length_px + width_px) / 2)) + 1
+    y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32)
+    angle = np.deg2rad(angle_deg)
+    along = x * np.sin(angle) + y * np.cos(angle)
+    across = x * np.cos(angle) - y * np.sin(angle)
+    distance = np.hypot(across, np.maximum(np.abs(along) - length_px / 2, 0))
+    soft = 0.5 + 0.25 * width_px  # a thick one has a soft rim
+    kernel = np.clip((width_px / 2 + soft - distance) / (2 * soft), 0, 1)
+    if taper:
+        kernel = kernel * np.cos(0.5 * np.pi * np.clip(along / (length_px / 2 + width_px), -1, 1))
+    return kernel / kernel.max()
+
+
+def scatter(rng: np.random.Generator, height: int, width: int, count: float, kernel: np.ndarray) -> np.ndarray:
+    """Stamp the kernel at Poisson(count per height*width) random places, brightness U(0.4, 1), clipped to 1: (height, width)."""
+    k = kernel.shape[0]
+    tall, wide = height + k - 1, width + k - 1  # seeds outside the picture reach into it
+    n = int(rng.poisson(count * tall * wide / (height * width)))
+    seeds = np.bincount(rng.integers(0, tall * wide, n), rng.uniform(0.4, 1, n), tall * wide)
+    return np.clip(_valid(seeds.reshape(tall, wide, 1), kernel)[..., 0], 0, 1)
+
+
+def convolve(image: np.ndarray, psf: np.ndarray) -> np.ndarray:
+    """Convolve each channel of image (H, W, C) with a point spread function (k, k), k odd, mirrored at the border."""
+    half = psf.shape[0] // 2
+    return _valid(np.pad(image, ((half, half), (half, half), (0, 0)), mode="symmetric"), psf)
+
+
+def _valid(padded: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """The part of the convolution of (H+k-1, W+k-1, C) with (k, k) that needs no border: float32 (H, W, C)."""
+    k = kernel.shape[0]
+    # The circular convolution wraps only into the first k-1 rows and columns, which are cut off: no more padding needed.
+    shape = [scipy.fft.next_fast_len(side, real=True) for side in padded.shape[:2]]
+    spectrum = scipy.fft.rfft2(padded.astype(np.float32), s=shape, axes=(0, 1))
+    spectrum *= scipy.fft.rfft2(kernel.astype(np.float32), s=shape)[..., None]
+    return scipy.fft.irfft2(spectrum, s=shape, axes=(0, 1))[k - 1 : padded.shape[0], k - 1 : padded.shape[1]]

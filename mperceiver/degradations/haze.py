@@ -1,0 +1,40 @@
+"""Haze: light scattered on the way to the camera."""
+
+import numpy as np
+from scipy import ndimage
+
+from mperceiver.degradations.common import check_depth, check_number, check_picture, clip, outdoor_depth
+
+DEPTH_BOX_PX = 22
+
+
+def haze(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    beta: float = 1.5,
+    airlight: float = 0.75,
+    depth: np.ndarray | None = None,
+) -> np.ndarray:
+    """Atmospheric scattering: I = J t + A (1 - t) with t = exp(-beta d).
+
+    The law is Koschmieder's as in He, Sun & Tang, "Single Image Haze Removal Using Dark Channel Prior", TPAMI 2011,
+    doi:10.1109/TPAMI.2010.168; ranges and the 22x22 box on the depth follow CDD-11 (OneRestore, arXiv:2407.04621).
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: draws the depth when none is given.
+        beta: scattering per unit depth, [0, 5]; 0 changes nothing.
+        airlight: grey airlight A, [0, 1].
+        depth: (H, W) in [0, 1], 1 is far; if not given, a vertical gradient with low-frequency relief.
+    """
+    check_picture("haze", image)
+    check_number("haze", "beta", beta, 0, 5)
+    check_number("haze", "airlight", airlight, 0, 1)
+    height, width = image.shape[:2]
+    if depth is None:
+        depth = outdoor_depth(rng, height, width)
+    check_depth("haze", depth, (height, width))
+    depth = ndimage.uniform_filter(np.asarray(depth, np.float32), DEPTH_BOX_PX, mode="nearest")
+    transmission = np.exp(-beta * depth)[..., None]  # (H, W, 1)
+    return clip(image * transmission + airlight * (1 - transmission))

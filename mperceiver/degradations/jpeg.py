@@ -1,0 +1,27 @@
+"""JPEG: what the codec leaves."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from mperceiver.degradations.common import check_picture, check_whole
+
+
+def jpeg(image: np.ndarray, rng: np.random.Generator, *, quality: int = 10) -> np.ndarray:
+    """Round to 8 bit, encode as JPEG (4:2:0, libjpeg's tables) and decode. Draws nothing.
+
+    The setting of LIVE1 and BSD500 at quality 10 (FBCNN, Jiang et al., ICCV 2021, arXiv:2109.14573).
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: not used.
+        quality: 1 to 100.
+    """
+    check_picture("jpeg", image)
+    check_whole("jpeg", "quality", quality, 1, 100)
+    buffer = io.BytesIO()
+    Image.fromarray(np.round(image * 255).astype(np.uint8)).save(
+        buffer, "JPEG", quality=int(quality), subsampling="4:2:0"
+    )
+    return np.asarray(Image.open(buffer), np.float32) / np.float32(255)

@@ -1,0 +1,137 @@
+"""Compose degradations into one picture and a recipe that renders it again, pixel for pixel.
+
+The order of a mix is the way of the light: scene -> lens -> blur -> noise -> codec. The paper does not say how MID6 was
+made; this is the construction of method.md section 12.2.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from mperceiver.degradations import DEGRADATIONS
+from mperceiver.degradations.common import check_picture
+
+VERSION = 1
+STAGES = ("scene", "lens", "blur", "noise", "codec")
+ORDER: dict[str, str] = {
+    "haze": "scene",
+    "rain": "scene",
+    "snow": "scene",
+    "low-light": "scene",
+    "underwater": "scene",
+    "raindrop": "lens",
+    "motion-blur": "blur",
+    "defocus": "blur",
+    "gaussian-blur": "blur",
+    "gaussian-noise": "noise",
+    "real-noise": "noise",
+    "demosaic": "codec",
+    "jpeg": "codec",
+}
+
+
+def draw(numbers: dict[str, Any], rng: np.random.Generator) -> dict[str, int | float]:
+    """Draw plain numbers from their specifications, in alphabetical order, so that a config's order of keys never matters.
+
+    Args:
+        numbers: name -> a number (kept), ``[low, high]`` (uniform; whole numbers with both ends if both are whole), or
+            ``{"choices": [...]}`` (one of them).
+        rng: numpy Generator.
+
+    Raises:
+        ValueError: a specification is none of these, or low > high.
+    """
+    return {name: _draw_one(name, numbers[name], rng) for name in sorted(numbers)}
+
+
+def _draw_one(name: str, spec: Any, rng: np.random.Generator) -> int | float:
+    if _is_number(spec):
+        return spec
+    if isinstance(spec, (list, tuple)) and len(spec) == 2 and all(_is_number(end) for end in spec):
+        low, high = spec
+        if low > high:
+            raise ValueError(f"{name} is {spec!r}: the first end of a range must not be above the second")
+        if isinstance(low, int) and isinstance(high, int):
+            return int(rng.integers(low, high, endpoint=True))
+        return float(rng.uniform(low, high))
+    if isinstance(spec, dict) and list(spec) == ["choices"]:
+        choices = spec["choices"]
+        if isinstance(choices, (list, tuple)) and choices and all(_is_number(choice) for choice in choices):
+            return choices[int(rng.integers(len(choices)))]
+    raise ValueError(f'{name} is {spec!r}, allowed is a number, [low, high], or {{"choices": [numbers]}}')
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def picture_seed(dataset: str, picture: str, seed: int) -> int:
+    """Seed of one picture: the first 8 bytes of SHA-256 of ``dataset|picture|seed``, big-endian.
+
+    So neither the order of pictures nor the number of workers matters.
+    """
+    return _hash(f"{dataset}|{picture}|{seed}")
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+
+
+def _generator(seed: int, purpose: int) -> np.random.Generator:
+    # PCG64 by name: numpy may change what default_rng means.
+    return np.random.Generator(np.random.PCG64([seed, purpose]))
+
+
+def degrade(
+    image: np.ndarray, layers: Sequence[tuple[str, dict[str, Any]]], seed: int
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Draw the numbers of each layer, apply the layers in float, clip and round once.
+
+    Args:
+        image: float32 (H, W, 3) RGB in [0, 1].
+        layers: (name, numbers as for draw), in the order of ORDER's stages; within a stage any order.
+        seed: whole number >= 0, such as picture_seed's.
+
+    Returns:
+        The degraded picture, uint8 (H, W, 3), and the recipe for replay, which json can write.
+
+    Raises:
+        ValueError: unknown name, wrong order, a number outside its range, or not a picture.
+    """
+    _check_names([name for name, _ in layers])
+    recipe: dict[str, Any] = {"version": VERSION, "seed": int(seed), "layers": []}
+    for position, (name, numbers) in enumerate(layers):
+        layer_seed = _hash(f"{seed}|{position}|{name}")
+        drawn = draw(numbers, _generator(layer_seed, 0))
+        recipe["layers"].append({"name": name, "numbers": drawn, "seed": layer_seed})
+    return replay(image, recipe), recipe
+
+
+def replay(image: np.ndarray, recipe: dict[str, Any]) -> np.ndarray:
+    """Render a recipe of degrade again, equal in every pixel: float32 (H, W, 3) in [0, 1] -> uint8 (H, W, 3).
+
+    Raises:
+        ValueError: the recipe is of another version, or not a recipe degrade could have written.
+    """
+    check_picture("degrade", image)
+    if recipe.get("version") != VERSION:
+        raise ValueError(f"recipe has version {recipe.get('version')!r}, this code renders version {VERSION}")
+    _check_names([layer["name"] for layer in recipe["layers"]])
+    for layer in recipe["layers"]:
+        image = DEGRADATIONS[layer["name"]](image, _generator(layer["seed"], 1), **layer["numbers"])
+    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _check_names(names: list[str]) -> None:
+    for name in names:
+        if name not in DEGRADATIONS:
+            raise ValueError(f"unknown degradation {name!r}, known are {', '.join(sorted(DEGRADATIONS))}")
+    for first, second in pairwise(names):
+        if STAGES.index(ORDER[first]) > STAGES.index(ORDER[second]):
+            raise ValueError(
+                f"{first} ({ORDER[first]}) stands before {second} ({ORDER[second]}); the order is {' -> '.join(STAGES)}: "
+                + "; ".join(f"{stage}: {', '.join(n for n in ORDER if ORDER[n] == stage)}" for stage in STAGES)
+            )

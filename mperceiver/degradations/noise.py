@@ -1,0 +1,75 @@
+"""Noise: plain Gaussian, and what a camera makes of it."""
+
+import numpy as np
+from scipy import ndimage
+
+from mperceiver.degradations.common import check_number, check_picture, clip
+
+
+def gaussian_noise(image: np.ndarray, rng: np.random.Generator, *, sigma_255: float = 25.0) -> np.ndarray:
+    """I = J + n, n ~ N(0, (sigma_255 / 255)^2), independent in every pixel and channel, clipped to [0, 1].
+
+    The setting of DnCNN (Zhang et al., TIP 2017, arXiv:1608.03981) and of the paper's denoising sets.
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: draws the noise.
+        sigma_255: standard deviation in 8-bit steps, [0, 255].
+    """
+    check_picture("gaussian-noise", image)
+    check_number("gaussian-noise", "sigma_255", sigma_255, 0, 255)
+    return clip(image + np.float32(sigma_255 / 255) * rng.standard_normal(image.shape, np.float32))
+
+
+def real_noise(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    shot: float = 0.004,
+    read: float = 0.008,
+    red_gain: float = 2.1,
+    blue_gain: float = 1.7,
+    grain_px: float = 0.5,
+) -> np.ndarray:
+    """Poisson-Gaussian noise of a sensor, put in linear light and seen through the camera's gains and gamma.
+
+    x = linear(J) / g_c, n ~ N(0, shot x + read^2), I = gamma(linear(J) + g_c n), with g the white balance gains (green 1).
+    Inverse camera pipeline: Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, arXiv:1811.11127,
+    section 3 (there shot is 1e-4 to 0.012 and log read^2 near 2.18 log shot + 1.2). grain_px spreads n over neighbours as
+    demosaicing does, its variance kept.
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: draws the noise.
+        shot: variance per unit of linear light, [0, 0.1].
+        read: standard deviation at no light, [0, 0.2].
+        red_gain, blue_gain: white balance, [0.5, 4].
+        grain_px: standard deviation of the spread, [0, 2]; 0 is white noise.
+    """
+    check_picture("real-noise", image)
+    check_number("real-noise", "shot", shot, 0, 0.1)
+    check_number("real-noise", "read", read, 0, 0.2)
+    check_number("real-noise", "red_gain", red_gain, 0.5, 4)
+    check_number("real-noise", "blue_gain", blue_gain, 0.5, 4)
+    check_number("real-noise", "grain_px", grain_px, 0, 2)
+    gain = np.array([red_gain, 1, blue_gain], np.float32)
+    linear = _linear(image)
+    noise = rng.standard_normal(image.shape, np.float32)
+    if grain_px > 0.05:  # less reaches no neighbour
+        reach = np.arange(-4, 5)
+        kernel = np.exp(-0.5 * (reach / grain_px) ** 2).astype(np.float32)
+        kernel /= np.sqrt((kernel**2).sum())  # unit energy: the variance stays
+        for axis in (0, 1):
+            noise = ndimage.convolve1d(noise, kernel, axis=axis, mode="reflect")
+    sigma = np.sqrt(np.float32(shot) * linear / gain + np.float32(read) ** 2)
+    return clip(_gamma(np.clip(linear + gain * sigma * noise, 0, 1)))
+
+
+def _linear(display: np.ndarray) -> np.ndarray:
+    """sRGB to linear light (IEC 61966-2-1)."""
+    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** np.float32(2.4))
+
+
+def _gamma(linear: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB (IEC 61966-2-1)."""
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)

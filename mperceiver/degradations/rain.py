@@ -1,0 +1,52 @@
+"""Rain: streaks of falling drops, nearer and farther."""
+
+import numpy as np
+
+from mperceiver.degradations.common import check_number, check_picture, clip, scatter, segment_kernel
+
+# Near, middle and far rain: size of the streaks, their brightness, and their part of all streaks.
+LAYERS = ((1.0, 1.0, 0.2), (0.7, 0.75, 0.3), (0.45, 0.5, 0.5))
+
+
+def rain(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    density: float = 0.009,
+    length_px: float = 28.0,
+    width_px: float = 1.3,
+    angle_deg: float = 0.0,
+    strength: float = 0.85,
+    veil: float = 0.0,
+) -> np.ndarray:
+    """Streaks of three distances over the scene, then a thin white veil: I = J + strength S (1 - J), then I + veil (1 - I).
+
+    The screen blend is that of sets painted in an editor (Rain1400: Fu et al., CVPR 2017); plain addition turns streaks on
+    warm surfaces yellow where red saturates. S is sparse noise convolved with a line, the construction of most synthetic sets (Garg & Nayar 2006,
+    doi:10.1145/1141911.1141985, for what streaks look like; Li, Cheong & Tan, Heavy Rain, CVPR 2019, arXiv:1904.05050, for
+    layers of different transparency and the veil of accumulated far drops).
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: draws the streaks' places, brightness and small departures from the common angle.
+        density: share of the pixels at which a streak is centred, [0, 0.05].
+        length_px, width_px: of the nearest streaks, [1, 200] and [0.5, 10].
+        angle_deg: from the vertical, [-80, 80].
+        strength: brightness of the nearest streaks, [0, 1].
+        veil: [0, 0.9].
+    """
+    check_picture("rain", image)
+    check_number("rain", "density", density, 0, 0.05)
+    check_number("rain", "length_px", length_px, 1, 200)
+    check_number("rain", "width_px", width_px, 0.5, 10)
+    check_number("rain", "angle_deg", angle_deg, -80, 80)
+    check_number("rain", "strength", strength, 0, 1)
+    check_number("rain", "veil", veil, 0, 0.9)
+    height, width = image.shape[:2]
+    streaks = np.zeros((height, width), np.float32)
+    for size, brightness, part in LAYERS:
+        tilt = angle_deg + rng.uniform(-3, 3)  # wind is not the same at every distance
+        kernel = segment_kernel(length_px * size, max(width_px * size, 0.5), tilt, taper=True)
+        streaks += np.float32(brightness) * scatter(rng, height, width, density * part * height * width, kernel)
+    rainy = image + np.float32(strength) * np.clip(streaks, 0, 1)[..., None] * (1 - image)
+    return clip(rainy + np.float32(veil) * (1 - rainy))

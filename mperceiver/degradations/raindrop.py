@@ -1,0 +1,94 @@
+"""Raindrops: water on the glass before the lens, each drop a small upside-down view of the scene."""
+
+import numpy as np
+from scipy import ndimage
+
+from mperceiver.degradations.common import check_number, check_picture, clip
+
+
+def raindrop(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    cover: float = 0.15,
+    radius_px: float = 10.0,
+    blur_px: float = 2.0,
+    edge: float = 0.35,
+) -> np.ndarray:
+    """Drops that refract: I = J (1 - a) + a e B(x0 - m (x - x0)), B the blurred scene, turned and demagnified m times.
+
+    a is the soft outline, e the dark rim. Image law: Qian et al., "Attentive GAN for Raindrop Removal", CVPR 2018,
+    arXiv:1711.10098, section 3; drops as lenses: Roser & Geiger 2009 (doi:10.1109/ICCVW.2009.5457650); ranges near ROLE's
+    (method.md section 12.2), scaled from full pictures to crops.
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: draws places, outlines and magnification of the drops.
+        cover: share of the picture under drops, were none over another, [0, 0.9]; at least one drop is drawn.
+        radius_px: of the largest drops, [2, 200]; others are down to 0.35 of it; never above a third of the short side.
+        blur_px: standard deviation of the blur inside, [0, 20].
+        edge: darkness of the rim, [0, 1].
+    """
+    check_picture("raindrop", image)
+    check_number("raindrop", "cover", cover, 0, 0.9)
+    check_number("raindrop", "radius_px", radius_px, 2, 200)
+    check_number("raindrop", "blur_px", blur_px, 0, 20)
+    check_number("raindrop", "edge", edge, 0, 1)
+    height, width = image.shape[:2]
+    radius_px = min(radius_px, min(height, width) / 3)
+    count = max(1, round(cover * height * width / (np.pi * (0.7 * radius_px) ** 2)))
+    alpha = np.zeros((height, width), np.float32)
+    light = np.ones((height, width), np.float32)
+    source = np.zeros((2, height, width), np.float32)  # where in the scene each wet pixel looks
+    for _ in range(count):
+        _drop(rng, alpha, light, source, radius_px * rng.uniform(0.35, 1), edge)
+    wet = np.nonzero(alpha)
+    behind = ndimage.gaussian_filter(image, (blur_px, blur_px, 0), mode="reflect") if blur_px > 0 else image
+    at = source[:, *wet]  # (2, n)
+    # Mirror at the border ourselves: far views leave the picture by more than one side.
+    at = np.stack([_mirror(at[0], height), _mirror(at[1], width)])
+    inside = np.stack([ndimage.map_coordinates(behind[..., c], at, order=1, mode="nearest") for c in range(3)], -1)
+    out = image.copy()
+    a = alpha[wet][:, None]
+    out[wet] = image[wet] * (1 - a) + a * np.clip(inside * light[wet][:, None], 0, 1)
+    return clip(out)
+
+
+def _drop(
+    rng: np.random.Generator, alpha: np.ndarray, light: np.ndarray, source: np.ndarray, radius: float, edge: float
+) -> None:
+    """Write one drop into the maps (H, W), (H, W), (2, H, W)."""
+    height, width = alpha.shape
+    cy, cx = rng.uniform(0, height), rng.uniform(0, width)
+    reach = int(np.ceil(1.8 * radius)) + 1
+    y0, y1 = max(int(cy) - reach, 0), min(int(cy) + reach + 1, height)
+    x0, x1 = max(int(cx) - reach, 0), min(int(cx) + reach + 1, width)
+    dy = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(cy)
+    dx = np.arange(x0, x1, dtype=np.float32)[None, :] - np.float32(cx)
+    # The outline: a circle pulled down by weight and bent by two slow waves round it.
+    stretch = rng.uniform(0.8, 1.3)
+    angle, distance = np.arctan2(dy, dx), np.hypot(dx, dy / stretch)
+    bend = rng.uniform(0, 0.12, 2)
+    phase = rng.uniform(0, 2 * np.pi, 2)
+    rim = radius * (1 + bend[0] * np.cos(2 * angle + phase[0]) + bend[1] * np.cos(3 * angle + phase[1]))
+    rho = distance / rim  # 1 on the outline
+    feather = max(rng.uniform(0.08, 0.25), 1 / radius)
+    soft = np.clip((1 + feather / 2 - rho) / feather, 0, 1)
+    soft *= soft * (3 - 2 * soft) * rng.uniform(0.85, 1)
+    here = soft > 0
+    box = np.s_[y0:y1, x0:x1]
+    alpha[box][here] = np.maximum(alpha[box], soft)[here]
+    # Steeper water towards the rim bends light more, so the view widens there.
+    demagnify = rng.uniform(1.5, 3.5) * (1 + 0.8 * rho**2)
+    source[0][box][here] = (cy - demagnify * dy)[here]
+    source[1][box][here] = (cx - demagnify * dx)[here]
+    dark = 1 - edge * np.clip((rho - 0.55) / 0.45, 0, 1) ** 2
+    # Sky enters through the lower half of a drop.
+    light[box][here] = (dark * rng.uniform(0.95, 1.15) * (1 + 0.12 * dy / radius))[here]
+
+
+def _mirror(place: np.ndarray, side: int) -> np.ndarray:
+    """Fold coordinates into [0, side - 1] as a mirror would."""
+    period = 2 * (side - 1)
+    folded = np.mod(place, period)
+    return np.minimum(folded, period - folded)

@@ -1,0 +1,65 @@
+"""Underwater: red light dies first, and the water itself shines back."""
+
+import numpy as np
+
+from mperceiver.degradations.common import check_depth, check_number, check_picture, check_whole, clip, outdoor_depth
+
+# Share of red, green and blue light left after one metre of Jerlov's water types I, IA, IB, II, III (ocean), 1, 3, 5, 7, 9
+# (coast), as used by UWCNN.
+LEFT_AFTER_ONE_METRE = np.array(
+    [
+        (0.85, 0.961, 0.982),
+        (0.84, 0.955, 0.975),
+        (0.83, 0.95, 0.968),
+        (0.80, 0.925, 0.94),
+        (0.75, 0.885, 0.89),
+        (0.75, 0.885, 0.875),
+        (0.71, 0.82, 0.8),
+        (0.67, 0.73, 0.67),
+        (0.62, 0.61, 0.5),
+        (0.55, 0.46, 0.29),
+    ],
+    np.float32,
+)
+
+
+def underwater(
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    water_type: int = 4,
+    distance_m: float = 5.0,
+    below_surface_m: float = 3.5,
+    backscatter: float = 0.75,
+    depth: np.ndarray | None = None,
+) -> np.ndarray:
+    """Attenuation and backscatter by wavelength: I_c = J_c L_c t_c + B L_c (1 - t_c), t_c = N_c^d, L_c = N_c^s / max N^s.
+
+    N_c is the light of colour c left after a metre, d the metres from camera to scene, s the metres of water above;
+    L is relative to its strongest colour, as a camera's exposure makes it.
+    The law and N are UWCNN's (Li, Anwar & Porikli 2020, doi:10.1016/j.patcog.2019.107038, section 3); tinting the water's
+    own light by L follows Akkaynak & Treibitz, "A Revised Underwater Image Formation Model", CVPR 2018.
+
+    Args:
+        image: float32 (H, W, 3) in [0, 1].
+        rng: draws the depth when none is given.
+        water_type: 0 to 9, row of Jerlov's types I, IA, IB, II, III, 1, 3, 5, 7, 9 (0 is the clearest).
+        distance_m: metres to the farthest point, [0, 30]; the nearest is at a tenth of it.
+        below_surface_m: metres of water above the scene, [0, 30].
+        backscatter: light B of the water at the surface, [0, 1].
+        depth: (H, W) in [0, 1], 1 is at distance_m; if not given, as for haze.
+    """
+    check_picture("underwater", image)
+    check_whole("underwater", "water_type", water_type, 0, len(LEFT_AFTER_ONE_METRE) - 1)
+    check_number("underwater", "distance_m", distance_m, 0, 30)
+    check_number("underwater", "below_surface_m", below_surface_m, 0, 30)
+    check_number("underwater", "backscatter", backscatter, 0, 1)
+    height, width = image.shape[:2]
+    if depth is None:
+        depth = outdoor_depth(rng, height, width)
+    check_depth("underwater", depth, (height, width))
+    left = LEFT_AFTER_ONE_METRE[water_type]
+    metres = distance_m * (0.1 + 0.9 * np.asarray(depth, np.float32))
+    transmission = np.exp(metres[..., None] * np.log(left))  # (H, W, 3)
+    light = (left / left.max()) ** np.float32(below_surface_m)  # (3,)
+    return clip(light * (image * transmission + backscatter * (1 - transmission)))

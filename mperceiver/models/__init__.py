@@ -1,0 +1,1 @@
+"""The modules of the method, one file each, and the baselines."""

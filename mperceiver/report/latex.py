@@ -1,0 +1,93 @@
+"""A table as LaTeX: a booktabs float to \\input, red and blue as in the paper."""
+
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from mperceiver.metrics import METRICS
+
+if TYPE_CHECKING:
+    from mperceiver.report.tables import Built, Cell
+
+COLUMNS = 15  # numbers side by side on a page; more of them go in blocks below each other, as in the paper's Table 1
+TEX = {
+    **{c: f"\\{c}" for c in "{}$&#_%"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "–": "--",
+    "—": "---",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "∞": r"$\infty$",
+    "−": "$-$",
+    "σ": r"$\sigma$",
+    "→": r"$\rightarrow$",
+}
+
+
+def tex(text: str) -> str:
+    """Text for LaTeX: every special character escaped, none left that pdflatex does not know."""
+    text = re.sub(r"\s+", " ", text)
+    return "".join(TEX.get(c) or (c if " " <= c <= "\u017f" and c != "\x7f" else _ascii(c)) for c in text)
+
+
+def _ascii(character: str) -> str:
+    return "".join(TEX.get(c, c) for c in unicodedata.normalize("NFKD", character) if " " <= c < "\x7f") or "?"
+
+
+def to_tex(built: "Built") -> str:
+    """A booktabs float to \\input; its first line says which packages it needs."""
+    blocks: list[list[tuple[str, list[int]]]] = [[]]
+    for head in built.heads:
+        if blocks[-1] and sum(len(at) for _, at in blocks[-1]) + len(head[1]) > COLUMNS:
+            blocks.append([])
+        blocks[-1].append(head)
+    marks = any(not row.ranked for row in built.rows)
+    caption = tex(built.caption) + (r" $\dagger$: sees the ground truth, not ranked." if marks else "")
+    lines = [
+        r"% needs \usepackage{booktabs,xcolor,adjustbox}",
+        r"\begin{table*}[t]",
+        r"\centering",
+        rf"\caption{{\textbf{{{tex(built.title)}.}} {caption}}}",
+        rf"\label{{tab:{built.name}}}",
+    ]
+    for index, block in enumerate(blocks):
+        lines += ([r"\par\medskip"] if index else []) + _tex_block(built, block)
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def _tex_block(built: "Built", heads: list[tuple[str, list[int]]]) -> list[str]:
+    at = [j for _, indices in heads for j in indices]
+    spans, rules, start = [], [], 2
+    for label, indices in heads:
+        end = start + len(indices) - 1
+        spans.append(rf"\multicolumn{{{len(indices)}}}{{c}}{{{tex(label)}}}")
+        rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
+        start = end + 1
+    arrow = {True: r"$\uparrow$", False: r"$\downarrow$"}
+    metrics = [METRICS[built.columns[j].metric] for j in at]
+    lines = [
+        r"\begin{adjustbox}{max width=\textwidth}",
+        rf"\begin{{tabular}}{{l{'c' * len(at)}}}",
+        r"\toprule",
+        " & " + " & ".join(spans) + r" \\",
+        "".join(rules),
+        "Method & " + " & ".join(f"{tex(m.label)} {arrow[m.higher_is_better]}" for m in metrics) + r" \\",
+    ]
+    for title, indices in built.groups:
+        lines += [r"\midrule", rf"\multicolumn{{{len(at) + 1}}}{{l}}{{\textit{{{tex(title)}}}}} \\"]
+        for i in indices:
+            row = built.rows[i]
+            name = tex(row.title) + ("" if row.ranked else r" $\dagger$")
+            lines.append(" & ".join([name, *(_tex_cell(built.cells[i][j]) for j in at)]) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}"]
+
+
+def _tex_cell(cell: "Cell") -> str:
+    if cell.mean is None:
+        return r"\textit{not run}" if cell.why == "not run" else "--"
+    colour = {1: "red", 2: "blue"}.get(cell.rank)
+    return rf"\textcolor{{{colour}}}{{{tex(cell.text)}}}" if colour else tex(cell.text)

@@ -1,0 +1,161 @@
+"""Where a number or a file came from: the chain of cards, from a table's cell down to the files of a package."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from mperceiver import config, lineage
+from mperceiver.metrics import METRICS
+from mperceiver.report import tables
+
+SHOWN_OUTPUTS = 3
+
+
+@dataclass
+class Node:
+    """One line of a chain and what it stands on."""
+
+    kind: str  # a card's verb, or: cell, file, source
+    name: str
+    facts: list[str] = field(default_factory=list)
+    children: list["Node"] = field(default_factory=list)
+
+    def __rich__(self):
+        from rich.text import Text
+        from rich.tree import Tree
+
+        label = Text.assemble((self.kind, "bold"), "  ", self.name, *((f"  {fact}", "dim") for fact in self.facts))
+        tree = Tree(label)
+        tree.children = [child.__rich__() for child in self.children]
+        return tree
+
+    def lines(self, first: str = "", rest: str = "") -> list[str]:
+        """The chain as plain text, a line a node, never wrapped."""
+        found = [f"{first}{self.kind:<7} {self.name}" + "".join(f"  {fact}" for fact in self.facts)]
+        for index, child in enumerate(self.children):
+            last = index == len(self.children) - 1
+            found += child.lines(rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
+        return found
+
+
+class Traced(NamedTuple):
+    chain: Node
+    problems: list[str]  # what is not as it was; empty unless verified
+
+
+def trace(
+    target: str, method: str | None = None, dataset: str | None = None, task: str | None = None, verify: bool = False
+) -> Traced:
+    """The chain of a table's cell (``target`` a table's name), of a whole table, or of a card or the output beside it.
+
+    ``verify`` hashes every file of the chain anew. Raises LineageError where there is no such card, ConfigError or
+    TableError for a cell that the table does not have.
+    """
+    if method or dataset:
+        if not (method and dataset):
+            raise lineage.LineageError("a cell has a method and a dataset: give --method and --dataset, or neither")
+        return _cell(target, method, dataset, task, verify)
+    path = str(_card_of(target))
+    return Traced(_node(path, lineage.sha256(path), set()), lineage.verify(path) if verify else [])
+
+
+def show(traced: Traced, verified: bool = False) -> None:
+    """Print a chain: a coloured tree on a terminal, plain lines elsewhere; then what does not hash as it did."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        console.print(traced.chain)
+    else:
+        print("\n".join(traced.chain.lines()))
+    for problem in traced.problems:
+        print(f"CHANGED  {problem}")
+    if verified and not traced.problems:
+        print("verified: every file of the chain has the bytes it had")
+
+
+def command(table: str, method: str, dataset: str, task: str | None = None) -> str:
+    """The command line that traces a cell."""
+    return f"mperceiver trace {table} --method {method} --dataset {dataset}" + (f" --task {task}" if task else "")
+
+
+def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool) -> Traced:
+    built = tables.build(table)
+    rows = [i for i, row in enumerate(built.rows) if row.method == method]
+    places = [(c.dataset, c.task) for c in built.columns if not c.average]
+    at = [j for j, place in enumerate(places) if place[0] == dataset and task in (None, place[1])]
+    if not rows or not at:
+        raise tables.TableError(
+            f"{config.path_of('tables', table)}: no cell for method {method}, dataset {dataset}"
+            + (f", task {task}" if task else "")
+            + f". Methods: {', '.join(dict.fromkeys(r.method for r in built.rows))}. "
+            f"Datasets: {', '.join(dict.fromkeys(d + (f' --task {t}' if t else '') for d, t in places))}"
+        )
+    facts = []
+    for j in at:
+        cell, column = built.cells[rows[0]][j], built.columns[j]
+        interval = "" if cell.low is None else f" [{', '.join(tables.printed(x, column.metric) for x in (cell.low, cell.high))}]"
+        where = f"{column.task} " if column.task and len({places[k] for k in at}) > 1 else ""
+        facts.append(f"{where}{METRICS[column.metric].label} {cell.text or cell.why}{interval}")
+    first = built.cells[rows[0]][at[0]]
+    facts += [f"n {first.n}", f"protocol {first.protocol}"] if first.n else []
+    root = Node("cell", " / ".join(x for x in (table, method, dataset, task) if x), facts)
+
+    score, card = str(tables.score_card(method, dataset)), f"results/tables/{table}.json"
+    above, problems = root, []
+    if Path(card).is_file():
+        printed = _node(card, lineage.sha256(card), {score}, only=score)
+        root.children, above = [printed], printed
+        if verify:  # the printed table itself, and that it was printed from the scores that are there now
+            told = lineage.read_card(card)
+            files = told["outputs"] | {k: v for k, v in told["inputs"].items() if k == score}
+            problems += [f"{card}: {file} {_now(file)}" for file, digest in files.items() if _now(file) != digest]
+    if Path(score).is_file():
+        above.children.append(_node(score, lineage.sha256(score), set()))
+        problems += lineage.verify(score) if verify else []
+    else:
+        above.children.append(Node("score", score, ["not run", f"next: snakemake {score}"]))
+    return Traced(root, problems)
+
+
+def _now(file: str) -> str:
+    return lineage.sha256(file) if Path(file).exists() else "is missing"
+
+
+def _card_of(target: str) -> Path:
+    """The card meant by a table's name, a card's path, or the path of an output."""
+    path = Path(target)
+    guesses = [Path("results/tables") / f"{target}.json", path, path.with_suffix(".json"), Path(f"{target}.json")]
+    guesses += [Path(f"{parent}.json") for parent in path.parents]
+    for guess in guesses:
+        if guess.suffix == ".json" and guess.is_file():
+            return guess
+    raise lineage.LineageError(
+        f"{target}: neither a table's name with a card in results/tables, nor a card, nor a file with a card beside it. "
+        "Known tables: " + (", ".join(p.stem for p in sorted(Path("results/tables").glob("*.json"))) or "none yet (snakemake)")
+    )
+
+
+def _node(path: str, digest: str, seen: set[str], only: str | None = None) -> Node:
+    """A card with all below it; a plain file or a package's file is a leaf. ``seen`` cards are not told twice."""
+    if ":" in path:
+        return Node("source", path, [digest[:12]])
+    facts = [digest[:12]]
+    if not Path(path).exists():
+        return Node("file", path, [*facts, "not here (dvc pull)"])
+    try:
+        card = lineage.read_card(path) if path.endswith(".json") else None
+    except lineage.LineageError:
+        card = None
+    if card is None:
+        return Node("file", path, facts)
+    facts += [f"commit {card['commit'][:12]}"] + (["dirty"] if card["dirty"] else [])
+    if path in seen:
+        return Node(card["verb"], path, [*facts, "(told above)"])
+    seen.add(path)
+    outputs = [f"{file} {sha[:12]}" for file, sha in card["outputs"].items()]
+    if outputs:
+        facts.append("made " + (", ".join(outputs) if len(outputs) <= SHOWN_OUTPUTS else f"{len(outputs)} files"))
+    order = sorted(card["inputs"], key=lambda k: (not k.endswith(".json"), ":" in k, k))
+    below = [_node(k, card["inputs"][k], seen) for k in order if only is None or not k.endswith(".json")]
+    return Node(card["verb"], path, facts, below)
