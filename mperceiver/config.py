@@ -167,6 +167,7 @@ class DrmConfig(Model):
     """Detail refinement module in the VAE decoder (section 3.3)."""
 
     levels: list[int] = Field([2, 1], description="decoder levels it joins, 0 = full resolution")
+    widths: dict[int, Positive] = Field(default_factory=dict, description="level: channels inside (default the level's own)")
     naf_blocks: int = Field(2, ge=0)
     swin_blocks: dict[int, int] = Field(default_factory=dict, description="level: SwinBlocks there (default 2)")
     window: Positive = 8
@@ -282,6 +283,7 @@ class Sampler(Model):
     eta: float = Field(0.0, ge=0, le=1)
     spacing: Literal["leading", "trailing"] = "leading"
     init: Literal["noise", "lq_noised"] = Field("noise", description="pure noise, or the LQ latent noised to the first t")
+    strength: Share = Field(1.0, description="share of the schedule gone through; below 1 only with init lq_noised")
     last: Literal["x0", "release"] = Field("x0", description="return the predicted x0, or stop at alpha_0 as the release")
     seed: int = 42
 
@@ -486,6 +488,63 @@ def method_foundation(method_name: str) -> str | None:
     """The foundation a method stands on, if any."""
     method = load("methods", method_name)
     return method.foundation or (load("runs", method.run).foundation if method.run else None)
+
+
+def stage_inputs(run_name: str, stage: str) -> list[str]:
+    """Files and cards a training stage stands on; the workflow's inputs and the card's are this one list."""
+    run = load("runs", run_name)
+    found = [str(path_of("runs", run_name))] + [f"data/prepared/{name}.json" for name in run.train]
+    if stage != "network":
+        found.append(f"data/foundations/{run.foundation}.json")
+        found += [f"data/latents/{run.foundation}/{name}.json" for name in run.train]
+        owners = weights_of(run_name)
+        for before in STAGES[: STAGES.index(stage)]:
+            if before not in owners:
+                raise ConfigError(f"{path_of('runs', run_name)}: stage {stage} needs a {before}; train or reuse one")
+            found.append(weights_card(owners[before], before))
+    if run.start_from:
+        found.append(weights_card(weights_of(run.start_from)[stage], stage))
+    return found
+
+
+def weights_card(run_name: str, stage: str) -> str:
+    return f"results/runs/{run_name}/{stage}.json"
+
+
+def restore_inputs(method_name: str, dataset_name: str) -> list[str]:
+    """Files and cards that restoring a dataset by a method stands on."""
+    found = [str(path_of("methods", method_name)), f"data/prepared/{dataset_name}.json"]
+    foundation = method_foundation(method_name)
+    if foundation:
+        found.append(f"data/foundations/{foundation}.json")
+    return found + [weights_card(run, stage) for stage, run in method_weights(method_name).items()]
+
+
+def score_inputs(method_name: str, dataset_name: str) -> list[str]:
+    """Files and cards that a score stands on."""
+    protocol = load("datasets", dataset_name).protocol
+    return [
+        f"results/restored/{method_name}/{dataset_name}.json",
+        f"data/prepared/{dataset_name}.json",
+        str(path_of("protocols", protocol)),
+    ]
+
+
+def table_inputs(name: str) -> list[str]:
+    """The table's file and the score cards of its cells."""
+    found = [f"results/scores/{method}/{dataset}.json" for method, dataset in cells(load("tables", name))]
+    return [str(path_of("tables", name)), *found]
+
+
+def figure_inputs(name: str) -> list[str]:
+    """The figure's file and the cards of what it shows."""
+    figure = load("figures", name)
+    found = [str(path_of("figures", name))]
+    for panel in figure.panels:
+        found += [f"data/prepared/{panel.dataset}.json"] + [f"results/scores/{m}/{panel.dataset}.json" for m in figure.methods]
+    found += [f"results/scores/{method}/{column.dataset}.json" for column in figure.columns for method in figure.methods]
+    found += [weights_card(run, stage) for run in figure.runs for stage, owner in weights_of(run).items() if owner == run]
+    return list(dict.fromkeys(found))
 
 
 def pictures_of(dataset_name: str) -> list[str]:

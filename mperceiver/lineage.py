@@ -174,8 +174,12 @@ def write_card(
         "device": device,
         "result": result or {},
     }
-    write_text(path, json.dumps(card, indent=1, sort_keys=True) + "\n")
+    write_json(path, card)
     return card
+
+
+def write_json(path: Path | str, data: dict) -> None:
+    write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
 def _plain(spec: Any) -> Any:

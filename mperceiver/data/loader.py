@@ -121,26 +121,27 @@ class Mixture:
 
     def draw(self, rng: np.random.Generator, batch: int) -> list[tuple[int, int]]:
         """``batch`` pairs (dataset index, row): uniform over tasks, root of size over datasets, uniform over pictures."""
-        drawn = []
         of_task = rng.integers(len(self.tasks), size=batch).tolist()
-        for t, (which, place) in zip(of_task, rng.random((batch, 2)), strict=True):
-            d, rows = self._rows[t][int(np.searchsorted(self._cumulated[t], which, side="right"))]
-            drawn.append((d, int(rows[int(place * len(rows))])))
-        return drawn
+        return [self._one(t, *pair) for t, pair in zip(of_task, rng.random((batch, 2)).tolist(), strict=True)]
 
     def balanced(self, rng: np.random.Generator, per_task: int) -> list[tuple[int, int]]:
         """``per_task`` pairs (dataset index, row) of each task, in the order of the tasks; none twice before all were there."""
         drawn: list[tuple[int, int]] = []
-        for parts in self._rows:
-            pairs = [(d, int(row)) for d, rows in parts for row in rows]
-            # sqrt(n) over datasets, uniform inside: a row's weight is sqrt(n) / n.
-            weight = np.concatenate([np.full(len(rows), len(rows) ** -0.5) for _, rows in parts])
-            mine: list[int] = []
-            while len(mine) < per_task:
-                count = min(per_task - len(mine), len(pairs))
-                mine += rng.choice(len(pairs), count, replace=False, p=weight / weight.sum()).tolist()
-            drawn += [pairs[i] for i in mine]
+        for t, parts in enumerate(self._rows):
+            left = per_task
+            while left:
+                round_ = min(left, sum(len(rows) for _, rows in parts))
+                mine: dict[tuple[int, int], None] = {}  # a set that keeps its order
+                while len(mine) < round_:
+                    mine[self._one(t, *rng.random(2).tolist())] = None
+                drawn += mine
+                left -= round_
         return drawn
+
+    def _one(self, t: int, which: float, place: float) -> tuple[int, int]:
+        """The pair (dataset index, row) of task t at two places in [0, 1): among its datasets, and in the one found there."""
+        d, rows = self._rows[t][int(np.searchsorted(self._cumulated[t], which, side="right"))]
+        return d, int(rows[int(place * len(rows))])
 
     def batch(
         self, indices: list[tuple[int, int]], crop_px: int, rng: np.random.Generator, flip: bool = True

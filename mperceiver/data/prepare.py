@@ -75,7 +75,7 @@ def prepare(name: str, workers: int | None = None) -> Path:
         closing(in_order(_rows, jobs, workers)) as batches,
         progress(f"prepare {name}", total) as step,
     ):
-        pictures, tasks = _write(beside, batches, step)
+        pictures, tasks = _write(name, beside, batches, step)
         prepared_card(name).unlink(missing_ok=True)  # the old one must not stand beside the new file
     lineage.write_card(
         prepared_card(name),
@@ -240,7 +240,7 @@ def _degraded(job: Job, index: int, gt: np.ndarray, source: str) -> list[dict[st
 # ---------------------------------------------------------------- writing
 
 
-def _write(path: Path, batches: Iterator[list[dict]], step: Any) -> tuple[dict[str, str], dict[str, int]]:
+def _write(name: str, path: Path, batches: Iterator[list[dict]], step: Any) -> tuple[dict[str, str], dict[str, int]]:
     """Stream rows into an Arrow IPC file; {row id: SHA-256 of its gt and lq bytes} and {task: rows}."""
     import pyarrow as pa
 
@@ -254,7 +254,7 @@ def _write(path: Path, batches: Iterator[list[dict]], step: Any) -> tuple[dict[s
         for rows in batches:
             for row in rows:
                 if row["id"] in pictures:
-                    raise DataError(f"{path.name}: two rows would be named {row['id']}; rename a picture or a task")
+                    raise DataError(f"{name}: two rows would be named {row['id']}; rename a picture or a task")
                 pictures[row["id"]] = hashlib.sha256(row["gt"] + row["lq"]).hexdigest()
                 tasks[row["task"]] += 1
                 held.append(row)

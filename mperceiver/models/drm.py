@@ -51,18 +51,19 @@ class DetailLevel(nn.Module):
         from torchvision.models.swin_transformer import SwinTransformerBlock
 
         drm = spec.drm
+        inner = drm.widths.get(level, width)
         self.vp_pool = nn.Parameter(torch.randn(count, spec.vp_tokens, width) * 0.02)
         self.modulator = VPModulator(width, width, spec.vp_heads, spec.vp_head_width, width, None, attend=True)
-        self.join = nn.Conv2d(2 * width, width, 1)
-        self.naf = nn.Sequential(*(NAFBlock(width) for _ in range(drm.naf_blocks)))
-        heads = max(width // drm.head_width, 1)
+        self.join = nn.Conv2d(2 * width, inner, 1)
+        self.naf = nn.Sequential(*(NAFBlock(inner) for _ in range(drm.naf_blocks)))
+        heads = max(inner // drm.head_width, 1)
         self.swin = nn.Sequential(
             *(
-                SwinTransformerBlock(width, heads, [drm.window] * 2, [0 if i % 2 == 0 else drm.window // 2] * 2, mlp_ratio=2.0)
+                SwinTransformerBlock(inner, heads, [drm.window] * 2, [0 if i % 2 == 0 else drm.window // 2] * 2, mlp_ratio=2.0)
                 for i in range(drm.swin_blocks.get(level, 2))
             )
         )
-        self.out = nn.Conv2d(width, width, 3, padding=1)
+        self.out = nn.Conv2d(inner, width, 3, padding=1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 

@@ -74,6 +74,7 @@ class Foundation:
         The picture is squashed to the tower's square, bicubic with antialias (release, section 3 of the method's notes).
         """
         small = F.interpolate(pictures, (self.clip_px, self.clip_px), mode="bicubic", antialias=True).clamp(0, 1)
+        small = small.to(self.device)  # a large picture stays where it is
         mean = small.new_tensor(CLIP_MEAN).view(1, 3, 1, 1)
         std = small.new_tensor(CLIP_STD).view(1, 3, 1, 1)
         return self.clip((small - mean) / std).float()
@@ -119,6 +120,28 @@ class Foundation:
         from diffusers import DDIMScheduler
 
         return DDIMScheduler.from_config(self.schedule).alphas_cumprod.to(self.device)
+
+
+class VaeCeiling:
+    """Encode-decode of the ground truth: what no method can pass that restores through this VAE without the DRM."""
+
+    batch = 8
+
+    def __init__(self, foundation: Foundation) -> None:
+        self.foundation, self.device = foundation, foundation.device
+        self.multiple = self.minimum = foundation.factor
+
+    def begin(self, whole: Tensor, seeds: list[int]) -> None:
+        return None
+
+    @torch.no_grad()
+    def restore(self, tile: Tensor, state: None, top: int, left: int) -> Tensor:
+        return self.foundation.decode(self.foundation.encode(tile)).clamp(0, 1)
+
+
+def load_vae_ceiling(method_name: str, device: torch.device | str = "cpu") -> VaeCeiling:
+    """The restorer of a method of kind vae."""
+    return VaeCeiling(load(config.load("methods", method_name).foundation, device))
 
 
 def freeze(tower: nn.Module) -> nn.Module:

@@ -80,6 +80,16 @@ def per_picture(method: str, dataset: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def ground_truth(pairs, index: int):
+    """The ground truth of a prepared picture, uint8 (H, W, 3), or None for a real picture that has none."""
+    from mperceiver.data import DataError
+
+    try:
+        return pairs.gt(index)
+    except DataError:
+        return None
+
+
 # ---------------------------------------------------------------- comparison
 
 
@@ -124,7 +134,7 @@ def comparison(name: str, figure: config.Figure):
             cells.append((images.decode(path), scores[method].get("psnr")) if path.is_file() else (None, None))
             if cells[-1][0] is None:
                 missing.append(str(path))
-        cells.append((pairs.gt(index), None))
+        cells.append((ground_truth(pairs, index), None))
         for method in [identity, *outputs]:
             inputs += [tables.score_card(method, panel.dataset), Path("results/restored") / method / f"{panel.dataset}.json"]
         task = next((s["task"] for s in scores.values() if s.get("task")), "")
@@ -245,7 +255,7 @@ def bars(name: str, figure: config.Figure):
         rows=[config.Rows(title="", methods=figure.methods)],
         columns=[c.model_copy(update={"metrics": [metric]}) for c in figure.columns],
     )
-    built = tables.built(name, table)
+    built = tables.fill(name, table)
     if not any(cell.mean is not None for line in built.cells for cell in line):
         raise FigureError(f"{config.path_of('figures', name)}: none of its methods has been scored yet (snakemake)")
     groups, series = len(built.columns), len(built.rows)

@@ -116,10 +116,10 @@ def build(name: str) -> Built:
     Raises ConfigError for a bad configuration, TableError where one column would hold two protocols, LineageError for a
     broken card. A score that is not there is a cell that says why.
     """
-    return built(name, config.load("tables", name))
+    return fill(name, config.load("tables", name))
 
 
-def built(name: str, table: config.Table) -> Built:
+def fill(name: str, table: config.Table) -> Built:
     """``build`` for a table that may stand in no file (the bars of a figure)."""
     scores = {pair: _scores(*pair) for pair in config.cells(table)}
     methods = {m: config.load("methods", m) for rows in table.rows for m in rows.methods}
@@ -179,6 +179,7 @@ def _cell(scores: dict | None, column: Column) -> Cell:
         return Cell(n=n, protocol=protocol, why=f"no {METRICS[column.metric].label} under {protocol}")
     if math.isnan(value["mean"]):
         return Cell(n=n, protocol=protocol, why="not a number")
+    n = value.get("n", n)  # a metric that not every picture has says of how many it is
     return Cell(value["mean"], value.get("low"), value.get("high"), n, protocol, "", printed(value["mean"], column.metric))
 
 

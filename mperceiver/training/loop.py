@@ -206,8 +206,8 @@ class _Meter:
 
     def __init__(self, title: str, spec: Stage, step: int, rows: list, main: bool) -> None:
         self.title, self.spec, self.rows, self.main = title, spec, list(rows), main
-        self.sums: dict[str, float] = {}
-        self.count, self.pictures, self.start, self.begin = 0, 0, time.monotonic(), time.monotonic()
+        self.sums: dict[str, list[float]] = {}
+        self.pictures, self.start, self.begin = 0, time.monotonic(), time.monotonic()
         self.first = step
         self.bar = None
         if main and sys.stderr.isatty():
@@ -219,15 +219,14 @@ class _Meter:
 
     def add(self, step: int, found: dict[str, Tensor], pictures: int) -> None:
         for key, value in found.items():
-            self.sums[key] = self.sums.get(key, 0.0) + float(value.detach())
-        self.count += 1
+            self.sums.setdefault(key, []).append(float(value.detach()))
         self.pictures += pictures
         if self.bar:
             self.bar.update(self.task, completed=step)
         if step % LINE_EVERY and step != self.spec.steps:
             return
         seconds = max(time.monotonic() - self.start, 1e-9)
-        means = {key: value / self.count for key, value in self.sums.items()}
+        means = {key: sum(values) / len(values) for key, values in self.sums.items()}
         row = {"step": step, "lr": learning_rate(self.spec, step - 1), **means}
         row |= {"pictures_per_s": round(self.pictures / seconds, 2), "gib": round(_gib(), 3)}
         self.rows.append(row)
@@ -237,7 +236,7 @@ class _Meter:
             self.bar.update(self.task, note=note)
         elif self.main:
             print(f"{self.title}: step {step}/{self.spec.steps} {note} ETA {left:.0f} s", flush=True)
-        self.sums, self.count, self.pictures, self.start = {}, 0, 0, time.monotonic()
+        self.sums, self.pictures, self.start = {}, 0, time.monotonic()
 
     def close(self) -> None:
         if self.bar:

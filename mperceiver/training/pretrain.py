@@ -6,6 +6,7 @@ it is done, so a killed build goes on with the next one. Unlike the real CLIP, t
 """
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,11 @@ CAPTION_EVERY, CAPTION_WEIGHT = 4, 0.3
 LATENT_POOL = 12_000
 
 
-def build(name: str, spec: Spec, folder: Path, work: Path) -> None:
-    """Pre-train all parts of foundation ``name`` into ``folder`` (diffusers' layout); finished parts in ``work`` are kept."""
+def build(name: str, spec: Spec, folder: Path, work: Path) -> dict:
+    """Pre-train all parts of foundation ``name`` into ``folder`` (diffusers' layout); finished parts in ``work`` are kept.
+
+    Returns the number of parameters of each part.
+    """
     recipe = spec.build
     pool = Pool(recipe.pictures)
     parts = {
@@ -51,6 +55,17 @@ def build(name: str, spec: Spec, folder: Path, work: Path) -> None:
             target = folder / part / source.name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(source.read_bytes())
+    return {"parameters": {part: _parameters(folder / part) for part in parts}}
+
+
+def _parameters(folder: Path) -> int:
+    from safetensors import safe_open
+
+    count = 0
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            count += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())
+    return count
 
 
 class Pool:
@@ -116,7 +131,7 @@ def new_vae(recipe: Build, trunk_norm: bool) -> nn.Module:
 def _vae(name: str, spec: Spec, pool: Pool, out: Path, work: Path) -> None:
     recipe = spec.build
     torch.manual_seed(recipe.seed)
-    vae = new_vae(recipe, spec.trunk_norm)
+    vae = new_vae(recipe, spec.trunk_norm).to(memory_format=torch.channels_last)
 
     def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
         target = pool.tensor(rng, phase.batch, phase.crop_px).to(generator.device) * 2 - 1

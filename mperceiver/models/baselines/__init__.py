@@ -1,0 +1,53 @@
+"""Restoration networks trained as baselines by the same loop on the same pairs.
+
+To add one: a function ``(**arguments) -> nn.Module`` with (B, 3, H, W) in [0, 1] in and out, in a file of its own, named
+in ARCHITECTURES together with the multiple its input's sides must have.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from mperceiver import config
+from mperceiver.models.baselines.nafnet import nafnet
+
+ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], int]] = {"nafnet": (nafnet, 16)}
+
+
+def build(spec: config.NetworkStage) -> nn.Module:
+    """Build a network untrained. Raises ConfigError for an unknown architecture."""
+    if spec.architecture not in ARCHITECTURES:
+        raise config.ConfigError(f"architecture {spec.architecture!r}: known ones are {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[spec.architecture][0](**spec.arguments)
+
+
+class Network:
+    """A trained baseline, ready to restore; it needs nothing of the whole picture and no seed."""
+
+    batch = 8
+
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        self.network = network
+        self.multiple = self.minimum = multiple
+
+    def begin(self, whole: Tensor, seeds: list[int]) -> None:
+        return None
+
+    @torch.no_grad()
+    def restore(self, tile: Tensor, state: None, top: int, left: int) -> Tensor:
+        return self.network(tile).clamp(0, 1)
+
+
+def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Network:
+    """The restorer of a method of kind network, with the weights of its run."""
+    from mperceiver.models.foundation import freeze
+    from mperceiver.models.mperceiver import load_weights, weights_path
+
+    method = config.load("methods", method_name)
+    owner = config.method_weights(method_name)["network"]
+    spec = config.load("runs", owner).network
+    network = build(spec)
+    load_weights(weights_path(owner, "network"), network)
+    assert method.run == owner
+    return Network(freeze(network).to(device), ARCHITECTURES[spec.architecture][1])

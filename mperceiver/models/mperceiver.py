@@ -1,0 +1,174 @@
+"""MPerceiver put together: predictor, dual branch and DRM around a frozen foundation (section 3, Fig. 3)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from mperceiver import config
+from mperceiver.lineage import LineageError, whole
+from mperceiver.models import foundation as towers
+from mperceiver.models.drm import DetailRefinement
+from mperceiver.models.foundation import Foundation
+from mperceiver.models.modulation import Modulation
+from mperceiver.models.predictor import DegradationPredictor
+from mperceiver.models.textual import TextualBranch, empty_prompt
+from mperceiver.models.visual import IRAdapter
+from mperceiver.sampling import ddim
+
+
+class Branches(nn.Module):
+    """What stage 2 trains: textual branch, IR-Adapter with its visual prompts, and the U-Net's modulators.
+
+    Hooks itself into ``foundation``'s U-Net, which it holds without owning its weights.
+    """
+
+    def __init__(self, foundation: Foundation, count: int, spec: config.ModelConfig) -> None:
+        super().__init__()
+        self.spec = spec
+        self._foundation = [foundation]  # in a list: not a submodule
+        if spec.textual:
+            self.textual = TextualBranch(foundation.embedding_width, foundation.context_width, count, spec)
+        if spec.visual:
+            self.ir_adapter = IRAdapter(foundation.vae.config.latent_channels, count, spec)
+            self.modulation = Modulation(foundation.unet, spec)
+            self.modulation.attach(foundation.unet)
+
+    def context(self, embedding: Tensor, probabilities: Tensor) -> Tensor:
+        """The U-Net's text context (B, T, C); it does not depend on t."""
+        if self.spec.textual:
+            return self.textual(embedding, probabilities, self._foundation[0])
+        return empty_prompt(self._foundation[0], len(embedding))
+
+    def predict(self, z: Tensor, t: Tensor, context: Tensor, lq_latent: Tensor, probabilities: Tensor) -> Tensor:
+        """The steered U-Net's output at z_t (B, 4, h, w)."""
+        unet = self._foundation[0].unet
+        if not self.spec.visual:
+            return unet(z, t, context).sample
+        return self.modulation(unet, self.ir_adapter(lq_latent, t, probabilities), z, t, context)
+
+    def forward(self, z: Tensor, t: Tensor, embedding: Tensor, lq_latent: Tensor, probabilities: Tensor) -> Tensor:
+        """One training step's output: context and prediction in one call."""
+        return self.predict(z, t, self.context(embedding, probabilities), lq_latent, probabilities)
+
+
+# ---------------------------------------------------------------- weights
+
+
+def weights_path(run: str, stage: str) -> Path:
+    return Path("results/runs") / run / f"{stage}.safetensors"
+
+
+def save_weights(path: Path, module: nn.Module, spec: config.Run) -> None:
+    """Write what was trained, with the run's configuration inside, whole or not at all."""
+    from safetensors.torch import save_file
+
+    wanted = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    wanted |= {name for name, _ in module.named_buffers()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items() if name in wanted}
+    with whole(path) as beside:
+        save_file(state, beside, metadata={"config": spec.model_dump_json(by_alias=True)})
+
+
+def load_weights(path: Path, module: nn.Module) -> None:
+    """Load strictly; a mismatch names the file and the first tensors that differ."""
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise LineageError(f"{path}: no such weights; train them first: snakemake {path}")
+    state = load_file(path)
+    own = module.state_dict()
+    wanted = {name for name, p in module.named_parameters() if p.requires_grad} | {name for name, _ in module.named_buffers()}
+    wrong = [
+        f"{name}: {tuple(state[name].shape) if name in state else 'missing'} in the file, {tuple(own[name].shape) if name in wanted else 'unknown'} in the model"
+        for name in sorted(wanted ^ set(state) | {n for n in wanted & set(state) if own[n].shape != state[n].shape})
+    ]
+    if wrong:
+        raise LineageError(f"{path}: does not fit the model its run describes ({len(wrong)} tensors): " + "; ".join(wrong[:3]))
+    module.load_state_dict(state, strict=False)
+
+
+def build_predictor(foundation: Foundation, run: config.Run) -> DegradationPredictor:
+    return DegradationPredictor(foundation.embedding_width, run.model.predictor_hidden, len(run.tasks))
+
+
+# ---------------------------------------------------------------- restoring
+
+
+@dataclass
+class Conditions:
+    """What is computed once per picture: P (B, N), context (B, T, C), start noise of the whole picture (B, 4, h, w)."""
+
+    probabilities: Tensor
+    context: Tensor
+    noise: Tensor
+
+
+class MPerceiver:
+    """A run's weights around their foundation, ready to restore."""
+
+    batch = 8  # pictures of one size restored together
+
+    def __init__(self, foundation: Foundation, run_name: str, sampler: config.Sampler, drm: bool) -> None:
+        run = config.load("runs", run_name)
+        owners = config.weights_of(run_name)
+        self.foundation, self.sampler, self.device = foundation, sampler, foundation.device
+        self.multiple = self.minimum = foundation.multiple
+        self.alphas = foundation.alphas()
+        self.predictor = build_predictor(foundation, run)
+        self.branches = Branches(foundation, len(run.tasks), run.model)
+        self.drm = DetailRefinement(foundation.vae, len(run.tasks), run.model) if drm else None
+        parts = {"predictor": self.predictor, "branches": self.branches} | ({"drm": self.drm} if drm else {})
+        for stage, module in parts.items():
+            load_weights(weights_path(owners[stage], stage), module)
+            towers.freeze(module).to(foundation.device)
+        if drm:
+            self.drm.attach(foundation.vae)
+
+    @torch.no_grad()
+    def begin(self, whole: Tensor, seeds: list[int]) -> Conditions:
+        """(B, 3, H, W) in [0, 1] and a seed for each picture."""
+        embedding = self.foundation.embed(whole)
+        probabilities = self.predictor.probabilities(embedding)
+        shape = (self.foundation.vae.config.latent_channels, *(side // self.foundation.factor for side in whole.shape[-2:]))
+        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)) for seed in seeds])
+        return Conditions(probabilities, self.branches.context(embedding, probabilities), noise.to(self.device))
+
+    @torch.no_grad()
+    def latent(self, lq_latent: Tensor, conditions: Conditions, noise: Tensor) -> Tensor:
+        """Sample the restored latent: (B, 4, h, w)."""
+
+        def predict(z: Tensor, t: Tensor) -> Tensor:
+            return self.branches.predict(z, t, conditions.context, lq_latent, conditions.probabilities)
+
+        return ddim(predict, noise, self.alphas, self.foundation.prediction, self.sampler, lq_latent)
+
+    @torch.no_grad()
+    def restore(self, tile: Tensor, conditions: Conditions, top: int, left: int) -> Tensor:
+        """(B, 3, h, w) cut at (top, left) out of the whole picture -> restored (B, 3, h, w) in [0, 1]."""
+        f = self.foundation.factor
+        y, x, h, w = top // f, left // f, tile.shape[-2] // f, tile.shape[-1] // f
+        noise = conditions.noise[..., y : y + h, x : x + w]
+        if self.drm is None:
+            return self.foundation.decode(self.latent(self.foundation.encode(tile), conditions, noise)).clamp(0, 1)
+        lq_latent, degraded = self.drm.degraded_features(self.foundation.encode, tile)
+        latent = self.latent(lq_latent, conditions, noise)
+        return self.drm(self.foundation.decode, latent, degraded, conditions.probabilities).clamp(0, 1)
+
+
+def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerceiver:
+    """The restorer of a method of kind mperceiver, with the weights of its run."""
+    method = config.load("methods", method_name)
+    config.method_weights(method_name)  # a missing stage is told before the foundation is loaded
+    run = config.load("runs", method.run)
+    return MPerceiver(towers.load(run.foundation, device), method.run, method.sampler, method.drm)
+
+
+def stored_config(path: Path) -> dict:
+    """The run configuration inside a weights file."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["config"])

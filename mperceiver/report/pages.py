@@ -1,0 +1,236 @@
+"""The report: one static site that opens from disk, in results/report/index.html.
+
+Each number of a table leads to a page with the pictures behind it (scores a picture, the worst and the best of them against
+input and ground truth) and with the chain of cards it came from. Everything it shows lies inside its own folder, so the
+folder can be sent or published as it is. Nothing is fetched, and no time is written: same inputs, same bytes.
+"""
+
+import json
+import math
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mperceiver import config, images, lineage
+from mperceiver.metrics import METRICS
+from mperceiver.report import figures, tables, trace
+
+OUT = Path("results/report")
+SHOWN = 2  # pictures shown of the worst, and of the best
+WIDE = 24  # a table of more numbers a row opens on its first metric
+PIXELATED_PX = 256  # smaller pictures are enlarged pixel by pixel
+
+
+@dataclass
+class Site:
+    """What the pages share while they are written."""
+
+    folder: Path
+    experiment: config.Experiment
+    env: Any
+    prepared: dict[str, Any] = field(default_factory=dict)
+    chains: dict[str, dict] = field(default_factory=dict)
+
+    def page(self, path: str, template: str, **values) -> None:
+        """Write one page; ``root`` leads from it back to the site's folder."""
+        root = "../" * path.count("/")
+        lineage.write_text(self.folder / path, self.env.get_template(template).render(root=root, site=self.experiment, **values))
+
+    def copy(self, file: Path | str, under: str = "files") -> str:
+        """Copy a file into the site; where it lies there."""
+        place = f"{under}/{file}"
+        if not (self.folder / place).exists():
+            (self.folder / place).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, self.folder / place)
+        return place
+
+
+def write(experiment_path: Path | str) -> dict:
+    """Write the site of an experiment (config/demo.yaml) and its card results/report.json, which is returned.
+
+    Raises ConfigError for a bad configuration, TableError where a column would mix protocols. What has not been run yet is
+    shown as progress.
+    """
+    experiment_path = Path(experiment_path)
+    experiment = config.parse(experiment_path, config.Experiment)
+    commit, dirty = lineage.commit()
+    built = [tables.build(name) for name in experiment.tables]
+    env = tables.environment()
+    env.globals["footer"] = {
+        "commit": commit,
+        "dirty": dirty,
+        "code": lineage.code(),
+        "versions": lineage.versions(),
+        "experiment": str(experiment_path),
+    }
+    env.filters["size"] = lambda mapping: len(mapping)
+    inputs: list[Path] = [experiment_path]
+    with lineage.whole_folder(OUT) as folder:
+        site = Site(folder, experiment, env)
+        for asset in ("style.css", "site.js"):
+            lineage.write_text(folder / asset, env.get_template(f"{asset}.j2").render())
+        for number, table in enumerate(built, 1):
+            inputs += _cells(site, table, number)
+        drawn = [_figure(site, name) for name in experiment.figures]
+        shown = [_table(site, table) for table in built]
+        site.page("index.html", "index.html.j2", tables=shown, figures=drawn, foundations=_toys(built))
+    made = [Path("results/tables") / f"{name}.json" for name in experiment.tables]
+    made += [Path("results/figures") / f"{name}.json" for name in experiment.figures]
+    progress = [table.progress for table in built]
+    return lineage.write_card(
+        OUT.with_suffix(".json"),
+        verb="report",
+        spec=experiment,
+        inputs=[path for path in dict.fromkeys([*inputs, *made]) if path.is_file()],
+        outputs=[OUT],
+        result={"cells": sum(total for _, total in progress), "run": sum(done for done, _ in progress)},
+    )
+
+
+def _toys(built: list[tables.Built]) -> list[str]:
+    """Titles of the foundations that this project pre-trained itself: the numbers above them are a toy's."""
+    names = [config.method_foundation(row.method) for table in built for row in table.rows]
+    found = [config.load("foundations", name) for name in dict.fromkeys(names) if name]
+    return [foundation.title for foundation in found if foundation.build]
+
+
+def _table(site: Site, table: tables.Built) -> dict:
+    """A table with its links, files and metric switch."""
+    downloads = [Path("results/tables") / f"{table.name}.{suffix}" for suffix in ("csv", "tex", "html")]
+    metrics = list(dict.fromkeys(c.metric for c in table.columns))
+
+    def href(i: int, j: int) -> str | None:
+        column, cell = table.columns[j], table.cells[i][j]
+        return None if column.average or not cell.n else _place(table, table.rows[i].method, column)
+
+    return {
+        "built": table,
+        "href": href,
+        "metrics": metrics,
+        "first": metrics[0] if len(table.columns) > WIDE else "all",
+        "downloads": [(file.suffix[1:], site.copy(file)) for file in downloads if file.is_file()],
+        "pictures": sorted({c.n for line in table.cells for c, col in zip(line, table.columns, strict=True) if c.n and not col.average}),
+    }
+
+
+def _place(table: tables.Built, method: str, column: tables.Column) -> str:
+    return f"cells/{table.name}/{method}/{column.place}.html"
+
+
+def _figure(site: Site, name: str) -> dict:
+    spec = config.load("figures", name)
+    files = [Path("results/figures") / f"{name}.{suffix}" for suffix in ("svg", "png")]
+    what = {
+        "comparison": f"Pictures side by side: {len(spec.panels)} rows; columns input, {', '.join(spec.methods)}, ground truth.",
+        "curves": f"Training loss against step for the runs {', '.join(spec.runs)}.",
+        "bars": f"Bars for {', '.join(c.label for c in spec.columns)}; methods {', '.join(spec.methods)}.",
+    }
+    there = [site.copy(file) for file in files if file.is_file()]
+    return {"name": name, "spec": spec, "files": there, "alt": f"{spec.title}. {what[spec.kind]}"}
+
+
+# ---------------------------------------------------------------- a cell's page
+
+
+def _cells(site: Site, table: tables.Built, number: int) -> list[Path]:
+    """A page for each cell that has been run; the score cards they were made from."""
+    used = []
+    places = dict.fromkeys((c.dataset, c.task, c.label, c.place) for c in table.columns if not c.average)
+    for dataset, task, label, place in places:
+        at = [j for j, c in enumerate(table.columns) if c.place == place and not c.average]
+        rows = {row.method: i for i, row in enumerate(table.rows) if table.cells[i][at[0]].n}
+        for method, i in rows.items():
+            card = tables.score_card(method, dataset)
+            used.append(card)
+            scores = {k: v for k, v in figures.per_picture(method, dataset).items() if task in (None, v["task"])}
+            inputs = figures.per_picture("input", dataset) if method != "input" else {}
+            metrics = [m for m in METRICS if any(v.get(m) is not None for v in scores.values())]
+            gains = {k: _gain(v, inputs.get(k, {})) for k, v in scores.items()}
+            main = table.columns[at[0]].metric
+            site.page(
+                f"cells/{table.name}/{method}/{place}.html",
+                "cell.html.j2",
+                table=table,
+                number=number,
+                row=table.rows[i],
+                label=label,
+                dataset=dataset,
+                task=task,
+                values=[(table.columns[j].metric, table.cells[i][j]) for j in at],
+                scores=scores,
+                metrics=metrics,
+                gains=gains if any(g is not None for g in gains.values()) else {},
+                shown=_shown(site, method, dataset, scores, main),
+                main=main,
+                others=[(table.rows[k].title, m, f"{m}/{place}.html") for m, k in rows.items()],
+                chain=_chain(site, str(card)),
+                command=trace.command(table.name, method, dataset, task),
+            )
+    return used
+
+
+def _gain(scores: dict, of_input: dict) -> float | None:
+    mine, before = scores.get("psnr"), of_input.get("psnr")
+    return None if mine is None or before is None or math.isinf(before) else mine - before
+
+
+def _shown(site: Site, method: str, dataset: str, scores: dict, metric: str) -> list[tuple[str, list[dict]]]:
+    """("Worst" and "Best", their pictures) by a metric, best last in its direction; no picture in both."""
+    have = [k for k, v in scores.items() if v.get(metric) is not None]
+    have.sort(key=lambda k: (scores[k][metric], k), reverse=not METRICS[metric].higher_is_better)
+    worst, best = have[:SHOWN], have[SHOWN:][-SHOWN:][::-1]
+    return [
+        (title, [p for p in (_pictures(site, method, dataset, k) for k in ids) if p])
+        for title, ids in (("Worst", worst), ("Best", best))
+        if ids
+    ]
+
+
+def _pictures(site: Site, method: str, dataset: str, picture: str) -> dict | None:
+    """Input, restored and ground truth of a picture, copied into the site; None where they are not here."""
+    restored = Path("results/restored") / method / dataset / f"{picture}.png"
+    if dataset not in site.prepared:
+        site.prepared[dataset] = _open(dataset)
+    if site.prepared[dataset] is None or not restored.is_file():
+        return None
+    pairs, index = site.prepared[dataset]
+    if picture not in index:
+        return None
+    lq = pairs.lq(index[picture])
+    found = {"id": picture, "height": lq.shape[0], "width": lq.shape[1], "restored": site.copy(restored)}
+    found["pixelated"] = max(lq.shape[:2]) <= PIXELATED_PX
+    for role, pixels in (("input", lq), ("target", figures.ground_truth(pairs, index[picture]))):
+        place = site.folder / "files/data" / dataset / f"{picture}-{role}.png"
+        if pixels is not None and not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(images.encode(pixels))
+        found[role] = place.relative_to(site.folder).as_posix() if pixels is not None else None
+    return found
+
+
+def _open(dataset: str):
+    from mperceiver.data.loader import Prepared
+
+    if not (Path("data/prepared") / f"{dataset}.arrow").is_file():
+        return None
+    pairs = Prepared(dataset)
+    return pairs, {name: i for i, name in enumerate(pairs.ids)}
+
+
+def _chain(site: Site, card: str) -> list[dict]:
+    """The cards below a score, nearest first, each copied into the site; cached, since every task of a dataset shares it."""
+    if card not in site.chains:
+        found = lineage.chain(card)
+        site.chains[card] = [
+            {
+                "path": path,
+                "copy": site.copy(path),
+                "sha": lineage.sha256(path),
+                "spec": json.dumps(told["spec"], indent=1, ensure_ascii=False),
+                "below": set(found),
+                **{key: told[key] for key in ("verb", "commit", "dirty", "code", "seed", "device", "inputs", "outputs")},
+            }
+            for path, told in found.items()
+        ]
+    return site.chains[card]

@@ -1,0 +1,317 @@
+"""Any picture of any size through any method: padding, overlapping tiles, self-ensemble.
+
+A method's model is a restorer, an object with
+
+- ``multiple``, ``minimum``: pixels that a side must be a multiple of, and at least; ``batch`` (1 if it has none):
+  pictures it takes at once; ``device`` (the CPU if it has none): where its tiles are sent,
+- ``begin(whole, seeds) -> state``: what belongs to whole pictures, (B, 3, H, W) in [0, 1], padded, on the CPU: the
+  probabilities, the text encoding, and the start noise of all of H and W, drawn for picture b from ``seeds[b]``,
+- ``restore(tile, state, top, left) -> tile``: (B, 3, h, w) cut at that corner of the whole, all multiples of
+  ``multiple``.
+
+Only tiles go to the device, so that memory there depends on ``tile_px`` and not on the picture.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mperceiver import config, images, lineage
+from mperceiver.data.loader import Prepared
+from mperceiver.data.pool import progress
+from mperceiver.data.prepare import prepared_card
+from mperceiver.degradations.mix import picture_seed
+from mperceiver.images import PictureError
+
+if TYPE_CHECKING:
+    import torch
+
+# (quarter turns, mirrored) of the views that a self-ensemble averages; a half turn and a mirror make the vertical flip.
+VIEWS = {
+    "none": [(0, False)],
+    "flip4": list(product((0, 2), (False, True))),
+    "geometric8": list(product(range(4), (False, True))),
+}
+TILE_VARIANCE = 0.01  # of a tile's Gaussian weight, in units of its side (StableSR)
+HELD = 4  # batches that wait for pictures of their size, or to be written
+
+
+class Identity:
+    """The degraded picture itself: what a method is measured against."""
+
+    multiple = minimum = 1
+    batch = 16
+
+    def begin(self, whole: "torch.Tensor", seeds: list[int]) -> None:
+        return None
+
+    def restore(self, tile: "torch.Tensor", state: None, top: int, left: int) -> "torch.Tensor":
+        return tile
+
+
+def load(method: str) -> Any:
+    """The restorer of config/methods/<method>.yaml, with its weights."""
+    kind = config.load("methods", method).kind
+    if kind == "identity":
+        return Identity()
+    if kind == "mperceiver":
+        from mperceiver.models.mperceiver import load_restorer
+    elif kind == "network":
+        from mperceiver.models.baselines import load_restorer
+    else:
+        from mperceiver.models.foundation import load_vae_ceiling as load_restorer
+    return load_restorer(method)
+
+
+# ---------------------------------------------------------------- pictures in memory
+
+
+def restore_picture(restorer: Any, picture: "torch.Tensor", method: config.Method, seed: int) -> "torch.Tensor":
+    """Restore one picture: (1, 3, H, W) in [0, 1] -> the same."""
+    return restore_pictures(restorer, picture, method, [seed])
+
+
+def restore_pictures(
+    restorer: Any, pictures: "torch.Tensor", method: config.Method, seeds: list[int]
+) -> "torch.Tensor":
+    """Restore B pictures of one size: float (B, 3, H, W) in [0, 1] on the CPU -> the same, not rounded.
+
+    A self-ensemble restores every view from start noise of its own and averages the outputs, turned back, before they
+    are clamped and rounded.
+
+    Raises:
+        PictureError: not pictures, or the restorer gave back something else. ConfigError: tiles that cannot be cut.
+    """
+    import torch
+
+    images.check(pictures)
+    views = VIEWS[method.self_ensemble]
+    total = torch.zeros_like(pictures)
+    with torch.inference_mode():
+        for number, (turns, mirrored) in enumerate(views):
+            view = pictures.rot90(turns, (-2, -1))
+            view = view.flip(-1) if mirrored else view
+            restored = _one_view(restorer, view.contiguous(), method, [(seed + number) % 2**64 for seed in seeds])
+            restored = restored.flip(-1) if mirrored else restored
+            total += restored.rot90(-turns, (-2, -1))
+    return (total / len(views)).clamp(0, 1)
+
+
+def _one_view(restorer: Any, pictures: "torch.Tensor", method: config.Method, seeds: list[int]) -> "torch.Tensor":
+    """Pad, cut into tiles, restore, blend, crop."""
+    import torch
+
+    height, width = pictures.shape[-2:]
+    whole = images.pad(pictures, restorer.multiple, _smallest(restorer))
+    side = _tile_side(restorer, method)
+    rows, columns = (_starts(length, side, method.overlap_px, restorer.multiple) for length in whole.shape[-2:])
+    state = restorer.begin(whole, seeds)
+    if len(rows) == len(columns) == 1:
+        return _tile(restorer, whole, state, 0, 0)[..., :height, :width]
+    blended = torch.zeros_like(whole)
+    h, w = min(side, whole.shape[-2]), min(side, whole.shape[-1])
+    for top, down in zip(rows, _weights(whole.shape[-2], rows, h), strict=True):
+        for left, across in zip(columns, _weights(whole.shape[-1], columns, w), strict=True):
+            tile = _tile(restorer, whole[..., top : top + h, left : left + w], state, top, left)
+            blended[..., top : top + h, left : left + w] += tile * down[:, None] * across
+    return blended[..., :height, :width]
+
+
+def _tile(restorer: Any, tile: "torch.Tensor", state: Any, top: int, left: int) -> "torch.Tensor":
+    restored = restorer.restore(tile.to(getattr(restorer, "device", "cpu")), state, top, left).float().cpu()
+    if restored.shape != tile.shape or not restored.isfinite().all():
+        what = "values that are not numbers" if restored.shape == tile.shape else f"the shape {tuple(restored.shape)}"
+        raise PictureError(
+            f"the model returned {what} for a tile of shape {tuple(tile.shape)} at ({top}, {left}); "
+            "its weights are damaged or its training diverged (see the run's curve)"
+        )
+    return restored
+
+
+def _smallest(restorer: Any) -> int:
+    """The least side of a tile: ``minimum``, as a multiple of ``multiple``."""
+    return max(1, math.ceil(restorer.minimum / restorer.multiple)) * restorer.multiple
+
+
+def _tile_side(restorer: Any, method: config.Method) -> int:
+    """The side of a tile: the largest multiple of the restorer's within the method's ``tile_px``."""
+    side = method.tile_px // restorer.multiple * restorer.multiple
+    if side < _smallest(restorer):
+        raise config.ConfigError(
+            f"tile_px is {method.tile_px}, but this method's model needs tiles of {_smallest(restorer)} px or more"
+        )
+    return side
+
+
+def _starts(length: int, side: int, overlap_px: int, multiple: int) -> list[int]:
+    """Starts of the tiles along one side of a padded picture, all multiples of ``multiple``."""
+    if length <= side:
+        return [0]
+    overlap = math.ceil(overlap_px / multiple)
+    if overlap * multiple >= side:
+        raise config.ConfigError(
+            f"overlap_px is {overlap_px}, too much for tiles of {side} px in steps of {multiple} px"
+        )
+    return [multiple * start for start in images.tiles(length // multiple, side // multiple, overlap)]
+
+
+def _weights(length: int, starts: list[int], side: int) -> list["torch.Tensor"]:
+    """What each tile adds to its pixels along one side: (side,) for each start, 1 in sum at every pixel.
+
+    StableSR's Gaussian, lowered to reach zero one pixel beyond the tile's ends, so that a tile fades in from nothing
+    and leaves no seam however small the overlap. Over a grid of tiles the products of both sides' weights add up to 1.
+    """
+    import torch
+
+    place = (torch.arange(-1, side + 1, dtype=torch.float64) - (side - 1) / 2) / side
+    bell = torch.exp(-place.square() / (2 * TILE_VARIANCE))
+    bell = (bell - bell[0])[1:-1]
+    total = torch.zeros(length, dtype=torch.float64)
+    for start in starts:
+        total[start : start + side] += bell
+    return [(bell / total[start : start + side]).float() for start in starts]
+
+
+# ---------------------------------------------------------------- datasets
+
+
+def restored_folder(method: str, dataset: str) -> Path:
+    return Path("results/restored") / method / dataset
+
+
+def restored_card(method: str, dataset: str) -> Path:
+    return Path("results/restored") / method / f"{dataset}.json"
+
+
+def restore_dataset(method: str, dataset: str) -> Path:
+    """Write results/restored/{method}/{dataset}/{id}.png and the card, whole or not at all; return the card's path.
+
+    Pictures of one size that fit a tile go through the model together. A picture's seed is a hash of (dataset, id, the
+    sampler's seed), so neither order nor batch matters.
+
+    Raises:
+        ConfigError, LineageError, DataError: something is not described, or its weights or pictures are not there.
+        PictureError: a picture cannot be read or restored, by name.
+    """
+    spec = config.load("methods", method)
+    config.load("datasets", dataset)
+    lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
+    inputs = _inputs(method, dataset)
+    for path in inputs:
+        if path.suffix == ".json":
+            lineage.read_card(path)
+    prepared = Prepared(dataset)
+    restorer = load(method)
+    folder, card = restored_folder(method, dataset), restored_card(method, dataset)
+    with lineage.whole_folder(folder) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:
+        _restore_all(restorer, spec, prepared, beside, advance)
+        card.unlink(missing_ok=True)  # the old one must not stand beside the new pictures
+    lineage.write_card(
+        card,
+        verb="restore",
+        spec={"method": spec, "dataset": dataset},
+        inputs=inputs,
+        outputs=[folder],
+        seed=spec.sampler.seed,
+        device=str(getattr(restorer, "device", "cpu")),
+        result={"count": len(prepared)},
+    )
+    return card
+
+
+def _inputs(method: str, dataset: str) -> list[Path]:
+    """What a method's restored pictures of a dataset stand on: the dataset, the method, its weights and foundation."""
+    foundation = config.method_foundation(method)
+    return [
+        prepared_card(dataset),
+        config.path_of("methods", method),
+        *(Path("results/runs") / run / f"{stage}.json" for stage, run in config.method_weights(method).items()),
+        *([Path("data/foundations") / f"{foundation}.json"] if foundation else []),
+    ]
+
+
+def _restore_all(restorer: Any, spec: config.Method, prepared: Prepared, folder: Path, advance: Any) -> None:
+    """Restore every picture; PNGs are encoded and written by a second thread while the model works on the next ones."""
+    from collections import deque
+    from concurrent.futures import ThreadPoolExecutor
+
+    import torch
+
+    # The ceiling of the VAE is what it makes of the truth.
+    read = prepared.gt if spec.kind == "vae" else prepared.lq
+    pictures = ((prepared.ids[i], read(i)) for i in range(len(prepared)))
+    batch = getattr(restorer, "batch", 1)
+    waiting: deque = deque()
+    with ThreadPoolExecutor(1) as writer:
+        for group in _groups(pictures, batch, spec.tile_px):
+            names, stack = zip(*group, strict=True)
+            seeds = [picture_seed(prepared.name, name, spec.sampler.seed) for name in names]
+            try:
+                restored = restore_pictures(restorer, torch.cat([images.to_tensor(p) for p in stack]), spec, seeds)
+            except PictureError as error:
+                raise PictureError(f"{prepared.name}, {names[0]} and {len(names) - 1} more: {error}") from None
+            waiting.append(writer.submit(_write, folder, names, restored))
+            while len(waiting) > HELD:
+                waiting.popleft().result()
+            advance(len(names))
+        for done in waiting:
+            done.result()
+
+
+def _write(folder: Path, names: tuple[str, ...], restored: "torch.Tensor") -> None:
+    for name, picture in zip(names, restored, strict=True):
+        (folder / f"{name}.png").write_bytes(images.encode(images.to_picture(picture)))
+
+
+def _groups(
+    pictures: Iterable[tuple[str, np.ndarray]], batch: int, tile_px: int
+) -> Iterator[list[tuple[str, np.ndarray]]]:
+    """What goes together: ``batch`` pictures of one size that fit a tile; a larger one alone. Holds HELD batches at most."""
+    waiting: dict[tuple, list] = {}
+    for name, picture in pictures:
+        size = picture.shape[:2]
+        if batch == 1 or max(size) > tile_px:
+            yield [(name, picture)]
+            continue
+        waiting.setdefault(size, []).append((name, picture))
+        if len(waiting[size]) == batch:
+            yield waiting.pop(size)
+        elif sum(map(len, waiting.values())) >= HELD * batch:
+            yield waiting.pop(max(waiting, key=lambda s: len(waiting[s])))
+    yield from waiting.values()
+
+
+# ---------------------------------------------------------------- one file
+
+
+def restore_file(method: str, source: Path, target: Path, tile_px: int | None = None) -> None:
+    """Restore a photograph into a PNG, whole or not at all.
+
+    Args:
+        tile_px: side of the tiles instead of the method's, which is what decides how much memory it takes.
+
+    Raises:
+        PictureError: ``source`` cannot be read, ``target`` is no .png or is ``source`` itself.
+        ConfigError, LineageError: the method is not described, or has no weights yet.
+    """
+    source, target = Path(source), Path(target)
+    if source.suffix.lower() not in images.SUFFIXES:
+        raise PictureError(f"{source}: pictures end in {', '.join(sorted(images.SUFFIXES))}")
+    if target.suffix.lower() != ".png":
+        raise PictureError(f"{target}: a restored picture is written without loss; let its name end in .png")
+    if target.resolve() == source.resolve() or (target.exists() and source.exists() and target.samefile(source)):
+        raise PictureError(f"{target}: is the picture to restore; give the restored one another name")
+    spec = config.load("methods", method)
+    if spec.kind == "vae":
+        raise PictureError(
+            f"{method} restores from the ground truth, which a photograph has not; choose another method"
+        )
+    spec = spec.model_copy(update={"tile_px": tile_px}) if tile_px else spec
+    picture = images.to_tensor(images.decode(source))
+    restored = restore_picture(load(method), picture, spec, spec.sampler.seed)
+    with lineage.whole(target) as beside:
+        beside.write_bytes(images.encode(images.to_picture(restored)))

@@ -1,0 +1,68 @@
+"""Losses of the three stages (section 3.1 and 3.3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
+    """-(1 - p_y)^gamma log p_y, mean over the batch (Lin et al., arXiv:1708.02002): (B, N), (B,) -> scalar."""
+    log_p = F.log_softmax(logits.float(), dim=1).gather(1, labels[:, None])[:, 0]
+    return (-((1 - log_p.exp()) ** gamma) * log_p).mean()
+
+
+def colour(output: Tensor, target: Tensor) -> Tensor:
+    """1 - cos of the angle between RGB vectors (Wang et al., DeepUPE, CVPR 2019): (B, 3, H, W) in [0, 1] -> scalar.
+
+    On [0, 1], not [-1, 1], where mid-grey would be the zero vector and angles mean nothing.
+    """
+    return 1 - F.cosine_similarity(output, target, dim=1, eps=1e-3).mean()
+
+
+class PatchDiscriminator(nn.Sequential):
+    """PatchGAN of three strided layers (Isola et al., arXiv:1611.07004): (B, 3, H, W) -> (B, 1, h, w). 2,765,633 parameters."""
+
+    def __init__(self, width: int = 64) -> None:
+        layers: list[nn.Module] = [nn.Conv2d(3, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        for i, stride in enumerate((2, 2, 1)):
+            before, after = width * 2**i, width * 2 ** (i + 1)
+            layers += [nn.Conv2d(before, after, 4, stride, 1, bias=False), nn.BatchNorm2d(after), nn.LeakyReLU(0.2)]
+        super().__init__(*layers, nn.Conv2d(width * 8, 1, 4, 1, 1))
+
+
+def hinge_generator(fake: Tensor) -> Tensor:
+    return -fake.mean()
+
+
+def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+
+
+class PictureLosses:
+    """Weighted sum of L1, perceptual, colour and adversarial terms: what stage 3 and the baselines minimise."""
+
+    def __init__(self, spec, device: torch.device | str) -> None:
+        from mperceiver.metrics import lpips_network
+
+        self.spec = spec
+        self.perceptual = lpips_network(spec.perceptual_network).to(device) if spec.perceptual else None
+        self.discriminator = PatchDiscriminator().to(device) if spec.adversarial else None
+
+    def __call__(self, output: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:
+        """(B, 3, H, W) twice, in [0, 1] up to overshoot -> {"loss", "loss_*", ["adversary"]}."""
+        spec = self.spec
+        parts = {"loss_l1": (output - target).abs().mean()}
+        total = spec.l1 * parts["loss_l1"]
+        if self.perceptual is not None and step % spec.perceptual_every == 0:
+            parts["loss_perceptual"] = self.perceptual(output, target).mean()
+            total = total + spec.perceptual * spec.perceptual_every * parts["loss_perceptual"]
+        if spec.colour:
+            parts["loss_colour"] = colour(output, target)
+            total = total + spec.colour * parts["loss_colour"]
+        if self.discriminator is not None and step >= spec.adversarial_from_step:
+            self.discriminator.requires_grad_(False)  # the restorer's step moves only the restorer
+            parts["loss_adversarial"] = hinge_generator(self.discriminator(output))
+            self.discriminator.requires_grad_(True)
+            total = total + spec.adversarial * parts["loss_adversarial"]
+            parts["adversary"] = hinge_discriminator(self.discriminator(target), self.discriminator(output.detach()))
+        return {"loss": total, **parts}

@@ -1,0 +1,387 @@
+"""Padding, tiles and self-ensembles with small fake models, and the writing of datasets and files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mperceiver import config, images, lineage, restore
+from mperceiver.config import ConfigError, Method
+from mperceiver.degradations.mix import picture_seed
+from mperceiver.images import PictureError
+
+
+def method(**changes) -> Method:
+    return Method(title="test", kind="identity", **changes)
+
+
+def picture(height: int, width: int, batch: int = 1, seed: int = 0) -> torch.Tensor:
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+class Fake:
+    """A restorer that applies ``function(tile, state, top, left)`` and remembers what it was asked."""
+
+    def __init__(self, function: Callable, multiple: int = 8, minimum: int = 16, batch: int = 1):
+        self.function, self.multiple, self.minimum, self.batch = function, multiple, minimum, batch
+        self.wholes, self.seeds, self.tiles = [], [], []
+
+    def begin(self, whole, seeds):
+        self.wholes.append(tuple(whole.shape))
+        self.seeds.append(seeds)
+        noise = [torch.rand(3, *whole.shape[-2:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        return {"whole": whole, "noise": torch.stack(noise)}
+
+    def restore(self, tile, state, top, left):
+        self.tiles.append((top, left, *tile.shape[-2:]))
+        height, width = tile.shape[-2:]
+        assert torch.equal(tile, state["whole"][..., top : top + height, left : left + width])
+        return self.function(tile, state, top, left)
+
+
+def same(tile, state, top, left):
+    return tile
+
+
+def noisy(tile, state, top, left):
+    """Depends on the picture's own noise at the tile's own place: what begin() has told of the whole."""
+    return 0.5 * tile + 0.5 * state["noise"][..., top : top + tile.shape[-2], left : left + tile.shape[-1]]
+
+
+# ---------------------------------------------------------------- any size
+
+SIZES = [(64, 64), (17, 501), (501, 17), (1, 1), (5, 3), (64, 65), (129, 200), (128, 96)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("ensemble", ["none", "flip4", "geometric8"])
+def test_nothing_changes_on_the_way(size, ensemble):
+    """Through padding, tiles, blending and turning, the identity is exact."""
+    source = picture(*size)
+    how = method(tile_px=64, overlap_px=16, self_ensemble=ensemble)
+    fake = Fake(same)
+    restored = restore.restore_picture(fake, source, how, seed=1)
+    assert restored.shape == source.shape
+    assert (restored - source).abs().max() < 1e-6
+    assert all(h % 8 == w % 8 == 0 and h >= 16 and w >= 16 for *_, h, w in fake.wholes)
+    assert all(top % 8 == left % 8 == h % 8 == w % 8 == 0 for top, left, h, w in fake.tiles)
+    assert max(max(h, w) for *_, h, w in fake.tiles) <= 64
+    assert len(fake.wholes) == len(restore.VIEWS[ensemble])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_whole_picture_conditions_are_cut_like_the_tiles(size):
+    """A pointwise model gives the same with and without tiles: the noise of a place does not depend on the tiling."""
+    source = picture(*size)
+    once = restore.restore_picture(Fake(noisy), source, method(tile_px=1024), seed=3)
+    tiled = restore.restore_picture(Fake(noisy), source, method(tile_px=48, overlap_px=8), seed=3)
+    assert (once - tiled).abs().max() < 1e-6
+
+
+def test_a_small_picture_is_one_tile_without_blending():
+    fake = Fake(same)
+    restore.restore_picture(fake, picture(60, 64), method(tile_px=64, overlap_px=16), seed=0)
+    assert fake.tiles == [(0, 0, 64, 64)]
+
+
+@pytest.mark.parametrize("overlap", [8, 16, 32])
+def test_tiles_leave_no_seam(overlap):
+    """Tiles that disagree by up to a whole range of brightness fade into each other instead of meeting at an edge."""
+    offsets = {}
+
+    def disagrees(tile, state, top, left):
+        rng = np.random.default_rng([top, left])
+        return tile * 0 + offsets.setdefault((top, left), rng.random())
+
+    fake = Fake(disagrees)
+    restored = restore.restore_picture(fake, picture(160, 200), method(tile_px=64, overlap_px=overlap), seed=0)
+    assert len(offsets) > 6
+    edges = {left for _, left in offsets if left} | {left + 64 for _, left in offsets if left + 64 < 200}
+    steps = (restored[0, 0, :, 1:] - restored[0, 0, :, :-1]).abs().max(0).values
+    # at the ends of a tile the step is far below what it is in the middle of the fade, and below a level of 8 bit
+    assert max(steps[edge - 1].item() for edge in edges) < 1 / 255
+    assert restored.min() >= min(offsets.values()) - 1e-5 and restored.max() <= max(offsets.values()) + 1e-5
+
+
+def test_blur_over_tiles_is_the_blur_of_the_whole():
+    """A model with a small receptive field: inside the overlap it sees enough, so that tiling hardly shows."""
+    blur = torch.nn.AvgPool2d(5, 1, 2, count_include_pad=False)
+    coordinates = torch.linspace(0, 1, 200)
+    source = (coordinates[:, None] * coordinates[:160]).expand(1, 3, -1, -1).contiguous()
+    once = restore.restore_picture(Fake(lambda t, *_: blur(t)), source, method(tile_px=512), seed=0)
+    tiled = restore.restore_picture(Fake(lambda t, *_: blur(t)), source, method(tile_px=64, overlap_px=16), seed=0)
+    assert (once - tiled).abs().max() < 1e-4
+
+
+def test_weights_add_up_to_one():
+    for length, side, overlap in [(104, 64, 8), (1000, 64, 32), (65, 64, 56), (600, 512, 64)]:
+        starts = images.tiles(length, side, overlap)
+        total = torch.zeros(length)
+        for start, weight in zip(starts, restore._weights(length, starts, side), strict=True):
+            assert (weight > 0).all()
+            total[start : start + side] += weight
+        assert total.numpy() == pytest.approx(1, abs=1e-6)
+
+
+def test_tiles_too_small_for_the_model_are_refused():
+    with pytest.raises(ConfigError, match="tile_px is 24.*32 px or more"):
+        restore.restore_picture(Fake(same, minimum=32), picture(40, 40), method(tile_px=24, overlap_px=8), seed=0)
+    with pytest.raises(ConfigError, match="overlap_px is 60.*64 px"):
+        restore.restore_picture(Fake(same), picture(40, 90), method(tile_px=64, overlap_px=60), seed=0)
+
+
+# ---------------------------------------------------------------- self-ensemble
+
+
+def test_views_are_four_flips_and_eight_symmetries():
+    square = torch.arange(4.0).view(1, 1, 2, 2)
+    for name, count in (("none", 1), ("flip4", 4), ("geometric8", 8)):
+        views = [square.rot90(turns, (-2, -1)) for turns, _ in restore.VIEWS[name]]
+        views = [v.flip(-1) if m else v for v, (_, m) in zip(views, restore.VIEWS[name], strict=True)]
+        assert len({tuple(v.flatten().tolist()) for v in views}) == count
+    flips = [[0, 1, 2, 3], [1, 0, 3, 2], [3, 2, 1, 0], [2, 3, 0, 1]]  # as they are, mirrored, both, upside down
+    views = [square.rot90(t, (-2, -1)) for t, _ in restore.VIEWS["flip4"]]
+    views = [v.flip(-1) if m else v for v, (_, m) in zip(views, restore.VIEWS["flip4"], strict=True)]
+    assert sorted(v.flatten().tolist() for v in views) == sorted(flips)
+
+
+def test_ensemble_averages_before_clamping_and_rounding():
+    """A model that overshoots in some views only; the mean of floats, clamped once."""
+    calls = iter([1.75, 0.25, 0.25, 0.25])
+    fake = Fake(lambda t, *_: torch.full_like(t, next(calls)))
+    restored = restore.restore_picture(fake, picture(16, 24), method(self_ensemble="flip4"), seed=0)
+    assert restored.numpy() == pytest.approx(0.625)  # clamped before, it would be 0.4375
+
+
+def test_ensemble_makes_a_directional_model_symmetric():
+    def smear(tile, *_):
+        return (tile + tile.roll(1, -1)) / 2
+
+    source = picture(32, 32)
+    how = method(self_ensemble="geometric8")
+    plain = restore.restore_picture(Fake(smear), source, how, seed=0)
+    turned = restore.restore_picture(Fake(smear), source.rot90(1, (-2, -1)), how, seed=0)
+    assert (turned - plain.rot90(1, (-2, -1))).abs().max() < 1e-6
+
+
+def test_each_view_starts_from_noise_of_its_own():
+    fake = Fake(noisy)
+    restore.restore_picture(fake, picture(16, 16), method(self_ensemble="flip4"), seed=2**64 - 1)
+    assert fake.seeds == [[2**64 - 1], [0], [1], [2]]
+
+
+# ---------------------------------------------------------------- what comes in, what comes back
+
+
+@pytest.mark.parametrize("bad", [picture(16, 16) + 1, picture(16, 16)[0], picture(16, 16)[:, :1]])
+def test_refuses_what_is_no_picture(bad):
+    with pytest.raises(PictureError, match="expected float RGB"):
+        restore.restore_picture(Fake(same), bad, method(), seed=0)
+
+
+def test_refuses_what_a_broken_model_returns():
+    with pytest.raises(PictureError, match="not numbers"):
+        restore.restore_picture(Fake(lambda t, *_: t / 0), picture(16, 16), method(), seed=0)
+    with pytest.raises(PictureError, match=r"\(1, 3, 8, 16\)"):
+        restore.restore_picture(Fake(lambda t, *_: t[..., :8, :]), picture(16, 16), method(), seed=0)
+
+
+# ---------------------------------------------------------------- a dataset
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A dataset of pictures of several sizes, and methods for it, in a working directory of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    texts = {
+        "datasets/odd": "title: odd\nlicence: none\nsources: [{source: local, folder: none}]\n",
+        "methods/input": "title: input\nkind: identity\n",
+        "methods/fake": "title: fake\nkind: network\nrun: net\ntile_px: 48\noverlap_px: 16\n",
+        "methods/ceiling": "title: ceiling\nkind: vae\nfoundation: tiny\n",
+        "foundations/tiny": "title: tiny\nlicence: none\n",
+    }
+    for name, text in texts.items():
+        (Path("config") / f"{name}.yaml").parent.mkdir(parents=True, exist_ok=True)
+        (Path("config") / f"{name}.yaml").write_text(text)
+    monkeypatch.setattr(config, "method_weights", lambda name: {"network": "net"} if name == "fake" else {})
+    monkeypatch.setattr(config, "method_foundation", lambda name: "tiny" if name == "ceiling" else None)
+    for card in ("results/runs/net/network.json", "data/foundations/tiny.json"):
+        lineage.write_card(card, verb="made", spec={})
+    write_prepared([(32, 40)] * 7 + [(17, 101), (32, 40), (60, 70), (17, 101)])
+    return tmp_path
+
+
+def write_prepared(sizes: list[tuple[int, int]], order: list[int] | None = None) -> None:
+    import pyarrow as pa
+
+    kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary()}
+    schema = pa.schema(kinds | {"source": pa.string(), "recipe": pa.string()})
+    rows = []
+    for i in order or range(len(sizes)):
+        rng = np.random.default_rng(i)
+        lq, gt = rng.integers(0, 256, (2, *sizes[i], 3), dtype=np.uint8)
+        gt = images.encode(gt) if i else None  # the first has no ground truth
+        rows.append({"id": f"p-{i}", "task": "rain", "lq": images.encode(lq), "gt": gt, "source": "", "recipe": ""})
+    Path("data/prepared").mkdir(parents=True, exist_ok=True)
+    with pa.OSFile("data/prepared/odd.arrow", "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    lineage.write_card("data/prepared/odd.json", verb="prepare", spec={}, outputs=["data/prepared/odd.arrow"])
+
+
+def contents(folder: str) -> dict[str, bytes]:
+    return {path.name: images.decode(path).tobytes() for path in Path(folder).iterdir()}
+
+
+def test_identity_dataset_is_its_degraded_pictures(world):
+    card = restore.restore_dataset("input", "odd")
+    assert card == Path("results/restored/input/odd.json")
+    found = contents("results/restored/input/odd")
+    assert sorted(found) == sorted(f"p-{i}.png" for i in range(11))
+    lq = np.random.default_rng(7).integers(0, 256, (2, 17, 101, 3), dtype=np.uint8)[0]
+    assert found["p-7.png"] == lq.tobytes()
+    assert lineage.verify(card) == []
+
+
+def test_dataset_card_names_what_it_stands_on(world, monkeypatch):
+    monkeypatch.setattr(restore, "load", lambda name: Fake(noisy))
+    card = lineage.read_card(restore.restore_dataset("fake", "odd"))
+    stands_on = ["data/prepared/odd.json", "config/methods/fake.yaml", "results/runs/net/network.json"]
+    assert sorted(card["inputs"]) == sorted(stands_on)
+    assert list(card["outputs"]) == ["results/restored/fake/odd"]
+    assert (card["verb"], card["result"], card["seed"]) == ("restore", {"count": 11}, 42)
+
+
+def test_neither_batch_nor_order_matters(world, monkeypatch):
+    sizes = [(32, 40)] * 7 + [(17, 101), (32, 40), (60, 70), (17, 101)]
+    found = []
+    for batch, order in ((1, None), (3, None), (16, None), (3, [9, 3, 8, 10, 0, 1, 2, 7, 4, 6, 5])):
+        write_prepared(sizes, order)
+        fake = Fake(noisy, batch=batch)
+        monkeypatch.setattr(restore, "load", lambda name, fake=fake: fake)
+        restore.restore_dataset("fake", "odd")
+        found.append(contents("results/restored/fake/odd"))
+        assert max(shape[0] for shape in fake.wholes) == min(batch, 8)
+        assert all(shape[0] == 1 for shape in fake.wholes if max(shape[-2:]) > 48)
+    assert found[0] == found[1] == found[2] == found[3]
+
+
+def test_seed_of_a_picture_is_a_hash_of_its_names(world, monkeypatch):
+    fake = Fake(same)
+    monkeypatch.setattr(restore, "load", lambda name: fake)
+    restore.restore_dataset("fake", "odd")
+    assert fake.seeds == [[picture_seed("odd", f"p-{i}", 42)] for i in range(11)]
+
+
+def test_ceiling_is_fed_the_ground_truth(world, monkeypatch):
+    monkeypatch.setattr(restore, "load", lambda name: Fake(same, batch=4))
+    with pytest.raises(RuntimeError, match="p-0 has no ground truth"):
+        restore.restore_dataset("ceiling", "odd")
+    write_prepared([(8, 8), (32, 40), (20, 24)], order=[1, 2])
+    card = lineage.read_card(restore.restore_dataset("ceiling", "odd"))
+    assert "data/foundations/tiny.json" in card["inputs"]
+    gt = np.random.default_rng(1).integers(0, 256, (2, 32, 40, 3), dtype=np.uint8)[1]
+    assert contents("results/restored/ceiling/odd")["p-1.png"] == gt.tobytes()
+
+
+def test_a_failure_in_the_middle_leaves_nothing_behind(world, monkeypatch):
+    def dies(tile, state, top, left):
+        dies.calls += 1
+        return tile / 0 if dies.calls == 6 else tile
+
+    dies.calls = 0
+    monkeypatch.setattr(restore, "load", lambda name: Fake(dies))
+    with pytest.raises(PictureError, match="odd, p-5: the model returned"):
+        restore.restore_dataset("fake", "odd")
+    assert list(Path("results/restored/fake").iterdir()) == []
+
+    monkeypatch.setattr(restore, "load", lambda name: Fake(same))
+    restore.restore_dataset("fake", "odd")
+    before = contents("results/restored/fake/odd")
+    dies.calls = 0
+    monkeypatch.setattr(restore, "load", lambda name: Fake(dies))
+    with pytest.raises(PictureError):
+        restore.restore_dataset("fake", "odd")
+    assert contents("results/restored/fake/odd") == before
+    assert lineage.verify("results/restored/fake/odd.json") == []
+    assert sorted(p.name for p in Path("results/restored/fake").iterdir()) == ["odd", "odd.json"]
+
+
+def test_a_failing_disk_is_not_overlooked(world, monkeypatch):
+    def full(folder, names, restored):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(restore, "load", lambda name: Fake(same))
+    monkeypatch.setattr(restore, "_write", full)
+    with pytest.raises(OSError, match="No space left"):
+        restore.restore_dataset("fake", "odd")
+    assert list(Path("results/restored/fake").iterdir()) == []
+
+
+def test_missing_weights_are_told_before_the_work(world, monkeypatch):
+    monkeypatch.setattr(restore, "load", lambda name: pytest.fail("loaded"))
+    Path("results/runs/net/network.json").unlink()
+    with pytest.raises(lineage.LineageError, match=r"results/runs/net/network\.json: no such card"):
+        restore.restore_dataset("fake", "odd")
+
+
+# ---------------------------------------------------------------- a file
+
+
+def photograph(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return images.decode(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "A.JPG", "b.bmp"])
+def test_restore_file(world, name):
+    pixels = photograph(Path(name))
+    restore.restore_file("input", Path(name), Path("out/restored.png"))
+    assert np.array_equal(images.decode("out/restored.png"), pixels)
+    assert [p.name for p in Path("out").iterdir()] == ["restored.png"]
+
+
+def test_restore_file_within_a_tile_budget(world, monkeypatch):
+    photograph(Path("a.png"))
+    fake = Fake(same)
+    monkeypatch.setattr(restore, "load", lambda name: fake)
+    restore.restore_file("fake", "a.png", "b.png", tile_px=32)
+    assert len(fake.tiles) > 1 and max(max(h, w) for *_, h, w in fake.tiles) == 32
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "target", "says"),
+    [
+        ("input", "a.png", "a.png", "is the picture to restore"),
+        ("input", "a.png", "link.png", "is the picture to restore"),
+        ("input", "a.png", "sub/../a.png", "is the picture to restore"),
+        ("input", "a.png", "b.jpg", "b.jpg: .*end in .png"),
+        ("input", "a.gif", "b.png", "a.gif: pictures end in"),
+        ("input", "missing.png", "b.png", "missing.png: no such picture"),
+        ("input", "broken.png", "b.png", "broken.png: cannot be decoded"),
+        ("ceiling", "a.png", "b.png", "ground truth"),
+    ],
+)
+def test_restore_file_refuses(world, name, source, target, says):
+    photograph(Path("a.png"))
+    Path("link.png").hardlink_to("a.png")
+    Path("sub").mkdir()
+    Path("broken.png").write_bytes(Path("a.png").read_bytes()[:100])
+    before = Path("a.png").read_bytes()
+    with pytest.raises(PictureError, match=says):
+        restore.restore_file(name, Path(source), Path(target))
+    assert Path("a.png").read_bytes() == before
+    assert not Path("b.png").exists() and not Path("b.jpg").exists()
+
+
+def test_restore_file_leaves_nothing_behind_when_it_fails(world, monkeypatch):
+    photograph(Path("a.png"))
+    monkeypatch.setattr(restore, "load", lambda name: Fake(lambda t, *_: t / 0))
+    with pytest.raises(PictureError, match="not numbers"):
+        restore.restore_file("fake", "a.png", "out/b.png")
+    assert not Path("out").exists() or list(Path("out").iterdir()) == []

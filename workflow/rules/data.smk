@@ -1,0 +1,44 @@
+rule download:
+    input:
+        "config/datasets/{dataset}.yaml",
+    output:
+        card="data/raw/{dataset}.json",
+        folder=directory("data/raw/{dataset}"),
+    log:
+        "results/logs/download/{dataset}.log",
+    benchmark:
+        "results/benchmarks/download/{dataset}.tsv"
+    shell:
+        "mperceiver download {wildcards.dataset} > {log} 2>&1"
+
+
+rule prepare:
+    input:
+        "config/datasets/{dataset}.yaml",
+        raw_cards,
+    output:
+        card="data/prepared/{dataset}.json",
+        pairs="data/prepared/{dataset}.arrow",
+    log:
+        "results/logs/prepare/{dataset}.log",
+    benchmark:
+        "results/benchmarks/prepare/{dataset}.tsv"
+    threads: 2
+    shell:
+        "mperceiver prepare {wildcards.dataset} --workers {threads} > {log} 2>&1"
+
+
+rule encode:
+    input:
+        "data/foundations/{foundation}.json",
+        "data/prepared/{dataset}.json",
+        pairs=ancient("data/prepared/{dataset}.arrow"),
+    output:
+        card="data/latents/{foundation}/{dataset}.json",
+        latents="data/latents/{foundation}/{dataset}.arrow",
+    log:
+        "results/logs/encode/{foundation}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/encode/{foundation}/{dataset}.tsv"
+    shell:
+        "mperceiver encode {wildcards.foundation} {wildcards.dataset} --threads {threads} > {log} 2>&1"

@@ -1,0 +1,12 @@
+rule foundation:
+    input:
+        "config/foundations/{foundation}.yaml",
+    output:
+        card="data/foundations/{foundation}.json",
+        folder=directory("data/foundations/{foundation}"),
+    log:
+        "results/logs/foundation/{foundation}.log",
+    benchmark:
+        "results/benchmarks/foundation/{foundation}.tsv"
+    shell:
+        "mperceiver foundation {wildcards.foundation} > {log} 2>&1"

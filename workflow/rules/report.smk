@@ -1,0 +1,46 @@
+rule table:
+    input:
+        table_inputs,
+    output:
+        card="results/tables/{table}.json",
+        html="results/tables/{table}.html",
+        csv="results/tables/{table}.csv",
+        tex="results/tables/{table}.tex",
+    log:
+        "results/logs/table/{table}.log",
+    benchmark:
+        "results/benchmarks/table/{table}.tsv"
+    shell:
+        "mperceiver table {wildcards.table} > {log} 2>&1"
+
+
+rule figure:
+    input:
+        figure_inputs,
+    output:
+        card="results/figures/{figure}.json",
+        png="results/figures/{figure}.png",
+    log:
+        "results/logs/figure/{figure}.log",
+    benchmark:
+        "results/benchmarks/figure/{figure}.tsv"
+    shell:
+        "mperceiver figure {wildcards.figure} > {log} 2>&1"
+
+
+rule report:
+    input:
+        EXPERIMENT_FILE,
+        expand("results/tables/{table}.json", table=EXPERIMENT.tables),
+        expand("results/figures/{figure}.json", figure=EXPERIMENT.figures),
+    output:
+        card="results/report.json",
+        site=directory("results/report"),
+    log:
+        "results/logs/report/report.log",
+    benchmark:
+        "results/benchmarks/report/report.tsv"
+    params:
+        experiment=EXPERIMENT_FILE,
+    shell:
+        "mperceiver report {params.experiment:q} > {log} 2>&1"

@@ -1,0 +1,62 @@
+# Stage 1: degradation predictor on cached CLIP embeddings.
+rule train_predictor:
+    input:
+        stage_inputs("predictor"),
+    output:
+        weights="results/runs/{run}/predictor.safetensors",
+        curve="results/runs/{run}/predictor.csv",
+        card="results/runs/{run}/predictor.json",
+    log:
+        "results/logs/train_predictor/{run}.log",
+    benchmark:
+        "results/benchmarks/train_predictor/{run}.tsv"
+    shell:
+        "mperceiver train_predictor {wildcards.run} --threads {threads} > {log} 2>&1"
+
+
+# Stage 2: textual and visual branch on cached latents.
+rule train_branches:
+    input:
+        stage_inputs("branches"),
+    output:
+        weights="results/runs/{run}/branches.safetensors",
+        curve="results/runs/{run}/branches.csv",
+        card="results/runs/{run}/branches.json",
+    log:
+        "results/logs/train_branches/{run}.log",
+    benchmark:
+        "results/benchmarks/train_branches/{run}.tsv"
+    shell:
+        "mperceiver train_branches {wildcards.run} --threads {threads} > {log} 2>&1"
+
+
+# Stage 3: detail refinement module on latents that stage 2 sampled.
+rule train_drm:
+    input:
+        stage_inputs("drm"),
+    output:
+        weights="results/runs/{run}/drm.safetensors",
+        curve="results/runs/{run}/drm.csv",
+        card="results/runs/{run}/drm.json",
+    log:
+        "results/logs/train_drm/{run}.log",
+    benchmark:
+        "results/benchmarks/train_drm/{run}.tsv"
+    shell:
+        "mperceiver train_drm {wildcards.run} --threads {threads} > {log} 2>&1"
+
+
+# A baseline: one stage on the same pairs.
+rule train_network:
+    input:
+        stage_inputs("network"),
+    output:
+        weights="results/runs/{run}/network.safetensors",
+        curve="results/runs/{run}/network.csv",
+        card="results/runs/{run}/network.json",
+    log:
+        "results/logs/train_network/{run}.log",
+    benchmark:
+        "results/benchmarks/train_network/{run}.tsv"
+    shell:
+        "mperceiver train_network {wildcards.run} --threads {threads} > {log} 2>&1"
