@@ -142,7 +142,8 @@ def _tile_side(restorer: Any, method: config.Method) -> int:
     side = method.tile_px // restorer.multiple * restorer.multiple
     if side < _smallest(restorer):
         raise config.ConfigError(
-            f"tile_px is {method.tile_px}, but this method's model needs tiles of {_smallest(restorer)} px or more"
+            f"tile_px is {method.tile_px}, but this method's model needs tiles of {_smallest(restorer)} px or more; "
+            "raise it in config/methods/, or leave out --tile"
         )
     return side
 
@@ -154,7 +155,8 @@ def _starts(length: int, side: int, overlap_px: int, multiple: int) -> list[int]
     overlap = math.ceil(overlap_px / multiple)
     if overlap * multiple >= side:
         raise config.ConfigError(
-            f"overlap_px is {overlap_px}, too much for tiles of {side} px in steps of {multiple} px"
+            f"overlap_px is {overlap_px}, too much for tiles of {side} px in steps of {multiple} px; "
+            "lower it in config/methods/, or take larger tiles"
         )
     return [multiple * start for start in images.tiles(length // multiple, side // multiple, overlap)]
 
@@ -236,6 +238,11 @@ def _inputs(method: str, dataset: str) -> list[Path]:
 
 def _restore_all(restorer: Any, spec: config.Method, prepared: Prepared, folder: Path, advance: Any) -> None:
     """Restore every picture; PNGs are encoded and written by a second thread while the model works on the next ones."""
+    if isinstance(restorer, Identity):  # nothing to compute; the job is over before torch would be there
+        for i, name in enumerate(prepared.ids):
+            (folder / f"{name}.png").write_bytes(images.encode(prepared.lq(i)))
+            advance(1)
+        return
     from collections import deque
     from concurrent.futures import ThreadPoolExecutor
 
@@ -253,7 +260,7 @@ def _restore_all(restorer: Any, spec: config.Method, prepared: Prepared, folder:
             try:
                 restored = restore_pictures(restorer, torch.cat([images.to_tensor(p) for p in stack]), spec, seeds)
             except PictureError as error:
-                raise PictureError(f"{prepared.name}, {names[0]} and {len(names) - 1} more: {error}") from None
+                raise PictureError(f"{prepared.name}, {', '.join(names)}: {error}") from None
             waiting.append(writer.submit(_write, folder, names, restored))
             while len(waiting) > HELD:
                 waiting.popleft().result()
@@ -270,7 +277,7 @@ def _write(folder: Path, names: tuple[str, ...], restored: "torch.Tensor") -> No
 def _groups(
     pictures: Iterable[tuple[str, np.ndarray]], batch: int, tile_px: int
 ) -> Iterator[list[tuple[str, np.ndarray]]]:
-    """What goes together: ``batch`` pictures of one size that fit a tile; a larger one alone. Holds HELD batches at most."""
+    """Batches: up to ``batch`` pictures of one size that fit a tile, a larger one alone. Holds HELD batches at most."""
     waiting: dict[tuple, list] = {}
     for name, picture in pictures:
         size = picture.shape[:2]

@@ -64,9 +64,8 @@ def test_equals_the_published_numbers(pairs, channel, metric):
 @pytest.mark.parametrize("net", ["alex", "vgg"])
 def test_lpips_is_that_of_the_original_package(pairs, net):
     """The package's own network and code, its trunk filled with the weights that it would download."""
-    import torch
-
     import lpips
+    import torch
 
     original = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
     ours = metrics.lpips_network(net)

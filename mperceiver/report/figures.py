@@ -157,7 +157,7 @@ def comparison(name: str, figure: config.Figure):
     y = head
     for (label, cells), line, high in zip(rows, crops, tall, strict=True):
         text(left - 10, y + high / 2, label, rotation=90, va="center", ha="right", style="italic")
-        best = max((v for _, v in cells[1:-1] if v is not None), default=None)
+        best = max((v for _, v in cells[:-1] if v is not None), default=None)
         for j, ((_, value), picture) in enumerate(zip(cells, line, strict=True)):
             x = left + j * (wide + GAP_PX)
             if picture is None:
@@ -165,7 +165,7 @@ def comparison(name: str, figure: config.Figure):
                 continue
             drawn.figimage(picture, x, height - y - picture.shape[0], origin="upper")
             if value is not None:
-                bold = "bold" if value == best and j else "normal"
+                bold = "bold" if value == best else "normal"
                 text(x + wide / 2, y + high + 8, f"{value:.2f} dB", va="top", fontsize=8.5, fontweight=bold)
         y += high + under + GAP_PX // 2
     result = {"panels": len(rows), "missing": missing}
@@ -260,6 +260,9 @@ def bars(name: str, figure: config.Figure):
         raise FigureError(f"{config.path_of('figures', name)}: none of its methods has been scored yet (snakemake)")
     groups, series = len(built.columns), len(built.rows)
     drawn, axis = plt.subplots(figsize=(max(5.0, 0.9 * groups + 1.6), 2.9), layout="constrained")
+    identity = {m for m in figure.methods if config.load("methods", m).kind == "identity"}
+    colours = iter(PALETTE * series)  # the input is a reference, not a competitor: grey
+    colour = {row.method: "#9a9a9a" if row.method in identity else next(colours) for row in built.rows}
     thick = 0.82 / series
     for i, row in enumerate(built.rows):
         there = [(j, c) for j, c in enumerate(built.cells[i]) if c.mean is not None]
@@ -268,15 +271,17 @@ def bars(name: str, figure: config.Figure):
             [c.mean - (c.mean if c.low is None else c.low) for _, c in there],
             [(c.mean if c.high is None else c.high) - c.mean for _, c in there],
         ]
-        axis.bar(at, [c.mean for _, c in there], thick * 0.92, color=PALETTE[i % len(PALETTE)], label=row.title)
+        axis.bar(at, [c.mean for _, c in there], thick * 0.92, color=colour[row.method], label=row.title)
         axis.errorbar(at, [c.mean for _, c in there], yerr=reach, fmt="none", ecolor="#333333", elinewidth=0.7, capsize=1.5)
     axis.set_xticks(range(groups), ["\n".join(textwrap.wrap(c.label, 14)) for c in built.columns])
     axis.tick_params(axis="x", length=0)
+    for label in axis.get_xticklabels():
+        label.set_linespacing(1.05)
     better = "higher" if METRICS[metric].higher_is_better else "lower"
     unit = " (dB)" if metric == "psnr" else ""
     axis.set_ylabel(f"{METRICS[metric].label}{unit}, {better} is better")
     axis.set_ylim(bottom=0)
-    drawn.legend(loc="outside upper left", ncols=min(3, series), fontsize=8, handlelength=1.2, columnspacing=1.2)
+    drawn.legend(loc="outside upper left", ncols=min(4, series), fontsize=8, handlelength=1.2, columnspacing=1.2)
     pairs = [(m, c.dataset) for m in figure.methods for c in figure.columns]
     inputs = [config.path_of("methods", m) for m in figure.methods] + [tables.score_card(*pair) for pair in pairs]
     done, total = built.progress

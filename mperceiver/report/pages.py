@@ -18,7 +18,7 @@ from mperceiver.report import figures, tables, trace
 
 OUT = Path("results/report")
 SHOWN = 2  # pictures shown of the worst, and of the best
-WIDE = 24  # a table of more numbers a row opens on its first metric
+WIDE = 18  # a table of more numbers a row opens on its first metric
 PIXELATED_PX = 256  # smaller pictures are enlarged pixel by pixel
 
 
@@ -159,6 +159,7 @@ def _cells(site: Site, table: tables.Built, number: int) -> list[Path]:
                 task=task,
                 values=[(table.columns[j].metric, table.cells[i][j]) for j in at],
                 scores=scores,
+                mixed=len({v["task"] for v in scores.values()}) > 1,
                 metrics=metrics,
                 gains=gains if any(g is not None for g in gains.values()) else {},
                 shown=_shown(site, method, dataset, scores, main),
@@ -229,6 +230,7 @@ def _chain(site: Site, card: str) -> list[dict]:
                 "sha": lineage.sha256(path),
                 "spec": json.dumps(told["spec"], indent=1, ensure_ascii=False),
                 "below": set(found),
+                "sources": [(file, sha) for file, sha in told["inputs"].items() if ":" in file],
                 **{key: told[key] for key in ("verb", "commit", "dirty", "code", "seed", "device", "inputs", "outputs")},
             }
             for path, told in found.items()

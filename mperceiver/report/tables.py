@@ -256,6 +256,7 @@ def environment():
     )
     env.globals["METRICS"] = METRICS
     env.filters["printed"] = printed
+    env.filters["sentence"] = lambda words: words if words.endswith((".", "!", "?")) else f"{words}."
     return env
 
 

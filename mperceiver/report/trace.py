@@ -91,31 +91,41 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
             + f". Methods: {', '.join(dict.fromkeys(r.method for r in built.rows))}. "
             f"Datasets: {', '.join(dict.fromkeys(d + (f' --task {t}' if t else '') for d, t in places))}"
         )
-    facts = []
-    for j in at:
-        cell, column = built.cells[rows[0]][j], built.columns[j]
-        interval = "" if cell.low is None else f" [{', '.join(tables.printed(x, column.metric) for x in (cell.low, cell.high))}]"
-        where = f"{column.task} " if column.task and len({places[k] for k in at}) > 1 else ""
-        facts.append(f"{where}{METRICS[column.metric].label} {cell.text or cell.why}{interval}")
-    first = built.cells[rows[0]][at[0]]
-    facts += [f"n {first.n}", f"protocol {first.protocol}"] if first.n else []
-    root = Node("cell", " / ".join(x for x in (table, method, dataset, task) if x), facts)
+    line = built.cells[rows[0]]
+    values = {place: _values(built, line, [j for j in at if places[j] == place]) for place in dict.fromkeys(places[j] for j in at)}
+    root = Node("cell", " / ".join(x for x in (table, method, dataset, task) if x))
+    if len(values) == 1:
+        root.facts = next(iter(values.values()))
+    else:
+        root.children = [Node("value", str(t), facts) for (_, t), facts in values.items()]
 
     score, card = str(tables.score_card(method, dataset)), f"results/tables/{table}.json"
     above, problems = root, []
     if Path(card).is_file():
-        printed = _node(card, lineage.sha256(card), {score}, only=score)
-        root.children, above = [printed], printed
+        # of all that the table stands on only this cell's part
+        printed = _node(card, lineage.sha256(card), set(), without=("results/", "config/methods/"))
+        root.children.append(printed)
+        above = printed
         if verify:  # the printed table itself, and that it was printed from the scores that are there now
             told = lineage.read_card(card)
             files = told["outputs"] | {k: v for k, v in told["inputs"].items() if k == score}
             problems += [f"{card}: {file} {_now(file)}" for file, digest in files.items() if _now(file) != digest]
     if Path(score).is_file():
-        above.children.append(_node(score, lineage.sha256(score), set()))
+        above.children.insert(0 if above is not root else len(root.children), _node(score, lineage.sha256(score), set()))
         problems += lineage.verify(score) if verify else []
     else:
         above.children.append(Node("score", score, ["not run", f"next: snakemake {score}"]))
     return Traced(root, problems)
+
+
+def _values(built: tables.Built, line: list[tables.Cell], at: list[int]) -> list[str]:
+    """The numbers of a cell, a text a metric, with how many pictures they are of and under which protocol."""
+    facts = []
+    for cell, metric in ((line[j], built.columns[j].metric) for j in at):
+        interval = "" if cell.low is None else f" [{tables.printed(cell.low, metric)}, {tables.printed(cell.high, metric)}]"
+        facts.append(f"{METRICS[metric].label} {cell.text or cell.why}{interval}")
+    first = line[at[0]]
+    return facts + ([f"n {first.n}", f"protocol {first.protocol}"] if first.n else [])
 
 
 def _now(file: str) -> str:
@@ -136,8 +146,11 @@ def _card_of(target: str) -> Path:
     )
 
 
-def _node(path: str, digest: str, seen: set[str], only: str | None = None) -> Node:
-    """A card with all below it; a plain file or a package's file is a leaf. ``seen`` cards are not told twice."""
+def _node(path: str, digest: str, seen: set[str], without: tuple[str, ...] = ()) -> Node:
+    """A card with all below it; a plain file or a package's file is a leaf. ``seen`` cards are not told twice.
+
+    ``without``: beginnings of direct inputs that are left out.
+    """
     if ":" in path:
         return Node("source", path, [digest[:12]])
     facts = [digest[:12]]
@@ -156,6 +169,6 @@ def _node(path: str, digest: str, seen: set[str], only: str | None = None) -> No
     outputs = [f"{file} {sha[:12]}" for file, sha in card["outputs"].items()]
     if outputs:
         facts.append("made " + (", ".join(outputs) if len(outputs) <= SHOWN_OUTPUTS else f"{len(outputs)} files"))
-    order = sorted(card["inputs"], key=lambda k: (not k.endswith(".json"), ":" in k, k))
-    below = [_node(k, card["inputs"][k], seen) for k in order if only is None or not k.endswith(".json")]
+    order = sorted(card["inputs"], key=lambda k: (not k.endswith(".json"), ":" in k, not k.startswith("results/"), k))
+    below = [_node(k, card["inputs"][k], seen) for k in order if not k.startswith(without or ("\0",))]
     return Node(card["verb"], path, facts, below)
