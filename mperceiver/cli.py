@@ -15,7 +15,9 @@ import typer
 
 from mperceiver import config
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0])
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__.splitlines()[0]
+)
 
 DatasetName = Annotated[str, typer.Argument(help="stem of config/datasets/<name>.yaml")]
 RunName = Annotated[str, typer.Argument(help="stem of config/runs/<name>.yaml")]
@@ -33,7 +35,9 @@ def verb(function: Callable) -> Callable:
             return function(*arguments, **options)
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                _fail(f"the disk is full ({error.filename or 'while writing'}); nothing half-written was left. Free space and run the same command again")
+                _fail(
+                    f"the disk is full ({error.filename or 'while writing'}); nothing half-written was left. Free space and run the same command again"
+                )
             raise
         except (ValueError, RuntimeError) as error:
             if not type(error).__module__.startswith("mperceiver") or os.environ.get("MPERCEIVER_TRACEBACK"):
@@ -96,7 +100,9 @@ def prepare(name: DatasetName, workers: Workers = 0) -> None:
 
 
 @verb
-def encode(foundation: Annotated[str, typer.Argument(help="a foundation")], name: DatasetName, threads: Threads = 0) -> None:
+def encode(
+    foundation: Annotated[str, typer.Argument(help="a foundation")], name: DatasetName, threads: Threads = 0
+) -> None:
     """Cache the frozen towers' work on a training dataset: latents and CLIP embeddings."""
     _quiet(threads)
     from mperceiver import lineage
@@ -106,7 +112,13 @@ def encode(foundation: Annotated[str, typer.Argument(help="a foundation")], name
     lineage.commit()
     path = make(load(foundation), name)
     inputs = [f"data/foundations/{foundation}.json", f"data/prepared/{name}.json"]
-    lineage.write_card(path.with_suffix(".json"), verb="encode", spec={"foundation": foundation, "dataset": name}, inputs=inputs, outputs=[path])
+    lineage.write_card(
+        path.with_suffix(".json"),
+        verb="encode",
+        spec={"foundation": foundation, "dataset": name},
+        inputs=inputs,
+        outputs=[path],
+    )
     print(path)
 
 
@@ -153,7 +165,9 @@ def restore(
     from mperceiver.restore import restore_dataset, restore_file
 
     if target is None and Path(source).suffix:
-        _fail(f"{source} looks like a photograph: say where the restored one goes, e.g. mperceiver restore {method} {source} restored.png")
+        _fail(
+            f"{source} looks like a photograph: say where the restored one goes, e.g. mperceiver restore {method} {source} restored.png"
+        )
     if target is None:
         print(restore_dataset(method, source))
     else:

@@ -85,7 +85,8 @@ class Foundation(Model):
     local: str | None = Field(None, description="folder with the weights in diffusers' layout, relative to the project")
     tokens: Tokens = Tokens()
     trunk_norm: bool = Field(
-        True, description="false: the last norm and activation of the VAE's encoder and decoder are identities (tiny VAEs)"
+        True,
+        description="false: the last norm and activation of the VAE's encoder and decoder are identities (tiny VAEs)",
     )
     build: Build | None = Field(None, description="pre-training recipe, where the project makes this foundation itself")
 
@@ -167,7 +168,9 @@ class DrmConfig(Model):
     """Detail refinement module in the VAE decoder (section 3.3)."""
 
     levels: list[int] = Field([2, 1], description="decoder levels it joins, 0 = full resolution")
-    widths: dict[int, Positive] = Field(default_factory=dict, description="level: channels inside (default the level's own)")
+    widths: dict[int, Positive] = Field(
+        default_factory=dict, description="level: channels inside (default the level's own)"
+    )
     naf_blocks: int = Field(2, ge=0)
     swin_blocks: dict[int, int] = Field(default_factory=dict, description="level: SwinBlocks there (default 2)")
     window: Positive = 8
@@ -282,9 +285,13 @@ class Sampler(Model):
     steps: Positive = 50
     eta: float = Field(0.0, ge=0, le=1)
     spacing: Literal["leading", "trailing"] = "leading"
-    init: Literal["noise", "lq_noised"] = Field("noise", description="pure noise, or the LQ latent noised to the first t")
+    init: Literal["noise", "lq_noised"] = Field(
+        "noise", description="pure noise, or the LQ latent noised to the first t"
+    )
     strength: Share = Field(1.0, description="share of the schedule gone through; below 1 only with init lq_noised")
-    last: Literal["x0", "release"] = Field("x0", description="return the predicted x0, or stop at alpha_0 as the release")
+    last: Literal["x0", "release"] = Field(
+        "x0", description="return the predicted x0, or stop at alpha_0 as the release"
+    )
     seed: int = 42
 
 
@@ -419,7 +426,9 @@ def parse(path: Path, model: type[Model], text: str | None = None) -> Any:
                 lines.append(f"  {key}: unknown key{hint}")
             else:
                 lines.append(f"  {key}: {problem['msg']}, got {problem['input']!r:.80}")
-        raise ConfigError(f"{path}: {len(lines)} problem(s); every key stands in config/README.md\n" + "\n".join(lines)) from None
+        raise ConfigError(
+            f"{path}: {len(lines)} problem(s); every key stands in config/README.md\n" + "\n".join(lines)
+        ) from None
 
 
 def path_of(kind: str, name: str) -> Path:
@@ -541,9 +550,15 @@ def figure_inputs(name: str) -> list[str]:
     figure = load("figures", name)
     found = [str(path_of("figures", name))]
     for panel in figure.panels:
-        found += [f"data/prepared/{panel.dataset}.json"] + [f"results/scores/{m}/{panel.dataset}.json" for m in figure.methods]
-    found += [f"results/scores/{method}/{column.dataset}.json" for column in figure.columns for method in figure.methods]
-    found += [weights_card(run, stage) for run in figure.runs for stage, owner in weights_of(run).items() if owner == run]
+        found += [f"data/prepared/{panel.dataset}.json"] + [
+            f"results/scores/{m}/{panel.dataset}.json" for m in figure.methods
+        ]
+    found += [
+        f"results/scores/{method}/{column.dataset}.json" for column in figure.columns for method in figure.methods
+    ]
+    found += [
+        weights_card(run, stage) for run in figure.runs for stage, owner in weights_of(run).items() if owner == run
+    ]
     return list(dict.fromkeys(found))
 
 

@@ -47,7 +47,9 @@ def build(name: str) -> Path:
 
     spec = config.load("foundations", name)
     if spec.build is None or spec.local is None:
-        raise config.ConfigError(f"{config.path_of('foundations', name)}: no `build` recipe with a `local` folder; only staging is possible")
+        raise config.ConfigError(
+            f"{config.path_of('foundations', name)}: no `build` recipe with a `local` folder; only staging is possible"
+        )
     lineage.commit()
     inputs = [config.path_of("foundations", name)]
     inputs += [f"data/prepared/{dataset}.json" for dataset in (*spec.build.pictures, spec.build.degradations)]
@@ -59,7 +61,9 @@ def build(name: str) -> Path:
         files = sorted(path for path in beside.rglob("*") if path.is_file())
         outputs = {str(path.relative_to(beside)): lineage.sha256(path) for path in files}
         # The card lies inside the folder it tells of and names files relative to it, since the folder travels.
-        card = lineage.write_card(beside / CARD, verb="foundation --build", spec=spec, seed=spec.build.seed, result=result, sources=sources)
+        card = lineage.write_card(
+            beside / CARD, verb="foundation --build", spec=spec, seed=spec.build.seed, result=result, sources=sources
+        )
         lineage.write_json(beside / CARD, card | {"outputs": outputs})
     shutil.rmtree(work)
     return target / CARD

@@ -35,7 +35,9 @@ def decode(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise PictureError(f"{name}: {image.width}x{image.height} is more than {MAX_PIXELS:,} pixels; refusing to decode")
+                raise PictureError(
+                    f"{name}: {image.width}x{image.height} is more than {MAX_PIXELS:,} pixels; refusing to decode"
+                )
             image.load()
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I") or image.mode == "F":

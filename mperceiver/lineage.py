@@ -112,7 +112,9 @@ def commit() -> tuple[str, bool]:
     """(commit of the project's checkout, whether tracked files differ from it). Raises LineageError without git."""
     try:
         head = _git("rev-parse", "HEAD")
-        return head, bool(_git("status", "--porcelain", "--untracked-files=no", "--", "mperceiver", "workflow", "config"))
+        return head, bool(
+            _git("status", "--porcelain", "--untracked-files=no", "--", "mperceiver", "workflow", "config")
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", "") or str(error)
         raise LineageError(

@@ -3,13 +3,13 @@
 A method's model is a restorer, an object with
 
 - ``multiple``, ``minimum``: pixels that a side must be a multiple of, and at least; ``batch`` (1 if it has none):
-  pictures it takes at once; ``device`` (the CPU if it has none): where its tiles are sent,
-- ``begin(whole, seeds) -> state``: what belongs to whole pictures, (B, 3, H, W) in [0, 1], padded, on the CPU: the
-  probabilities, the text encoding, and the start noise of all of H and W, drawn for picture b from ``seeds[b]``,
+  pictures it takes at once; ``device`` (the CPU if it has none): where what it is given is sent,
+- ``begin(whole, seeds) -> state``: what belongs to whole pictures, (B, 3, H, W) in [0, 1], padded: the probabilities,
+  the text encoding, and the start noise of all of H and W, drawn for picture b from ``seeds[b]``,
 - ``restore(tile, state, top, left) -> tile``: (B, 3, h, w) cut at that corner of the whole, all multiples of
   ``multiple``.
 
-Only tiles go to the device, so that memory there depends on ``tile_px`` and not on the picture.
+All else stays on the CPU: what a picture costs on the device is its own three floats a pixel and the work on one tile.
 """
 
 import math
@@ -23,7 +23,6 @@ import numpy as np
 from mperceiver import config, images, lineage
 from mperceiver.data.loader import Prepared
 from mperceiver.data.pool import progress
-from mperceiver.data.prepare import prepared_card
 from mperceiver.degradations.mix import picture_seed
 from mperceiver.images import PictureError
 
@@ -54,7 +53,7 @@ class Identity:
 
 
 def load(method: str) -> Any:
-    """The restorer of config/methods/<method>.yaml, with its weights."""
+    """The restorer of config/methods/<method>.yaml, with its weights, on the GPU where there is one."""
     kind = config.load("methods", method).kind
     if kind == "identity":
         return Identity()
@@ -64,7 +63,9 @@ def load(method: str) -> Any:
         from mperceiver.models.baselines import load_restorer
     else:
         from mperceiver.models.foundation import load_vae_ceiling as load_restorer
-    return load_restorer(method)
+    import torch
+
+    return load_restorer(method, "cuda" if torch.cuda.is_available() else "cpu")
 
 
 # ---------------------------------------------------------------- pictures in memory
@@ -109,7 +110,7 @@ def _one_view(restorer: Any, pictures: "torch.Tensor", method: config.Method, se
     whole = images.pad(pictures, restorer.multiple, _smallest(restorer))
     side = _tile_side(restorer, method)
     rows, columns = (_starts(length, side, method.overlap_px, restorer.multiple) for length in whole.shape[-2:])
-    state = restorer.begin(whole, seeds)
+    state = restorer.begin(whole.to(_device(restorer)), seeds)
     if len(rows) == len(columns) == 1:
         return _tile(restorer, whole, state, 0, 0)[..., :height, :width]
     blended = torch.zeros_like(whole)
@@ -122,7 +123,7 @@ def _one_view(restorer: Any, pictures: "torch.Tensor", method: config.Method, se
 
 
 def _tile(restorer: Any, tile: "torch.Tensor", state: Any, top: int, left: int) -> "torch.Tensor":
-    restored = restorer.restore(tile.to(getattr(restorer, "device", "cpu")), state, top, left).float().cpu()
+    restored = restorer.restore(tile.to(_device(restorer)), state, top, left).float().cpu()
     if restored.shape != tile.shape or not restored.isfinite().all():
         what = "values that are not numbers" if restored.shape == tile.shape else f"the shape {tuple(restored.shape)}"
         raise PictureError(
@@ -202,9 +203,9 @@ def restore_dataset(method: str, dataset: str) -> Path:
     spec = config.load("methods", method)
     config.load("datasets", dataset)
     lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
-    inputs = _inputs(method, dataset)
+    inputs = config.restore_inputs(method, dataset)
     for path in inputs:
-        if path.suffix == ".json":
+        if path.endswith(".json"):
             lineage.read_card(path)
     prepared = Prepared(dataset)
     restorer = load(method)
@@ -219,21 +220,23 @@ def restore_dataset(method: str, dataset: str) -> Path:
         inputs=inputs,
         outputs=[folder],
         seed=spec.sampler.seed,
-        device=str(getattr(restorer, "device", "cpu")),
+        device=_device_name(restorer),
         result={"count": len(prepared)},
     )
     return card
 
 
-def _inputs(method: str, dataset: str) -> list[Path]:
-    """What a method's restored pictures of a dataset stand on: the dataset, the method, its weights and foundation."""
-    foundation = config.method_foundation(method)
-    return [
-        prepared_card(dataset),
-        config.path_of("methods", method),
-        *(Path("results/runs") / run / f"{stage}.json" for stage, run in config.method_weights(method).items()),
-        *([Path("data/foundations") / f"{foundation}.json"] if foundation else []),
-    ]
+def _device(restorer: Any) -> Any:
+    return getattr(restorer, "device", "cpu")
+
+
+def _device_name(restorer: Any) -> str:
+    """For the card: "cpu", or the name of the GPU."""
+    if str(_device(restorer)) == "cpu":
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name(_device(restorer))
 
 
 def _restore_all(restorer: Any, spec: config.Method, prepared: Prepared, folder: Path, advance: Any) -> None:

@@ -57,7 +57,7 @@ def score(method: str, dataset: str, workers: int = 1) -> Path:
         scores_card(method, dataset),
         verb="score",
         spec={"method": method, "dataset": dataset, "protocol": protocol},
-        inputs=[restored_card, prepared_card(dataset), config.path_of("protocols", name)],
+        inputs=config.score_inputs(method, dataset),
         outputs=[scores_file(method, dataset)],
         result={
             "n": len(rows),

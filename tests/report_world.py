@@ -28,7 +28,10 @@ SCORES = {
 TABLE = {
     "title": "Toys & <b>tasks</b>",
     "caption": "A caption with 100 % of the #special_characters: \\ $x^2$ {~} σ ≤ 語.",
-    "rows": [{"title": "Reference", "methods": ["input", "ceiling"]}, {"title": "All-in-one", "methods": ["one", "two"]}],
+    "rows": [
+        {"title": "Reference", "methods": ["input", "ceiling"]},
+        {"title": "All-in-one", "methods": ["one", "two"]},
+    ],
     "columns": [
         {"dataset": "toys", "task": "haze", "label": "Haze", "metrics": ["psnr", "ssim", "lpips"]},
         {"dataset": "toys", "task": "rain", "label": "Rain", "metrics": ["psnr", "ssim", "lpips"]},
@@ -44,7 +47,9 @@ def dump(kind: str, name: str, values: dict) -> None:
 
 
 def card(path: str, verb: str, inputs=(), outputs=(), result=None, sources=None) -> None:
-    lineage.write_card(path, verb=verb, spec={"made by": "a test"}, inputs=inputs, outputs=outputs, result=result, sources=sources)
+    lineage.write_card(
+        path, verb=verb, spec={"made by": "a test"}, inputs=inputs, outputs=outputs, result=result, sources=sources
+    )
 
 
 def score(method: str, dataset: str = "toys", protocol: str = "rgb", scores: dict | None = None) -> None:
@@ -77,7 +82,11 @@ def score(method: str, dataset: str = "toys", protocol: str = "rgb", scores: dic
     card(
         str(path.with_suffix(".json")),
         "score",
-        [f for f in (restored, Path(f"data/prepared/{dataset}.json"), Path(f"config/protocols/{protocol}.yaml")) if f.exists()],
+        [
+            f
+            for f in (restored, Path(f"data/prepared/{dataset}.json"), Path(f"config/protocols/{protocol}.yaml"))
+            if f.exists()
+        ],
         [path],
         {
             "n": len(rows),
@@ -95,7 +104,11 @@ def build_world(rgb_title: str = "PSNR over RGB") -> None:
 
     for name in ("rgb", "y"):
         dump("protocols", name, {"title": rgb_title if name == "rgb" else "PSNR on Y", "channel": name})
-    clean = {"title": "Clean", "licence": "none", "sources": [{"source": "package", "package": "skimage", "files": {"a": "data/a.png"}}]}
+    clean = {
+        "title": "Clean",
+        "licence": "none",
+        "sources": [{"source": "package", "package": "skimage", "files": {"a": "data/a.png"}}],
+    }
     pairs = {"title": "Pairs", "licence": "none", "from": ["clean"], "degradations": {t: {t: {}} for t in TASKS}}
     dump("datasets", "clean", clean)
     dump("datasets", "toys", pairs)
@@ -109,7 +122,9 @@ def build_world(rgb_title: str = "PSNR over RGB") -> None:
     dump("tables", "toys", TABLE)
     figure = {"title": "Figure", "caption": "Caption."}
     shown = [{"dataset": "toys", "picture": "haze-0"}, {"dataset": "toys", "picture": "rain-1"}]
-    dump("figures", "side-by-side", figure | {"kind": "comparison", "methods": ["input", "one", "two"], "panels": shown})
+    dump(
+        "figures", "side-by-side", figure | {"kind": "comparison", "methods": ["input", "one", "two"], "panels": shown}
+    )
     columns = [{**column, "metrics": ["psnr"]} for column in TABLE["columns"]]
     dump("figures", "bars", figure | {"kind": "bars", "methods": ["input", "one", "two"], "columns": columns})
     dump("figures", "curves", figure | {"kind": "curves", "runs": ["one", "two"]})
@@ -134,7 +149,12 @@ def build_world(rgb_title: str = "PSNR over RGB") -> None:
     table = pa.table(columns)
     with pa.OSFile("data/prepared/toys.arrow", "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
-    card("data/prepared/toys.json", "prepare", ["data/raw/clean.json", "config/datasets/toys.yaml"], ["data/prepared/toys.arrow"])
+    card(
+        "data/prepared/toys.json",
+        "prepare",
+        ["data/raw/clean.json", "config/datasets/toys.yaml"],
+        ["data/prepared/toys.arrow"],
+    )
     for run in ("one", "two"):
         folder = Path("results/runs") / run
         folder.mkdir(parents=True)
@@ -149,6 +169,8 @@ def build_world(rgb_title: str = "PSNR over RGB") -> None:
         for name, picture in target.items():
             (folder / f"{name}.png").write_bytes(images.encode(255 - picture if method == "input" else picture // 2))
         run = config.load("methods", method).run
-        inputs = [f"config/methods/{method}.yaml", "data/prepared/toys.json"] + ([f"results/runs/{run}/network.json"] if run else [])
+        inputs = [f"config/methods/{method}.yaml", "data/prepared/toys.json"] + (
+            [f"results/runs/{run}/network.json"] if run else []
+        )
         card(f"results/restored/{method}/toys.json", "restore", inputs, sorted(folder.iterdir()))
         score(method)

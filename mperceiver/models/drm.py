@@ -59,7 +59,9 @@ class DetailLevel(nn.Module):
         heads = max(inner // drm.head_width, 1)
         self.swin = nn.Sequential(
             *(
-                SwinTransformerBlock(inner, heads, [drm.window] * 2, [0 if i % 2 == 0 else drm.window // 2] * 2, mlp_ratio=2.0)
+                SwinTransformerBlock(
+                    inner, heads, [drm.window] * 2, [0 if i % 2 == 0 else drm.window // 2] * 2, mlp_ratio=2.0
+                )
                 for i in range(drm.swin_blocks.get(level, 2))
             )
         )
@@ -82,7 +84,9 @@ class DetailRefinement(nn.Module):
     def __init__(self, vae: nn.Module, count: int, spec: ModelConfig) -> None:
         super().__init__()
         widths = vae.config.block_out_channels
-        self.levels = nn.ModuleDict({str(level): DetailLevel(widths[level], level, count, spec) for level in spec.drm.levels})
+        self.levels = nn.ModuleDict(
+            {str(level): DetailLevel(widths[level], level, count, spec) for level in spec.drm.levels}
+        )
         self._taken: dict[int, Tensor] | None = None
         self._given: tuple[dict[int, Tensor], Tensor] | None = None
 

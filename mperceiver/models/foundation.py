@@ -175,8 +175,12 @@ def load(name: str, device: torch.device | str = "cpu", folder: Path | None = No
     return Foundation(
         name=name,
         vae=freeze(vae),
-        unet=freeze(UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)),
-        text_encoder=freeze(CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=torch.float32)),
+        unet=freeze(
+            UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
+        ),
+        text_encoder=freeze(
+            CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=torch.float32)
+        ),
         clip=freeze(clip),
         schedule=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
         tokens=spec.tokens,
@@ -190,7 +194,11 @@ def load_clip(folder: Path) -> tuple[nn.Module, int]:
 
     cfg = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
     tower = build_clip_tower(cfg)
-    state = {k.removeprefix("visual."): v.float() for k, v in load_file(folder / "open_clip_model.safetensors").items() if k.startswith("visual.")}
+    state = {
+        k.removeprefix("visual."): v.float()
+        for k, v in load_file(folder / "open_clip_model.safetensors").items()
+        if k.startswith("visual.")
+    }
     tower.load_state_dict(state, strict=True)
     return tower, tower.image_size[0] if isinstance(tower.image_size, tuple) else tower.image_size
 

@@ -48,7 +48,11 @@ class Modulation(nn.Module):
         self.modulators = nn.ModuleDict(
             {
                 name.replace(".", "_"): Modulator(
-                    unet.get_submodule(name).conv2.out_channels, spec.ir_feature_width, spec.modulator_hidden, unet.config.norm_num_groups, spec.modulation
+                    unet.get_submodule(name).conv2.out_channels,
+                    spec.ir_feature_width,
+                    spec.modulator_hidden,
+                    unet.config.norm_num_groups,
+                    spec.modulation,
                 )
                 for name in self.scales
             }

@@ -80,13 +80,17 @@ def load_weights(path: Path, module: nn.Module) -> None:
         raise LineageError(f"{path}: no such weights; train them first: snakemake {path}")
     state = load_file(path)
     own = module.state_dict()
-    wanted = {name for name, p in module.named_parameters() if p.requires_grad} | {name for name, _ in module.named_buffers()}
+    wanted = {name for name, p in module.named_parameters() if p.requires_grad} | {
+        name for name, _ in module.named_buffers()
+    }
     wrong = [
         f"{name}: {tuple(state[name].shape) if name in state else 'missing'} in the file, {tuple(own[name].shape) if name in wanted else 'unknown'} in the model"
         for name in sorted(wanted ^ set(state) | {n for n in wanted & set(state) if own[n].shape != state[n].shape})
     ]
     if wrong:
-        raise LineageError(f"{path}: does not fit the model its run describes ({len(wrong)} tensors): " + "; ".join(wrong[:3]))
+        raise LineageError(
+            f"{path}: does not fit the model its run describes ({len(wrong)} tensors): " + "; ".join(wrong[:3])
+        )
     module.load_state_dict(state, strict=False)
 
 
@@ -132,8 +136,13 @@ class MPerceiver:
         """(B, 3, H, W) in [0, 1] and a seed for each picture."""
         embedding = self.foundation.embed(whole)
         probabilities = self.predictor.probabilities(embedding)
-        shape = (self.foundation.vae.config.latent_channels, *(side // self.foundation.factor for side in whole.shape[-2:]))
-        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)) for seed in seeds])
+        shape = (
+            self.foundation.vae.config.latent_channels,
+            *(side // self.foundation.factor for side in whole.shape[-2:]),
+        )
+        noise = torch.stack(
+            [torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)) for seed in seeds]
+        )
         return Conditions(probabilities, self.branches.context(embedding, probabilities), noise.to(self.device))
 
     @torch.no_grad()

@@ -68,7 +68,16 @@ class VPModulator(nn.Module):
     multiplied by p_i: the same mathematics as N attentions, since the projections are linear and sum_i p_i = 1.
     """
 
-    def __init__(self, width: int, prompt_width: int, heads: int, head_width: int, width_out: int, time_width: int | None, attend: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        prompt_width: int,
+        heads: int,
+        head_width: int,
+        width_out: int,
+        time_width: int | None,
+        attend: bool,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.attend = attend
@@ -86,7 +95,11 @@ class VPModulator(nn.Module):
         """sum_i p_i MHCA(f, V_i, V_i): (B, C, H, W), (N, M, C_v), (B, N) -> (B, C, H, W)."""
         b, c, h, w = features.shape
         n, m, _ = prompts.shape
-        q = self.to_q(self.norm_features(features.flatten(2).transpose(1, 2))).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, h, HW, d)
+        q = (
+            self.to_q(self.norm_features(features.flatten(2).transpose(1, 2)))
+            .unflatten(-1, (self.heads, -1))
+            .transpose(1, 2)
+        )  # (B, h, HW, d)
         prompts = self.norm_prompts(prompts.flatten(0, 1))
         k = self.to_k(prompts).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (h, N M, d)
         v = self.to_v(prompts).unflatten(-1, (self.heads, -1)).transpose(0, 1)
@@ -95,7 +108,9 @@ class VPModulator(nn.Module):
         mixed = (weights.flatten(-2) @ v).transpose(1, 2).flatten(2)  # (B, HW, h d)
         return self.to_out(mixed).transpose(1, 2).reshape(b, c, h, w)
 
-    def forward(self, features: Tensor, prompts: Tensor | None, probabilities: Tensor, time: Tensor | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, prompts: Tensor | None, probabilities: Tensor, time: Tensor | None = None
+    ) -> Tensor:
         if self.attend:
             features = features + self.mix(features, prompts, probabilities)
         return self.block(features, time)
@@ -123,12 +138,18 @@ class IRAdapter(nn.Module):
                 self.attentions.append(nn.ModuleList([SelfAttention(width, spec.ir_heads) for _ in range(2)]))
                 self.downs.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
         self.middle = nn.ModuleList(
-            [ResBlock(widths[-1], widths[-1], time_width), SelfAttention(widths[-1], spec.ir_heads), ResBlock(widths[-1], widths[-1], time_width)]
+            [
+                ResBlock(widths[-1], widths[-1], time_width),
+                SelfAttention(widths[-1], spec.ir_heads),
+                ResBlock(widths[-1], widths[-1], time_width),
+            ]
         )
         if spec.vp_pool:
             self.vp_pool = nn.Parameter(torch.randn(len(widths), count, spec.vp_tokens, spec.vp_width) * 0.02)
         self.modulators = nn.ModuleList(
-            VPModulator(width, spec.vp_width, spec.vp_heads, spec.vp_head_width, spec.ir_feature_width, time_width, spec.vp_pool)
+            VPModulator(
+                width, spec.vp_width, spec.vp_heads, spec.vp_head_width, spec.ir_feature_width, time_width, spec.vp_pool
+            )
             for width in widths
         )
 
@@ -148,4 +169,7 @@ class IRAdapter(nn.Module):
         first, attention, second = self.middle
         taps.append(second(attention(first(x, time)), time))
         pools = self.vp_pool if hasattr(self, "vp_pool") else [None] * len(taps)
-        return [modulator(tap, pool, probabilities, time) for modulator, tap, pool in zip(self.modulators, taps, pools, strict=True)]
+        return [
+            modulator(tap, pool, probabilities, time)
+            for modulator, tap, pool in zip(self.modulators, taps, pools, strict=True)
+        ]

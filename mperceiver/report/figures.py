@@ -76,7 +76,8 @@ def per_picture(method: str, dataset: str) -> dict[str, dict[str, Any]]:
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {
-        row["id"]: {k: v if k == "task" else (float(v) if v else None) for k, v in row.items() if k != "id"} for row in rows
+        row["id"]: {k: v if k == "task" else (float(v) if v else None) for k, v in row.items() if k != "id"}
+        for row in rows
     }
 
 
@@ -136,7 +137,10 @@ def comparison(name: str, figure: config.Figure):
                 missing.append(str(path))
         cells.append((ground_truth(pairs, index), None))
         for method in [identity, *outputs]:
-            inputs += [tables.score_card(method, panel.dataset), Path("results/restored") / method / f"{panel.dataset}.json"]
+            inputs += [
+                tables.score_card(method, panel.dataset),
+                Path("results/restored") / method / f"{panel.dataset}.json",
+            ]
         task = next((s["task"] for s in scores.values() if s.get("task")), "")
         rows.append((task.replace("-", " ") or panel.picture, cells))
 
@@ -161,7 +165,13 @@ def comparison(name: str, figure: config.Figure):
         for j, ((_, value), picture) in enumerate(zip(cells, line, strict=True)):
             x = left + j * (wide + GAP_PX)
             if picture is None:
-                text(x + wide / 2, y + high / 2, "not run" if j < len(cells) - 1 else "none", va="center", color="#666666")
+                text(
+                    x + wide / 2,
+                    y + high / 2,
+                    "not run" if j < len(cells) - 1 else "none",
+                    va="center",
+                    color="#666666",
+                )
                 continue
             drawn.figimage(picture, x, height - y - picture.shape[0], origin="upper")
             if value is not None:
@@ -199,7 +209,9 @@ def curves(name: str, figure: config.Figure):
 
     for run in figure.runs:
         config.load("runs", run)
-    files = {(run, stage): Path("results/runs") / run / f"{stage}.csv" for run in figure.runs for stage in config.STAGES}
+    files = {
+        (run, stage): Path("results/runs") / run / f"{stage}.csv" for run in figure.runs for stage in config.STAGES
+    }
     found = {key: curve(path) for key, path in files.items() if path.is_file()}
     found = {key: points for key, points in found.items() if points["step"]}
     if not found:
@@ -210,7 +222,9 @@ def curves(name: str, figure: config.Figure):
     stages = [stage for stage in config.STAGES if any(s == stage for _, s in found)]
     across = min(2, len(stages))
     down = math.ceil(len(stages) / across)
-    drawn, axes = plt.subplots(down, across, figsize=(3.4 * across + 0.2, 2.3 * down + 0.3), layout="constrained", squeeze=False)
+    drawn, axes = plt.subplots(
+        down, across, figsize=(3.4 * across + 0.2, 2.3 * down + 0.3), layout="constrained", squeeze=False
+    )
     for axis in list(axes.flat)[len(stages) :]:
         axis.remove()
     for stage, axis in zip(stages, axes.flat, strict=False):
@@ -219,7 +233,9 @@ def curves(name: str, figure: config.Figure):
                 colour = PALETTE[index % len(PALETTE)]
                 axis.plot(points["step"], points["loss"], color=colour, alpha=0.22, linewidth=0.6)
                 dashes = DASHES[index % len(DASHES)]
-                axis.plot(points["step"], smooth(points["loss"]), color=colour, linewidth=1.3, linestyle=dashes, label=run)
+                axis.plot(
+                    points["step"], smooth(points["loss"]), color=colour, linewidth=1.3, linestyle=dashes, label=run
+                )
         everything = sorted(v for (_, s), p in found.items() if s == stage for v in p["loss"])
         if everything[0] > 0 and everything[-1] > 3 * everything[0]:
             axis.set_yscale("log")
@@ -233,7 +249,11 @@ def curves(name: str, figure: config.Figure):
         axis.legend(fontsize=8, handlelength=2.2, borderaxespad=0.1)
     cards = [files[key].with_suffix(".json") for key in found]
     lost = sorted(set(figure.runs) - {run for run, _ in found})
-    return drawn, [f for c in cards for f in (c, c.with_suffix(".csv")) if f.is_file()], {"curves": len(found), "missing": lost}
+    return (
+        drawn,
+        [f for c in cards for f in (c, c.with_suffix(".csv")) if f.is_file()],
+        {"curves": len(found), "missing": lost},
+    )
 
 
 # ---------------------------------------------------------------- bars
@@ -272,7 +292,9 @@ def bars(name: str, figure: config.Figure):
             [(c.mean if c.high is None else c.high) - c.mean for _, c in there],
         ]
         axis.bar(at, [c.mean for _, c in there], thick * 0.92, color=colour[row.method], label=row.title)
-        axis.errorbar(at, [c.mean for _, c in there], yerr=reach, fmt="none", ecolor="#333333", elinewidth=0.7, capsize=1.5)
+        axis.errorbar(
+            at, [c.mean for _, c in there], yerr=reach, fmt="none", ecolor="#333333", elinewidth=0.7, capsize=1.5
+        )
     axis.set_xticks(range(groups), ["\n".join(textwrap.wrap(c.label, 14)) for c in built.columns])
     axis.tick_params(axis="x", length=0)
     for label in axis.get_xticklabels():

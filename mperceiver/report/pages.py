@@ -35,7 +35,9 @@ class Site:
     def page(self, path: str, template: str, **values) -> None:
         """Write one page; ``root`` leads from it back to the site's folder."""
         root = "../" * path.count("/")
-        lineage.write_text(self.folder / path, self.env.get_template(template).render(root=root, site=self.experiment, **values))
+        lineage.write_text(
+            self.folder / path, self.env.get_template(template).render(root=root, site=self.experiment, **values)
+        )
 
     def copy(self, file: Path | str, under: str = "files") -> str:
         """Copy a file into the site; where it lies there."""
@@ -110,7 +112,9 @@ def _table(site: Site, table: tables.Built) -> dict:
         "metrics": metrics,
         "first": metrics[0] if len(table.columns) > WIDE else "all",
         "downloads": [(file.suffix[1:], site.copy(file)) for file in downloads if file.is_file()],
-        "pictures": sorted({c.n for line in table.cells for c, col in zip(line, table.columns, strict=True) if c.n and not col.average}),
+        "pictures": sorted(
+            {c.n for line in table.cells for c, col in zip(line, table.columns, strict=True) if c.n and not col.average}
+        ),
     }
 
 
@@ -231,7 +235,9 @@ def _chain(site: Site, card: str) -> list[dict]:
                 "spec": json.dumps(told["spec"], indent=1, ensure_ascii=False),
                 "below": set(found),
                 "sources": [(file, sha) for file, sha in told["inputs"].items() if ":" in file],
-                **{key: told[key] for key in ("verb", "commit", "dirty", "code", "seed", "device", "inputs", "outputs")},
+                **{
+                    key: told[key] for key in ("verb", "commit", "dirty", "code", "seed", "device", "inputs", "outputs")
+                },
             }
             for path, told in found.items()
         ]

@@ -136,13 +136,17 @@ def fill(name: str, table: config.Table) -> Built:
     if table.average:
         for metric in dict.fromkeys(c.metric for c in columns):
             at = [j for j, c in enumerate(columns) if c.metric == metric and not c.average]
-            used = {f"{r.method} on {columns[j].dataset}": scores[r.method, columns[j].dataset] for r in rows for j in at}
+            used = {
+                f"{r.method} on {columns[j].dataset}": scores[r.method, columns[j].dataset] for r in rows for j in at
+            }
             _one_protocol(f"table {name}, column Average", {k: v for k, v in used.items() if v})
             columns.append(Column("Average", "average", None, metric, average=True))
             for line in grid:
                 line.append(_average([line[j] for j in at], metric))
     for j, column in enumerate(columns):
-        ranks = rank([line[j].mean if row.ranked else None for row, line in zip(rows, grid, strict=True)], column.metric)
+        ranks = rank(
+            [line[j].mean if row.ranked else None for row, line in zip(rows, grid, strict=True)], column.metric
+        )
         for line, place in zip(grid, ranks, strict=True):
             line[j] = replace(line[j], rank=place)
     used = dict.fromkeys(cell.protocol for line in grid for cell in line if cell.protocol)
@@ -180,7 +184,9 @@ def _cell(scores: dict | None, column: Column) -> Cell:
     if math.isnan(value["mean"]):
         return Cell(n=n, protocol=protocol, why="not a number")
     n = value.get("n", n)  # a metric that not every picture has says of how many it is
-    return Cell(value["mean"], value.get("low"), value.get("high"), n, protocol, "", printed(value["mean"], column.metric))
+    return Cell(
+        value["mean"], value.get("low"), value.get("high"), n, protocol, "", printed(value["mean"], column.metric)
+    )
 
 
 def _average(cells: list[Cell], metric: str) -> Cell:

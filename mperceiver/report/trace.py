@@ -92,7 +92,10 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
             f"Datasets: {', '.join(dict.fromkeys(d + (f' --task {t}' if t else '') for d, t in places))}"
         )
     line = built.cells[rows[0]]
-    values = {place: _values(built, line, [j for j in at if places[j] == place]) for place in dict.fromkeys(places[j] for j in at)}
+    values = {
+        place: _values(built, line, [j for j in at if places[j] == place])
+        for place in dict.fromkeys(places[j] for j in at)
+    }
     root = Node("cell", " / ".join(x for x in (table, method, dataset, task) if x))
     if len(values) == 1:
         root.facts = next(iter(values.values()))
@@ -111,7 +114,9 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
             files = told["outputs"] | {k: v for k, v in told["inputs"].items() if k == score}
             problems += [f"{card}: {file} {_now(file)}" for file, digest in files.items() if _now(file) != digest]
     if Path(score).is_file():
-        above.children.insert(0 if above is not root else len(root.children), _node(score, lineage.sha256(score), set()))
+        above.children.insert(
+            0 if above is not root else len(root.children), _node(score, lineage.sha256(score), set())
+        )
         problems += lineage.verify(score) if verify else []
     else:
         above.children.append(Node("score", score, ["not run", f"next: snakemake {score}"]))
@@ -122,7 +127,9 @@ def _values(built: tables.Built, line: list[tables.Cell], at: list[int]) -> list
     """The numbers of a cell, a text a metric, with how many pictures they are of and under which protocol."""
     facts = []
     for cell, metric in ((line[j], built.columns[j].metric) for j in at):
-        interval = "" if cell.low is None else f" [{tables.printed(cell.low, metric)}, {tables.printed(cell.high, metric)}]"
+        interval = (
+            "" if cell.low is None else f" [{tables.printed(cell.low, metric)}, {tables.printed(cell.high, metric)}]"
+        )
         facts.append(f"{METRICS[metric].label} {cell.text or cell.why}{interval}")
     first = line[at[0]]
     return facts + ([f"n {first.n}", f"protocol {first.protocol}"] if first.n else [])
@@ -142,7 +149,8 @@ def _card_of(target: str) -> Path:
             return guess
     raise lineage.LineageError(
         f"{target}: neither a table's name with a card in results/tables, nor a card, nor a file with a card beside it. "
-        "Known tables: " + (", ".join(p.stem for p in sorted(Path("results/tables").glob("*.json"))) or "none yet (snakemake)")
+        "Known tables: "
+        + (", ".join(p.stem for p in sorted(Path("results/tables").glob("*.json"))) or "none yet (snakemake)")
     )
 
 

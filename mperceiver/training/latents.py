@@ -60,12 +60,17 @@ def encode(foundation: Foundation, dataset: str) -> Path:
     height, width = rows.size(0)
     odd = next((i for i in range(len(rows)) if rows.size(i) != (height, width)), None)
     if odd is not None:
-        raise DataError(f"{dataset}: picture {rows.ids[odd]} is {rows.size(odd)}, others {height, width}; training sets are crops of one size (crop_px)")
+        raise DataError(
+            f"{dataset}: picture {rows.ids[odd]} is {rows.size(odd)}, others {height, width}; training sets are crops of one size (crop_px)"
+        )
     if height % foundation.multiple or width % foundation.multiple:
-        raise DataError(f"{dataset}: crops of {width}x{height} are no multiples of {foundation.multiple} px, which {foundation.name} needs")
+        raise DataError(
+            f"{dataset}: crops of {width}x{height} are no multiples of {foundation.multiple} px, which {foundation.name} needs"
+        )
     shape = [foundation.vae.config.latent_channels, height // foundation.factor, width // foundation.factor]
     schema = pa.schema(
-        [("id", pa.string()), ("lq", pa.binary()), ("gt", pa.binary()), ("embedding", pa.binary())], metadata={"shape": json.dumps(shape)}
+        [("id", pa.string()), ("lq", pa.binary()), ("gt", pa.binary()), ("embedding", pa.binary())],
+        metadata={"shape": json.dumps(shape)},
     )
     path = latents_path(foundation.name, dataset)
     with lineage.whole(path) as beside, pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:

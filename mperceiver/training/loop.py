@@ -101,7 +101,10 @@ def fit(
                 if accelerator.is_main_process:
                     _save(resume, fingerprint, step, meter.rows, module, optimiser, adversary, rival)
             if stop.asked:
-                print(f"{title}: stopped by a signal after step {step} of {spec.steps}; the same command goes on from there", flush=True)
+                print(
+                    f"{title}: stopped by a signal after step {step} of {spec.steps}; the same command goes on from there",
+                    flush=True,
+                )
                 raise SystemExit(143)
     finally:
         meter.close()
@@ -171,7 +174,9 @@ def _take_up(resume: Path, fingerprint: str, module, optimiser, adversary, rival
     missing, unexpected = module.load_state_dict(state["module"], strict=False)
     wanted = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     if unexpected or wanted & set(missing):
-        raise TrainingError(f"{resume}: does not fit the model ({unexpected or sorted(wanted & set(missing))[:3]}); remove it to start anew")
+        raise TrainingError(
+            f"{resume}: does not fit the model ({unexpected or sorted(wanted & set(missing))[:3]}); remove it to start anew"
+        )
     optimiser.load_state_dict(state["optimiser"])
     if adversary is not None:
         adversary.load_state_dict(state["adversary"])
@@ -213,7 +218,13 @@ class _Meter:
         if main and sys.stderr.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-            self.bar = Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
             self.bar.start()
             self.task = self.bar.add_task(title, total=spec.steps, completed=step, note="")
 
@@ -231,7 +242,9 @@ class _Meter:
         row |= {"pictures_per_s": round(self.pictures / seconds, 2), "gib": round(_gib(), 3)}
         self.rows.append(row)
         left = (time.monotonic() - self.begin) / (step - self.first) * (self.spec.steps - step)
-        note = f"loss {means['loss']:.4f} lr {row['lr']:.1e} {row['pictures_per_s']:.0f} pictures/s {row['gib']:.1f} GiB"
+        note = (
+            f"loss {means['loss']:.4f} lr {row['lr']:.1e} {row['pictures_per_s']:.0f} pictures/s {row['gib']:.1f} GiB"
+        )
         if self.bar:
             self.bar.update(self.task, note=note)
         elif self.main:

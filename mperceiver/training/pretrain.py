@@ -186,7 +186,12 @@ def caption(words: list[str]) -> list[str]:
 def clip_config(recipe: Build) -> dict:
     return {
         "embed_dim": recipe.text_width,
-        "vision_cfg": {"image_size": recipe.clip_px, "layers": [1, 1, 1, 1], "width": recipe.clip_width, "head_width": 32},
+        "vision_cfg": {
+            "image_size": recipe.clip_px,
+            "layers": [1, 1, 1, 1],
+            "width": recipe.clip_width,
+            "head_width": 32,
+        },
         "text_cfg": {
             "context_length": recipe.context_tokens,
             "vocab_size": END + 1,
@@ -207,7 +212,9 @@ def _clip(name: str, recipe: Build, pool: Pool, out: Path, work: Path) -> None:
     cfg = clip_config(recipe)
     clip = CLIP(**cfg)
     mixture = Mixture([Prepared(recipe.degradations)], TASKS)
-    prompts = torch.tensor([tokenise(["a", "picture", "with", task], recipe.context_tokens) for task in [*TASKS, "clean"]])
+    prompts = torch.tensor(
+        [tokenise(["a", "picture", "with", task], recipe.context_tokens) for task in [*TASKS, "clean"]]
+    )
     mean, std = torch.tensor(towers.CLIP_MEAN).view(1, 3, 1, 1), torch.tensor(towers.CLIP_STD).view(1, 3, 1, 1)
 
     def look(pictures: Tensor) -> Tensor:
@@ -234,7 +241,10 @@ def _clip(name: str, recipe: Build, pool: Pool, out: Path, work: Path) -> None:
 
     clip.train()
     fit(f"{name} clip", clip, losses, recipe.clip, seed=recipe.seed + 1, resume=work / "clip.resume")
-    save_file({k: v.half().contiguous() if v.is_floating_point() else v for k, v in clip.state_dict().items()}, out / "open_clip_model.safetensors")
+    save_file(
+        {k: v.half().contiguous() if v.is_floating_point() else v for k, v in clip.state_dict().items()},
+        out / "open_clip_model.safetensors",
+    )
     (out / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg}, indent=1) + "\n")
 
 
@@ -270,7 +280,13 @@ def text_encoder_from_clip(recipe: Build, state: dict[str, Tensor]) -> nn.Module
         "final_layer_norm.weight": state["ln_final.weight"],
         "final_layer_norm.bias": state["ln_final.bias"],
     }
-    names = {"ln_1": "layer_norm1", "ln_2": "layer_norm2", "attn.out_proj": "self_attn.out_proj", "mlp.c_fc": "mlp.fc1", "mlp.c_proj": "mlp.fc2"}
+    names = {
+        "ln_1": "layer_norm1",
+        "ln_2": "layer_norm2",
+        "attn.out_proj": "self_attn.out_proj",
+        "mlp.c_fc": "mlp.fc1",
+        "mlp.c_proj": "mlp.fc2",
+    }
     for i in range(recipe.text_layers):
         block = f"transformer.resblocks.{i}."
         for kind in ("weight", "bias"):

@@ -21,8 +21,8 @@ from mperceiver.models.foundation import Foundation
 from mperceiver.models.mperceiver import Branches, build_predictor, load_weights, save_weights, weights_path
 from mperceiver.sampling import ddim, diffuse, velocity
 from mperceiver.training.latents import Latents, sampled
-from mperceiver.training.losses import PictureLosses, focal
 from mperceiver.training.loop import fit
+from mperceiver.training.losses import PictureLosses, focal
 
 LATENTS = "latents.safetensors"
 
@@ -86,7 +86,10 @@ def _predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict)
     embeddings = [Latents(run.foundation, name).embedding for name in run.train]
     known = torch.cat(embeddings)
     mean, deviation = known.mean(0), known.std(0).clamp(min=1e-6)
-    tasks = [np.array([run.tasks.index(task) if task in run.tasks else -1 for task in Prepared(name).tasks]) for name in run.train]
+    tasks = [
+        np.array([run.tasks.index(task) if task in run.tasks else -1 for task in Prepared(name).tasks])
+        for name in run.train
+    ]
     predictor = _start(build_predictor(foundation, run), run, "predictor")
 
     def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
@@ -97,7 +100,9 @@ def _predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict)
         accuracy = (logits.argmax(1) == labels).float().mean()
         return {"loss": focal(logits, labels, spec.gamma), "accuracy": accuracy}
 
-    curve = fit(f"{run_name} predictor", predictor, losses, spec, seed=run.seed, resume=resume / "predictor.pt", inputs=inputs)
+    curve = fit(
+        f"{run_name} predictor", predictor, losses, spec, seed=run.seed, resume=resume / "predictor.pt", inputs=inputs
+    )
     predictor.cpu().fold_standardisation(mean, deviation)
     return predictor, curve
 
@@ -134,7 +139,9 @@ def _branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
         output = module(diffuse(z_gt, noise, alpha), t, embedding, z_lq, predictor.probabilities(embedding))
         return {"loss": F.mse_loss(output.float(), target)}
 
-    curve = fit(f"{run_name} branches", branches, losses, spec, seed=run.seed + 1, resume=resume / "branches.pt", inputs=inputs)
+    curve = fit(
+        f"{run_name} branches", branches, losses, spec, seed=run.seed + 1, resume=resume / "branches.pt", inputs=inputs
+    )
     return branches, curve
 
 
@@ -155,7 +162,14 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
         z_lq, embedding, noise = (x.to(foundation.device) for x in (z_lq, embedding, noise))
         p = predictor.probabilities(embedding)
         context = branches.context(embedding, p)
-        return ddim(lambda z, t: branches.predict(z, t, context, z_lq, p), noise, alphas, foundation.prediction, run.latents, z_lq)
+        return ddim(
+            lambda z, t: branches.predict(z, t, context, z_lq, p),
+            noise,
+            alphas,
+            foundation.prediction,
+            run.latents,
+            z_lq,
+        )
 
     latents = sampled(resume / LATENTS, restore, run.train, run.foundation, run.latents.seed, run_name)
     embeddings = [Latents(run.foundation, name).embedding for name in run.train]
@@ -180,7 +194,14 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
         return picture_losses(module(foundation.decode, z, degraded, p), gt, step)
 
     curve = fit(
-        f"{run_name} drm", drm, losses, spec, seed=run.seed + 2, resume=resume / "drm.pt", inputs=inputs, adversary=picture_losses.discriminator
+        f"{run_name} drm",
+        drm,
+        losses,
+        spec,
+        seed=run.seed + 2,
+        resume=resume / "drm.pt",
+        inputs=inputs,
+        adversary=picture_losses.discriminator,
     )
     return drm, curve
 
@@ -200,7 +221,14 @@ def _network(run_name: str, run: Run, spec: config.NetworkStage, resume: Path, i
         return picture_losses(module(lq.to(generator.device)), gt.to(generator.device), step)
 
     curve = fit(
-        f"{run_name} network", network, losses, spec, seed=run.seed, resume=resume / "network.pt", inputs=inputs, adversary=picture_losses.discriminator
+        f"{run_name} network",
+        network,
+        losses,
+        spec,
+        seed=run.seed,
+        resume=resume / "network.pt",
+        inputs=inputs,
+        adversary=picture_losses.discriminator,
     )
     return network, curve
 
