@@ -84,11 +84,13 @@ def foundation(
 
 
 @verb
-def download(name: DatasetName) -> None:
+def download(
+    name: DatasetName, force: Annotated[bool, typer.Option("--force", help="again, though it is there")] = False
+) -> None:
     """Bring a dataset's pictures to data/raw/ from the first of its sources that is there."""
     from mperceiver.data.download import download as fetch
 
-    print(fetch(name, config.mirrors(_experiment())))
+    print(fetch(name, config.mirrors(_experiment()), force))
 
 
 @verb
@@ -96,7 +98,7 @@ def prepare(name: DatasetName, workers: Workers = 0) -> None:
     """Cut, degrade and pair a dataset's pictures into data/prepared/."""
     from mperceiver.data.prepare import prepare as make
 
-    print(make(name, workers or os.cpu_count()))
+    print(make(name, workers or None))
 
 
 @verb

@@ -99,7 +99,9 @@ class PackageSource(Model):
 
     source: Literal["package"]
     package: str = Field(description="import name of the package")
-    files: dict[str, str] = Field(description="picture id: path inside the package")
+    files: dict[str, str] = Field(
+        description="picture id: path inside the package, or other_package:path for one inside another package"
+    )
     sha256: dict[str, str] = Field(default_factory=dict, description="picture id: SHA-256 of the file")
 
 
@@ -119,7 +121,7 @@ class LocalSource(Model):
     folder: str
     glob: str = Field("*", description="pictures inside the folder")
     sha256: str | None = Field(
-        None, description="SHA-256 over the sorted lines '<sha256>  <basename>' of the folder's pictures"
+        None, description="SHA-256 over the lines '<sha256>  <basename>' of the folder's pictures, sorted by basename"
     )
 
 

@@ -1,7 +1,7 @@
 """Metrics against published numbers, the original packages and brute force; scoring of a whole dataset.
 
-The golden pairs are five of TID2013 that pyiqa installs (site-packages/ResultsCalibra). Published LPIPS and NIQE: pyiqa's
-ResultsCalibra/calibration_summary.csv, row "(ours)" for NIQE. PSNR and SSIM: BasicSR 1.4.2 run on the same pairs.
+The golden pairs are five of TID2013 that pyiqa installs (site-packages/ResultsCalibra). LPIPS and NIQE: published in
+pyiqa's ResultsCalibra/calibration_summary.csv, row "niqe(ours)". PSNR and SSIM: BasicSR 1.4.2 run on the same pairs.
 """
 
 import csv
@@ -358,7 +358,7 @@ def test_score_names_a_missing_or_wrong_picture_and_writes_nothing(world):
 
 def test_score_refuses_pictures_of_another_dataset_state(world):
     lineage.write_card("data/prepared/pair.json", verb="prepare", spec={"seed": 2})
-    with pytest.raises(lineage.LineageError, match="another state of pair.*mperceiver restore input pair"):
+    with pytest.raises(lineage.LineageError, match=r"another state of pair.*mperceiver restore input pair"):
         scoring.score("input", "pair")
     Path("results/restored/input/pair.json").unlink()
     with pytest.raises(lineage.LineageError, match=r"results/restored/input/pair\.json: no such card"):

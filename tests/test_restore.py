@@ -126,9 +126,9 @@ def test_weights_add_up_to_one():
 
 
 def test_tiles_too_small_for_the_model_are_refused():
-    with pytest.raises(ConfigError, match="tile_px is 24.*32 px or more"):
+    with pytest.raises(ConfigError, match=r"tile_px is 24.*32 px or more"):
         restore.restore_picture(Fake(same, minimum=32), picture(40, 40), method(tile_px=24, overlap_px=8), seed=0)
-    with pytest.raises(ConfigError, match="overlap_px is 60.*64 px"):
+    with pytest.raises(ConfigError, match=r"overlap_px is 60.*64 px"):
         restore.restore_picture(Fake(same), picture(40, 90), method(tile_px=64, overlap_px=60), seed=0)
 
 

@@ -17,6 +17,10 @@ TEX = {
     "~": r"\textasciitilde{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "[": "{[}",  # after a line's end a bare one would be taken for its optional argument
+    "]": "{]}",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
     "–": "--",
     "—": "---",
     "×": r"$\times$",

@@ -1,0 +1,430 @@
+"""Tables, figures, pages and traces on a small but complete tree (tests/report_world.py)."""
+
+import csv
+import html.parser
+import io
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from mperceiver import config, images, lineage
+from mperceiver.report import figures, latex, pages, tables, trace
+
+PROJECT = Path(__file__).resolve().parent.parent
+world = runpy.run_path(str(PROJECT / "tests/report_world.py"))
+
+GOLDEN_CSV = """\
+group,method,dataset,task,metric,mean,low,high,n,rank,protocol
+Reference,input,toys,haze,psnr,12.5,12.0,13.0,2,2,rgb
+Reference,input,toys,haze,ssim,0.55,0.5,0.6,2,3,rgb
+Reference,input,toys,haze,lpips,0.45,0.4,0.5,2,2,rgb
+Reference,input,toys,rain,psnr,25.25,25.0,25.5,2,1,rgb
+Reference,input,toys,rain,ssim,0.71,0.7,0.72,2,3,rgb
+Reference,input,toys,rain,lpips,0.305,0.3,0.31,2,3,rgb
+Reference,input,average,,psnr,18.875,,,4,3,rgb
+Reference,input,average,,ssim,0.63,,,4,3,rgb
+Reference,input,average,,lpips,0.3775,,,4,3,rgb
+"""
+GOLDEN_TEX = r"""
+One \& \textless{}only\textgreater{} & \textcolor{red}{20.00} & \textcolor{red}{0.810} & \textcolor{red}{0.210} & \textcolor{blue}{24.25} & \textcolor{blue}{0.720} & \textcolor{red}{0.110} & \textcolor{red}{22.13} & \textcolor{red}{0.765} & \textcolor{red}{0.160} \\
+Two\_50\% & \textcolor{red}{20.00} & \textcolor{blue}{0.710} & \textcolor{red}{0.210} & 23.25 & \textcolor{red}{0.755} & \textcolor{blue}{0.205} & \textcolor{blue}{21.62} & \textcolor{blue}{0.732} & \textcolor{blue}{0.208} \\
+\bottomrule
+"""
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lineage, "commit", lambda: world["COMMIT"])
+    world["build_world"]()
+    return tmp_path
+
+
+def cell(built: tables.Built, method: str, task: str, metric: str) -> tables.Cell:
+    (row,) = [i for i, r in enumerate(built.rows) if r.method == method]
+    (column,) = [j for j, c in enumerate(built.columns) if (c.task, c.metric) == (task, metric)]
+    return built.cells[row][column]
+
+
+# ---------------------------------------------------------------- tables
+
+
+def test_csv_is_golden(tree):
+    tables.write("toys")
+    text = Path("results/tables/toys.csv").read_text()
+    assert text.startswith(GOLDEN_CSV)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 4 * 9
+    assert [r["rank"] for r in rows if r["method"] == "ceiling"] == [""] * 9  # it sees the ground truth
+
+
+def test_tex_is_golden(tree):
+    text = latex.to_tex(tables.build("toys"))
+    assert GOLDEN_TEX.strip() in text
+    assert text.startswith("% needs \\usepackage{booktabs,xcolor,adjustbox}\n")
+    assert r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}\cmidrule(lr){8-10}" in text
+
+
+def test_tables_are_the_same_bytes_each_time(tree):
+    first = tables.write("toys")
+    assert tables.write("toys") == first
+
+
+def test_a_tie_is_what_prints_alike(tree):
+    built = tables.build("toys")
+    one, two, none = (cell(built, m, "haze", "psnr") for m in ("one", "two", "input"))
+    assert one.mean != two.mean and one.text == two.text == "20.00"
+    assert (one.rank, two.rank, none.rank) == (1, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "ranks"),
+    [
+        ("psnr", [20.0, 30.0, 25.0], [3, 1, 2]),
+        ("ssim", [0.7004, 0.6996, 0.71, None], [2, 2, 1, None]),
+        ("lpips", [0.3, 0.1, 0.2, 0.1004], [3, 1, 2, 1]),
+        ("niqe", [5.0, 4.0], [2, 1]),
+        ("psnr", [float("inf"), 99.0], [1, 2]),
+        ("psnr", [9.99, 10.0], [2, 1]),  # by value, not by spelling
+        ("psnr", [None, None], [None, None]),
+    ],
+)
+def test_ranks(metric, values, ranks):
+    assert tables.rank(values, metric) == ranks
+
+
+def test_average_is_of_columns_not_pictures_and_needs_all(tree):
+    built = tables.build("toys")
+    assert cell(built, "input", None, "psnr").mean == pytest.approx((12.5 + 25.25) / 2)
+    world["score"]("one", scores={"haze": [(19.0, 0.8, None)], "rain": [(24.0, 0.71, 0.1)] * 5})
+    built = tables.build("toys")
+    assert cell(built, "one", None, "psnr").mean == pytest.approx(21.5)  # 1 picture and 5 weigh alike
+    missing = cell(built, "one", None, "lpips")
+    assert (missing.mean, missing.rank, missing.why) == (None, None, "1 of 2 columns")
+    assert cell(built, "one", "haze", "lpips").why == "no LPIPS under rgb"
+
+
+def test_missing_scores_say_why_and_are_not_ranked(tree):
+    Path("results/scores/one/toys.json").unlink()
+    built = tables.build("toys")
+    gone = cell(built, "one", "haze", "psnr")
+    assert (gone.mean, gone.rank, gone.why) == (None, None, "not run")
+    assert cell(built, "two", "haze", "psnr").rank == 1
+    assert built.progress == (6, 8)
+    assert r"\textit{not run}" in latex.to_tex(built)
+    assert "not run" in tables.to_html(built)
+    line = next(r for r in csv.DictReader(io.StringIO(tables.to_csv(built))) if r["method"] == "one")
+    assert (line["mean"], line["n"], line["rank"], line["protocol"]) == ("", "", "", "")
+
+
+def test_a_task_the_dataset_does_not_have(tree):
+    world["score"]("two", scores={"haze": [(19.0, 0.8, 0.1)]})
+    assert cell(tables.build("toys"), "two", "rain", "psnr").why == "no pictures of rain"
+
+
+def test_nothing_run_yet_still_prints(tree):
+    shutil.rmtree("results/scores")
+    built = tables.build("toys")
+    assert built.progress == (0, 8)
+    assert built.protocols == {"rgb": "PSNR over RGB"}
+    tables.write("toys")
+
+
+def test_two_protocols_in_a_column_are_refused_by_name(tree):
+    world["score"]("two", protocol="y")
+    with pytest.raises(tables.TableError, match=r"column Haze.*one.*rgb|column Haze.*rgb.*y") as error:
+        tables.build("toys")
+    assert "rgb (" in str(error.value) and "y (" in str(error.value) and "two" in str(error.value)
+
+
+def test_one_protocol_edited_in_between_is_refused(tree):
+    world["dump"]("protocols", "rgb", {"title": "PSNR over RGB, border of 4", "border_px": 4})
+    world["score"]("two")
+    with pytest.raises(tables.TableError, match="two protocols"):
+        tables.build("toys")
+
+
+def test_an_average_over_two_protocols_is_refused(tree):
+    world["dump"]("datasets", "toys-y", yaml_of("datasets", "toys") | {"protocol": "y"})
+    for method in world["METHODS"]:
+        world["score"](method, dataset="toys-y", protocol="y")
+    table = dict(world["TABLE"])
+    table["columns"] = [table["columns"][0], {"dataset": "toys-y", "label": "Other", "metrics": ["psnr"]}]
+    world["dump"]("tables", "both", table)
+    with pytest.raises(tables.TableError, match="column Average"):
+        tables.build("both")
+    world["dump"]("tables", "both", table | {"average": False})
+    built = tables.build("both")
+    assert set(built.protocols) == {"rgb", "y"}
+    assert (built.cells[0][3].low, built.cells[0][3].n) == (None, 4)  # over both tasks: the card has no interval of that
+
+
+def yaml_of(kind: str, name: str) -> dict:
+    return config.load(kind, name).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def test_hostile_titles_are_escaped(tree):
+    text = tables.to_html(tables.build("toys"))
+    assert "<only>" not in text and "One &amp; &lt;only&gt;" in text and "&lt;b&gt;tasks&lt;/b&gt;" in text
+    tex = latex.tex("\\input{/etc/passwd} 100% $x_1^2$ #1 & ~ <a> \n [x] é 語 ≤ \x00")
+    assert tex == (
+        r"\textbackslash{}input\{/etc/passwd\} 100\% \$x\_1\textasciicircum{}2\$ \#1 \& \textasciitilde{} "
+        r"\textless{}a\textgreater{} {[}x{]} é ? $\le$ ?"
+    )
+
+
+def test_tex_braces_balance_and_it_compiles(tree):
+    text = latex.to_tex(tables.build("toys"))
+    bare = re.sub(r"\\[{}\\]", "", text)
+    depth = 0
+    for character in bare:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        assert depth >= 0
+    assert depth == 0
+    for line in text.splitlines():  # all lines of a tabular have the same number of cells
+        if line.endswith(r"\\") and "multicolumn" not in line:
+            assert len(re.findall(r"(?<!\\)&", line)) == 9
+    if not shutil.which("pdflatex"):
+        return
+    packages = re.search(r"\\usepackage\{[^}]*\}", text)[0]
+    Path("t.tex").write_text(rf"\documentclass{{article}}{packages}\begin{{document}}{text}\end{{document}}")
+    done = subprocess.run(["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_wide_tables_break_into_blocks(tree):
+    table = dict(world["TABLE"])
+    table["columns"] = [{**table["columns"][0], "label": f"Haze {i}"} for i in range(7)]
+    world["dump"]("tables", "wide", table)
+    text = latex.to_tex(tables.build("wide"))
+    assert text.count(r"\begin{tabular}") == 2 and text.count(r"\midrule") == 4
+
+
+# ---------------------------------------------------------------- figures
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("side-by-side", ["png"]), ("bars", ["png", "svg"]), ("curves", ["png", "svg"])])
+def test_figures_are_the_same_bytes_each_time(tree, name, kinds):
+    files = [Path(f"results/figures/{name}.{kind}") for kind in kinds]
+    first = figures.write(name)
+    bytes_ = [file.read_bytes() for file in files]
+    assert figures.write(name) == first
+    assert [file.read_bytes() for file in files] == bytes_
+    assert sorted(first["outputs"]) == sorted(map(str, files))
+    assert b"<dc:date>" not in bytes_[-1]
+
+
+def test_comparison_shows_every_pixel(tree):
+    figures.write("side-by-side")
+    drawn = images.decode(Path("results/figures/side-by-side.png"))
+    restored = figures.crop(images.decode(Path("results/restored/one/toys/haze-0.png")))
+    height, width = restored.shape[:2]
+    assert (height, width) == (8 * 24, 8 * 32)
+    found = [
+        (y, x)
+        for y in range(0, drawn.shape[0] - height)
+        for x in (44 + figures.CELL_PX + figures.GAP_PX,)
+        if (drawn[y : y + height, x : x + width] == restored).all()
+    ]
+    assert len(found) == 1
+
+
+def test_figures_of_what_is_not_there(tree):
+    world["dump"]("figures", "wrong", {"title": "", "caption": "", "kind": "comparison", "panels": [{"dataset": "toys", "picture": "no"}]})
+    with pytest.raises(figures.FigureError, match=r"toys has no picture no; it has haze-0"):
+        figures.write("wrong")
+    shutil.rmtree("results/restored/two")
+    assert figures.write("side-by-side")["result"]["missing"]  # drawn with a gap
+    shutil.rmtree("results/runs")
+    with pytest.raises(figures.FigureError, match="no training curve of one, two"):
+        figures.write("curves")
+
+
+# ---------------------------------------------------------------- trace
+
+
+def test_trace_of_a_cell_names_every_level(tree):
+    tables.write("toys")
+    lines = trace.trace("toys", "one", "toys", "haze").chain.lines()
+    text = "\n".join(lines)
+    assert "PSNR 20.00 [19.00, 21.01]" in lines[0] and "n 2" in lines[0] and "protocol rgb" in lines[0]
+    levels = {
+        "table": "results/tables/toys.json",
+        "score": "results/scores/one/toys.json",
+        "restore": "results/restored/one/toys.json",
+        "train_network": "results/runs/one/network.json",
+        "prepare": "data/prepared/toys.json",
+        "download": "data/raw/clean.json",
+        "source": "package:skimage/data/a.png",
+    }
+    depth = 0
+    for kind, name in levels.items():
+        (line,) = [x for x in lines if f"{kind} " in x and name in x and "told above" not in x and " made " + name not in x]
+        deeper = len(re.match(r"[│├└─ ]*", line)[0])
+        assert deeper > depth
+        depth = deeper
+        digest = "abababababab" if kind == "source" else lineage.sha256(name)[:12]
+        assert digest in line
+        assert kind == "source" or f"commit {world['COMMIT'][0][:12]}" in line
+    assert "two" not in text  # of the table only this cell's part
+
+
+def test_trace_of_files_and_cards(tree):
+    tables.write("toys")
+    for target in ("results/restored/one/toys/haze-0.png", "results/restored/one/toys", "results/restored/one/toys.json"):
+        assert trace.trace(target).chain.name == "results/restored/one/toys.json"
+    assert trace.trace("toys").chain.kind == "table"
+    assert trace.trace("results/tables/toys.tex").chain.name == "results/tables/toys.json"
+    many = trace.trace("toys", "one", "toys").chain
+    assert [c.name for c in many.children if c.kind == "value"] == ["haze", "rain"]
+    with pytest.raises(lineage.LineageError, match="nothing: neither"):
+        trace.trace("nothing")
+    with pytest.raises(tables.TableError, match=r"no cell for method one, dataset other.*toys --task haze"):
+        trace.trace("toys", "one", "other")
+
+
+def test_trace_of_a_cell_that_has_not_been_run(tree):
+    shutil.rmtree("results/scores")
+    text = "\n".join(trace.trace("toys", "one", "toys", "haze").chain.lines())
+    assert "PSNR not run" in text and "next: snakemake results/scores/one/toys.json" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("results/scores/one/toys.csv", "output results/scores/one/toys.csv was"),
+        ("results/restored/one/toys/rain-1.png", "output results/restored/one/toys/rain-1.png was"),
+        ("results/runs/one/network.safetensors", "output results/runs/one/network.safetensors was"),
+        ("data/raw/clean/a.png", "output data/raw/clean was"),
+        ("results/tables/toys.tex", "results/tables/toys.tex"),
+    ],
+)
+def test_verify_finds_a_changed_byte(tree, path, problem):
+    tables.write("toys")
+    assert trace.trace("toys", "one", "toys", "haze", verify=True).problems == []
+    data = bytearray(Path(path).read_bytes())
+    data[len(data) // 2] ^= 1
+    Path(path).write_bytes(data)
+    problems = trace.trace("toys", "one", "toys", "haze", verify=True).problems
+    assert len(problems) == 1 and problem in problems[0]
+    assert trace.trace("toys", "one", "toys", "haze").problems == []
+
+
+def test_show_is_plain_text_without_a_terminal(tree, capsys):
+    tables.write("toys")
+    trace.show(trace.trace("toys", "one", "toys", "haze", verify=True), verified=True)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "verified" in out
+    assert max(map(len, out.splitlines())) > 100  # not wrapped: a path stays in one piece
+
+
+# ---------------------------------------------------------------- pages
+
+
+class Links(html.parser.HTMLParser):
+    def __init__(self, text: str):
+        super().__init__()
+        self.links, self.ids, self.images, self.heads = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        values = dict(attributes)
+        self.links += [values[key] for key in ("href", "src") if values.get(key)]
+        self.ids += [values["id"]] if "id" in values else []
+        self.images += [values] if tag == "img" else []
+        self.heads += [values] if tag == "th" else []
+
+
+def written() -> dict[Path, Links]:
+    pages.write("config/toy.yaml")
+    return {page: Links(page.read_text()) for page in Path("results/report").rglob("*.html")}
+
+
+def test_pages_hold_together_offline(tree):
+    tables.write("toys")
+    for name in ("side-by-side", "bars", "curves"):
+        figures.write(name)
+    site = written()
+    assert len([page for page in site if "cells" in page.parts]) == 8
+    root = Path("results/report").resolve()
+    for page, found in site.items():
+        assert len(found.ids) == len(set(found.ids)), page
+        assert all(image.get("alt") and image.get("loading") == "lazy" for image in found.images), page
+        assert all(head.get("scope") for head in found.heads) or "files" in page.parts, page
+        for link in found.links:
+            if link == "data:,":
+                continue
+            assert not re.match(r"[a-z]+:|//", link), f"{page}: {link} leaves the page"
+            file, _, anchor = link.partition("#")
+            target = (page.parent / file).resolve() if file else page.resolve()
+            assert target.is_file() and target.is_relative_to(root), f"{page}: {link}"
+            if anchor:
+                assert anchor in Links(target.read_text()).ids, f"{page}: {link}"
+    index = Path("results/report/index.html")
+    assert index.stat().st_size < 1_000_000
+    text = index.read_text()
+    assert "An &lt;experiment&gt; &amp; more" in text and "<only>" not in text
+    assert "PSNR over RGB." in text and world["COMMIT"][0][:12] in text
+    script = (root / "site.js").read_text()
+    assert len(script.splitlines()) <= 200 and "http" not in script
+
+
+def test_cell_pages_tell_where_numbers_come_from(tree):
+    tables.write("toys")
+    pages.write("config/toy.yaml")
+    text = Path("results/report/cells/toys/one/toys--haze.html").read_text()
+    assert "mperceiver trace toys --method one --dataset toys --task haze" in text
+    for name in ("results/restored/one/toys.json", "results/runs/one/network.json", "data/raw/clean.json", "package:skimage/data/a.png"):
+        assert name in text
+    assert "2 of 2 pictures have a higher PSNR than their input" in text
+    assert text.count('type="range"') == 2 and "rain-0" not in re.sub(r"(?s)<details>.*?</details>", "", text)
+
+
+def test_pages_show_progress_and_are_the_same_bytes_each_time(tree):
+    for file in Path("results/scores").rglob("two/*"):
+        file.unlink()
+    first = pages.write("config/toy.yaml")
+    text = Path("results/report/index.html").read_text()
+    assert "6 of 8 cells" in text and "Not drawn yet" in text and "not run" in text
+    assert first["result"] == {"cells": 8, "run": 6}
+    assert pages.write("config/toy.yaml") == first
+    shutil.rmtree("data/prepared")
+    pages.write("config/toy.yaml")
+    assert "The pictures are not here" in Path("results/report/cells/toys/one/toys--haze.html").read_text()
+
+
+def test_pages_speak_of_a_toy_only_where_there_is_one(tree):
+    shutil.copy(PROJECT / "config/foundations/mini.yaml", "config/foundations/toy.yaml")
+    pages.write("config/toy.yaml")
+    assert "A toy." in Path("results/report/index.html").read_text()
+    world["dump"]("foundations", "toy", {"title": "Stable Diffusion", "licence": "none"})
+    pages.write("config/toy.yaml")
+    assert "A toy." not in Path("results/report/index.html").read_text()
+
+
+# ---------------------------------------------------------------- the committed configuration
+
+
+def test_committed_tables_and_figures(monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    for name in config.names("tables"):
+        table = config.load("tables", name)
+        for column in table.columns:
+            dataset = config.load("datasets", column.dataset)
+            assert column.task is None or column.task in dataset.degradations, (name, column)
+            assert set(column.metrics) <= set(config.load("protocols", dataset.protocol).metrics), (name, column)
+    for name in config.names("figures"):
+        for panel in config.load("figures", name).panels:
+            dataset = config.load("datasets", panel.dataset)
+            assert any(panel.picture.endswith(f"-{task}") for task in dataset.degradations), (name, panel)
+
+
+def test_tables_do_not_import_torch():
+    code = "import sys, mperceiver.report.tables as t; t.environment(); sys.exit('torch' in sys.modules)"
+    import sys
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
