@@ -56,16 +56,13 @@ def _fail(message: str) -> None:
 
 
 def _quiet(threads: int = 0) -> None:
-    """Before torch: threads, no hub, none of the libraries' notices."""
+    """Before torch is imported: its threads, no hub, none of the libraries' notices."""
     if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # what torch takes its number from
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    import torch
-
-    if threads:
-        torch.set_num_threads(threads)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
 @verb
@@ -160,6 +157,7 @@ def restore(
     method: MethodName,
     source: Annotated[str, typer.Argument(help="stem of config/datasets/<name>.yaml, or a photograph")],
     target: Annotated[Path | None, typer.Argument(help="with a photograph: where to write the restored one")] = None,
+    tile: Annotated[int | None, typer.Option(help="with a photograph: side of the tiles in px, for less memory")] = None,
     threads: Threads = 0,
 ) -> None:
     """Restore a prepared dataset into results/restored/, or one photograph of any size."""
@@ -173,16 +171,17 @@ def restore(
     if target is None:
         print(restore_dataset(method, source))
     else:
-        restore_file(method, Path(source), target)
+        restore_file(method, Path(source), target, tile)
         print(target)
 
 
 @verb
 def score(method: MethodName, dataset: DatasetName, workers: Workers = 0) -> None:
     """Score a method's restored pictures of a dataset under the dataset's protocol."""
+    from mperceiver.data.pool import cores
     from mperceiver.scoring import score as make
 
-    print(make(method, dataset, workers or os.cpu_count()))
+    print(make(method, dataset, workers or cores()))
 
 
 @verb

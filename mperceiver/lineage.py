@@ -87,10 +87,13 @@ def write_text(path: Path | str, text: str) -> None:
 
 
 def sha256(path: Path | str) -> str:
-    """SHA-256 of a file; of a folder: over the sorted lines '<sha256>  <relative path>' of its files."""
+    """SHA-256 of a file; of a folder: over the sorted lines '<sha256>  <relative path>' of its files, hidden ones left out.
+
+    (Snakemake leaves a hidden time stamp in each folder that is an output.)
+    """
     path = Path(path)
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
         lines = "".join(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
         return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:

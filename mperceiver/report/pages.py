@@ -230,7 +230,7 @@ def _chain(site: Site, card: str) -> list[dict]:
         site.chains[card] = [
             {
                 "path": path,
-                "copy": site.copy(path),
+                "file": site.copy(path),
                 "sha": lineage.sha256(path),
                 "spec": json.dumps(told["spec"], indent=1, ensure_ascii=False),
                 "below": set(found),

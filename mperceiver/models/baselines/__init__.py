@@ -27,8 +27,8 @@ class Network:
 
     batch = 8
 
-    def __init__(self, network: nn.Module, multiple: int) -> None:
-        self.network = network
+    def __init__(self, network: nn.Module, multiple: int, device: torch.device | str) -> None:
+        self.network, self.device = network.to(device), device
         self.multiple = self.minimum = multiple
 
     def begin(self, whole: Tensor, seeds: list[int]) -> None:
@@ -44,10 +44,8 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Netwo
     from mperceiver.models.foundation import freeze
     from mperceiver.models.mperceiver import load_weights, weights_path
 
-    method = config.load("methods", method_name)
     owner = config.method_weights(method_name)["network"]
     spec = config.load("runs", owner).network
     network = build(spec)
     load_weights(weights_path(owner, "network"), network)
-    assert method.run == owner
-    return Network(freeze(network).to(device), ARCHITECTURES[spec.architecture][1])
+    return Network(freeze(network), ARCHITECTURES[spec.architecture][1], device)

@@ -1,0 +1,266 @@
+"""The report in a real browser, opened from disk: sorting, sliders, colours, links, at a desk's and a telephone's width.
+
+Needs Chromium and its driver (apt-get install chromium chromium-driver); without them these tests fail, they do not skip.
+"""
+
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mperceiver import lineage
+from mperceiver.report import figures, pages, tables
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+HTML_METRICS = "table.numbers th[data-metric]"
+# Contrast (WCAG 2) of every text on the page with the first opaque colour behind it; the worst offenders below 4.5.
+CONTRAST = """
+const rgb = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
+const luminance = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+const behind = (e) => { for (; e; e = e.parentElement) { const c = rgb(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] === 1) return c; }
+  return rgb(getComputedStyle(document.documentElement).backgroundColor); };
+const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), poor = [];
+while (walker.nextNode()) {
+  const e = walker.currentNode.parentElement;
+  if (!walker.currentNode.data.trim() || !e.checkVisibility() || e.closest('.tag, .hidden, .skip')) continue;
+  const [a, b] = [luminance(rgb(getComputedStyle(e).color)), luminance(behind(e))].sort((x, y) => y - x);
+  const ratio = (a + 0.05) / (b + 0.05);
+  if (!(ratio >= 4.5)) poor.push(ratio.toFixed(2) + ' ' + walker.currentNode.data.trim());
+}
+return poor;
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The address of a small report's folder."""
+    folder = tmp_path_factory.mktemp("site")
+    world = runpy.run_path(str(PROJECT / "tests/report_world.py"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(lineage, "commit", lambda: world["COMMIT"])
+        world["build_world"]()
+        tables.write("toys")
+        for name in ("side-by-side", "bars", "curves"):
+            figures.write(name)
+        pages.write("config/toy.yaml")
+    return (folder / "results/report").as_uri()
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory):
+    from selenium import webdriver
+
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromedriver = shutil.which("chromedriver")
+    if not (chromium and chromedriver):
+        pytest.fail("no Chromium or no chromedriver on the PATH: apt-get install -y chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(params=[1440, 390], ids=["desk", "telephone"])
+def at(request, driver, site):
+    """Opens a page of the site at a width: at("index.html"); all console messages must be none in the end."""
+
+    def open_page(page, scheme="light"):
+        size = {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        scheme = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        driver.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
+        driver.get(f"{site}/{page}")
+        return driver
+
+    driver.get_log("browser")
+    yield open_page
+    driver.execute_script("try { localStorage.clear() } catch {}")
+    assert [entry["message"] for entry in driver.get_log("browser")] == []
+
+
+def find(driver, selector):
+    return driver.find_elements("css selector", selector)
+
+
+def order(driver):
+    rows = find(driver, "#table-toys tbody tr:not(.group)")
+    return [row.find_element("css selector", "th").text.rstrip("†") for row in rows]
+
+
+PRINTED = ["Degraded input", "Ground truth through the VAE", "One & <only>", "Two_50%"]
+
+
+def test_sorting_by_click(at):
+    driver = at("index.html")
+    head = find(driver, "#table-toys th[data-metric=psnr]")[1]  # rain
+    button = head.find_element("css selector", "button")
+    assert order(driver) == PRINTED and head.get_attribute("aria-sort") == "none"
+    button.click()
+    assert head.get_attribute("aria-sort") == "descending"
+    assert order(driver) == [PRINTED[1], PRINTED[0], PRINTED[2], PRINTED[3]]
+    button.click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert order(driver) == [PRINTED[3], PRINTED[2], PRINTED[0], PRINTED[1]]
+    assert not any(row.is_displayed() for row in find(driver, "#table-toys .group"))
+    button.click()
+    assert head.get_attribute("aria-sort") == "none" and order(driver) == PRINTED
+    assert all(row.is_displayed() for row in find(driver, "#table-toys .group"))
+
+
+def test_sorting_by_keyboard_begins_with_the_best(at):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = at("index.html")
+    find(driver, ".switch input[value=all]")[0].send_keys(Keys.SPACE)
+    head = find(driver, "#table-toys th[data-metric=lpips]")[1]
+    button = head.find_element("css selector", "button")
+    button.send_keys(Keys.ENTER)
+    assert head.get_attribute("aria-sort") == "ascending"  # a small LPIPS is good
+    assert order(driver)[0] == "Ground truth through the VAE"
+    button.send_keys(Keys.SPACE)
+    assert head.get_attribute("aria-sort") == "descending" and order(driver)[0] == "Degraded input"
+    assert len([h for h in find(driver, "#table-toys th[aria-sort]") if h.get_attribute("aria-sort") != "none"]) == 1
+
+
+def test_one_metric_at_a_time(at):
+    driver = at("index.html")
+    find(driver, ".switch input[value=ssim]")[0].click()
+    assert {e.get_attribute("data-metric") for e in find(driver, "#table-toys [data-metric]") if e.is_displayed()} == {"ssim"}
+    cells = [c for c in find(driver, "#table-toys tbody tr:not(.group):last-child td") if c.is_displayed()]
+    heads = [h for h in find(driver, "#table-toys .head") if h.is_displayed()]
+    assert len(cells) == len(heads) == 3
+    for head, cell in zip(heads, cells, strict=True):  # the headings stand over their numbers
+        assert abs(head.rect["x"] + head.rect["width"] - cell.rect["x"] - cell.rect["width"]) < 2
+    find(driver, ".switch input[value=all]")[0].click()
+    assert len([c for c in find(driver, "#table-toys tbody tr:not(.group):last-child td") if c.is_displayed()]) == 2 * 9
+
+
+def test_intervals_are_shown_on_demand(at):
+    driver = at("index.html")
+    find(driver, ".switch input[value=all]")[0].click()
+    interval = find(driver, "#table-toys .interval")[0]
+    assert not interval.is_displayed()
+    find(driver, ".intervals")[0].click()
+    assert interval.is_displayed() and interval.text == "12.00–13.00"
+
+
+def test_a_number_leads_to_its_pictures_and_back(at):
+    driver = at("index.html")
+    find(driver, "#table-toys td.best a")[0].click()
+    assert "/cells/toys/" in driver.current_url
+    find(driver, ".bar a")[1].click()
+    assert driver.current_url.endswith("index.html#toys")
+
+
+def test_the_slider_by_keyboard(at):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = at("cells/toys/one/toys--haze.html")
+    slider = find(driver, ".compare input")[0]
+    box = find(driver, ".compare")[0]
+    after = find(driver, ".compare .after")[0]
+
+    def shown():
+        return after.value_of_css_property("clip-path"), slider.get_attribute("aria-valuetext")
+
+    assert slider.get_attribute("aria-label").startswith("Divider between degraded input (left) and restored picture")
+    assert shown() == ("inset(0px 0px 0px 50%)", "50 % input, 50 % restored")
+    for _ in range(5):
+        slider.send_keys(Keys.ARROW_RIGHT)
+    assert shown() == ("inset(0px 0px 0px 55%)", "55 % input, 45 % restored")
+    assert box.value_of_css_property("outline-style") == "solid"  # focus is to be seen
+    slider.send_keys(Keys.HOME)
+    assert shown()[0] == "inset(0px 0px 0px 0%)" or shown()[0] == "inset(0px)"
+    slider.send_keys(Keys.END)
+    assert shown()[1] == "100 % input, 0 % restored"
+
+
+def test_the_slider_by_mouse(at):
+    from selenium.webdriver import ActionChains
+
+    driver = at("cells/toys/one/toys--haze.html")
+    slider = find(driver, ".compare input")[0]
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", slider)
+    ActionChains(driver).move_to_element_with_offset(slider, round(-slider.rect["width"] / 4), 0).click().perform()
+    assert abs(int(slider.get_attribute("value")) - 25) <= 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("page", ["index.html", "cells/toys/one/toys--haze.html", "files/results/tables/toys.html"])
+def test_pages_are_readable_and_fit(at, page, scheme):
+    driver = at(page, scheme)
+    assert driver.execute_script(CONTRAST) == []
+    assert driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
+    text = [float(e.value_of_css_property("font-size")[:-2]) for e in find(driver, "p, td, th") if e.is_displayed()]
+    assert min(text) >= 10.5
+
+
+def test_colours_can_be_switched_and_are_remembered(at):
+    driver = at("index.html", "light")
+
+    def dark():
+        return driver.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(21, 20, 18)"
+
+    assert not dark()
+    find(driver, "#theme")[0].click()
+    assert dark()
+    driver.refresh()
+    assert dark() and find(driver, "#theme")[0].text == "Light"
+    find(driver, "#theme")[0].click()
+    assert not dark()
+
+
+def test_the_keyboard_reaches_everything(at):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = at("index.html")
+    reached = []
+    for _ in range(90):
+        driver.switch_to.active_element.send_keys(Keys.TAB)
+        active = driver.switch_to.active_element
+        reached.append(active.get_attribute("class") or active.get_attribute("id") or active.tag_name)
+        if active.tag_name == "body":
+            break
+    assert reached[0] == "skip"
+    assert {"theme", "scroll", "intervals", "plate"} <= {name.split()[0] for name in reached}
+
+
+def test_every_link_and_picture_resolves(at, site):
+    driver = at("index.html")
+    seen, waiting = set(), [f"{site}/index.html"]
+    while waiting:
+        page = waiting.pop()
+        if page in seen:
+            continue
+        seen.add(page)
+        driver.get(page)
+        driver.execute_script("document.querySelectorAll('img').forEach((i) => { i.loading = 'eager' })")
+        broken = driver.execute_async_script(
+            "const done = arguments[0]; const all = [...document.images];"
+            "Promise.all(all.map((i) => i.decode().then(() => '', () => i.src))).then((r) => done(r.filter(Boolean)))"
+        )
+        assert broken == [], page
+        links = driver.execute_script("return [...document.links].map((a) => a.href)")
+        for link in {link.partition("#")[0] for link in links}:
+            assert link.startswith(site), f"{page}: {link}"
+            assert Path(link.removeprefix("file://")).is_file(), f"{page}: {link}"
+            if link.endswith(".html"):
+                waiting.append(link)
+    assert len(seen) == 1 + 8 + 1  # the index, a page a cell, the table alone
