@@ -72,6 +72,7 @@ class Build(Model):
     clip_width: Positive = 8
     prediction: Literal["epsilon", "v_prediction"] = "v_prediction"
     vae: "Stage"
+    vae_larger: "Stage" = Field(description="the VAE once more, on larger crops")
     clip: "Stage"
     unet: "Stage"
 
