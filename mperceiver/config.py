@@ -3,7 +3,7 @@
 A name in a path is the stem of a file here: ``results/scores/demo/demo-mid6.csv`` exists because there are
 ``config/methods/demo.yaml`` and ``config/datasets/demo-mid6.yaml``. This is the only module that reads YAML, and it imports
 no torch, since Snakemake imports it at each start and in each cluster job. Unknown keys are refused; an error names the
-file and the key.
+file and the key. Any file may say `like: NAME`: it then takes every key it does not give from the file of that name beside it.
 """
 
 import difflib
@@ -408,30 +408,53 @@ Foundation.model_rebuild()
 # ---------------------------------------------------------------- reading
 
 
-def parse(path: Path, model: type[Model], text: str | None = None) -> Any:
+def parse(path: Path, model: type[Model]) -> Any:
     """Read one YAML file as ``model``. Raises ConfigError naming the file, the key, the value and the nearest known key."""
-    try:
-        raw = yaml.safe_load(path.read_text() if text is None else text)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    raw = _read(path)
     try:
         return model.model_validate(raw)
     except ValidationError as error:
         lines = []
         for problem in error.errors():
             key = ".".join(str(part) for part in problem["loc"]) or "(the whole file)"
-            hint = ""
             if problem["type"] == "extra_forbidden":
                 near = difflib.get_close_matches(str(problem["loc"][-1]), model.model_fields, n=1)
-                hint = f" (did you mean `{near[0]}`?)" if near else ""
-                lines.append(f"  {key}: unknown key{hint}")
+                lines.append(f"  {key}: unknown key" + (f" (did you mean `{near[0]}`?)" if near else ""))
             else:
                 lines.append(f"  {key}: {problem['msg']}, got {problem['input']!r:.80}")
-        raise ConfigError(
-            f"{path}: {len(lines)} problem(s); every key stands in config/README.md\n" + "\n".join(lines)
-        ) from None
+        text = "\n".join(lines)
+        raise ConfigError(f"{path}: {len(lines)} problem(s); every key stands in config/README.md\n{text}") from None
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> Any:
+    """YAML of a file; with `like: NAME`, laid over that of NAME beside it, key by key (a null takes a key away)."""
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict) or "like" not in raw:
+        return raw
+    other = path.with_name(f"{raw['like']}.yaml")
+    if other in (*seen, path):
+        raise ConfigError(f"{path}: `like` goes round in a circle: {' -> '.join(map(str, (*seen, path, other)))}")
+    return _laid_over(_read(other, (*seen, path)), {key: value for key, value in raw.items() if key != "like"})
+
+
+def _laid_over(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    merged = below | {key: _laid_over(below.get(key), value) for key, value in above.items()}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+def files_of(kind: str, name: str) -> list[str]:
+    """The file that describes ``name`` and those it is `like`."""
+    found = [path_of(kind, name)]
+    while (raw := yaml.safe_load(found[-1].read_text())) and "like" in raw:
+        found.append(path_of(kind, raw["like"]))
+    return [str(path) for path in found]
 
 
 def path_of(kind: str, name: str) -> Path:
@@ -505,7 +528,7 @@ def method_foundation(method_name: str) -> str | None:
 def stage_inputs(run_name: str, stage: str) -> list[str]:
     """Files and cards a training stage stands on; the workflow's inputs and the card's are this one list."""
     run = load("runs", run_name)
-    found = [str(path_of("runs", run_name))] + [f"data/prepared/{name}.json" for name in run.train]
+    found = files_of("runs", run_name) + [f"data/prepared/{name}.json" for name in run.train]
     if stage != "network":
         found.append(f"data/foundations/{run.foundation}.json")
         found += [f"data/latents/{run.foundation}/{name}.json" for name in run.train]
@@ -525,7 +548,7 @@ def weights_card(run_name: str, stage: str) -> str:
 
 def restore_inputs(method_name: str, dataset_name: str) -> list[str]:
     """Files and cards that restoring a dataset by a method stands on."""
-    found = [str(path_of("methods", method_name)), f"data/prepared/{dataset_name}.json"]
+    found = [*files_of("methods", method_name), f"data/prepared/{dataset_name}.json"]
     foundation = method_foundation(method_name)
     if foundation:
         found.append(f"data/foundations/{foundation}.json")

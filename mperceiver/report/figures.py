@@ -41,8 +41,9 @@ class FigureError(ValueError):
     """A figure cannot be drawn; the message says what is missing and how to get it."""
 
 
-def write(name: str) -> dict:
-    """Draw ``config/figures/{name}.yaml`` to results/figures/{name}.png (plots: .svg too) and its card, which is returned.
+def write(name: str) -> Path:
+    """Draw ``config/figures/{name}.yaml`` to results/figures/{name}.png (plots: .svg too) and its card, whose path
+    is returned.
 
     Raises ConfigError, or FigureError where there is nothing to draw yet or the configuration asks for no picture.
     """
@@ -58,14 +59,16 @@ def write(name: str) -> dict:
             plain = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
             with lineage.whole(stem.with_suffix(suffix)) as beside:
                 drawn.savefig(beside, format=suffix[1:], metadata=plain, facecolor="white")
-    return lineage.write_card(
-        stem.with_suffix(".json"),
+    card = stem.with_suffix(".json")
+    lineage.write_card(
+        card,
         verb="figure",
         spec=figure,
         inputs=[config.path_of("figures", name), *dict.fromkeys(inputs)],
         outputs=[stem.with_suffix(suffix) for suffix in suffixes],
         result=result,
     )
+    return card
 
 
 def per_picture(method: str, dataset: str) -> dict[str, dict[str, Any]]:

@@ -48,8 +48,8 @@ class Site:
         return place
 
 
-def write(experiment_path: Path | str) -> dict:
-    """Write the site of an experiment (config/demo.yaml) and its card results/report.json, which is returned.
+def write(experiment_path: Path | str) -> Path:
+    """Write the site of an experiment (config/demo.yaml) and its card results/report.json, whose path is returned.
 
     Raises ConfigError for a bad configuration, TableError where a column would mix protocols. What has not been run yet is
     shown as progress.
@@ -80,14 +80,16 @@ def write(experiment_path: Path | str) -> dict:
     made = [Path("results/tables") / f"{name}.json" for name in experiment.tables]
     made += [Path("results/figures") / f"{name}.json" for name in experiment.figures]
     progress = [table.progress for table in built]
-    return lineage.write_card(
-        OUT.with_suffix(".json"),
+    card = OUT.with_suffix(".json")
+    lineage.write_card(
+        card,
         verb="report",
         spec=experiment,
         inputs=[path for path in dict.fromkeys([*inputs, *made]) if path.is_file()],
         outputs=[OUT],
         result={"cells": sum(total for _, total in progress), "run": sum(done for done, _ in progress)},
     )
+    return card
 
 
 def _toys(built: list[tables.Built]) -> list[str]:

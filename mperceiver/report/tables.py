@@ -227,8 +227,8 @@ def rank(values: list[float | None], metric: str) -> list[int | None]:
 # ---------------------------------------------------------------- printing
 
 
-def write(name: str) -> dict:
-    """Print a table: results/tables/{name}.html, .csv, .tex and the card, which is returned."""
+def write(name: str) -> Path:
+    """Print a table: results/tables/{name}.html, .csv, .tex and the card, whose path is returned."""
     built = build(name)
     stem = Path("results/tables") / name
     pages = {".html": to_html(built), ".csv": to_csv(built), ".tex": to_tex(built)}
@@ -239,14 +239,16 @@ def write(name: str) -> dict:
     files = [config.path_of("methods", m) for m in dict.fromkeys(row.method for row in built.rows)]
     files += [config.path_of("protocols", protocol) for protocol in built.protocols]
     done, total = built.progress
-    return lineage.write_card(
-        stem.with_suffix(".json"),
+    card = stem.with_suffix(".json")
+    lineage.write_card(
+        card,
         verb="table",
         spec=table,
         inputs=[config.path_of("tables", name), *files, *cards],
         outputs=[stem.with_suffix(suffix) for suffix in pages],
         result={"cells": total, "run": done, "protocols": sorted(built.protocols)},
     )
+    return card
 
 
 def environment():

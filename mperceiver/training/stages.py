@@ -59,6 +59,12 @@ def train(run_name: str, stage: str) -> Path:
     return card
 
 
+def _mixture(run: Run) -> Mixture:
+    """Every picture of the training datasets, whatever its task: a few-shot task is none of the predictor's classes."""
+    datasets = [Prepared(name) for name in run.train]
+    return Mixture(datasets, list(dict.fromkeys(task for dataset in datasets for task in dataset.tasks)))
+
+
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -115,7 +121,7 @@ def _branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     torch.manual_seed(run.seed + 1)
     foundation = towers.load(run.foundation, _device())
     predictor = _predictor_of(foundation, run_name, run)
-    mixture = Mixture([Prepared(name) for name in run.train], run.tasks)
+    mixture = _mixture(run)
     cached = [Latents(run.foundation, name) for name in run.train]
     branches = _start(Branches(foundation, len(run.tasks), run.model), run, "branches")
     alphas, factor = foundation.alphas(), foundation.factor
@@ -173,9 +179,8 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
 
     latents = sampled(resume / LATENTS, restore, run.train, run.foundation, run.latents.seed, run_name)
     embeddings = [Latents(run.foundation, name).embedding for name in run.train]
-    datasets = [Prepared(name) for name in run.train]
-    mixture = Mixture(datasets, run.tasks)
-    whole_px = datasets[0].size(0)[0]
+    mixture = _mixture(run)
+    whole_px = mixture.datasets[0].size(0)[0]
     drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
     drm.attach(foundation.vae)
     drm = _start(drm, run, "drm")
@@ -212,7 +217,7 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
 def _network(run_name: str, run: Run, spec: config.NetworkStage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
     """A restoration network on random crops of the same pairs."""
     torch.manual_seed(run.seed)
-    mixture = Mixture([Prepared(name) for name in run.train], run.tasks)
+    mixture = _mixture(run)
     network = _start(baselines.build(spec), run, "network")
     picture_losses = PictureLosses(spec.losses, _device())
 
