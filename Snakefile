@@ -7,6 +7,21 @@ min_version("9.0")
 configfile: "config/demo.yaml"
 
 
+# Jobs run in the environment that Snakemake itself runs in: uv.lock. With `--sdm apptainer` they run in this image instead,
+# one with the same environment that a site makes for itself; the file is not looked at otherwise.
+container: "mperceiver.sif"
+
+
+# Seconds each, or in need of the network that compute nodes lack: with a cluster profile they stay where Snakemake runs.
+localrules:
+    all,
+    foundation,
+    download,
+    table,
+    figure,
+    report,
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/foundation.smk"
 include: "workflow/rules/data.smk"

@@ -33,18 +33,28 @@ def verb(function: Callable) -> Callable:
     def run(*arguments, **options):
         try:
             return function(*arguments, **options)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                _fail(
-                    f"the disk is full ({error.filename or 'while writing'}); nothing half-written was left. Free space and run the same command again"
-                )
-            raise
-        except (ValueError, RuntimeError) as error:
-            if not type(error).__module__.startswith("mperceiver") or os.environ.get("MPERCEIVER_TRACEBACK"):
+        except Exception as error:
+            message = _message(error)
+            if message is None or os.environ.get("MPERCEIVER_TRACEBACK"):
                 raise
-            _fail(str(error))
+            _fail(message)
 
     return app.command(function.__name__)(run)
+
+
+def _message(error: Exception) -> str | None:
+    """What to tell a user instead of a traceback; None if it is no error of theirs."""
+    cause: BaseException | None = error
+    while cause and getattr(cause, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+        cause = cause.__context__
+    if cause or "os error 28" in str(error):  # safetensors has an error of its own
+        where = getattr(cause, "filename", None) or "while writing"
+        return f"the disk is full ({where}); nothing half-written was left. Free space and run the same command again"
+    if isinstance(error, PermissionError):
+        return f"{error.filename}: {error.strerror}; the account that runs this may not write or read there"
+    if isinstance(error, (ValueError, RuntimeError)) and type(error).__module__.startswith("mperceiver"):
+        return str(error)
+    return None
 
 
 def _fail(message: str) -> None:
@@ -157,7 +167,9 @@ def restore(
     method: MethodName,
     source: Annotated[str, typer.Argument(help="stem of config/datasets/<name>.yaml, or a photograph")],
     target: Annotated[Path | None, typer.Argument(help="with a photograph: where to write the restored one")] = None,
-    tile: Annotated[int | None, typer.Option(help="with a photograph: side of the tiles in px, for less memory")] = None,
+    tile: Annotated[
+        int | None, typer.Option(help="with a photograph: side of the tiles in px, for less memory")
+    ] = None,
     threads: Threads = 0,
 ) -> None:
     """Restore a prepared dataset into results/restored/, or one photograph of any size."""

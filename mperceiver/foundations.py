@@ -21,12 +21,14 @@ def stage(name: str) -> Path:
         hint = f"; make it with: mperceiver foundation {name} --build" if spec.build else ""
         raise lineage.LineageError(f"{spec.local}: no such folder with weights of foundation {name}{hint}")
     folder, card = Path("data/foundations") / name, Path("data/foundations") / f"{name}.json"
-    inputs, sources = [config.path_of("foundations", name)], {}
+    inputs, sources = config.files_of("foundations", name), {}
+    lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
     with lineage.whole_folder(folder) as beside:
         shutil.copytree(source, beside, dirs_exist_ok=True, copy_function=shutil.copyfile)
         if (source / CARD).is_file():
             _verify(name, beside)
             sources[f"project:{spec.local}/{CARD}"] = lineage.sha256(source / CARD)
+        card.unlink(missing_ok=True)  # the old one must not stand beside the new weights
     lineage.write_card(card, verb="foundation", spec=spec, inputs=inputs, outputs=[folder], sources=sources)
     return card
 
@@ -51,7 +53,7 @@ def build(name: str) -> Path:
             f"{config.path_of('foundations', name)}: no `build` recipe with a `local` folder; only staging is possible"
         )
     lineage.commit()
-    inputs = [config.path_of("foundations", name)]
+    inputs = config.files_of("foundations", name)
     inputs += [f"data/prepared/{dataset}.json" for dataset in (*spec.build.pictures, spec.build.degradations)]
     sources = {f"at-build:{path}": lineage.sha256(path) for path in inputs}
     target = Path(spec.local)

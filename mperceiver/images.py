@@ -8,6 +8,7 @@ Sizes are checked where pictures enter; a message prints what was found.
 
 import io
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     import torch
+    from PIL.Image import Image as PilImage
 
 MAX_PIXELS = 256_000_000
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+# PIL's names for 16 bit a channel, and what reads the same bytes in the other order (16N: this machine's).
+OTHER_ORDER = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA") for a, b in ("BL", "LB")}
+OTHER_ORDER |= {f"{mode};16N": f"{mode};16{'B' if sys.byteorder == 'little' else 'L'}" for mode in ("RGB", "RGBA")}
 
 
 class PictureError(ValueError):
@@ -27,31 +32,62 @@ class PictureError(ValueError):
 def decode(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
     """Decode one picture fully to uint8 RGB (H, W, 3), turned upright by its EXIF orientation; 16 bit is rounded to 8.
 
-    Raises PictureError, naming the picture, if it is missing, truncated, not a picture, or beyond MAX_PIXELS.
+    Transparency is left out: the colours are those below it. Raises PictureError, naming the picture, if it is missing,
+    truncated, not a picture, of 32 bits a value, or beyond MAX_PIXELS.
     """
-    from PIL import Image, ImageOps
-
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise PictureError(
-                    f"{name}: {image.width}x{image.height} is more than {MAX_PIXELS:,} pixels; refusing to decode"
-                )
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I") or image.mode == "F":
-                values = np.asarray(image, dtype=np.float64)
-                top = 65535.0 if values.max() > 255 else 255.0
-                grey = np.round(values / top * 255).astype(np.uint8)
-                return np.repeat(grey[..., None], 3, axis=2)
-            return np.array(image.convert("RGB"))
-    except PictureError:
-        raise
+        data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except FileNotFoundError:
         raise PictureError(f"{name}: no such picture") from None
+    except OSError as error:
+        raise PictureError(f"{name}: cannot be read ({error.strerror})") from None
+    try:
+        picture, wide = _read(data, name)
+        if wide:
+            value = picture.astype(np.uint32) * 256 + _read(data, name, lower=True)[0]
+            picture = ((value + 128) // 257).astype(np.uint8)
+        return picture
+    except PictureError:
+        raise
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error … for broken files
         raise PictureError(f"{name}: cannot be decoded ({error}); the file is damaged or not a picture") from None
+
+
+def _read(data: bytes, name: str, lower: bool = False) -> tuple[np.ndarray, bool]:
+    """uint8 (H, W, 3), and whether it is but the upper (or ``lower``) byte of 16 bits: PIL cuts colour to one byte."""
+    from PIL import Image, ImageOps
+
+    Image.MAX_IMAGE_PIXELS = None  # the limit below is ours: PIL's would warn and refuse at others
+    with Image.open(io.BytesIO(data)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise PictureError(
+                f"{name}: {image.width}x{image.height} is more than {MAX_PIXELS:,} pixels; refusing to decode"
+            )
+        wide = _swap_bytes(image, lower)
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode in ("I", "F"):
+            raise PictureError(f"{name}: has 32 bits a value, whose range no file tells; save it with 8 or 16 bits")
+        if image.mode.startswith("I;16"):
+            grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2), False
+        if "transparency" in image.info:
+            image = image.convert("RGBA")
+        return np.array(image.convert("RGB")), wide
+
+
+def _swap_bytes(image: "PilImage", swap: bool) -> bool:
+    """Whether a picture that is not loaded yet has 16 bits a channel; with ``swap`` its lower bytes are what is loaded."""
+    tiles = []
+    for tile in image.tile:
+        raw, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        if raw not in OTHER_ORDER:
+            return False
+        tiles.append(tile._replace(args=(OTHER_ORDER[raw], *rest) if rest else OTHER_ORDER[raw]))
+    if swap:
+        image.tile = tiles
+    return bool(tiles)
 
 
 def encode(picture: np.ndarray) -> bytes:
@@ -96,7 +132,7 @@ def pad(tensor: "torch.Tensor", multiple: int, minimum: int = 1) -> "torch.Tenso
 
     for axis in (-2, -1):
         size = tensor.shape[axis]
-        target = max(minimum, math.ceil(size / multiple) * multiple)
+        target = math.ceil(max(size, minimum) / multiple) * multiple
         if target > size:
             period = max(2 * (size - 1), 1)
             index = torch.arange(target, device=tensor.device) % period

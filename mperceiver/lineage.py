@@ -93,8 +93,9 @@ def sha256(path: Path | str) -> str:
     """
     path = Path(path)
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-        lines = "".join(f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+        inside = sorted(p.relative_to(path) for p in path.rglob("*") if p.is_file())
+        seen = (p for p in inside if not any(part.startswith(".") for part in p.parts))
+        lines = "".join(f"{sha256(path / p)}  {p.as_posix()}\n" for p in seen)
         return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -114,6 +115,8 @@ def code() -> str:
 def commit() -> tuple[str, bool]:
     """(commit of the project's checkout, whether tracked files differ from it). Raises LineageError without git."""
     try:
+        # Installed inside somebody else's checkout, git would tell that one's commit.
+        _git("ls-files", "--error-unmatch", f"{PACKAGE.name}/{Path(__file__).name}")
         head = _git("rev-parse", "HEAD")
         return head, bool(
             _git("status", "--porcelain", "--untracked-files=no", "--", "mperceiver", "workflow", "config")
@@ -163,6 +166,7 @@ def write_card(
     Raises LineageError when git cannot be asked or an input is missing.
     """
     head, dirty = commit()
+    inputs, outputs = list(inputs), list(outputs)
     missing = [str(p) for p in (*inputs, *outputs) if not Path(p).exists()]
     if missing:
         raise LineageError(f"{path}: cannot write its card, missing: {', '.join(missing)}")
@@ -184,6 +188,7 @@ def write_card(
 
 
 def write_json(path: Path | str, data: dict) -> None:
+    """Write JSON whole, its keys sorted."""
     write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
@@ -203,7 +208,7 @@ def read_card(path: Path | str) -> dict:
     except FileNotFoundError:
         raise LineageError(f"{path}: no such card; the work it tells of has not been done (snakemake {path})") from None
     except (ValueError, KeyError, TypeError):
-        raise LineageError(f"{path}: not a card") from None
+        raise LineageError(f"{path}: not a card; remove it and make it again (snakemake {path})") from None
     return card
 
 

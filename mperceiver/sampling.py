@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from mperceiver.config import Sampler
+from mperceiver.config import ConfigError, Sampler
 
 # (z_t (B, 4, h, w), t (B,)) -> the U-Net's output, epsilon or v
 Predict = Callable[[Tensor, Tensor], Tensor]
@@ -15,12 +15,16 @@ def timesteps(spec: Sampler, total: int) -> list[int]:
     """The steps t gone through, descending. ``strength`` < 1 starts at that share of the schedule.
 
     ``leading`` with an offset of 1 is Stable Diffusion's default (981 … 1 for 50 of 1000), ``trailing`` begins at the last
-    step (999 … 19).
+    step (999 … 19). Raises ConfigError for more steps than that part of the schedule has.
     """
     first = round(total * spec.strength)
     if spec.spacing == "trailing":
-        return [round(first - i * first / spec.steps) - 1 for i in range(spec.steps)]
-    return [i * (first // spec.steps) + 1 for i in reversed(range(spec.steps))]
+        found = [round(first - i * first / spec.steps) - 1 for i in range(spec.steps)]
+    else:
+        found = [i * (first // spec.steps) + 1 for i in reversed(range(spec.steps))]
+    if len(set(found)) < spec.steps or found[0] >= total:
+        raise ConfigError(f"a sampler of {spec.steps} steps does not fit the {first} steps of the schedule it goes through")
+    return found
 
 
 def split(output: Tensor, z: Tensor, alpha: Tensor, prediction: str) -> tuple[Tensor, Tensor]:
@@ -51,14 +55,14 @@ def ddim(
     prediction: str,
     spec: Sampler,
     lq_latent: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    fresh: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """DDIM (Song et al., arXiv:2010.02502, Eq. 12): start noise (B, 4, h, w) -> latent (B, 4, h, w).
 
     Args:
         alphas: cumulative alpha-bar (T,).
         lq_latent: the degraded picture's latent, needed for ``init: lq_noised``.
-        generator: for ``eta`` > 0.
+        fresh: new noise of the latent's shape at each call, needed for ``eta`` > 0.
 
     ``last: x0`` returns the x0 predicted at the last step; ``release`` takes one more step to alpha-bar_0, as the authors'
     code does, which leaves 2.9 % of the predicted noise in the latent.
@@ -73,5 +77,5 @@ def ddim(
         sigma = spec.eta * ((1 - before) / (1 - alphas[t]) * (1 - alphas[t] / before)).sqrt()
         z = before.sqrt() * x0 + (1 - before - sigma**2).clamp(min=0).sqrt() * epsilon
         if spec.eta > 0:
-            z = z + sigma * torch.randn(z.shape, generator=generator, device=z.device)
+            z = z + sigma * fresh().to(z)
     return z

@@ -335,12 +335,20 @@ def test_verify_finds_a_changed_byte(tree, path, problem):
     assert trace.trace("toys", "one", "toys", "haze").problems == []
 
 
-def test_show_is_plain_text_without_a_terminal(tree, capsys):
+def test_a_chain_is_plain_text_without_a_terminal(tree, capsys):
+    from rich.console import Console
+
     tables.write("toys")
-    trace.show(trace.trace("toys", "one", "toys", "haze", verify=True), verified=True)
-    out = capsys.readouterr().out
-    assert "\x1b" not in out and "verified" in out
-    assert max(map(len, out.splitlines())) > 100  # not wrapped: a path stays in one piece
+    chain = trace.trace("toys", "one", "toys", "haze").chain
+    Console(soft_wrap=True).print(chain)
+    plain = capsys.readouterr().out
+    assert plain.splitlines() == chain.lines()  # not wrapped: a path stays in one piece
+    Console(soft_wrap=True, force_terminal=True, width=60).print(chain)
+    shown = capsys.readouterr().out
+    assert "\x1b" in shown and "\x1b" not in plain
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert max(map(len, bare.splitlines())) <= 60
+    assert "abababababab" in bare  # nothing is cut off
 
 
 # ---------------------------------------------------------------- pages

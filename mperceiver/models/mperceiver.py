@@ -103,11 +103,15 @@ def build_predictor(foundation: Foundation, run: config.Run) -> DegradationPredi
 
 @dataclass
 class Conditions:
-    """What is computed once per picture: P (B, N), context (B, T, C), start noise of the whole picture (B, 4, h, w)."""
+    """What is computed once per picture: P (B, N), context (B, T, C), start noise of the whole picture (B, 4, h, w).
+
+    ``states``: of each picture's generator after its start noise, for the noise that a sampler with ``eta`` > 0 adds.
+    """
 
     probabilities: Tensor
     context: Tensor
     noise: Tensor
+    states: list[Tensor]
 
 
 class MPerceiver:
@@ -140,30 +144,35 @@ class MPerceiver:
             self.foundation.vae.config.latent_channels,
             *(side // self.foundation.factor for side in whole.shape[-2:]),
         )
-        noise = torch.stack(
-            [torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)) for seed in seeds]
-        )
-        return Conditions(probabilities, self.branches.context(embedding, probabilities), noise.to(self.device))
+        generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        context = self.branches.context(embedding, probabilities)
+        return Conditions(probabilities, context, noise.to(self.device), [g.get_state() for g in generators])
 
     @torch.no_grad()
-    def latent(self, lq_latent: Tensor, conditions: Conditions, noise: Tensor) -> Tensor:
-        """Sample the restored latent: (B, 4, h, w)."""
+    def latent(self, lq_latent: Tensor, conditions: Conditions, window: tuple = (...,)) -> Tensor:
+        """Sample the restored latent of a window of the whole picture: (B, 4, h, w). All noise is cut from the whole's."""
+        generators = [torch.Generator().set_state(state) for state in conditions.states]
+
+        def fresh() -> Tensor:
+            return torch.stack([torch.randn(conditions.noise.shape[1:], generator=g) for g in generators])[window]
 
         def predict(z: Tensor, t: Tensor) -> Tensor:
             return self.branches.predict(z, t, conditions.context, lq_latent, conditions.probabilities)
 
-        return ddim(predict, noise, self.alphas, self.foundation.prediction, self.sampler, lq_latent)
+        noise = conditions.noise[window]
+        return ddim(predict, noise, self.alphas, self.foundation.prediction, self.sampler, lq_latent, fresh)
 
     @torch.no_grad()
     def restore(self, tile: Tensor, conditions: Conditions, top: int, left: int) -> Tensor:
         """(B, 3, h, w) cut at (top, left) out of the whole picture -> restored (B, 3, h, w) in [0, 1]."""
         f = self.foundation.factor
         y, x, h, w = top // f, left // f, tile.shape[-2] // f, tile.shape[-1] // f
-        noise = conditions.noise[..., y : y + h, x : x + w]
+        window = (..., slice(y, y + h), slice(x, x + w))
         if self.drm is None:
-            return self.foundation.decode(self.latent(self.foundation.encode(tile), conditions, noise)).clamp(0, 1)
+            return self.foundation.decode(self.latent(self.foundation.encode(tile), conditions, window)).clamp(0, 1)
         lq_latent, degraded = self.drm.degraded_features(self.foundation.encode, tile)
-        latent = self.latent(lq_latent, conditions, noise)
+        latent = self.latent(lq_latent, conditions, window)
         return self.drm(self.foundation.decode, latent, degraded, conditions.probabilities).clamp(0, 1)
 
 

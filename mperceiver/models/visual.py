@@ -95,17 +95,14 @@ class VPModulator(nn.Module):
         """sum_i p_i MHCA(f, V_i, V_i): (B, C, H, W), (N, M, C_v), (B, N) -> (B, C, H, W)."""
         b, c, h, w = features.shape
         n, m, _ = prompts.shape
-        q = (
-            self.to_q(self.norm_features(features.flatten(2).transpose(1, 2)))
-            .unflatten(-1, (self.heads, -1))
-            .transpose(1, 2)
-        )  # (B, h, HW, d)
+        q = self.to_q(self.norm_features(features.flatten(2).transpose(1, 2)))  # (B, HW, h d)
+        q = (q * (q.shape[-1] // self.heads) ** -0.5).transpose(1, 2).unflatten(1, (self.heads, -1))  # (B, h, d, HW)
         prompts = self.norm_prompts(prompts.flatten(0, 1))
         k = self.to_k(prompts).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (h, N M, d)
-        v = self.to_v(prompts).unflatten(-1, (self.heads, -1)).transpose(0, 1)
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)  # (B, h, HW, N M)
-        weights = scores.unflatten(-1, (n, m)).softmax(-1) * probabilities[:, None, None, :, None]
-        mixed = (weights.flatten(-2) @ v).transpose(1, 2).flatten(2)  # (B, HW, h d)
+        v = self.to_v(prompts).unflatten(-1, (self.heads, -1)).permute(1, 2, 0)  # (h, d, N M)
+        # Positions stand last: the softmax over the M tokens of each prompt then runs vectorised over them.
+        weights = (k @ q).unflatten(2, (n, m)).softmax(3) * probabilities[:, None, :, None, None]
+        mixed = (v @ weights.flatten(2, 3)).flatten(1, 2).transpose(1, 2)  # (B, HW, h d)
         return self.to_out(mixed).transpose(1, 2).reshape(b, c, h, w)
 
     def forward(

@@ -64,7 +64,7 @@ def write(name: str) -> Path:
         card,
         verb="figure",
         spec=figure,
-        inputs=[config.path_of("figures", name), *dict.fromkeys(inputs)],
+        inputs=list(dict.fromkeys(map(str, [*config.files_of("figures", name), *inputs]))),
         outputs=[stem.with_suffix(suffix) for suffix in suffixes],
         result=result,
     )
@@ -115,7 +115,7 @@ def comparison(name: str, figure: config.Figure):
     methods = {m: config.load("methods", m) for m in figure.methods}
     outputs = [m for m, spec in methods.items() if spec.kind != "identity"]
     titles = ["Input", *(methods[m].title for m in outputs), "Ground truth"]
-    inputs = [config.path_of("methods", m) for m in methods]
+    inputs = [Path(file) for m in methods for file in config.files_of("methods", m)]
     if not figure.panels:
         raise FigureError(f"{config.path_of('figures', name)}: a comparison needs `panels`")
     prepared = {d: Prepared(d) for d in dict.fromkeys(panel.dataset for panel in figure.panels)}
@@ -308,6 +308,7 @@ def bars(name: str, figure: config.Figure):
     axis.set_ylim(bottom=0)
     drawn.legend(loc="outside upper left", ncols=min(4, series), fontsize=8, handlelength=1.2, columnspacing=1.2)
     pairs = [(m, c.dataset) for m in figure.methods for c in figure.columns]
-    inputs = [config.path_of("methods", m) for m in figure.methods] + [tables.score_card(*pair) for pair in pairs]
+    inputs = [Path(file) for m in figure.methods for file in config.files_of("methods", m)]
+    inputs += [tables.score_card(*pair) for pair in pairs]
     done, total = built.progress
     return drawn, [path for path in inputs if path.is_file()], {"cells": total, "run": done}

@@ -236,15 +236,16 @@ def write(name: str) -> Path:
         lineage.write_text(stem.with_suffix(suffix), text)
     table = config.load("tables", name)
     cards = [card for card in (score_card(*pair) for pair in config.cells(table)) if card.is_file()]
-    files = [config.path_of("methods", m) for m in dict.fromkeys(row.method for row in built.rows)]
-    files += [config.path_of("protocols", protocol) for protocol in built.protocols]
+    files = config.files_of("tables", name)
+    files += [f for m in dict.fromkeys(row.method for row in built.rows) for f in config.files_of("methods", m)]
+    files += [f for protocol in built.protocols for f in config.files_of("protocols", protocol)]
     done, total = built.progress
     card = stem.with_suffix(".json")
     lineage.write_card(
         card,
         verb="table",
         spec=table,
-        inputs=[config.path_of("tables", name), *files, *cards],
+        inputs=[*dict.fromkeys(files), *cards],
         outputs=[stem.with_suffix(suffix) for suffix in pages],
         result={"cells": total, "run": done, "protocols": sorted(built.protocols)},
     )

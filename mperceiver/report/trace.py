@@ -20,13 +20,25 @@ class Node:
     facts: list[str] = field(default_factory=list)
     children: list["Node"] = field(default_factory=list)
 
-    def __rich__(self):
+    def __rich_console__(self, console, options):
+        """A tree that is wrapped to a terminal; elsewhere plain lines that are not (print with soft_wrap=True)."""
+        from rich.segment import Segment
+
+        if console.is_terminal:
+            yield from console.render(self.tree(), options.update(no_wrap=False, overflow="fold"))
+        else:
+            for line in self.lines():
+                yield Segment(line)
+                yield Segment.line()
+
+    def tree(self):
+        """The chain as a rich Tree."""
         from rich.text import Text
         from rich.tree import Tree
 
         label = Text.assemble((self.kind, "bold"), "  ", self.name, *((f"  {fact}", "dim") for fact in self.facts))
         tree = Tree(label)
-        tree.children = [child.__rich__() for child in self.children]
+        tree.children = [child.tree() for child in self.children]
         return tree
 
     def lines(self, first: str = "", rest: str = "") -> list[str]:
@@ -57,21 +69,6 @@ def trace(
         return _cell(target, method, dataset, task, verify)
     path = str(_card_of(target))
     return Traced(_node(path, lineage.sha256(path), set()), lineage.verify(path) if verify else [])
-
-
-def show(traced: Traced, verified: bool = False) -> None:
-    """Print a chain: a coloured tree on a terminal, plain lines elsewhere; then what does not hash as it did."""
-    from rich.console import Console
-
-    console = Console()
-    if console.is_terminal:
-        console.print(traced.chain)
-    else:
-        print("\n".join(traced.chain.lines()))
-    for problem in traced.problems:
-        print(f"CHANGED  {problem}")
-    if verified and not traced.problems:
-        print("verified: every file of the chain has the bytes it had")
 
 
 def command(table: str, method: str, dataset: str, task: str | None = None) -> str:

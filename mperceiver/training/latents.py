@@ -4,6 +4,7 @@ Stage 2 then touches no picture and no VAE. The pictures of a training dataset a
 """
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -99,18 +100,20 @@ def _sample(foundation: Foundation, pictures: Tensor, seeds: list[int]) -> Tenso
 
 
 @torch.no_grad()
-def sampled(path: Path, restore, datasets: list[str], foundation: str, seed: int, title: str) -> list[Tensor]:
+def sampled(path: Path, restore, datasets: list[str], foundation: str, seed: int, key: str, title: str) -> list[Tensor]:
     """Latents that stage 2 samples for every training crop, (n, 4, h, w) a dataset, half precision; computed once into ``path``.
 
-    ``restore(lq_latent, embedding, noise) -> latent``. The start noise is seeded by (run seed, dataset, batch), so the result
-    does not depend on what ran before.
+    ``restore(lq_latent, embedding, noise, fresh) -> latent``; ``fresh()`` is more noise. Noise is seeded by (run seed,
+    dataset, batch), so the result does not depend on what ran before. ``key`` tells of all that the latents are made of:
+    what lies in ``path`` under another key is not taken.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors import safe_open
+    from safetensors.torch import save_file
 
     if path.is_file():
-        found = load_file(path)
-        if set(found) == set(datasets):
-            return [found[name] for name in datasets]
+        with safe_open(path, framework="pt") as file:
+            if (file.metadata() or {}).get("key") == key:
+                return [file.get_tensor(name) for name in datasets]
     result = {}
     for name in datasets:
         cached = Latents(foundation, name)
@@ -119,10 +122,11 @@ def sampled(path: Path, restore, datasets: list[str], foundation: str, seed: int
             lq = cached.lq[start : start + BATCH].float()
             generator = torch.Generator().manual_seed(picture_seed(name, str(start), seed) % 2**63)
             noise = torch.randn(lq.shape, generator=generator)
-            parts.append(restore(lq, cached.embedding[start : start + BATCH], noise).half().cpu())
+            fresh = partial(torch.randn, lq.shape, generator=generator)
+            parts.append(restore(lq, cached.embedding[start : start + BATCH], noise, fresh).half().cpu())
             if start % (BATCH * 20) == 0:
                 print(f"{title}: sampling latents of {name}: {start + len(lq)}/{len(cached.lq)}", flush=True)
         result[name] = torch.cat(parts).contiguous()
     with lineage.whole(path) as beside:
-        save_file(result, beside)
+        save_file(result, beside, metadata={"key": key})
     return [result[name] for name in datasets]

@@ -48,12 +48,12 @@ def fit(
 
     Args:
         losses: the stage's objective; it draws its own batch from the generators it is given.
-        resume: where the resume state is kept until the training has ended well. A state made under another ``spec``,
-            ``seed`` or ``inputs`` is not taken up.
+        resume: where the resume state is kept, the last one too: the caller removes it when the weights are written. A state
+            made under another ``spec``, ``seed`` or ``inputs`` is not taken up.
         adversary: a discriminator with its own optimiser, trained on ``losses``' "adversary".
 
     Raises:
-        TrainingError: the loss is not finite (the state before that step is kept).
+        TrainingError: the loss is not finite (the last state saved before that step is kept).
         SystemExit: with code 143 after SIGTERM, the state written.
     """
     from accelerate import Accelerator
@@ -84,8 +84,8 @@ def fit(
                     found = losses(wrapped, rng, generator, phase, step)
                 if not torch.isfinite(found["loss"]):
                     raise TrainingError(
-                        f"{title}: loss is {found['loss'].item()} at step {step}. The state before it is kept in {resume}; "
-                        "a lower `lr` or `precision: no` in the run's file usually helps"
+                        f"{title}: loss is {found['loss'].item()} at step {step}; a lower `lr` or `precision: no` in the "
+                        "run's file usually helps"
                     )
                 accelerator.backward(found["loss"] / spec.accumulate)
             accelerator.clip_grad_norm_(trained, spec.clip_norm)
@@ -97,7 +97,7 @@ def fit(
                 rival.step()
             step += 1
             meter.add(step, found, phase.batch * spec.accumulate * accelerator.num_processes)
-            if stop.asked or (step % spec.save_every_steps == 0 and step < spec.steps):
+            if stop.asked or step % spec.save_every_steps == 0 or step == spec.steps:
                 if accelerator.is_main_process:
                     _save(resume, fingerprint, step, meter.rows, module, optimiser, adversary, rival)
             if stop.asked:
@@ -110,8 +110,6 @@ def fit(
         meter.close()
         stop.restore()
     accelerator.wait_for_everyone()
-    if accelerator.is_main_process:
-        resume.unlink(missing_ok=True)
     return _csv(meter.rows)
 
 
@@ -130,11 +128,14 @@ def _phase_ends(spec: Stage) -> list[int]:
 
 
 def _groups(module: nn.Module, spec: Stage) -> list[dict]:
-    """Weight decay for matrices and kernels only, not for norms, biases and prompt pools."""
+    """Weight decay for matrices and kernels only, not for norms, biases, gates and prompt pools."""
     decayed, spared = [], []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            (spared if parameter.ndim <= 1 or name.endswith("pool") else decayed).append(parameter)
+            # One number a channel, whatever its shape: (C,), (C, 1, 1); the CM-Adapter has one bias for each degradation.
+            vector = parameter.numel() == max(parameter.shape, default=1)
+            spare = vector or name.endswith(("pool", "bias", "bias_table"))
+            (spared if spare else decayed).append(parameter)
     if not decayed and not spared:
         raise TrainingError("nothing to train: no parameter requires a gradient")
     return [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": spared, "weight_decay": 0.0}]

@@ -4,6 +4,8 @@ Each stage writes results/runs/<run>/<stage>.safetensors, its curve (.csv) and i
 results/resume/<run>/ until it has ended well.
 """
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from mperceiver import config, lineage
 from mperceiver.config import Phase, Run, Stage
+from mperceiver.data import DataError
 from mperceiver.data.loader import Mixture, Prepared
 from mperceiver.models import baselines
 from mperceiver.models import foundation as towers
@@ -55,7 +58,8 @@ def train(run_name: str, stage: str) -> Path:
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         result={"parameters": sum(p.numel() for p in module.parameters() if p.requires_grad), "steps": spec.steps},
     )
-    (resume / LATENTS).unlink(missing_ok=True)
+    for path in (resume / f"{stage}.pt", resume / LATENTS):
+        path.unlink(missing_ok=True)
     return card
 
 
@@ -63,6 +67,15 @@ def _mixture(run: Run) -> Mixture:
     """Every picture of the training datasets, whatever its task: a few-shot task is none of the predictor's classes."""
     datasets = [Prepared(name) for name in run.train]
     return Mixture(datasets, list(dict.fromkeys(task for dataset in datasets for task in dataset.tasks)))
+
+
+def _cached(run: Run) -> list[Latents]:
+    """The frozen towers' work on each training dataset. Their crops must be of one size, to be cut alike."""
+    cached = [Latents(run.foundation, name) for name in run.train]
+    if len({found.lq.shape[1:] for found in cached}) > 1:
+        sizes = ", ".join(f"{name} {tuple(found.lq.shape[-2:])}" for name, found in zip(run.train, cached, strict=True))
+        raise DataError(f"a run's training datasets must have one crop_px; their latents are {sizes}")
+    return cached
 
 
 def _device() -> torch.device:
@@ -97,6 +110,8 @@ def _predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict)
         for name in run.train
     ]
     predictor = _start(build_predictor(foundation, run), run, "predictor")
+    if run.start_from:  # its weights are of embeddings as they are; training sees them standardised
+        predictor.fold_standardisation(*(x.to(_device()) for x in (-mean / deviation, 1 / deviation)))
 
     def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
         drawn = mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
@@ -122,7 +137,7 @@ def _branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     foundation = towers.load(run.foundation, _device())
     predictor = _predictor_of(foundation, run_name, run)
     mixture = _mixture(run)
-    cached = [Latents(run.foundation, name) for name in run.train]
+    cached = _cached(run)
     branches = _start(Branches(foundation, len(run.tasks), run.model), run, "branches")
     alphas, factor = foundation.alphas(), foundation.factor
 
@@ -164,7 +179,7 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
     towers.freeze(branches).to(foundation.device)
     alphas = foundation.alphas()
 
-    def restore(z_lq: Tensor, embedding: Tensor, noise: Tensor) -> Tensor:
+    def restore(z_lq: Tensor, embedding: Tensor, noise: Tensor, fresh: Callable[[], Tensor]) -> Tensor:
         z_lq, embedding, noise = (x.to(foundation.device) for x in (z_lq, embedding, noise))
         p = predictor.probabilities(embedding)
         context = branches.context(embedding, p)
@@ -175,10 +190,13 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
             foundation.prediction,
             run.latents,
             z_lq,
+            fresh,
         )
 
-    latents = sampled(resume / LATENTS, restore, run.train, run.foundation, run.latents.seed, run_name)
-    embeddings = [Latents(run.foundation, name).embedding for name in run.train]
+    made_of = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
+    key = json.dumps([run.latents.model_dump(mode="json"), made_of], sort_keys=True)
+    latents = sampled(resume / LATENTS, restore, run.train, run.foundation, run.latents.seed, key, run_name)
+    embeddings = [found.embedding for found in _cached(run)]
     mixture = _mixture(run)
     whole_px = mixture.datasets[0].size(0)[0]
     drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)

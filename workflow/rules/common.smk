@@ -3,8 +3,8 @@ import os
 
 from mperceiver import config as names
 
-# The experiment: config/demo.yaml, or what --configfile names.
-EXPERIMENT_FILE = str(workflow.configfiles[-1])
+# The experiment: config/demo.yaml, or what --configfile names (as an absolute path, which no card should hold).
+EXPERIMENT_FILE = os.path.relpath((workflow.overwrite_configfiles or workflow.configfiles)[-1])
 EXPERIMENT = names.parse(Path(EXPERIMENT_FILE), names.Experiment)
 os.environ["MPERCEIVER_EXPERIMENT"] = EXPERIMENT_FILE
 

@@ -30,9 +30,9 @@ rule figure:
 
 rule report:
     input:
-        EXPERIMENT_FILE,
-        expand("results/tables/{table}.json", table=EXPERIMENT.tables),
-        expand("results/figures/{figure}.json", figure=EXPERIMENT.figures),
+        experiment=EXPERIMENT_FILE,
+        tables=expand("results/tables/{table}.json", table=EXPERIMENT.tables),
+        figures=expand("results/figures/{figure}.json", figure=EXPERIMENT.figures),
     output:
         card="results/report.json",
         site=directory("results/report"),
@@ -40,7 +40,5 @@ rule report:
         "results/logs/report/report.log",
     benchmark:
         "results/benchmarks/report/report.tsv"
-    params:
-        experiment=EXPERIMENT_FILE,
     shell:
-        "mperceiver report {params.experiment:q} > {log} 2>&1"
+        "mperceiver report {input.experiment:q} > {log} 2>&1"

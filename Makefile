@@ -1,0 +1,33 @@
+# make demo: the whole pipeline at toy scale, from a fresh checkout to results/report/index.html. make test, make lint: what CI runs.
+# Needs git, make and a Python of 3.11 or later with its venv module (make demo PYTHON=python3.12 takes another than python3).
+PYTHON ?= python3
+# The uv of the PATH, else one that is put into .venv; uv is in the project's dev group, so the sync leaves it there.
+UV := $(or $(shell command -v uv),.venv/bin/uv)
+# Where it is set, every job compiles anew all it imports, some ten seconds a job; an empty value counts as unset.
+export PYTHONDONTWRITEBYTECODE :=
+# The lock file is what is installed; uv is not to look for anything newer.
+export UV_FROZEN := 1
+
+.PHONY: demo test lint install
+
+demo: install
+	$(UV) run snakemake --cores all
+	@echo "The report: $(CURDIR)/results/report/index.html"
+
+test: install
+	$(UV) run pytest
+
+lint: install
+	$(UV) run ruff check
+	$(UV) run ruff format --check
+	$(UV) run snakefmt --check Snakefile workflow
+	$(UV) run snakemake --lint
+
+install: $(UV)
+	$(UV) sync --frozen
+
+.venv/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: $(PYTHON) is missing or older than 3.11 ($$($(PYTHON) --version 2>&1)). Install a newer one, or name it: make demo PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "make: $(PYTHON) has no venv module. On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check uv

@@ -1,0 +1,148 @@
+"""What all tests share: one thread, no GPU, no network, and a miniature working directory with a tiny real foundation."""
+
+import copy
+import ipaddress
+import json
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported by anything; processes that a test starts inherit it.
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "CUDA_VISIBLE_DEVICES": "",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+TINY = Path(__file__).resolve().parent / "tiny"
+COMMIT = ("0" * 40, False)  # made up, so that the tests run without a checkout
+
+
+# ---------------------------------------------------------------- no network
+
+
+def _near(host: str | bytes | None) -> bool:
+    """Whether a host is this machine's loopback."""
+    host = host.decode() if isinstance(host, bytes) else host
+    if not host or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_network():
+    """A connection to, or a look-up of, any host but loopback raises; a local socket file is no network."""
+
+    def refuse(host: object) -> None:
+        raise PermissionError(f"a test wanted to reach {host!r}: tests use no network beyond loopback")
+
+    def guarded(method):
+        def connect(self: socket.socket, address, *rest):
+            if self.family in (socket.AF_INET, socket.AF_INET6) and not _near(address[0]):
+                refuse(address)
+            return method(self, address, *rest)
+
+        return connect
+
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host, *rest, **options):
+        if not _near(host) and host != socket.gethostname():
+            refuse(host)
+        return look_up(host, *rest, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
+        patch.setattr(socket, "getaddrinfo", getaddrinfo)
+        yield
+
+
+# ---------------------------------------------------------------- a tiny world
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory) -> Path:
+    """A working directory as tests/tiny describes it: pictures prepared, a foundation of random weights staged."""
+    from mperceiver import config, foundations, lineage
+    from mperceiver.data.download import download
+    from mperceiver.data.prepare import prepare
+
+    root = tmp_path_factory.mktemp("tiny")
+    shutil.copytree(TINY / "config", root / "config")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(lineage, "commit", lambda: COMMIT)
+        download("leaves", [])
+        for name in ("leaves", "tiny-train"):
+            prepare(name, workers=1)
+        spec = config.load("foundations", "tiny")
+        write_foundation(spec, root / spec.local)
+        foundations.stage("tiny")
+    return root
+
+
+def write_foundation(spec, folder: Path) -> None:
+    """The parts of a foundation's recipe with random weights, in the layout of a pre-trained one."""
+    import torch
+    from open_clip.model import CLIP
+    from safetensors.torch import save_file
+
+    from mperceiver.training import pretrain
+
+    torch.manual_seed(0)
+    recipe = spec.build
+    for part in ("vae", "unet", "text_encoder", "scheduler", "image_encoder"):
+        (folder / part).mkdir(parents=True)
+    pretrain._save(pretrain.new_vae(recipe, spec.trunk_norm), folder / "vae")
+    pretrain._save(pretrain.new_unet(recipe), folder / "unet")
+    clip = CLIP(**pretrain.clip_config(recipe))
+    save_file(clip.state_dict(), folder / "image_encoder/open_clip_model.safetensors")
+    described = json.dumps({"model_cfg": pretrain.clip_config(recipe)})
+    (folder / "image_encoder/open_clip_config.json").write_text(described)
+    pretrain._text_encoder(recipe, folder / "image_encoder", folder / "text_encoder")
+    pretrain._scheduler(recipe, folder / "scheduler")
+
+
+@pytest.fixture
+def tiny_world(tiny_root, tmp_path, monkeypatch) -> Path:
+    """A copy of the tiny working directory to work in."""
+    from mperceiver import lineage
+
+    root = tmp_path / "world"
+    shutil.copytree(tiny_root, root)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(lineage, "commit", lambda: COMMIT)
+    return root
+
+
+@pytest.fixture(scope="session")
+def _tiny_foundation(tiny_root):
+    from mperceiver.models import foundation
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tiny_root)
+        return foundation.load("tiny")
+
+
+@pytest.fixture
+def foundation(_tiny_foundation):
+    """The tiny foundation, loaded; a test may hook into it."""
+    return copy.deepcopy(_tiny_foundation)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_root):
+    """config/runs/tiny.yaml."""
+    from mperceiver import config
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tiny_root)
+        return config.load("runs", "tiny")

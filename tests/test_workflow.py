@@ -1,0 +1,334 @@
+"""The workflow: its rules as text, its plans, and the tiny world built, edited, damaged and killed for real."""
+
+import ast
+import contextlib
+import os
+import re
+import resource
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+import yaml
+
+from mperceiver import cli, lineage
+
+PROJECT = Path(__file__).resolve().parent.parent
+RULE_FILES = sorted((PROJECT / "workflow/rules").glob("*.smk"))
+NOTHING = "Nothing to be done"
+
+
+def rules_of(text: str) -> dict[str, dict[str, str]]:
+    """Rule name -> {directive: its text, "": the whole rule}."""
+    found = {}
+    for name, body in re.findall(r"^rule (\w+):\n((?:[ \t]+.*\n|\n)+)", text, re.MULTILINE):
+        parts = re.split(r"^    (\w+):", body, flags=re.MULTILINE)
+        found[name] = dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True)) | {
+            "": f"rule {name}:\n{body}".strip()
+        }
+    return found
+
+
+RULES = {name: rule for file in RULE_FILES for name, rule in rules_of(file.read_text()).items()}
+
+
+def literals(text: str) -> list[str]:
+    """The strings in a directive: `"a", b="c"` gives a, c; strings side by side are one."""
+    call = ast.parse(f"f({text})", mode="eval").body
+    return [ast.literal_eval(node) for node in [*call.args, *(k.value for k in call.keywords)]]
+
+
+# ---------------------------------------------------------------- the rules as text
+
+
+def command(words: list[str]):
+    """The command that the words call and its parsed options; a verb or an option that does not exist raises."""
+    group = typer.main.get_command(cli.app)
+    with group.make_context("mperceiver", words) as context:
+        name, verb, rest = group.resolve_command(context, words)
+        return verb, verb.make_context(name, rest, parent=context).params
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_is_its_verb(name):
+    rule = RULES[name]
+    (shell,) = literals(rule["shell"])
+    words = shlex.split(re.sub(r"\{[^}]*\}", "1", shell))
+    assert words[0] == "mperceiver" and words[words.index(">") :] == [">", "1", "2>&1"]
+    verb, _ = command(words[1 : words.index(">")])
+    assert verb.name == name
+    assert literals(rule["log"])[0].startswith(f"results/logs/{name}/")
+    assert literals(rule["benchmark"])[0].startswith(f"results/benchmarks/{name}/")
+    # The foundation's --threads are for its pre-training, which is no part of the workflow.
+    parallel = {"--threads", "--workers"} & {option for parameter in verb.params for option in parameter.opts}
+    assert ("{threads}" in shell) == bool(parallel and name != "foundation")
+    assert len(rule[""].splitlines()) <= 25 and len(shell.splitlines()) <= 4
+    assert not {"retries", "script", "run", "notebook", "wrapper"} & set(rule)
+
+
+def test_a_verb_or_option_that_does_not_exist_is_seen():
+    for words in (["trane", "1"], ["train_drm", "1", "--threats", "1"], ["encode", "1"]):
+        with pytest.raises(Exception, match=r"No such|Missing"):
+            command(words)
+
+
+def test_nothing_but_rules_and_functions():
+    text = "\n".join(file.read_text() for file in [PROJECT / "Snakefile", *RULE_FILES])
+    assert not re.search(r"\blambda\b|^\s*(checkpoint|run|script|notebook)\b.*:|\bconfig\[", text, re.MULTILINE)
+    assert RULES.keys() >= {
+        "foundation",
+        "download",
+        "prepare",
+        "encode",
+        "restore",
+        "score",
+        "table",
+        "figure",
+        "report",
+    }
+    assert len(RULES) == len(re.findall(r"^rule \w+:", text, re.MULTILINE)) - 1, (
+        "all is the only rule outside workflow/rules"
+    )
+
+
+def test_the_profiles_share_no_key_and_every_entry_says_why():
+    keys = []
+    for file in ("profiles/default/config.yaml", "slurm/config.yaml"):
+        text = (PROJECT / file).read_text()
+        keys.append(set(yaml.safe_load(text)))
+        lines = text.splitlines()
+        for i, line in enumerate(lines):
+            assert not re.match(r"[a-z]", line) or lines[i - 1].startswith("#"), f"{file}: no comment above {line}"
+    assert not keys[0] & keys[1]
+    assert set(yaml.safe_load(text)["set-resources"]) | set(yaml.safe_load(text)["set-threads"]) <= set(RULES)
+
+
+# ---------------------------------------------------------------- running it
+
+
+def environment() -> dict[str, str]:
+    """The tests' own Python first on the PATH; compiled modules are kept, or every job compiles all it imports."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MPERCEIVER_", "SNAKEMAKE_"))} | {
+        "PATH": path,
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+
+
+def snakemake(
+    world: Path, *arguments: str, snakefile: Path = PROJECT / "Snakefile", **options
+) -> subprocess.CompletedProcess:
+    words = ["snakemake", "--snakefile", str(snakefile), *arguments]
+    return subprocess.run(
+        words,
+        cwd=world,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        **options,
+    )
+
+
+def made(world: Path, *targets: str, **options) -> str:
+    done = snakemake(world, "--cores", "2", *targets, **options)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def plan(world: Path, *arguments: str, **options) -> dict[str, int]:
+    """Rule -> number of jobs that a dry run would do."""
+    done = snakemake(world, "-n", *arguments, **options)
+    assert done.returncode == 0, done.stdout
+    if NOTHING in done.stdout:
+        return {}
+    table = done.stdout.partition("Job stats:")[2].partition("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--configfile", "config/benchmarks.yaml"], ["--profile", "slurm"]],
+    ids=["demo", "benchmarks", "slurm"],
+)
+def test_dry_run_of_a_fresh_checkout(arguments, tmp_path):
+    for name in ("Snakefile", "workflow", "profiles", "slurm", "config"):
+        source = PROJECT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    jobs = plan(tmp_path, *arguments, snakefile=tmp_path / "Snakefile")
+    assert jobs.keys() >= {
+        "download",
+        "prepare",
+        "encode",
+        "train_branches",
+        "train_drm",
+        "restore",
+        "score",
+        "table",
+        "report",
+    }
+    assert ("figure" in jobs) == ("--configfile" not in arguments), "--configfile chooses the experiment"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """The tiny world with everything made by the workflow, its foundation by the command line. Not to be changed: copy it."""
+    world = tmp_path_factory.mktemp("workflow") / "tiny"
+    shutil.copytree(PROJECT / "tests/tiny", world)
+    for words in ("download leaves", "prepare leaves", "prepare tiny-train", "foundation tiny --build --threads 1"):
+        subprocess.run(["mperceiver", *words.split()], cwd=world, env=environment(), check=True, capture_output=True)
+    shutil.rmtree(world / "data")
+    made(world)
+    return world
+
+
+@pytest.fixture
+def world(built, tmp_path) -> Path:
+    """A copy of the built world, times and Snakemake's records included."""
+    return Path(shutil.copytree(built, tmp_path / "world"))
+
+
+def describe(world: Path, path: str, text: str) -> None:
+    (world / "config" / path).write_text(text)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Hidden files that stand beside what was to be written (Snakemake's own time stamps aside)."""
+    return [path for path in folder.rglob(".*") if path.name != ".snakemake_timestamp"]
+
+
+@pytest.mark.slow
+def test_everything_is_made_once(built):
+    expected = ["results/report/index.html", "results/report.json", "data/latents/tiny/tiny-train.arrow"]
+    expected += [f"results/tables/tiny.{suffix}" for suffix in ("html", "csv", "tex", "json")]
+    expected += [
+        f"results/figures/{name}.{suffix}" for name in ("tiny-comparison", "tiny-curves") for suffix in ("png", "json")
+    ]
+    expected += [f"results/runs/tiny/{stage}.safetensors" for stage in ("predictor", "branches", "drm")]
+    methods = ["ceiling", "input", "tiny", "tiny-few", "tiny-net", "tiny-plus"]
+    expected += [f"results/scores/{method}/tiny-test.{suffix}" for method in methods for suffix in ("csv", "json")]
+    assert [path for path in expected if not (built / path).is_file()] == []
+    assert leftovers(built / "data") + leftovers(built / "results") == []
+    assert not any((built / "results/resume").rglob("*.*"))
+    for log in (built / "results/logs").rglob("*.log"):
+        assert "Traceback" not in log.read_text(), log
+    assert plan(built) == {}
+
+
+@pytest.mark.slow
+def test_a_cell_leads_to_a_package_file(built, monkeypatch):
+    words = "mperceiver trace tiny --method tiny --dataset tiny-test --task haze --verify".split()
+    told = subprocess.run(words, cwd=built, env=environment(), check=True, capture_output=True, text=True).stdout
+    assert "package:skimage/data/astronaut.png" in told and "results/runs/tiny/drm.json" in told
+    monkeypatch.chdir(built)
+    verbs = {card["verb"] for card in lineage.chain("results/report.json").values()}
+    assert verbs == set(RULES)
+
+
+@pytest.mark.slow
+def test_what_an_edit_reaches(world, tmp_path):
+    checkout = tmp_path / "checkout"
+    for name in ("workflow", "profiles"):
+        shutil.copytree(PROJECT / name, checkout / name)
+    snakefile = Path(shutil.copy(PROJECT / "Snakefile", checkout))
+    rules = checkout / "workflow/rules/train.smk"
+    rules.write_text("# another comment\n" + rules.read_text().replace(" > {log}", "  > {log}"))
+    assert plan(world, snakefile=snakefile) == {}, "a space in a rule's text reaches nothing"
+
+    describe(
+        world,
+        "methods/tiny-plus.yaml",
+        (world / "config/methods/tiny-plus.yaml").read_text().replace("flip4", "geometric8"),
+    )
+    assert plan(world) == {"restore": 1, "score": 1, "table": 1, "report": 1, "all": 1}
+    text = (world / "config/runs/tiny-net.yaml").read_text()
+    describe(world, "runs/tiny-net.yaml", text.replace("steps: 4", "steps: 5"))
+    jobs = plan(world)
+    assert jobs == {"train_network": 1, "restore": 2, "score": 2, "table": 1, "figure": 2, "report": 1, "all": 1}
+    describe(world, "methods/tiny.yaml", "title: A typing error\nkind: mperceiver\nrun: tinny\n")
+    wrong = snakemake(world, "-n")
+    assert wrong.returncode and "config/runs/tinny.yaml: no such file" in wrong.stdout and "tiny" in wrong.stdout
+
+
+@pytest.mark.slow
+def test_a_deleted_score_is_made_again_alike(world):
+    card = world / "results/scores/tiny/tiny-test.json"
+    before = card.read_bytes()
+    for suffix in (".json", ".csv"):
+        card.with_suffix(suffix).unlink()
+    assert plan(world)["score"] == 1
+    made(world, str(card.relative_to(world)))
+    assert card.read_bytes() == before
+
+
+LONG = "title: A training long enough to be killed\nlike: tiny\nreuse: {predictor: tiny}\npredictor: null\ndrm: null\nlatents: null\n"
+LONG += "branches: {steps: 60, save_every_steps: 3}\n"
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_training(world):
+    describe(world, "runs/long.yaml", LONG)
+    target = "results/runs/long/branches.json"
+    weights = (world / target).with_suffix(".safetensors")
+    made(world, target)
+    straight = weights.read_bytes()
+    shutil.rmtree(weights.parent)
+
+    words = ["snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--cores", "2", target]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    head = subprocess.Popen(words, cwd=world, env=environment(), start_new_session=True, **quiet)
+    try:
+        state = world / "results/resume/long/branches.pt"
+        until = time.monotonic() + 120
+        while not state.exists():
+            assert head.poll() is None and time.monotonic() < until, "the training was to be seen half way"
+            time.sleep(0.02)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+    assert not weights.exists() and not (world / target).exists()
+
+    locked = snakemake(world, "--cores", "2", target)
+    assert locked.returncode and "--unlock" in locked.stdout
+    assert snakemake(world, "--unlock").returncode == 0
+    made(world, target)
+    assert "resuming after step" in (world / "results/logs/train_branches/long.log").read_text()
+    assert weights.read_bytes() == straight
+    assert not any((world / "results/resume").rglob("*.*")) and leftovers(world / "results") == []
+
+
+@pytest.mark.slow
+def test_what_cannot_be_written_is_not_there(world):
+    """A limit on a file's size stands for a full disk: the write fails in the middle of the file."""
+    describe(world, "runs/long.yaml", LONG.replace("60", "2"))
+    target = "results/runs/long/branches.json"
+    limit = 40_000  # bytes; more than a log, less than the weights
+    failed = snakemake(
+        world, "--cores", "2", target, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    )
+    assert failed.returncode and "train_branches" in failed.stdout
+    assert list((world / "results/runs/long").iterdir()) == []
+    made(world, target)
+    assert leftovers(world / "results") == []
+
+
+@pytest.mark.slow
+def test_a_damaged_picture_is_named(world):
+    picture = world / "data/raw/astronaut/astronaut.png"
+    picture.write_bytes(picture.read_bytes()[:5000])
+    test = (world / "config/datasets/tiny-test.yaml").read_text()
+    describe(world, "datasets/tiny-test.yaml", test + "seed: 1\n")
+    failed = snakemake(world, "--cores", "2")
+    assert failed.returncode
+    log = (world / "results/logs/prepare/tiny-test.log").read_text()
+    assert "data/raw/astronaut" in log and "mperceiver download astronaut" in log and "Traceback" not in log
+    assert log.strip().splitlines()[-1].strip() in failed.stdout, "the end of the log is shown"
+    assert not (world / "data/prepared/tiny-test.arrow").exists() and leftovers(world / "data") == []
