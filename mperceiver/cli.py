@@ -50,6 +50,8 @@ def _message(error: Exception) -> str | None:
     if cause or "os error 28" in str(error):  # safetensors has an error of its own
         where = getattr(cause, "filename", None) or "while writing"
         return f"the disk is full ({where}); nothing half-written was left. Free space and run the same command again"
+    if isinstance(error, FileNotFoundError) and str(error.filename).startswith(("data/", "results/")):
+        return f"{error.filename}: no such file; the work that makes it has not been done (snakemake {error.filename})"
     if isinstance(error, PermissionError):
         return f"{error.filename}: {error.strerror}; the account that runs this may not write or read there"
     if isinstance(error, (ValueError, RuntimeError)) and type(error).__module__.startswith("mperceiver"):

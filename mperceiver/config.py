@@ -18,7 +18,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 # The nine degradations in the order of Fig. 8 of the paper; the predictor's classes and every prompt pool use it.
 TASKS = ["haze", "snow", "gaussian-noise", "rain", "motion-blur", "defocus", "real-noise", "raindrop", "low-light"]
 STAGES = ["predictor", "branches", "drm", "network"]
-METRIC_NAMES = ["psnr", "ssim", "lpips", "niqe"]
+MetricName = Literal["psnr", "ssim", "lpips", "niqe"]  # the keys of METRICS in mperceiver/metrics.py
+METRIC_NAMES = list(get_args(MetricName))
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
@@ -368,7 +369,7 @@ class Protocol(Model):
     quantised: bool = Field(True, description="round to 8 bit before scoring")
     ssim: Literal["gaussian"] = Field("gaussian", description="11x11 window, sigma 1.5, mean over channels")
     lpips: Literal["alex", "vgg"] = Field("alex", description="trunk of LPIPS, which is always on RGB")
-    metrics: list[Literal["psnr", "ssim", "lpips", "niqe"]] = Field(
+    metrics: list[MetricName] = Field(
         ["psnr", "ssim", "lpips"], description="what is computed, in the order of the score file's columns"
     )
 
@@ -386,7 +387,7 @@ class Column(Model):
     dataset: Name = Field(description="the dataset that is restored and scored")
     task: Name | None = Field(None, description="only the pictures of this task")
     label: str = Field(description="heading")
-    metrics: list[Literal["psnr", "ssim", "lpips", "niqe"]] = Field(
+    metrics: list[MetricName] = Field(
         ["psnr", "ssim"], description="each of them one that the dataset's protocol computes"
     )
 

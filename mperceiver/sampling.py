@@ -23,7 +23,9 @@ def timesteps(spec: Sampler, total: int) -> list[int]:
     else:
         found = [i * (first // spec.steps) + 1 for i in reversed(range(spec.steps))]
     if len(set(found)) < spec.steps or found[0] >= total:
-        raise ConfigError(f"a sampler of {spec.steps} steps does not fit the {first} steps of the schedule it goes through")
+        raise ConfigError(
+            f"a sampler of {spec.steps} steps does not fit the {first} steps of the schedule it goes through"
+        )
     return found
 
 

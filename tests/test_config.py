@@ -2,8 +2,10 @@
 
 import re
 import runpy
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -181,6 +183,55 @@ def test_every_key_is_described():
     for model in set().union(*(models(kind) for kind in (config.Experiment, *config.KINDS.values()))):
         assert model.__doc__ and model.__doc__ != config.Model.__doc__, model
         assert not [f"{model.__name__}.{name}" for name, field in model.model_fields.items() if not field.description]
+
+
+BLOCK = re.compile(r"`(config/[\w/-]+\.yaml)`:\n\n( *)```yaml\n(.*?)\n\2```", re.DOTALL)
+
+
+def test_the_files_that_the_documents_show_load(world):
+    """Beside the files that there are; an example that has grown old fails here."""
+    shutil.copytree(REPOSITORY / "config", "config")
+    found = {}
+    for page in sorted((REPOSITORY / "docs").glob("*.md")):
+        found |= {path: textwrap.dedent(text) for path, _, text in BLOCK.findall(page.read_text())}
+    assert len(found) >= 9
+    for path, text in found.items():
+        assert not Path(path).exists(), f"{path}: an example with the name of a true file"
+        Path(path).write_text(text)
+    for path in map(Path, found):
+        if len(path.parts) == 2:
+            config.parse(path, config.Experiment)
+            continue
+        kind, name = path.parts[1], path.stem
+        spec = config.load(kind, name)
+        if kind == "methods":
+            config.restore_inputs(name, "demo-tasks")
+        if kind == "runs":
+            assert all(config.stage_inputs(name, s) for s, owner in config.weights_of(name).items() if owner == name)
+        if kind == "tables":
+            assert all(config.load("methods", m) and config.load("datasets", d) for m, d in config.cells(spec))
+        if kind == "datasets":
+            assert config.load("protocols", spec.protocol) and all(config.load("datasets", d) for d in spec.from_)
+
+
+def test_the_links_of_the_documents_lead_somewhere():
+    pages = [REPOSITORY / "config/README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    heads = {
+        page.resolve(): {_anchor(line) for line in page.read_text().splitlines() if line.startswith("#")}
+        for page in pages
+    }
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+            path, _, anchor = target.partition("#")
+            if "://" in target:
+                continue
+            there = (page.parent / path).resolve() if path else page.resolve()
+            assert there.exists(), f"{page.name}: {target}"
+            assert not anchor or there not in heads or anchor in heads[there], f"{page.name}: {target}"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading.lstrip("# ").lower()).replace(" ", "-")
 
 
 # ---------------------------------------------------------------- mistakes

@@ -38,9 +38,12 @@ def saved(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
 
 def png16(values: np.ndarray) -> bytes:
     """A PNG of 16 bit a channel, which PIL does not write in colour: (H, W, 1 to 4) uint16."""
-    height, width, channels = values.shape
-    head = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    return png(*values.shape, rows)
+
+
+def png(height: int, width: int, channels: int, rows: bytes, bits: int = 16) -> bytes:
+    head = struct.pack(">IIBBBBB", width, height, bits, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -105,7 +108,7 @@ def test_16_bit_is_rounded_to_8(channels):
     expected = np.round(values / 257).astype(np.uint8)[..., :3]
     assert (images.decode(png16(values)) == expected).all()
     upper = (values >> 8).astype(np.uint8)[..., :3]
-    assert (upper != expected).mean() > 0.2  # what this is about
+    assert (upper != expected).mean() > 0.1  # what this is about
 
 
 def test_a_dark_picture_of_16_bit_stays_dark():
@@ -123,7 +126,7 @@ def test_16_bit_tiff_is_rounded_too(tiff):
 
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_32_bits_a_value_are_refused(mode):
-    with pytest.raises(PictureError, match="a.tif: has 32 bits a value"):
+    with pytest.raises(PictureError, match=r"a.tif: has 32 bits a value"):
         images.decode(saved(Image.new(mode, (4, 4)), "TIFF"), "a.tif")
 
 
@@ -170,7 +173,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):
-    bomb = saved(Image.new("L", (40_000, 40_000)), compress_level=9)
+    bomb = png(40_000, 40_000, 1, bytes(40_001), bits=8)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(PictureError, match=r"bomb.png: 40000x40000 is more than 256,000,000 pixels; refusing"):
         images.decode(bomb, "bomb.png")

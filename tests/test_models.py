@@ -604,7 +604,7 @@ def test_gradients_at_the_start(foundation, spec, inputs):
     zero = Branches(foundation, N, spec)
     found = gradients(zero, inputs)
     assert all(
-        grad.any() for name, grad in found.items() if "shared" in name or "norm" in name and "modulation" in name
+        grad.any() for name, grad in found.items() if "shared" in name or ("norm" in name and "modulation" in name)
     )
     assert not found["ir_adapter.vp_pool"].any()
     with torch.no_grad():

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import math
+import pickle
 import signal
 import sys
 import time
@@ -64,6 +65,7 @@ def fit(
     # Adam's usual numbers for a discriminator (Real-ESRGAN, StableSR): no long memory of a moving target.
     rival = torch.optim.AdamW(adversary.parameters(), lr=spec.lr, betas=(0.5, 0.9)) if adversary is not None else None
     wrapped, optimiser = accelerator.prepare(module, optimiser)
+    rival = accelerator.prepare(rival) if rival else None  # with fp16 its gradients are scaled too
     fingerprint = _fingerprint(spec, seed, inputs)
     step, rows = _take_up(resume, fingerprint, module, optimiser, adversary, rival, title)
     trained = [p for p in module.parameters() if p.requires_grad]
@@ -168,16 +170,19 @@ def _save(resume: Path, fingerprint: str, step: int, rows: list, module, optimis
 def _take_up(resume: Path, fingerprint: str, module, optimiser, adversary, rival, title: str) -> tuple[int, list]:
     if not resume.exists():
         return 0, []
-    state = torch.load(resume, weights_only=True, map_location="cpu")
+    try:
+        state = torch.load(resume, weights_only=True, map_location="cpu")
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise TrainingError(f"{resume}: cannot be read ({error}); remove it to start anew") from None
     if state["fingerprint"] != fingerprint:
         print(f"{title}: {resume} was made under other settings or data; starting from the beginning", flush=True)
         return 0, []
-    missing, unexpected = module.load_state_dict(state["module"], strict=False)
+    own = {name: tensor.shape for name, tensor in module.state_dict().items()}
     wanted = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    if unexpected or wanted & set(missing):
-        raise TrainingError(
-            f"{resume}: does not fit the model ({unexpected or sorted(wanted & set(missing))[:3]}); remove it to start anew"
-        )
+    wrong = wanted - set(state["module"]) | {k for k, v in state["module"].items() if own.get(k) != v.shape}
+    if wrong:
+        raise TrainingError(f"{resume}: does not fit the model ({sorted(wrong)[:3]}); remove it to start anew")
+    module.load_state_dict(state["module"], strict=False)
     optimiser.load_state_dict(state["optimiser"])
     if adversary is not None:
         adversary.load_state_dict(state["adversary"])

@@ -148,8 +148,8 @@ def _branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
         top, left = rng.integers(high - side + 1), rng.integers(wide - side + 1)
 
         def take(name: str) -> Tensor:
-            rows = torch.stack([getattr(cached[d], name)[row] for d, row in drawn])
-            return rows[..., top : top + side, left : left + side].float().to(generator.device)
+            rows = [getattr(cached[d], name)[row, :, top : top + side, left : left + side].float() for d, row in drawn]
+            return torch.stack(rows).to(generator.device)
 
         z_lq, z_gt = take("lq"), take("gt")
         embedding = torch.stack([cached[d].embedding[row] for d, row in drawn]).to(generator.device)
@@ -209,9 +209,9 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
         lq, gt, _ = mixture.batch(drawn, whole_px, rng, flip=False)  # a sampled latent fits its picture unmirrored
         side = phase.crop_px // foundation.factor
         top, left = (int(rng.integers(whole_px // foundation.factor - side + 1)) for _ in range(2))
-        z = torch.stack([latents[d][row] for d, row in drawn]).float()[..., top : top + side, left : left + side]
+        rows = [latents[d][row, :, top : top + side, left : left + side].float() for d, row in drawn]
         window = (..., *(slice(v * foundation.factor, v * foundation.factor + phase.crop_px) for v in (top, left)))
-        z, lq, gt = z.to(generator.device), lq[window].to(generator.device), gt[window].to(generator.device)
+        z, lq, gt = (x.to(generator.device) for x in (torch.stack(rows), lq[window], gt[window]))
         p = predictor.probabilities(torch.stack([embeddings[d][row] for d, row in drawn]).to(generator.device))
         _, degraded = drm.degraded_features(foundation.encode, lq)
         return picture_losses(module(foundation.decode, z, degraded, p), gt, step)
