@@ -674,7 +674,7 @@ def table_inputs(name: str) -> list[str]:
     found += [f"results/scores/{method}/{dataset}.json" for method, dataset in cells(table)]
     found += [file for rows in table.rows for method in rows.methods for file in files_of("methods", method)]
     protocols = [load("datasets", column.dataset).protocol for column in table.columns]
-    return list(dict.fromkeys([*found, *(str(path_of("protocols", protocol)) for protocol in protocols)]))
+    return list(dict.fromkeys([*found, *(file for protocol in protocols for file in files_of("protocols", protocol))]))
 
 
 def figure_inputs(name: str) -> list[str]:

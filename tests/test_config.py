@@ -534,8 +534,9 @@ def test_what_is_printed_stands_on(runs):
              "columns: [{dataset: d, task: haze, label: l}, {dataset: d, task: rain, label: l}]\n")  # fmt: skip
     describe("tables", "u", "like: t\ntitle: u\n")
     scores = ["results/scores/input/d.json", "results/scores/net/d.json"]
-    assert config.table_inputs("t") == ["config/tables/t.yaml", *scores]  # a dataset that stands in two columns, once
-    assert config.table_inputs("u") == ["config/tables/u.yaml", "config/tables/t.yaml", *scores]
+    words = ["config/methods/input.yaml", "config/methods/net.yaml", "config/protocols/rgb.yaml"]  # titles are printed
+    assert config.table_inputs("t") == ["config/tables/t.yaml", *scores, *words]  # a dataset in two columns, once
+    assert config.table_inputs("u") == ["config/tables/u.yaml", "config/tables/t.yaml", *scores, *words]
     describe("figures", "side", "title: t\ncaption: c\nkind: comparison\nmethods: [input, net]\n"
              "panels: [{dataset: d, picture: a}, {dataset: d, picture: b}]\n")  # fmt: skip
     assert config.figure_inputs("side") == ["config/figures/side.yaml", "data/prepared/d.json", *scores]

@@ -23,7 +23,6 @@ rule prepare:
         "results/logs/prepare/{dataset}.log",
     benchmark:
         "results/benchmarks/prepare/{dataset}.tsv"
-    threads: 2
     shell:
         "mperceiver prepare {wildcards.dataset} --workers {threads} > {log} 2>&1"
 
@@ -40,5 +39,6 @@ rule encode:
         "results/logs/encode/{foundation}/{dataset}.log",
     benchmark:
         "results/benchmarks/encode/{foundation}/{dataset}.tsv"
+    priority: 1  # the three stages stand on it, the longest chain of all
     shell:
         "mperceiver encode {wildcards.foundation} {wildcards.dataset} --threads {threads} > {log} 2>&1"

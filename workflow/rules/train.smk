@@ -10,6 +10,7 @@ rule train_predictor:
         "results/logs/train_predictor/{run}.log",
     benchmark:
         "results/benchmarks/train_predictor/{run}.tsv"
+    priority: 1
     shell:
         "mperceiver train_predictor {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -26,6 +27,7 @@ rule train_branches:
         "results/logs/train_branches/{run}.log",
     benchmark:
         "results/benchmarks/train_branches/{run}.tsv"
+    priority: 1
     shell:
         "mperceiver train_branches {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -42,6 +44,7 @@ rule train_drm:
         "results/logs/train_drm/{run}.log",
     benchmark:
         "results/benchmarks/train_drm/{run}.tsv"
+    priority: 1
     shell:
         "mperceiver train_drm {wildcards.run} --threads {threads} > {log} 2>&1"
 
