@@ -846,6 +846,25 @@ def test_noise_of_eta_belongs_to_the_picture_too(restorer):
     assert (plain - together).abs().max() > 1e-3
 
 
+def test_fresh_noise_is_cut_from_the_whole_and_never_the_same(restorer, monkeypatch):
+    """Tiles that overlap get the same noise there at each step; no picture and no step gets that of another."""
+    drawn = []
+
+    def ddim(predict, noise, alphas, prediction, spec, lq_latent, fresh):
+        drawn.append([noise, fresh(), fresh()])
+        return lq_latent
+
+    monkeypatch.setattr(model, "ddim", ddim)
+    whole = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    conditions = restorer.begin(whole, [1, 2])
+    restorer.restore(whole, conditions, 0, 0)
+    restorer.restore(whole[..., 16:48, 32:64], conditions, 16, 32)
+    for all_of_it, part in zip(*drawn, strict=True):
+        assert torch.equal(all_of_it[..., 8:24, 16:32], part)
+    fields = [field for step in drawn[0] for field in step]
+    assert not any(torch.equal(fields[i], fields[j]) for i in range(6) for j in range(i))
+
+
 def test_methods_without_the_drm_do_not_load_it(restorer, tiny_world):
     model.weights_path("tiny", "drm").unlink()
     (tiny_world / "config/methods/plain.yaml").write_text("like: tiny\ndrm: false\n")

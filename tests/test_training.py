@@ -754,6 +754,119 @@ def test_predictor_is_saved_for_embeddings_as_they_are(trained, monkeypatch):
     assert expected.std() > 0.1
 
 
+def objective(monkeypatch, run: str, name: str):
+    """The objective that a stage hands to the loop, and nothing trained."""
+    from mperceiver.training import stages
+
+    class Found(Exception):
+        pass
+
+    def grab(title, module, losses, *arguments, **options):
+        raise Found(losses)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "fit", grab)
+        with pytest.raises(Found) as found:
+            train(run, name)
+    return found.value.args[0]
+
+
+def window_of(part: torch.Tensor, whole: torch.Tensor) -> tuple[slice, slice]:
+    """Where ``part`` (C, h, w) was cut out of ``whole`` (C, H, W)."""
+    (h, w), (high, wide) = part.shape[-2:], whole.shape[-2:]
+    places = [(y, x) for y in range(high - h + 1) for x in range(wide - w + 1)]
+    ((y, x),) = [(y, x) for y, x in places if torch.equal(whole[:, y : y + h, x : x + w], part)]
+    return slice(y, y + h), slice(x, x + w)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch, prediction):
+    """Eq. 1: who knows the clean latent of the same picture and place answers without error; P is the predictor's."""
+    from mperceiver.models import foundation as towers
+    from mperceiver.models.mperceiver import build_predictor, load_weights, weights_path
+    from mperceiver.sampling import velocity
+    from mperceiver.training.latents import Latents
+
+    path = Path("data/foundations/tiny/scheduler/scheduler_config.json")
+    path.write_text(path.read_text().replace("v_prediction", prediction))
+    losses, cached = objective(monkeypatch, "tiny", "branches"), Latents("tiny", "tiny-train")
+    foundation = towers.load("tiny")
+    alphas, lq, gt = foundation.alphas(), cached.lq.float(), cached.gt.float()
+    predictor = build_predictor(foundation, config.load("runs", "tiny"))
+    load_weights(weights_path("tiny", "predictor"), predictor)
+    times, places = [], set()
+
+    def oracle(z, t, embedding, z_lq, p):
+        assert torch.equal(p, predictor.probabilities(embedding))
+        times.extend(t.tolist())
+        answer = []
+        for i in range(len(z)):
+            (row,) = [r for r, known in enumerate(cached.embedding) if torch.equal(known, embedding[i])]
+            window = window_of(z_lq[i], lq[row])
+            places.add((row, window[0].start, window[1].start))
+            z0, a = gt[row][:, *window], alphas[t[i]]
+            noise = (z[i] - a.sqrt() * z0) / (1 - a).sqrt()
+            answer.append(noise if prediction == "epsilon" else velocity(z0, noise, a))
+        return torch.stack(answer)
+
+    phase = config.Phase(batch=6, crop_px=16)
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        found = losses(oracle, np.random.default_rng(seed), generator, phase, 0)
+        assert found["loss"] < 1e-6
+        assert losses(lambda *a: oracle(*a) + 0.1, np.random.default_rng(seed), generator, phase, 0)["loss"] > 9e-3
+    assert min(times) < 60 and max(times) > 939 and len(set(times)) > 100  # all of the schedule
+    assert len({row for row, *_ in places}) == 18 and len(places) > 60
+
+
+def test_drm_sees_latent_picture_and_truth_of_one_place(trained, monkeypatch):
+    from mperceiver.data.loader import Prepared
+    from mperceiver.models.drm import DetailRefinement
+    from mperceiver.training import stages
+
+    rows = Prepared("tiny-train")
+    lq, gt = (
+        torch.from_numpy(np.stack([read(i) for i in range(18)])).permute(0, 3, 1, 2).float() / 255
+        for read in (rows.lq, rows.gt)
+    )
+    shrunk = F.avg_pool2d(lq, 2)[:, [0, 1, 2, 0]].half()  # a latent that tells which pixels it is of
+    seen = {}
+
+    class Spy:
+        discriminator = None
+
+        def __init__(self, *_):
+            pass
+
+        def __call__(self, output, target, step):
+            seen["gt"] = target
+            return {"loss": output.sum()}
+
+    monkeypatch.setattr(stages, "sampled", lambda *_: [shrunk])
+    monkeypatch.setattr(stages, "PictureLosses", Spy)
+    monkeypatch.setattr(DetailRefinement, "degraded_features", lambda self, encode, x: (None, seen.update(lq=x)))
+    losses = objective(monkeypatch, "tiny", "drm")
+    places = set()
+    for seed in range(20):
+        rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+        losses(lambda decode, z, *_: seen.update(z=z) or z, rng, generator, config.Phase(batch=3, crop_px=16), 0)
+        assert seen["lq"].shape == seen["gt"].shape == (3, 3, 16, 16) and seen["z"].shape == (3, 4, 8, 8)
+        assert torch.equal(seen["z"], F.avg_pool2d(seen["lq"], 2)[:, [0, 1, 2, 0]].half().float())
+        for one, clean, latent in zip(seen["lq"], seen["gt"], seen["z"], strict=True):
+            (row,) = [i for i in range(18) if contains(shrunk[i].float(), latent)]
+            y, x = window_of(one, lq[row])
+            assert torch.equal(gt[row][:, y, x], clean)
+            places.add((row, y.start, x.start))
+    assert len({row for row, *_ in places}) > 12 and len(places) > 30
+
+
+def contains(whole: torch.Tensor, part: torch.Tensor) -> bool:
+    try:
+        return bool(window_of(part, whole))
+    except ValueError:
+        return False
+
+
 def test_stages_say_what_they_lack(tiny_world):
     with pytest.raises(config.ConfigError, match=r"tiny-net\.yaml: no branches stage; it has network"):
         train("tiny-net", "branches")

@@ -163,8 +163,9 @@ def _save(resume: Path, fingerprint: str, step: int, rows: list, module, optimis
     }
     if adversary is not None:
         state |= {"adversary": adversary.state_dict(), "rival": rival.state_dict()}
-    with lineage.whole(resume) as beside:
-        torch.save(state, beside)
+    # A file of Python's, not a path: where the disk is full, torch's own writer says nothing of it and keeps its file open.
+    with lineage.whole(resume) as beside, beside.open("wb") as file:
+        torch.save(state, file)
 
 
 def _take_up(resume: Path, fingerprint: str, module, optimiser, adversary, rival, title: str) -> tuple[int, list]:
