@@ -18,9 +18,33 @@ from torch import Tensor
 from mperceiver.models.visual import VPModulator
 
 CASES = {
-    "toy, 8 x 32 px, full resolution": {"batch": 8, "side": 32, "width": 16, "prompt": 16, "heads": 4, "head": 8, "m": 4},
-    "paper, 1 x 512 px, scale 2": {"batch": 1, "side": 32, "width": 256, "prompt": 512, "heads": 8, "head": 64, "m": 24},
-    "paper, 1 x 512 px, scale 1": {"batch": 1, "side": 64, "width": 128, "prompt": 512, "heads": 8, "head": 64, "m": 24},
+    "toy, 8 x 32 px, full resolution": {
+        "batch": 8,
+        "side": 32,
+        "width": 16,
+        "prompt": 16,
+        "heads": 4,
+        "head": 8,
+        "m": 4,
+    },
+    "paper, 1 x 512 px, scale 2": {
+        "batch": 1,
+        "side": 32,
+        "width": 256,
+        "prompt": 512,
+        "heads": 8,
+        "head": 64,
+        "m": 24,
+    },
+    "paper, 1 x 512 px, scale 1": {
+        "batch": 1,
+        "side": 64,
+        "width": 128,
+        "prompt": 512,
+        "heads": 8,
+        "head": 64,
+        "m": 24,
+    },
 }
 DEGRADATIONS = 9
 
@@ -52,7 +76,9 @@ def seconds(function, *arguments) -> float:
 @torch.inference_mode()
 def measure(case: dict, repeats: int) -> dict:
     torch.manual_seed(0)
-    modulator = VPModulator(case["width"], case["prompt"], case["heads"], case["head"], case["width"], None, True).eval()
+    modulator = VPModulator(
+        case["width"], case["prompt"], case["heads"], case["head"], case["width"], None, True
+    ).eval()
     features = torch.randn(case["batch"], case["width"], case["side"], case["side"])
     prompts = torch.randn(DEGRADATIONS, case["m"], case["prompt"])
     arguments = features, prompts, torch.randn(case["batch"], DEGRADATIONS).softmax(1)
@@ -72,7 +98,9 @@ def main() -> None:
     options = parser.parse_args()
     found = {name: measure(case, options.repeats) for name, case in CASES.items()}
     for name, row in found.items():
-        print(f"{name:34} loop {row['loop_ms']:8.2f} ms  fused {row['fused_ms']:8.2f} ms  {row['ratio']:.1f}x  max difference {row['difference']:.1e}")
+        print(
+            f"{name:34} loop {row['loop_ms']:8.2f} ms  fused {row['fused_ms']:8.2f} ms  {row['ratio']:.1f}x  max difference {row['difference']:.1e}"
+        )
     if options.out:
         device = {"machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
         options.out.write_text(json.dumps({"device": device, "cases": found}, indent=1) + "\n")

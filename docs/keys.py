@@ -11,7 +11,7 @@ from mperceiver.degradations.mix import ORDER, STAGES
 INTRO = """\
 # Configuration
 
-<!-- Written by docs/keys.py from mperceiver/config.py; edit those, then: uv run python docs/keys.py > config/README.md -->
+<!-- Written by docs/keys.py from mperceiver/config/; edit those, then: uv run python docs/keys.py > config/README.md -->
 
 **A name in a path is the stem of a file here.** `results/scores/demo/demo-mid6.csv` exists because there are
 `config/methods/demo.yaml` and `config/datasets/demo-mid6.yaml`. To learn what a thing is, open the file of that name; to add one, add a

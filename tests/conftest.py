@@ -124,7 +124,8 @@ def tiny_world(tiny_root, tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _tiny_foundation(tiny_root):
+def stock(tiny_root):
+    """The tiny foundation, loaded; to compare with, not to hook into."""
     from mperceiver.models import foundation
 
     with pytest.MonkeyPatch.context() as patch:
@@ -133,9 +134,9 @@ def _tiny_foundation(tiny_root):
 
 
 @pytest.fixture
-def foundation(_tiny_foundation):
+def foundation(stock):
     """The tiny foundation, loaded; a test may hook into it."""
-    return copy.deepcopy(_tiny_foundation)
+    return copy.deepcopy(stock)
 
 
 @pytest.fixture(scope="session")

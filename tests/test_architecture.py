@@ -22,7 +22,6 @@ LEVELS = [
     ["cli"],
 ]
 LONG = {
-    "config.py": "one list of all that can be configured, nearly all of it declarations and their descriptions",
     "training/pretrain.py": "four small trainings that are read one after the other",
 }
 UNTOLD = {"new_vae", "new_unet", "clip_config"}  # of training/pretrain.py: each is one call of a library's constructor
@@ -112,7 +111,7 @@ def test_report_tables_stand_below_figures_and_pages():
 
 
 def test_only_config_reads_yaml():
-    assert importers("yaml", "ruamel") == {"config.py"}
+    assert importers("yaml", "ruamel") == {"config/files.py"}
 
 
 def test_only_images_touches_picture_files():
@@ -132,7 +131,7 @@ def test_only_lineage_starts_processes_and_asks_git():
 
 
 @pytest.mark.parametrize(
-    "name", ["config.py", "lineage.py", "images.py", "cli.py", "metrics.py", "restore.py", "report/tables.py"]
+    "name", ["config/__init__.py", "lineage.py", "images.py", "cli.py", "metrics.py", "restore.py", "report/tables.py"]
 )
 def test_torch_is_not_imported_with(name):
     heavy = {

@@ -12,6 +12,7 @@ import pytest
 
 from mperceiver import config
 from mperceiver.config import ConfigError
+from mperceiver.config.files import models_in
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 WORLDS = {"config": REPOSITORY, "tests/tiny/config": REPOSITORY / "tests/tiny"}
@@ -177,7 +178,7 @@ def test_the_page_of_all_keys_is_up_to_date():
 
 def test_every_key_is_described():
     def models(model: type[config.Model]) -> set:
-        inside = {found for field in model.model_fields.values() for found in config._models_in(field.annotation)}
+        inside = {found for field in model.model_fields.values() for found in models_in(field.annotation)}
         return {model}.union(*(models(found) for found in inside))
 
     for model in set().union(*(models(kind) for kind in (config.Experiment, *config.KINDS.values()))):

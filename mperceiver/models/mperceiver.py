@@ -65,11 +65,16 @@ def save_weights(path: Path, module: nn.Module, spec: config.Run) -> None:
     """Write what was trained, with the run's configuration inside, whole or not at all."""
     from safetensors.torch import save_file
 
-    wanted = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    wanted |= {name for name, _ in module.named_buffers()}
+    wanted = _kept(module)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items() if name in wanted}
     with whole(path) as beside:
         save_file(state, beside, metadata={"config": spec.model_dump_json(by_alias=True)})
+
+
+def _kept(module: nn.Module) -> set[str]:
+    """Names of what a weights file holds: what was trained, and buffers."""
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    return trained | {name for name, _ in module.named_buffers()}
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
@@ -79,13 +84,13 @@ def load_weights(path: Path, module: nn.Module) -> None:
     if not path.is_file():
         raise LineageError(f"{path}: no such weights; train them first: snakemake {path}")
     state = load_file(path)
-    own = module.state_dict()
-    wanted = {name for name, p in module.named_parameters() if p.requires_grad} | {
-        name for name, _ in module.named_buffers()
-    }
+    own = {name: tensor.shape for name, tensor in module.state_dict().items() if name in _kept(module)}
+    found = {name: tensor.shape for name, tensor in state.items()}
     wrong = [
-        f"{name}: {tuple(state[name].shape) if name in state else 'missing'} in the file, {tuple(own[name].shape) if name in wanted else 'unknown'} in the model"
-        for name in sorted(wanted ^ set(state) | {n for n in wanted & set(state) if own[n].shape != state[n].shape})
+        f"{name}: {tuple(found[name]) if name in found else 'missing'} in the file, "
+        f"{tuple(own[name]) if name in own else 'unknown'} in the model"
+        for name in sorted(own.keys() | found.keys())
+        if own.get(name) != found.get(name)
     ]
     if wrong:
         raise LineageError(

@@ -1,0 +1,127 @@
+"""What depends on what: the workflow's inputs and those in the cards are these lists."""
+
+from mperceiver.config.base import STAGES, ConfigError
+from mperceiver.config.files import files_of, load, path_of
+from mperceiver.config.printed import Table
+
+
+def weights_of(run_name: str, seen: tuple[str, ...] = ()) -> dict[str, str]:
+    """Stage -> name of the run that trains its weights, following ``reuse``."""
+    run = load("runs", run_name)
+    if run_name in seen:
+        raise ConfigError(
+            f"{path_of('runs', run_name)}: `reuse` goes round in a circle: {' -> '.join((*seen, run_name))}"
+        )
+    found = {stage: run_name for stage in STAGES if getattr(run, stage) is not None}
+    for stage, other in run.reuse.items():
+        owner = weights_of(other, (*seen, run_name)).get(stage)
+        if owner is None:
+            raise ConfigError(f"{path_of('runs', run_name)}: reuse.{stage}: run {other} has no {stage} stage")
+        found[stage] = owner
+    return found
+
+
+def method_weights(method_name: str) -> dict[str, str]:
+    """Stage -> run of every weight file a method needs (the DRM only where the method uses it)."""
+    method = load("methods", method_name)
+    if method.run is None:
+        return {}
+    found = weights_of(method.run)
+    if method.kind == "network":
+        wanted = ["network"]
+    else:
+        wanted = ["predictor", "branches", "drm"] if method.drm else ["predictor", "branches"]
+    missing = [stage for stage in wanted if stage not in found]
+    if missing:
+        raise ConfigError(
+            f"{path_of('methods', method_name)}: run {method.run} trains no {missing[0]}"
+            + ("; set `drm: false` or add a drm stage to the run" if missing[0] == "drm" else "")
+        )
+    return {stage: found[stage] for stage in wanted}
+
+
+def method_foundation(method_name: str) -> str | None:
+    """The foundation a method stands on, if any."""
+    method = load("methods", method_name)
+    return method.foundation or (load("runs", method.run).foundation if method.run else None)
+
+
+def stage_inputs(run_name: str, stage: str) -> list[str]:
+    """Files and cards a training stage stands on; the workflow's inputs and the card's are this one list."""
+    run = load("runs", run_name)
+    found = files_of("runs", run_name) + [f"data/prepared/{name}.json" for name in run.train]
+    if stage != "network":
+        found.append(f"data/foundations/{run.foundation}.json")
+        found += [f"data/latents/{run.foundation}/{name}.json" for name in run.train]
+        owners = weights_of(run_name)
+        for before in STAGES[: STAGES.index(stage)]:
+            if before not in owners:
+                raise ConfigError(f"{path_of('runs', run_name)}: stage {stage} needs a {before}; train or reuse one")
+            found.append(weights_card(owners[before], before))
+    if run.start_from:
+        start = weights_of(run.start_from).get(stage)
+        if start is None:
+            raise ConfigError(f"{path_of('runs', run_name)}: start_from: run {run.start_from} has no {stage} stage")
+        found.append(weights_card(start, stage))
+    return found
+
+
+def weights_card(run_name: str, stage: str) -> str:
+    """The card of the weights that a run trained in a stage."""
+    return f"results/runs/{run_name}/{stage}.json"
+
+
+def restore_inputs(method_name: str, dataset_name: str) -> list[str]:
+    """Files and cards that restoring a dataset by a method stands on."""
+    found = [*files_of("methods", method_name), f"data/prepared/{dataset_name}.json"]
+    foundation = method_foundation(method_name)
+    if foundation:
+        found.append(f"data/foundations/{foundation}.json")
+    return found + [weights_card(run, stage) for stage, run in method_weights(method_name).items()]
+
+
+def score_inputs(method_name: str, dataset_name: str) -> list[str]:
+    """Files and cards that a score stands on."""
+    protocol = load("datasets", dataset_name).protocol
+    return [
+        f"results/restored/{method_name}/{dataset_name}.json",
+        f"data/prepared/{dataset_name}.json",
+        *files_of("protocols", protocol),
+    ]
+
+
+def table_inputs(name: str) -> list[str]:
+    """The table's file, the score cards of its cells, and the files whose words it prints."""
+    table = load("tables", name)
+    found = files_of("tables", name)
+    found += [f"results/scores/{method}/{dataset}.json" for method, dataset in cells(table)]
+    found += [file for rows in table.rows for method in rows.methods for file in files_of("methods", method)]
+    protocols = [load("datasets", column.dataset).protocol for column in table.columns]
+    return list(dict.fromkeys([*found, *(file for protocol in protocols for file in files_of("protocols", protocol))]))
+
+
+def figure_inputs(name: str) -> list[str]:
+    """The figure's file and the cards of what it shows."""
+    figure = load("figures", name)
+    found = files_of("figures", name)
+    for panel in figure.panels:
+        found += [f"data/prepared/{panel.dataset}.json"] + [
+            f"results/scores/{m}/{panel.dataset}.json" for m in figure.methods
+        ]
+    found += [
+        f"results/scores/{method}/{column.dataset}.json" for column in figure.columns for method in figure.methods
+    ]
+    found += [
+        weights_card(run, stage) for run in figure.runs for stage, owner in weights_of(run).items() if owner == run
+    ]
+    return list(dict.fromkeys(found))
+
+
+def pictures_of(dataset_name: str) -> list[str]:
+    """The datasets whose raw pictures a dataset is made of: itself, or what stands in ``from``."""
+    return load("datasets", dataset_name).from_ or [dataset_name]
+
+
+def cells(table: Table) -> list[tuple[str, str]]:
+    """All (method, dataset) pairs a table needs, without repeats."""
+    return list(dict.fromkeys((m, c.dataset) for rows in table.rows for m in rows.methods for c in table.columns))

@@ -1,0 +1,83 @@
+"""config/protocols/, config/tables/, config/figures/ and the experiments: how pictures are scored and what is printed."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from mperceiver.config.base import MetricName, Model, Name
+
+
+class Protocol(Model):
+    """config/protocols/<name>.yaml: how a picture is scored."""
+
+    title: str = Field(description="the protocol in words, printed under tables")
+    channel: Literal["rgb", "y"] = Field("rgb", description="y: BT.601 luma, for PSNR and SSIM")
+    border_px: int = Field(0, ge=0, description="cropped from each side before scoring")
+    quantised: bool = Field(True, description="round to 8 bit before scoring")
+    ssim: Literal["gaussian"] = Field("gaussian", description="11x11 window, sigma 1.5, mean over channels")
+    lpips: Literal["alex", "vgg"] = Field("alex", description="trunk of LPIPS, which is always on RGB")
+    metrics: list[MetricName] = Field(
+        ["psnr", "ssim", "lpips"], description="what is computed, in the order of the score file's columns"
+    )
+
+
+class Rows(Model):
+    """A group of a table's rows."""
+
+    title: str = Field(description="heading of the group of rows")
+    methods: list[Name] = Field(description="one row each, from top to bottom")
+
+
+class Column(Model):
+    """A column of a table, one for each of its metrics."""
+
+    dataset: Name = Field(description="the dataset that is restored and scored")
+    task: Name | None = Field(None, description="only the pictures of this task")
+    label: str = Field(description="heading")
+    metrics: list[MetricName] = Field(
+        ["psnr", "ssim"], description="each of them one that the dataset's protocol computes"
+    )
+
+
+class Table(Model):
+    """config/tables/<name>.yaml: rows of methods, columns of datasets and metrics."""
+
+    title: str = Field(description="heading")
+    caption: str = Field(description="what a reader must know to read it")
+    rows: list[Rows] = Field(description="groups of rows, from top to bottom")
+    columns: list[Column] = Field(description="from left to right")
+    average: bool = Field(False, description="append the mean over the columns")
+
+
+class Panel(Model):
+    """A row of a visual comparison."""
+
+    dataset: Name = Field(description="the dataset that the picture is in")
+    picture: str = Field(description="picture id inside the dataset")
+
+
+class Figure(Model):
+    """config/figures/<name>.yaml: a visual comparison or a plot."""
+
+    title: str = Field(description="heading")
+    caption: str = Field(description="what a reader must know to read it")
+    kind: Literal["comparison", "curves", "bars"] = Field(
+        description="pictures side by side, training curves, or a metric as bars"
+    )
+    methods: list[Name] = Field(default_factory=list, description="comparison: columns; bars: series")
+    panels: list[Panel] = Field(default_factory=list, description="comparison: rows")
+    runs: list[Name] = Field(default_factory=list, description="curves: runs whose training curves are drawn")
+    columns: list[Column] = Field(default_factory=list, description="bars: one group each (first metric)")
+
+
+class Experiment(Model):
+    """config/<name>.yaml: which tables and figures to build."""
+
+    title: str = Field(description="heading of the report")
+    tables: list[Name] = Field(description="in the report's order")
+    figures: list[Name] = Field(default_factory=list, description="in the report's order")
+    mirror: list[str] = Field(
+        default_factory=list,
+        description="folders with local copies of datasets, looked into first; $MPERCEIVER_MIRROR (paths joined by ':') "
+        "comes before them",
+    )
