@@ -17,6 +17,9 @@ os.environ |= {
     "CUDA_VISIBLE_DEVICES": "",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+for name in ("http_proxy", "https_proxy", "all_proxy"):  # one on loopback would lead out
+    os.environ.pop(name, None)
+    os.environ.pop(name.upper(), None)
 
 TINY = Path(__file__).resolve().parent / "tiny"
 COMMIT = ("0" * 40, False)  # made up, so that the tests run without a checkout

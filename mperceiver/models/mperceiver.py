@@ -84,7 +84,8 @@ def load_weights(path: Path, module: nn.Module) -> None:
     if not path.is_file():
         raise LineageError(f"{path}: no such weights; train them first: snakemake {path}")
     state = load_file(path)
-    own = {name: tensor.shape for name, tensor in module.state_dict().items() if name in _kept(module)}
+    kept = _kept(module)
+    own = {name: tensor.shape for name, tensor in module.state_dict().items() if name in kept}
     found = {name: tensor.shape for name, tensor in state.items()}
     wrong = [
         f"{name}: {tuple(found[name]) if name in found else 'missing'} in the file, "

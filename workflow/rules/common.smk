@@ -22,6 +22,14 @@ wildcard_constraints:
     figure=names.NAME.pattern,
 
 
+def foundation_files(wildcards):
+    return names.files_of("foundations", wildcards.foundation)
+
+
+def dataset_files(wildcards):
+    return names.files_of("datasets", wildcards.dataset)
+
+
 def raw_cards(wildcards):
     return [f"data/raw/{name}.json" for name in names.pictures_of(wildcards.dataset)]
 

@@ -1,6 +1,6 @@
 rule download:
     input:
-        "config/datasets/{dataset}.yaml",
+        dataset_files,
     output:
         card="data/raw/{dataset}.json",
         folder=directory("data/raw/{dataset}"),
@@ -14,7 +14,7 @@ rule download:
 
 rule prepare:
     input:
-        "config/datasets/{dataset}.yaml",
+        dataset_files,
         raw_cards,
     output:
         card="data/prepared/{dataset}.json",

@@ -1,6 +1,6 @@
 rule foundation:
     input:
-        "config/foundations/{foundation}.yaml",
+        foundation_files,
     output:
         card="data/foundations/{foundation}.json",
         folder=directory("data/foundations/{foundation}"),
