@@ -22,7 +22,6 @@ LEVELS = [
     ["cli"],
 ]
 LONG = {
-    "training/pretrain.py": "four small trainings that are read one after the other",
 }
 UNTOLD = {"new_vae", "new_unet", "clip_config"}  # of training/pretrain.py: each is one call of a library's constructor
 

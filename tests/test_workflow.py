@@ -1,13 +1,10 @@
-"""The workflow: its rules as text, its plans, and the tiny world built, edited, damaged and killed for real."""
+"""The workflow run: what it plans, and the tiny world built, edited, damaged and killed for real."""
 
-import ast
 import contextlib
 import json
 import os
 import re
 import resource
-import runpy
-import shlex
 import shutil
 import signal
 import subprocess
@@ -16,106 +13,11 @@ import time
 from pathlib import Path
 
 import pytest
-import typer
-import yaml
 
-from mperceiver import cli, lineage
+from mperceiver import lineage
 
 PROJECT = Path(__file__).resolve().parent.parent
-RULE_FILES = sorted((PROJECT / "workflow/rules").glob("*.smk"))
 NOTHING = "Nothing to be done"
-
-
-def rules_of(text: str) -> dict[str, dict[str, str]]:
-    """Rule name -> {directive: its text, "": the whole rule}."""
-    found = {}
-    for name, body in re.findall(r"^rule (\w+):\n((?:[ \t]+.*\n|\n)+)", text, re.MULTILINE):
-        parts = re.split(r"^    (\w+):", body, flags=re.MULTILINE)
-        found[name] = dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True)) | {
-            "": f"rule {name}:\n{body}".strip()
-        }
-    return found
-
-
-RULES = {name: rule for file in RULE_FILES for name, rule in rules_of(file.read_text()).items()}
-
-
-def literals(text: str) -> list[str]:
-    """The strings in a directive: `"a", b="c"` gives a, c; strings side by side are one."""
-    call = ast.parse(f"f({text})", mode="eval").body
-    return [ast.literal_eval(node) for node in [*call.args, *(k.value for k in call.keywords)]]
-
-
-# ---------------------------------------------------------------- the rules as text
-
-
-def command(words: list[str]):
-    """The command that the words call and its parsed options; a verb or an option that does not exist raises."""
-    group = typer.main.get_command(cli.app)
-    with group.make_context("mperceiver", words) as context:
-        name, verb, rest = group.resolve_command(context, words)
-        return verb, verb.make_context(name, rest, parent=context).params
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_a_rule_is_its_verb(name):
-    rule = RULES[name]
-    (shell,) = literals(rule["shell"])
-    words = shlex.split(re.sub(r"\{[^}]*\}", "1", shell))
-    assert words[0] == "mperceiver" and words[words.index(">") :] == [">", "1", "2>&1"]
-    verb, _ = command(words[1 : words.index(">")])
-    assert verb.name == name
-    assert literals(rule["log"])[0].startswith(f"results/logs/{name}/")
-    assert literals(rule["benchmark"])[0].startswith(f"results/benchmarks/{name}/")
-    # The foundation's --threads are for its pre-training, which is no part of the workflow.
-    parallel = {"--threads", "--workers"} & {option for parameter in verb.params for option in parameter.opts}
-    assert ("{threads}" in shell) == bool(parallel and name != "foundation")
-    assert len(rule[""].splitlines()) <= 25 and len(shell.splitlines()) <= 4
-    assert not {"retries", "script", "run", "notebook", "wrapper"} & set(rule)
-
-
-def test_a_verb_or_option_that_does_not_exist_is_seen():
-    for words in (["trane", "1"], ["train_drm", "1", "--threats", "1"], ["encode", "1"]):
-        with pytest.raises(Exception, match=r"No such|Missing"):
-            command(words)
-
-
-def test_nothing_but_rules_and_functions():
-    text = "\n".join(file.read_text() for file in [PROJECT / "Snakefile", *RULE_FILES])
-    assert not re.search(r"\blambda\b|^\s*(checkpoint|run|script|notebook)\b.*:|\bconfig\[", text, re.MULTILINE)
-    assert RULES.keys() >= {
-        "foundation",
-        "download",
-        "prepare",
-        "encode",
-        "restore",
-        "score",
-        "table",
-        "figure",
-        "report",
-    }
-    assert len(RULES) == len(re.findall(r"^rule \w+:", text, re.MULTILINE)) - 1, (
-        "all is the only rule outside workflow/rules"
-    )
-
-
-def test_the_picture_in_the_readme_has_every_rule():
-    assert runpy.run_path(str(PROJECT / "docs/draw_pipeline.py"))["PLACES"].keys() == RULES.keys()
-
-
-def test_the_profiles_share_no_key_and_every_entry_says_why():
-    keys = []
-    for file in ("profiles/default/config.yaml", "slurm/config.yaml"):
-        text = (PROJECT / file).read_text()
-        keys.append(set(yaml.safe_load(text)))
-        lines = text.splitlines()
-        for i, line in enumerate(lines):
-            assert not re.match(r"[a-z]", line) or lines[i - 1].startswith("#"), f"{file}: no comment above {line}"
-    assert not keys[0] & keys[1]
-    assert set(yaml.safe_load(text)["set-resources"]) | set(yaml.safe_load(text)["set-threads"]) <= set(RULES)
-
-
-# ---------------------------------------------------------------- running it
 
 
 def environment() -> dict[str, str]:
@@ -228,7 +130,8 @@ def test_a_cell_leads_to_a_package_file(built, monkeypatch):
     assert "package:skimage/data/astronaut.png" in told and "results/runs/tiny/drm.json" in told
     monkeypatch.chdir(built)
     verbs = {card["verb"] for card in lineage.chain("results/report.json").values()}
-    assert verbs == set(RULES)
+    rules = (PROJECT / "workflow/rules").glob("*.smk")
+    assert verbs == {name for file in rules for name in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)}
 
 
 @pytest.mark.slow

@@ -18,15 +18,9 @@ from mperceiver import lineage
 from mperceiver.config import TASKS, Build, Phase
 from mperceiver.config import Foundation as Spec
 from mperceiver.models import foundation as towers
+from mperceiver.training.captions import END, PAD, START, attributes, caption, tokenise
 from mperceiver.training.loop import fit
 
-# The toy's whole language. Ids follow the specials; the end id is the largest, which is where open_clip pools.
-PAD, TEXTUAL, IMAGE, FIRST_WORD = 0, 1, 2, 3
-WORDS = (
-    "a picture of with dark dim bright grey muted colourful red yellow green blue smooth detailed busy flat contrast clean "
-    "haze snow gaussian-noise rain motion-blur defocus real-noise raindrop low-light"
-).split()
-START, END = FIRST_WORD + len(WORDS), FIRST_WORD + len(WORDS) + 1
 SIGMA_LOG_VARIANCE = -7.0  # start of the posterior's log-variance: unit noise would drown a young latent
 CAPTION_EVERY, CAPTION_WEIGHT = 4, 0.3
 LATENT_POOL = 12_000
@@ -150,39 +144,6 @@ def _vae(name: str, spec: Spec, pool: Pool, out: Path, work: Path) -> None:
 
 
 # ---------------------------------------------------------------- CLIP
-
-
-def attributes(crops: np.ndarray) -> list[list[str]]:
-    """Words for uint8 (B, H, W, 3): brightness, colourfulness, hue, detail, contrast. The captions of a world without any."""
-    x = crops.astype(np.float32) / 255
-    luma = x @ np.array([0.299, 0.587, 0.114], np.float32)
-    mean, deviation = luma.mean((1, 2)), luma.std((1, 2))
-    chroma = (x.max(-1) - x.min(-1)).mean((1, 2))
-    colour = x.mean((1, 2))
-    detail = np.abs(np.diff(luma, axis=1)).mean((1, 2)) + np.abs(np.diff(luma, axis=2)).mean((1, 2))
-    words = []
-    for m, d, c, rgb, fine in zip(mean, deviation, chroma, colour, detail, strict=True):
-        r, g, b = rgb
-        hue = "blue" if b > max(r, g) else "green" if g >= r else "yellow" if g > (r + b) / 2 else "red"
-        words.append(
-            [
-                "dark" if m < 0.25 else "dim" if m < 0.5 else "bright",
-                "grey" if c < 0.08 else "muted" if c < 0.25 else "colourful",
-                hue,
-                "smooth" if fine < 0.03 else "detailed" if fine < 0.08 else "busy",
-                "flat" if d < 0.12 else "contrast",
-            ]
-        )
-    return words
-
-
-def tokenise(words: list[str], length: int) -> list[int]:
-    ids = [START, *(FIRST_WORD + WORDS.index(word) for word in words), END]
-    return ids + [PAD] * (length - len(ids))
-
-
-def caption(words: list[str]) -> list[str]:
-    return ["a", *words[:3], "picture", *words[3:]]
 
 
 def clip_config(recipe: Build) -> dict:
