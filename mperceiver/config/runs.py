@@ -91,6 +91,13 @@ class Stage(Model):
     precision: Precision = Field("no", description="mixed precision of the forward pass; no: float32 throughout")
     flip: bool = Field(True, description="random horizontal flips")
     save_every_steps: Positive = Field(200, description="steps between two resume states")
+    wrong_probabilities: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="branches, drm: share of crops that train with another crop's P, since a predictor errs on pictures it was "
+        "not trained on",
+    )
     gamma: float = Field(2.0, ge=0, description="focal loss's focusing parameter (predictor)")
     losses: Losses = Field(Losses(), description="drm and network stages")
 
@@ -177,6 +184,11 @@ class Method(Model):
     foundation: Name | None = Field(None, description="for kind vae")
     sampler: Sampler = Field(Sampler(), description="for kind mperceiver")
     drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module")
+    clip_crop_px: Positive | None = Field(
+        None,
+        description="CLIP looks at crops of this side, and the logits and embeddings are averaged, instead of at the whole "
+        "picture squashed, which changes the size of grain and streaks",
+    )
     self_ensemble: Literal["none", "flip4", "geometric8"] = Field(
         "none", description="mean over the mirrored (4), or the mirrored and turned (8), views of a picture"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config
+from mperceiver import config, images
 from mperceiver.lineage import LineageError, whole
 from mperceiver.models import foundation as towers
 from mperceiver.models.drm import DetailRefinement
@@ -125,10 +125,18 @@ class MPerceiver:
 
     batch = 8  # pictures of one size restored together
 
-    def __init__(self, foundation: Foundation, run_name: str, sampler: config.Sampler, drm: bool) -> None:
+    def __init__(
+        self,
+        foundation: Foundation,
+        run_name: str,
+        sampler: config.Sampler,
+        drm: bool,
+        clip_crop_px: int | None = None,
+    ) -> None:
         run = config.load("runs", run_name)
         owners = config.weights_of(run_name)
         self.foundation, self.sampler, self.device = foundation, sampler, foundation.device
+        self.clip_crop_px = clip_crop_px
         self.multiple = self.minimum = foundation.multiple
         self.alphas = foundation.alphas()
         self.predictor = build_predictor(foundation, run)
@@ -144,8 +152,7 @@ class MPerceiver:
     @torch.no_grad()
     def begin(self, whole: Tensor, seeds: list[int]) -> Conditions:
         """(B, 3, H, W) in [0, 1] and a seed for each picture."""
-        embedding = self.foundation.embed(whole)
-        probabilities = self.predictor.probabilities(embedding)
+        embedding, probabilities = self.look(whole)
         shape = (
             self.foundation.vae.config.latent_channels,
             *(side // self.foundation.factor for side in whole.shape[-2:]),
@@ -154,6 +161,20 @@ class MPerceiver:
         noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
         context = self.branches.context(embedding, probabilities)
         return Conditions(probabilities, context, noise.to(self.device), [g.get_state() for g in generators])
+
+    @torch.no_grad()
+    def look(self, whole: Tensor) -> tuple[Tensor, Tensor]:
+        """(e_img (B, C_clip), P (B, N)) of whole pictures, or averaged over crops of ``clip_crop_px`` that cover them."""
+        side = self.clip_crop_px
+        if side is None or min(whole.shape[-2:]) < side:
+            embedding = self.foundation.embed(whole)
+            return embedding, self.predictor.probabilities(embedding)
+        corners = [
+            (y, x) for y in images.tiles(whole.shape[-2], side, 0) for x in images.tiles(whole.shape[-1], side, 0)
+        ]
+        embeddings = torch.stack([self.foundation.embed(whole[..., y : y + side, x : x + side]) for y, x in corners])
+        logits = self.predictor(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
+        return embeddings.mean(0), logits.mean(0).softmax(dim=1)
 
     @torch.no_grad()
     def latent(self, lq_latent: Tensor, conditions: Conditions, window: tuple = (...,)) -> Tensor:
@@ -187,7 +208,7 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
     method = config.load("methods", method_name)
     config.method_weights(method_name)  # a missing stage is told before the foundation is loaded
     run = config.load("runs", method.run)
-    return MPerceiver(towers.load(run.foundation, device), method.run, method.sampler, method.drm)
+    return MPerceiver(towers.load(run.foundation, device), method.run, method.sampler, method.drm, method.clip_crop_px)
 
 
 def stored_config(path: Path) -> dict:
