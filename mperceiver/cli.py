@@ -116,12 +116,15 @@ def encode(
 ) -> None:
     """Cache the frozen towers' work on a training dataset: latents and CLIP embeddings."""
     _quiet(threads)
+    import torch
+
     from mperceiver import lineage
     from mperceiver.models.foundation import load
     from mperceiver.training.latents import encode as make
 
     lineage.commit()
-    path = make(load(foundation), name)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    path = make(load(foundation, device), name)
     inputs = [f"data/foundations/{foundation}.json", f"data/prepared/{name}.json"]
     lineage.write_card(
         path.with_suffix(".json"),
@@ -129,6 +132,7 @@ def encode(
         spec={"foundation": foundation, "dataset": name},
         inputs=inputs,
         outputs=[path],
+        device=device,
     )
     print(path)
 

@@ -21,8 +21,6 @@ LEVELS = [
     ["training", "restore", "report", "scoring", "foundations"],
     ["cli"],
 ]
-LONG = {
-}
 UNTOLD = {"new_vae", "new_unet", "clip_config"}  # of training/pretrain.py: each is one call of a library's constructor
 
 
@@ -198,9 +196,7 @@ def test_the_only_pickle_is_restricted():
 @pytest.mark.parametrize("path", MODULES, ids=short)
 def test_no_module_is_long(path):
     lines = len(path.read_text().splitlines())
-    assert lines <= (750 if short(path) in LONG else 350), (
-        f"{short(path)} has {lines} lines; a part of it wants a file of its own"
-    )
+    assert lines <= 350, f"{short(path)} has {lines} lines; a part of it wants a file of its own"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=short)

@@ -206,8 +206,9 @@ def world(tmp_path, monkeypatch):
     for name, text in texts.items():
         (Path("config") / f"{name}.yaml").parent.mkdir(parents=True, exist_ok=True)
         (Path("config") / f"{name}.yaml").write_text(text)
-    monkeypatch.setattr(config, "method_weights", lambda name: {"network": "net"} if name == "fake" else {})
-    monkeypatch.setattr(config, "method_foundation", lambda name: "tiny" if name == "ceiling" else None)
+    for module in (config, config.depends):
+        monkeypatch.setattr(module, "method_weights", lambda name: {"network": "net"} if name == "fake" else {})
+        monkeypatch.setattr(module, "method_foundation", lambda name: "tiny" if name == "ceiling" else None)
     for card in ("results/runs/net/network.json", "data/foundations/tiny.json"):
         lineage.write_card(card, verb="made", spec={})
     write_prepared([(32, 40)] * 7 + [(17, 101), (32, 40), (60, 70), (17, 101)])
