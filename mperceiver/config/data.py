@@ -114,6 +114,9 @@ class Dataset(Model):
     )
     crop_px: Positive | None = Field(None, description="cut square crops of this side; none: whole pictures")
     crops: Positive | None = Field(None, description="crops in all, drawn evenly over the pictures (needs crop_px)")
+    candidates: Positive = Field(
+        1, description="crops drawn for each one kept, the most detailed being kept (variance of the Laplacian)"
+    )
     seed: int = Field(0, description="a picture's own seed is a hash of the dataset's name, the picture's id and this")
     protocol: Name = Field("rgb", description="how restored pictures of this dataset are scored")
 
