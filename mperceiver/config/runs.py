@@ -91,13 +91,6 @@ class Stage(Model):
     precision: Precision = Field("no", description="mixed precision of the forward pass; no: float32 throughout")
     flip: bool = Field(True, description="random horizontal flips")
     save_every_steps: Positive = Field(200, description="steps between two resume states")
-    wrong_probabilities: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="branches, drm: share of crops that train with another crop's P, since a predictor errs on pictures it was "
-        "not trained on",
-    )
     gamma: float = Field(2.0, ge=0, description="focal loss's focusing parameter (predictor)")
     losses: Losses = Field(Losses(), description="drm and network stages")
 

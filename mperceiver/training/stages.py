@@ -94,15 +94,6 @@ def _predictor_of(foundation: Foundation, run_name: str, run: Run) -> nn.Module:
     return towers.freeze(predictor).to(foundation.device)
 
 
-def _with_errors(probabilities: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """P (B, N) with a share of its rows replaced by another row of the batch."""
-    wrong = np.flatnonzero(rng.random(len(probabilities)) < share)
-    if not len(wrong):
-        return probabilities
-    others = torch.from_numpy(rng.integers(len(probabilities), size=len(wrong))).to(probabilities.device)
-    return probabilities.index_copy(0, torch.from_numpy(wrong).to(probabilities.device), probabilities[others])
-
-
 # ---------------------------------------------------------------- stage 1
 
 
@@ -166,8 +157,7 @@ def _branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
         noise = torch.randn(z_gt.shape, generator=generator, device=generator.device)
         alpha = alphas[t].view(-1, 1, 1, 1)
         target = noise if foundation.prediction == "epsilon" else velocity(z_gt, noise, alpha)
-        p = _with_errors(predictor.probabilities(embedding), spec.wrong_probabilities, rng)
-        output = module(diffuse(z_gt, noise, alpha), t, embedding, z_lq, p)
+        output = module(diffuse(z_gt, noise, alpha), t, embedding, z_lq, predictor.probabilities(embedding))
         return {"loss": F.mse_loss(output.float(), target)}
 
     curve = fit(
@@ -223,7 +213,6 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
         window = (..., *(slice(v * foundation.factor, v * foundation.factor + phase.crop_px) for v in (top, left)))
         z, lq, gt = (x.to(generator.device) for x in (torch.stack(rows), lq[window], gt[window]))
         p = predictor.probabilities(torch.stack([embeddings[d][row] for d, row in drawn]).to(generator.device))
-        p = _with_errors(p, spec.wrong_probabilities, rng)
         _, degraded = drm.degraded_features(foundation.encode, lq)
         return picture_losses(module(foundation.decode, z, degraded, p), gt, step)
 
