@@ -128,7 +128,8 @@ def test_only_lineage_starts_processes_and_asks_git():
 
 
 @pytest.mark.parametrize(
-    "name", ["config/__init__.py", "lineage.py", "images.py", "cli.py", "metrics.py", "restore.py", "report/tables.py"]
+    "name",
+    ["config/__init__.py", "lineage.py", "images.py", "cli/base.py", "metrics.py", "restore.py", "report/tables.py"],
 )
 def test_torch_is_not_imported_with(name):
     heavy = {

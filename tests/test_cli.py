@@ -255,19 +255,19 @@ def test_a_full_disk(world, monkeypatch):
 def test_a_full_disk_as_libraries_tell_of_it():
     from safetensors import SafetensorError
 
-    assert "disk is full" in cli._message(SafetensorError("I/O error: No space left on device (os error 28)"))
-    assert "disk is full (a.png)" in cli._message(OSError(errno.ENOSPC, "No space left on device", "a.png"))
+    assert "disk is full" in cli.base._message(SafetensorError("I/O error: No space left on device (os error 28)"))
+    assert "disk is full (a.png)" in cli.base._message(OSError(errno.ENOSPC, "No space left on device", "a.png"))
     try:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         except OSError:
             raise RuntimeError("unexpected pos 576 vs 534") from None  # torch.save into an open file
     except RuntimeError as error:
-        assert "disk is full" in cli._message(error)
+        assert "disk is full" in cli.base._message(error)
 
 
 def test_a_place_that_may_not_be_written():
-    told = cli._message(PermissionError(errno.EACCES, "Permission denied", "results"))
+    told = cli.base._message(PermissionError(errno.EACCES, "Permission denied", "results"))
     assert told.startswith("results: Permission denied")
 
 
@@ -349,9 +349,9 @@ def test_tiles_that_cannot_be(world):
 
 
 def test_the_experiment_in_force(world, monkeypatch):
-    assert cli._experiment() is None
+    assert cli.data._experiment() is None
     monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/demo.yaml")
-    assert cli._experiment().mirror == ["mirror"]
+    assert cli.data._experiment().mirror == ["mirror"]
     monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/nobody.yaml")
     assert "config/nobody.yaml: no such file" in complaint("download", "photos")
 

@@ -14,10 +14,11 @@ from mperceiver.config import DrmConfig, ModelConfig
 from mperceiver.lineage import LineageError
 from mperceiver.models import foundation as towers
 from mperceiver.models import mperceiver as model
+from mperceiver.models import weights
+from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.modulation import Modulation, residual_blocks
-from mperceiver.models.mperceiver import Branches
-from mperceiver.models.predictor import DegradationPredictor
+from mperceiver.models.predictor import DegradationPredictor, build_predictor
 from mperceiver.models.textual import CMAdapter, TextualBranch, empty_prompt
 from mperceiver.models.visual import IRAdapter, VPModulator
 from mperceiver.training.losses import PatchDiscriminator
@@ -715,7 +716,7 @@ def saved(foundation, tiny_run, tmp_path):
     branches = Branches(foundation, N, tiny_run.model)
     stir(branches)
     path = tmp_path / "branches.safetensors"
-    model.save_weights(path, branches, tiny_run)
+    weights.save_weights(path, branches, tiny_run)
     return branches, path
 
 
@@ -727,7 +728,7 @@ def test_weights_round_trip(foundation, spec, saved):
     assert set(state) == {name for name, _ in branches.named_parameters()}  # what was trained, no frozen tower
     torch.manual_seed(1)
     other = Branches(foundation, N, spec)
-    model.load_weights(path, other)
+    weights.load_weights(path, other)
     for (name, a), b in zip(branches.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b), name
 
@@ -735,22 +736,22 @@ def test_weights_round_trip(foundation, spec, saved):
 def test_weights_with_buffers_round_trip(foundation, refined, tiny_run, spec, tmp_path):
     """SwinBlocks have an index table as a buffer; it is in the file, and the strict load takes it."""
     stir(refined)
-    model.save_weights(tmp_path / "drm.safetensors", refined, tiny_run)
+    weights.save_weights(tmp_path / "drm.safetensors", refined, tiny_run)
     other = DetailRefinement(foundation.vae, N, spec)
-    model.load_weights(tmp_path / "drm.safetensors", other)
+    weights.load_weights(tmp_path / "drm.safetensors", other)
     assert len(refined.state_dict()) > len(list(refined.parameters()))
     for (name, a), b in zip(refined.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b), name
 
 
 def test_weights_hold_their_config(saved, tiny_run):
-    found = model.stored_config(saved[1])
+    found = weights.stored_config(saved[1])
     assert config.Run.model_validate(found) == tiny_run
 
 
 def test_equal_weights_are_equal_bytes(saved, tiny_run, tmp_path):
     branches, path = saved
-    model.save_weights(tmp_path / "again.safetensors", branches, tiny_run)
+    weights.save_weights(tmp_path / "again.safetensors", branches, tiny_run)
     assert (tmp_path / "again.safetensors").read_bytes() == path.read_bytes()
 
 
@@ -772,7 +773,7 @@ def test_weights_of_another_model_are_refused(foundation, spec, saved, changes, 
     other = Branches(foundation, N, changed(spec, **changes))
     before = {name: p.detach().clone() for name, p in other.named_parameters()}
     with pytest.raises(LineageError) as error:
-        model.load_weights(saved[1], other)
+        weights.load_weights(saved[1], other)
     assert str(saved[1]) in str(error.value)
     for word in words:
         assert error.match(word)
@@ -781,7 +782,7 @@ def test_weights_of_another_model_are_refused(foundation, spec, saved, changes, 
 
 def test_missing_weights_are_told(foundation, spec, tmp_path):
     with pytest.raises(LineageError, match=r"no such weights; train them first: snakemake"):
-        model.load_weights(tmp_path / "none.safetensors", Branches(foundation, N, spec))
+        weights.load_weights(tmp_path / "none.safetensors", Branches(foundation, N, spec))
 
 
 # ---------------------------------------------------------------- restoring
@@ -792,13 +793,13 @@ def restorer(tiny_world, tiny_run, foundation):
     """`tiny` with weights that were stirred, not trained."""
     torch.manual_seed(0)
     parts = {
-        "predictor": model.build_predictor(foundation, tiny_run),
+        "predictor": build_predictor(foundation, tiny_run),
         "branches": Branches(foundation, N, tiny_run.model),
         "drm": DetailRefinement(foundation.vae, N, tiny_run.model),
     }
     for stage, part in parts.items():
         stir(part)
-        model.save_weights(model.weights_path("tiny", stage), part, tiny_run)
+        weights.save_weights(weights.weights_path("tiny", stage), part, tiny_run)
     return model.load_restorer("tiny")
 
 
@@ -864,7 +865,7 @@ def test_fresh_noise_is_cut_from_the_whole_and_never_the_same(restorer, monkeypa
 
 
 def test_methods_without_the_drm_do_not_load_it(restorer, tiny_world):
-    model.weights_path("tiny", "drm").unlink()
+    weights.weights_path("tiny", "drm").unlink()
     (tiny_world / "config/methods/plain.yaml").write_text("like: tiny\ndrm: false\n")
     plain = model.load_restorer("plain")
     whole = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))

@@ -155,8 +155,8 @@ def test_curve(tmp_path):
 
 
 def test_weight_decay_spares_norms_biases_gates_and_prompts(foundation, tiny_run):
+    from mperceiver.models.branches import Branches
     from mperceiver.models.drm import DetailRefinement
-    from mperceiver.models.mperceiver import Branches
 
     gated = tiny_run.model.model_copy(update={"modulation": "identity_gate"})
     whole = nn.ModuleDict(
@@ -783,7 +783,8 @@ def window_of(part: torch.Tensor, whole: torch.Tensor) -> tuple[slice, slice]:
 def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch, prediction):
     """Eq. 1: who knows the clean latent of the same picture and place answers without error; P is the predictor's."""
     from mperceiver.models import foundation as towers
-    from mperceiver.models.mperceiver import build_predictor, load_weights, weights_path
+    from mperceiver.models.predictor import build_predictor
+    from mperceiver.models.weights import load_weights, weights_path
     from mperceiver.sampling import velocity
     from mperceiver.training.latents import Latents
 

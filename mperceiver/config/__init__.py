@@ -19,15 +19,12 @@ from mperceiver.config.base import (
     Precision,
     Share,
 )
-from mperceiver.config.data import (
-    Build,
+from mperceiver.config.datasets import (
     Dataset,
-    Foundation,
     GeneratedSource,
     LocalSource,
     PackageSource,
     Source,
-    Tokens,
 )
 from mperceiver.config.depends import (
     cells,
@@ -51,6 +48,7 @@ from mperceiver.config.files import (
     parse,
     path_of,
 )
+from mperceiver.config.foundations import Build, Foundation, Tokens
 from mperceiver.config.printed import (
     Column,
     Experiment,

@@ -9,7 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from mperceiver.config.base import NAME, ConfigError, Model
-from mperceiver.config.data import Dataset, Foundation
+from mperceiver.config.datasets import Dataset
+from mperceiver.config.foundations import Foundation
 from mperceiver.config.printed import Experiment, Figure, Protocol, Table
 from mperceiver.config.runs import Method, Run
 

@@ -1,110 +1,18 @@
-"""MPerceiver put together: predictor, dual branch and DRM around a frozen foundation (section 3, Fig. 3)."""
+"""A run's weights around their foundation, ready to restore: predictor, dual branch, sampler and DRM (section 3, Fig. 3)."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mperceiver import config, images
-from mperceiver.lineage import LineageError, whole
 from mperceiver.models import foundation as towers
+from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.foundation import Foundation
-from mperceiver.models.modulation import Modulation
-from mperceiver.models.predictor import DegradationPredictor
-from mperceiver.models.textual import TextualBranch, empty_prompt
-from mperceiver.models.visual import IRAdapter
+from mperceiver.models.predictor import build_predictor
+from mperceiver.models.weights import load_weights, weights_path
 from mperceiver.sampling import ddim
-
-
-class Branches(nn.Module):
-    """What stage 2 trains: textual branch, IR-Adapter with its visual prompts, and the U-Net's modulators.
-
-    Hooks itself into ``foundation``'s U-Net, which it holds without owning its weights.
-    """
-
-    def __init__(self, foundation: Foundation, count: int, spec: config.ModelConfig) -> None:
-        super().__init__()
-        self.spec = spec
-        self._foundation = [foundation]  # in a list: not a submodule
-        if spec.textual:
-            self.textual = TextualBranch(foundation.embedding_width, foundation.context_width, count, spec)
-        if spec.visual:
-            self.ir_adapter = IRAdapter(foundation.vae.config.latent_channels, count, spec)
-            self.modulation = Modulation(foundation.unet, spec)
-            self.modulation.attach(foundation.unet)
-
-    def context(self, embedding: Tensor, probabilities: Tensor) -> Tensor:
-        """The U-Net's text context (B, T, C); it does not depend on t."""
-        if self.spec.textual:
-            return self.textual(embedding, probabilities, self._foundation[0])
-        return empty_prompt(self._foundation[0], len(embedding))
-
-    def predict(self, z: Tensor, t: Tensor, context: Tensor, lq_latent: Tensor, probabilities: Tensor) -> Tensor:
-        """The steered U-Net's output at z_t (B, 4, h, w)."""
-        unet = self._foundation[0].unet
-        if not self.spec.visual:
-            return unet(z, t, context).sample
-        return self.modulation(unet, self.ir_adapter(lq_latent, t, probabilities), z, t, context)
-
-    def forward(self, z: Tensor, t: Tensor, embedding: Tensor, lq_latent: Tensor, probabilities: Tensor) -> Tensor:
-        """One training step's output: context and prediction in one call."""
-        return self.predict(z, t, self.context(embedding, probabilities), lq_latent, probabilities)
-
-
-# ---------------------------------------------------------------- weights
-
-
-def weights_path(run: str, stage: str) -> Path:
-    return Path("results/runs") / run / f"{stage}.safetensors"
-
-
-def save_weights(path: Path, module: nn.Module, spec: config.Run) -> None:
-    """Write what was trained, with the run's configuration inside, whole or not at all."""
-    from safetensors.torch import save_file
-
-    wanted = _kept(module)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items() if name in wanted}
-    with whole(path) as beside:
-        save_file(state, beside, metadata={"config": spec.model_dump_json(by_alias=True)})
-
-
-def _kept(module: nn.Module) -> set[str]:
-    """Names of what a weights file holds: what was trained, and buffers."""
-    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    return trained | {name for name, _ in module.named_buffers()}
-
-
-def load_weights(path: Path, module: nn.Module) -> None:
-    """Load strictly; a mismatch names the file and the first tensors that differ."""
-    from safetensors.torch import load_file
-
-    if not path.is_file():
-        raise LineageError(f"{path}: no such weights; train them first: snakemake {path}")
-    state = load_file(path)
-    kept = _kept(module)
-    own = {name: tensor.shape for name, tensor in module.state_dict().items() if name in kept}
-    found = {name: tensor.shape for name, tensor in state.items()}
-    wrong = [
-        f"{name}: {tuple(found[name]) if name in found else 'missing'} in the file, "
-        f"{tuple(own[name]) if name in own else 'unknown'} in the model"
-        for name in sorted(own.keys() | found.keys())
-        if own.get(name) != found.get(name)
-    ]
-    if wrong:
-        raise LineageError(
-            f"{path}: does not fit the model its run describes ({len(wrong)} tensors): " + "; ".join(wrong[:3])
-        )
-    module.load_state_dict(state, strict=False)
-
-
-def build_predictor(foundation: Foundation, run: config.Run) -> DegradationPredictor:
-    return DegradationPredictor(foundation.embedding_width, run.model.predictor_hidden, len(run.tasks))
-
-
-# ---------------------------------------------------------------- restoring
 
 
 @dataclass
@@ -209,11 +117,3 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
     config.method_weights(method_name)  # a missing stage is told before the foundation is loaded
     run = config.load("runs", method.run)
     return MPerceiver(towers.load(run.foundation, device), method.run, method.sampler, method.drm, method.clip_crop_px)
-
-
-def stored_config(path: Path) -> dict:
-    """The run configuration inside a weights file."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["config"])

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from mperceiver.config import Run
+from mperceiver.models.foundation import Foundation
+
 
 class DegradationPredictor(nn.Module):
     """Linear-ReLU-Linear: e_img (B, C_clip) -> logits (B, N). 529,417 parameters at 1024-512-9."""
@@ -24,3 +27,7 @@ class DegradationPredictor(nn.Module):
         """Take (x - mean) / deviation, on which the predictor was trained, into the first layer."""
         self.hidden.weight /= deviation
         self.hidden.bias -= self.hidden.weight @ mean
+
+
+def build_predictor(foundation: Foundation, run: Run) -> DegradationPredictor:
+    return DegradationPredictor(foundation.embedding_width, run.model.predictor_hidden, len(run.tasks))

@@ -19,9 +19,11 @@ from mperceiver.data import DataError
 from mperceiver.data.loader import Mixture, Prepared
 from mperceiver.models import baselines
 from mperceiver.models import foundation as towers
+from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.foundation import Foundation
-from mperceiver.models.mperceiver import Branches, build_predictor, load_weights, save_weights, weights_path
+from mperceiver.models.predictor import build_predictor
+from mperceiver.models.weights import load_weights, save_weights, weights_path
 from mperceiver.sampling import ddim, diffuse, velocity
 from mperceiver.training.latents import Latents, sampled
 from mperceiver.training.loop import fit

@@ -42,7 +42,7 @@ class Network:
 def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Network:
     """The restorer of a method of kind network, with the weights of its run."""
     from mperceiver.models.foundation import freeze
-    from mperceiver.models.mperceiver import load_weights, weights_path
+    from mperceiver.models.weights import load_weights, weights_path
 
     owner = config.method_weights(method_name)["network"]
     spec = config.load("runs", owner).network

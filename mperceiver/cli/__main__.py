@@ -1,0 +1,5 @@
+"""`python -m mperceiver.cli`, where the console script is not on the PATH."""
+
+from mperceiver.cli import app
+
+app()

@@ -1,0 +1,76 @@
+"""Verbs that bring frozen weights and pictures, and prepare them."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mperceiver import config
+from mperceiver.cli.base import DatasetName, Threads, Workers, quiet, verb
+
+
+@verb
+def foundation(
+    name: Annotated[str, typer.Argument(help="stem of config/foundations/<name>.yaml")],
+    build: Annotated[bool, typer.Option("--build", help="pre-train it by its own recipe first")] = False,
+    threads: Threads = 0,
+) -> None:
+    """Stage a foundation's frozen weights in data/foundations/, verified; or pre-train it."""
+    from mperceiver import foundations
+
+    if build:
+        quiet(threads)
+        print(foundations.build(name))
+    print(foundations.stage(name))
+
+
+@verb
+def download(
+    name: DatasetName, force: Annotated[bool, typer.Option("--force", help="again, though it is there")] = False
+) -> None:
+    """Bring a dataset's pictures to data/raw/ from the first of its sources that is there."""
+    from mperceiver.data.download import download as fetch
+
+    print(fetch(name, config.mirrors(_experiment()), force))
+
+
+@verb
+def prepare(name: DatasetName, workers: Workers = 0) -> None:
+    """Cut, degrade and pair a dataset's pictures into data/prepared/."""
+    from mperceiver.data.prepare import prepare as make
+
+    print(make(name, workers or None))
+
+
+@verb
+def encode(
+    foundation: Annotated[str, typer.Argument(help="a foundation")], name: DatasetName, threads: Threads = 0
+) -> None:
+    """Cache the frozen towers' work on a training dataset: latents and CLIP embeddings."""
+    quiet(threads)
+    import torch
+
+    from mperceiver import lineage
+    from mperceiver.models.foundation import load
+    from mperceiver.training.latents import encode as make
+
+    lineage.commit()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    path = make(load(foundation, device), name)
+    inputs = [f"data/foundations/{foundation}.json", f"data/prepared/{name}.json"]
+    lineage.write_card(
+        path.with_suffix(".json"),
+        verb="encode",
+        spec={"foundation": foundation, "dataset": name},
+        inputs=inputs,
+        outputs=[path],
+        device=device,
+    )
+    print(path)
+
+
+def _experiment() -> config.Experiment | None:
+    """The experiment in force, for its `mirror`: $MPERCEIVER_EXPERIMENT, set by the workflow, or none."""
+    path = os.environ.get("MPERCEIVER_EXPERIMENT")
+    return config.parse(Path(path), config.Experiment) if path else None

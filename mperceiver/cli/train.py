@@ -1,0 +1,34 @@
+"""Verbs of the training stages."""
+
+from mperceiver.cli.base import RunName, Threads, quiet, verb
+
+
+def _train(run: str, stage: str, threads: int) -> None:
+    quiet(threads)
+    from mperceiver.training.stages import train
+
+    print(train(run, stage))
+
+
+@verb
+def train_predictor(run: RunName, threads: Threads = 0) -> None:
+    """Stage 1: the degradation predictor."""
+    _train(run, "predictor", threads)
+
+
+@verb
+def train_branches(run: RunName, threads: Threads = 0) -> None:
+    """Stage 2: the textual and the visual branch."""
+    _train(run, "branches", threads)
+
+
+@verb
+def train_drm(run: RunName, threads: Threads = 0) -> None:
+    """Stage 3: the detail refinement module."""
+    _train(run, "drm", threads)
+
+
+@verb
+def train_network(run: RunName, threads: Threads = 0) -> None:
+    """A baseline's one stage."""
+    _train(run, "network", threads)
