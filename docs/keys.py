@@ -112,7 +112,7 @@ def words(schema: dict) -> str:
         key = words(keys) if "enum" in keys else "name" if named else "key"
         return f"mapping of {key} to {words(inside) if isinstance(inside, dict) else 'anything'}"
     if kind == "string":
-        return "name" if "pattern" in schema else "text"
+        return "name" if schema.get("pattern") == f"^{config.NAME.pattern}$" else "text"
     if kind == "boolean":
         return "`true` or `false`"
     if kind in ("integer", "number"):

@@ -19,13 +19,7 @@ from mperceiver.config.base import (
     Precision,
     Share,
 )
-from mperceiver.config.datasets import (
-    Dataset,
-    GeneratedSource,
-    LocalSource,
-    PackageSource,
-    Source,
-)
+from mperceiver.config.datasets import Dataset
 from mperceiver.config.depends import (
     cells,
     figure_inputs,
@@ -69,6 +63,20 @@ from mperceiver.config.runs import (
     Sampler,
     Stage,
 )
+from mperceiver.config.sources import (
+    DriveFile,
+    GdriveSource,
+    GeneratedSource,
+    GithubSource,
+    HttpFile,
+    HttpSource,
+    HuggingfaceSource,
+    LocalSource,
+    ManualFile,
+    ManualSource,
+    PackageSource,
+    Source,
+)
 
 __all__ = [
     "KINDS",
@@ -80,13 +88,21 @@ __all__ = [
     "Column",
     "ConfigError",
     "Dataset",
+    "DriveFile",
     "DrmConfig",
     "Experiment",
     "Figure",
     "Foundation",
+    "GdriveSource",
     "GeneratedSource",
+    "GithubSource",
+    "HttpFile",
+    "HttpSource",
+    "HuggingfaceSource",
     "LocalSource",
     "Losses",
+    "ManualFile",
+    "ManualSource",
     "Method",
     "MetricName",
     "Model",

@@ -1,44 +1,11 @@
 """config/datasets/: what pictures there are, where they come from, how pairs are made of them."""
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive
-
-
-class PackageSource(Model):
-    """Pictures that ship inside an installed Python package."""
-
-    source: Literal["package"] = Field(description="this kind of source")
-    package: str = Field(description="import name of the package")
-    files: dict[str, str] = Field(
-        description="picture id: path inside the package, or other_package:path for one inside another package"
-    )
-    sha256: dict[str, str] = Field(default_factory=dict, description="picture id: SHA-256 of the file")
-
-
-class GeneratedSource(Model):
-    """Pictures drawn by a seeded generator."""
-
-    source: Literal["generated"] = Field(description="this kind of source")
-    generator: Name = Field(description="a key of GENERATORS in mperceiver/data/generated.py")
-    count: Positive = Field(description="number of pictures")
-    size_px: Positive = Field(description="side of each, which is square")
-
-
-class LocalSource(Model):
-    """A folder: absolute, or looked for inside each folder of the `mirror` setting."""
-
-    source: Literal["local"] = Field(description="this kind of source")
-    folder: str = Field(description="an absolute path, or one inside a mirror folder")
-    glob: str = Field("*", description="pictures inside the folder")
-    sha256: str | None = Field(
-        None, description="SHA-256 over the lines '<sha256>  <basename>' of the folder's pictures, sorted by basename"
-    )
-
-
-Source = Annotated[PackageSource | GeneratedSource | LocalSource, Field(discriminator="source")]
+from mperceiver.config.sources import FilePath, Source
 
 
 class Dataset(Model):
@@ -49,6 +16,9 @@ class Dataset(Model):
     citation: str = Field("", description="whom to cite for it")
     sources: list[Source] = Field(default_factory=list, description="tried in order; the first that is there is taken")
     expected: Positive | None = Field(None, description="number of pictures a download must have")
+    passwords: dict[FilePath, str] = Field(
+        default_factory=dict, description="archive: its password, where the official page publishes one"
+    )
     from_: list[Name] = Field(
         default_factory=list, alias="from", description="datasets whose pictures are the ground truth of this one"
     )
