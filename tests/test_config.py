@@ -19,6 +19,8 @@ WORLDS = {"config": REPOSITORY, "tests/tiny/config": REPOSITORY / "tests/tiny"}
 STAGE = "{steps: 1, phases: [{batch: 1, crop_px: 16}]}"
 SOURCES = "title: t\nlicence: l\nsources: [{source: generated, generator: dead-leaves, count: 1, size_px: 16}]\n"
 
+READY = "title: t\nlicence: l\nfrom: [a]\npairs: "
+
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
@@ -105,10 +107,7 @@ def test_pairs_are_made_of_clean_pictures_by_known_degradations(shipped):
     from mperceiver.degradations import DEGRADATIONS
 
     for name, dataset in everything("datasets").items():
-        for origin in dataset.from_:
-            assert config.load("datasets", origin).sources, (
-                f"{name} is made of {origin}, which has no pictures of its own"
-            )
+        assert config.prepare_inputs(name)[0] == f"config/datasets/{name}.yaml"  # raises for what it cannot be made of
         for task, layers in dataset.degradations.items():
             assert layers and set(layers) <= set(DEGRADATIONS), f"{name}, {task}"
 
@@ -120,8 +119,7 @@ def test_columns_exist_in_their_datasets_and_protocols(shipped):
     assert columns
     for name, column in columns:
         dataset = config.load("datasets", column.dataset)
-        tasks = set(dataset.degradations) or {"clean"}
-        assert column.task is None or column.task in tasks, f"{name}: {column.label}"
+        assert column.task is None or column.task in dataset.tasks, f"{name}: {column.label}"
         protocol = config.load("protocols", dataset.protocol)
         assert set(column.metrics) <= set(protocol.metrics), f"{name}: {column.label}"
 
@@ -275,7 +273,13 @@ def test_an_unknown_key_like_no_other_is_told_alone(world):
         ("methods", "title: t\nkind: vae\n", "(the whole file)", "names its `foundation`"),
         ("methods", "title: t\nkind: network\nrun: Demo\n", "run", "pattern"),
         ("datasets", "title: t\nlicence: l\n", "(the whole file)", "either `sources`"),
-        ("datasets", "title: t\nlicence: l\nfrom: [a]\n", "(the whole file)", "go together"),
+        ("datasets", "title: t\nlicence: l\nfrom: [a]\n", "(the whole file)", "with `degradations` or with `pairs`"),
+        ("datasets", READY + "{task: rain, lq: a, gt: {rule: b}}\n", "pairs", "give `match`"),
+        ("datasets", READY + "{task: rain, lq: a, gt: {sorted: b, none: c}}\n", "pairs.gt", "exactly one"),
+        ("datasets", READY + "{lq: a, gt: {sorted: b}}\n", "pairs", "`task: clean`"),
+        ("datasets", READY + "{task: rain, gt: {sorted: b}}\n", "pairs", "give `lq`"),
+        ("datasets", READY + "{task: rain, lq: a, keep: '(', gt: {sorted: b}}\n", "pairs.keep", "regular expression"),
+        ("datasets", READY + "{task: rain, lq: ../a, gt: {sorted: b}}\n", "pairs.lq.0", "not a safe"),
         ("datasets", SOURCES + "crop_px: 8\n", "(the whole file)", "`crops` and `crop_px`"),
         ("datasets", "title: t\nlicence: l\nsources: [{source: web}]\n", "sources.0", "'web'"),
         ("datasets", "title: t\nlicence: l\nfrom: [a]\ndegradations: {Haze: {haze: {}}}\n", "degradations.Haze.[key]", "pattern"),
@@ -554,6 +558,21 @@ def test_what_is_printed_stands_on(runs):
 def test_pictures_of(runs):
     describe("datasets", "pairs", "title: t\nlicence: l\nfrom: [d]\ndegradations: {haze: {haze: {}}}\n")
     assert config.pictures_of("pairs") == config.pictures_of("d") == ["d"]
+    describe("datasets", "archive", SOURCES)
+    ready = (
+        "title: t\nlicence: l\nfrom: [archive]\npairs: {task: rain, lq: a/*.png, match: a/(.*), gt: {rule: 'b/\\1'}}\n"
+    )
+    describe("datasets", "ready", ready)
+    describe("datasets", "mix", "title: t\nlicence: l\nfrom: [ready, d]\ndegradations: {haze: {haze: {}}}\n")
+    assert config.pictures_of("ready") == ["ready"], "two splits of one archive have no picture in common"
+    assert config.prepare_inputs("ready") == ["config/datasets/ready.yaml", "data/raw/archive.json"]
+    assert config.prepare_inputs("mix")[1:] == ["data/prepared/ready.json", "data/raw/d.json"]
+    assert config.prepare_inputs("d") == ["config/datasets/d.yaml", "data/raw/d.json"]
+    describe("datasets", "again", ready.replace("archive", "ready"))
+    describe("datasets", "twice", "title: t\nlicence: l\nfrom: [mix]\ndegradations: {haze: {haze: {}}}\n")
+    for name, told in {"again": "ready has no `sources`", "twice": "mix has no `sources` and no `pairs`"}.items():
+        with pytest.raises(ConfigError, match=told):
+            config.prepare_inputs(name)
 
 
 def test_mirrors(monkeypatch):

@@ -1,31 +1,56 @@
 """config/datasets/: what pictures there are, where they come from, how pairs are made of them."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive
+from mperceiver.config.pairs import Pairs
 from mperceiver.config.sources import FilePath, Source
 
 
 class Dataset(Model):
-    """config/datasets/<name>.yaml: clean pictures from a source, or pairs made from them by degradations."""
+    """config/datasets/<name>.yaml: pictures or archives from a source, pairs found in archives, or pairs made of pictures.
+
+    With `sources` it is what is downloaded; with `from` and `pairs` it is ready-made pairs out of downloaded archives; with
+    `from` and `degradations` it is the pictures of other datasets, degraded here.
+    """
 
     title: str = Field(description="what it is, in a line")
     licence: str = Field(description="licence or terms of use of the pictures")
     citation: str = Field("", description="whom to cite for it")
+    page: str = Field("", description="its official page")
+    access: Literal["unattended", "drive", "manual"] | None = Field(
+        None,
+        description="unattended: any program may fetch it; drive: from Google Drive, which has a daily limit; "
+        "manual: a person has to bring it",
+    )
     sources: list[Source] = Field(default_factory=list, description="tried in order; the first that is there is taken")
-    expected: Positive | None = Field(None, description="number of pictures a download must have")
     passwords: dict[FilePath, str] = Field(
         default_factory=dict, description="archive: its password, where the official page publishes one"
     )
-    from_: list[Name] = Field(
-        default_factory=list, alias="from", description="datasets whose pictures are the ground truth of this one"
+    expected: Positive | None = Field(
+        None, description="number of pictures a download must have; with `pairs`, of pairs (before they are tiled)"
     )
+    defects: list[str] = Field(
+        default_factory=list, description="what is wrong with it or odd, and what is done about it"
+    )
+    from_: list[Name] = Field(
+        default_factory=list,
+        alias="from",
+        description="datasets that this one is made of: raw ones with `pairs`; with `degradations` those whose pictures, "
+        "or ground truths, are its ground truth",
+    )
+    pairs: Pairs | None = Field(None, description="how ready-made pairs are found in the raw datasets")
     degradations: dict[Name, dict[Name, dict[str, Any]]] = Field(
         default_factory=dict,
         description="task: its layers in order, each a key of DEGRADATIONS with its numbers (a scalar, a [low, high] "
         "range, or {choices: [...]})",
+    )
+    onto: Literal["gt", "lq"] = Field(
+        "gt",
+        description="which picture of ready-made pairs is degraded: the clean one, or the degraded one, for a mix whose "
+        "first part is real",
     )
     every: bool = Field(
         True, description="true: each crop is degraded in every way; false: the ways take turns over the crops"
@@ -42,8 +67,21 @@ class Dataset(Model):
     def _one_kind(self):
         if bool(self.sources) == bool(self.from_):
             raise ValueError("give either `sources` (pictures from somewhere) or `from` (pairs made of other datasets)")
-        if bool(self.from_) != bool(self.degradations):
-            raise ValueError("`from` and `degradations` go together")
+        if bool(self.from_) != (bool(self.degradations) or self.pairs is not None):
+            raise ValueError("`from` goes with `degradations` or with `pairs`")
+        if self.degradations and self.pairs:
+            raise ValueError(
+                "`pairs` are ready-made; to degrade their pictures, name this dataset in `from` of another"
+            )
         if (self.crops is None) != (self.crop_px is None):
             raise ValueError("`crops` and `crop_px` go together")
+        if self.pairs and self.crop_px:
+            raise ValueError("`crop_px` is for `degradations`; to cut ready-made pairs give `tile_px` in `pairs`")
         return self
+
+    @property
+    def tasks(self) -> list[str]:
+        """Tasks of its rows; `clean` alone for pictures as they are."""
+        if self.pairs:
+            return list(dict.fromkeys([*self.pairs.tasks.values(), self.pairs.task]))
+        return list(self.degradations) or ["clean"]

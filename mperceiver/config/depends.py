@@ -118,8 +118,27 @@ def figure_inputs(name: str) -> list[str]:
 
 
 def pictures_of(dataset_name: str) -> list[str]:
-    """The datasets whose raw pictures a dataset is made of: itself, or what stands in ``from``."""
-    return load("datasets", dataset_name).from_ or [dataset_name]
+    """The datasets whose pictures it shows: those in ``from`` if it degrades them, else itself."""
+    dataset = load("datasets", dataset_name)
+    return dataset.from_ if dataset.degradations else [dataset_name]
+
+
+def prepare_inputs(dataset_name: str) -> list[str]:
+    """Files of a prepared dataset and the cards of what it is made of: raw pictures and archives, or ready-made pairs.
+
+    Raises ConfigError for an origin that is neither.
+    """
+    dataset = load("datasets", dataset_name)
+    found = files_of("datasets", dataset_name)
+    for origin in dataset.from_ or [dataset_name]:
+        made_of = load("datasets", origin)
+        if not made_of.sources and (dataset.pairs or not made_of.pairs):
+            raise ConfigError(
+                f"{path_of('datasets', dataset_name)}: from: {origin} has no `sources`"
+                + ("; name what is downloaded" if dataset.pairs else " and no `pairs`; name datasets of clean pictures")
+            )
+        found.append(f"data/{'raw' if made_of.sources else 'prepared'}/{origin}.json")
+    return found
 
 
 def cells(table: Table) -> list[tuple[str, str]]:

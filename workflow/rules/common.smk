@@ -30,8 +30,8 @@ def dataset_files(wildcards):
     return names.files_of("datasets", wildcards.dataset)
 
 
-def raw_cards(wildcards):
-    return [f"data/raw/{name}.json" for name in names.pictures_of(wildcards.dataset)]
+def prepare_inputs(wildcards):
+    return names.prepare_inputs(wildcards.dataset)
 
 
 def stage_inputs(stage):
@@ -66,7 +66,7 @@ def check(paths):
         if top == "results":
             waiting += [found for found in inputs[kind](*stems) if found not in waiting]
         elif (top, kind) == ("data", "prepared"):
-            waiting += [f"data/raw/{name}.json" for name in names.pictures_of(stems[0])]
+            waiting += [found for found in names.prepare_inputs(*stems) if found not in waiting]
         elif (top, kind) in {("data", "raw"), ("data", "foundations")}:
             names.load("datasets" if kind == "raw" else kind, stems[0])
 

@@ -14,8 +14,7 @@ rule download:
 
 rule prepare:
     input:
-        dataset_files,
-        raw_cards,
+        prepare_inputs,
     output:
         card="data/prepared/{dataset}.json",
         pairs="data/prepared/{dataset}.arrow",
