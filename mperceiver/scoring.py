@@ -8,10 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import config, images, lineage
-from mperceiver.data import DataError
+from mperceiver.data import DataError, prepared_card
 from mperceiver.data.loader import Prepared
 from mperceiver.data.pool import progress
-from mperceiver.data.prepare import prepared_card
 from mperceiver.metrics import METRICS, NIQE_WEIGHTS, score_batch
 
 CHUNK = 8  # pictures a worker takes at a time

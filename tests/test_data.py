@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from mperceiver import config, images, lineage
-from mperceiver.data import DataError
-from mperceiver.data import prepare as prepare_module
+from mperceiver.data import DataError, degraded, prepared_card, prepared_file
+from mperceiver.data.degraded import corners, to_float
 from mperceiver.data.download import download, pictures_in, raw_folder
 from mperceiver.data.generated import GENERATORS
 from mperceiver.data.loader import Mixture, Prepared
-from mperceiver.data.prepare import corners, prepare, prepared_card, prepared_file, to_float
+from mperceiver.data.prepare import prepare
 from mperceiver.degradations import DEGRADATIONS
 from mperceiver.degradations.mix import replay
 
@@ -185,7 +185,7 @@ def test_an_error_midway_leaves_what_was(world, monkeypatch):
     describe("d", "from: [leaves]\n" + TWO_WAYS)
     download("leaves", []), prepare("d", workers=1)
     before = prepared_file("d").read_bytes(), prepared_card("d").read_bytes()
-    real, calls = prepare_module.degrade, []
+    real, calls = degraded.degrade, []
 
     def failing(*arguments, **more):
         calls.append(1)
@@ -193,7 +193,7 @@ def test_an_error_midway_leaves_what_was(world, monkeypatch):
             raise ValueError("rain: it rains")
         return real(*arguments, **more)
 
-    monkeypatch.setattr(prepare_module, "degrade", failing)
+    monkeypatch.setattr(degraded, "degrade", failing)
     with pytest.raises(DataError, match="d: picture dead-leaves-0001: rain: it rains"):
         prepare("d", workers=1)
     assert (prepared_file("d").read_bytes(), prepared_card("d").read_bytes()) == before
@@ -396,7 +396,7 @@ def test_every_dataset_of_the_project_names_things_that_exist(name):
         for layer, numbers in layers.items():
             known = inspect.signature(DEGRADATIONS[layer]).parameters
             assert set(numbers) <= set(known), f"{task}: {layer} takes {list(known)}"
-        prepare_module._try_degradations(name, dataset)
+        degraded.try_degradations(name, dataset)
     for source in dataset.sources:
         if source.source == "generated":
             assert source.generator in GENERATORS and dataset.expected == source.count

@@ -1,5 +1,15 @@
 """Data: download, unpack, pair, prepare, generate and load pictures."""
 
+from pathlib import Path
+
 
 class DataError(RuntimeError):
     """Pictures cannot be had, prepared or read; the message says which, why, and what to do next."""
+
+
+def prepared_file(name: str) -> Path:
+    return Path("data/prepared") / f"{name}.arrow"
+
+
+def prepared_card(name: str) -> Path:
+    return Path("data/prepared") / f"{name}.json"

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mperceiver import images
-from mperceiver.data import DataError
-from mperceiver.data.prepare import prepared_file
+from mperceiver.data import DataError, prepared_file
 
 if TYPE_CHECKING:
     import torch
