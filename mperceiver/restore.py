@@ -22,9 +22,9 @@ import numpy as np
 
 from mperceiver import config, images, lineage
 from mperceiver.data.loader import Prepared
-from mperceiver.data.pool import progress
 from mperceiver.degradations.mix import picture_seed
 from mperceiver.images import PictureError
+from mperceiver.progress import progress
 
 if TYPE_CHECKING:
     import torch

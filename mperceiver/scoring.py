@@ -10,8 +10,8 @@ import numpy as np
 from mperceiver import config, images, lineage
 from mperceiver.data import DataError, prepared_card
 from mperceiver.data.loader import Prepared
-from mperceiver.data.pool import progress
 from mperceiver.metrics import METRICS, NIQE_WEIGHTS, score_batch
+from mperceiver.progress import progress
 
 CHUNK = 8  # pictures a worker takes at a time
 BATCH_PIXELS = 2**20  # pictures of one size are scored together up to so many pixels

@@ -22,8 +22,9 @@ import numpy as np
 from mperceiver import config, images, lineage
 from mperceiver.data import DataError
 from mperceiver.data.generated import GENERATORS
-from mperceiver.data.pool import cores, in_order, progress
+from mperceiver.data.pool import cores, in_order
 from mperceiver.degradations.mix import picture_seed
+from mperceiver.progress import progress
 
 ID = re.compile(r"[A-Za-z0-9_.-]+")
 FEW = 400  # pictures that are checked sooner than worker processes start

@@ -1,11 +1,8 @@
-"""Work on many pictures: over all cores, in order, within bounded memory, and with a word now and then."""
+"""Work on many pictures: over all cores, in order, within bounded memory."""
 
-import contextlib
 import multiprocessing
 import os
-import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +12,6 @@ from typing import Any
 from mperceiver.data import DataError
 
 AHEAD = 4  # jobs under way or waiting to be taken, for each worker
-QUIET_SECONDS = 10  # between two lines where there is no terminal
 
 
 def cores() -> int:
@@ -60,33 +56,3 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-@contextlib.contextmanager
-def progress(label: str, total: int, unit: str = "pictures") -> Iterator[Callable[[int], None]]:
-    """Yield ``advance(n)``: a bar on a terminal, a line every few seconds elsewhere (standard error)."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(label, total=total)
-            yield lambda n: bar.advance(task, n)
-        return
-    done, start = 0, time.monotonic()
-    last = start
-
-    def advance(n: int) -> None:
-        nonlocal done, last
-        done += n
-        now = time.monotonic()
-        if now - last >= QUIET_SECONDS or done == total:
-            rate, last = done / max(now - start, 1e-9), now
-            print(
-                f"{label}: {done}/{total} {unit}, {rate:.0f}/s, {(total - done) / rate:.0f} s left",
-                file=sys.stderr,
-                flush=True,
-            )
-
-    yield advance

@@ -13,7 +13,8 @@ from typing import Any
 from mperceiver import config, lineage
 from mperceiver.data import DataError, degraded, prepared_card, prepared_file
 from mperceiver.data.download import raw_card, raw_folder
-from mperceiver.data.pool import cores, in_order, progress
+from mperceiver.data.pool import cores, in_order
+from mperceiver.progress import progress
 
 BATCH_ROWS, BATCH_BYTES = 256, 32 * 2**20  # a record batch is written when it has either
 
