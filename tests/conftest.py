@@ -4,6 +4,7 @@ import copy
 import ipaddress
 import json
 import os
+import runpy
 import shutil
 import socket
 from pathlib import Path
@@ -66,6 +67,16 @@ def no_network():
             patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
         patch.setattr(socket, "getaddrinfo", getaddrinfo)
         yield
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A web server on loopback (tests/serving.py), and no waiting between tries."""
+    from mperceiver.fetch import files
+
+    monkeypatch.setattr(files, "WAITS", (0,) * len(files.WAITS))
+    with runpy.run_path(str(Path(__file__).with_name("serving.py")))["serving"]() as found:
+        yield found
 
 
 # ---------------------------------------------------------------- a tiny world

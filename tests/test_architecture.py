@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From bottom to top; a module may import what stands on its own level or below. A package stands for all its modules.
 LEVELS = [
-    ["config", "images", "lineage", "progress"],
+    ["config", "fetch", "images", "lineage", "locks", "progress"],
     ["degradations", "metrics", "models", "perceptual", "sampling"],  # sampling knows no model: it takes a function
     ["data"],
     ["training", "restore", "report", "scoring", "foundations"],
