@@ -120,11 +120,12 @@ def test_only_images_touches_picture_files():
         assert all(ast.unparse(call.args[0]) == "buffer" for call in opened), name
 
 
-def test_only_lineage_starts_processes_and_asks_git():
-    assert importers("subprocess", "git", "pygit2", "dulwich") == {"lineage.py"}
-    assert [ast.unparse(call.args[0]) for function, call in calls(PACKAGE / "lineage.py") if function == "subprocess.run"] == [
-        "['git', *arguments]"
-    ]  # fmt: skip
+def test_only_lineage_asks_git_and_only_slurm_is_asked_by_processes():
+    assert importers("git", "pygit2", "dulwich") == set()
+    assert importers("subprocess") == {"lineage.py", "training/slurm.py"}
+    for name, started in {"lineage.py": ["['git', *arguments]"], "training/slurm.py": ["command"]}.items():
+        found = [call for function, call in calls(PACKAGE / name) if function.startswith("subprocess.")]
+        assert [ast.unparse(call.args[0]) for call in found] == started, name  # lists of words, no shell between
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,13 @@ from mperceiver.cli.base import RunName, Threads, quiet, verb
 
 def _train(run: str, stage: str, threads: int) -> None:
     quiet(threads)
+    from mperceiver.training import processes
     from mperceiver.training.stages import train
 
-    print(train(run, stage))
+    card = train(run, stage)
+    if processes.is_main():
+        print(card)
+    processes.leave()
 
 
 @verb

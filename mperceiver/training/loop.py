@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mperceiver import lineage
 from mperceiver.config import Phase, Stage
+from mperceiver.training import processes
 
 LINE_EVERY = 50  # steps between two rows of the curve, and two lines where there is no terminal
 
@@ -59,7 +60,8 @@ def fit(
     """
     from accelerate import Accelerator
 
-    accelerator = Accelerator(mixed_precision=spec.precision, cpu=not torch.cuda.is_available())
+    processes.world()  # joins the others
+    accelerator = Accelerator(mixed_precision=spec.precision)
     torch.set_flush_denormal(True)
     optimiser = torch.optim.AdamW(_groups(module, spec), lr=spec.lr, betas=spec.betas, fused=True)
     # Adam's usual numbers for a discriminator (Real-ESRGAN, StableSR): no long memory of a moving target.
@@ -149,6 +151,11 @@ def _groups(module: nn.Module, spec: Stage) -> list[dict]:
 def _fingerprint(spec: Stage, seed: int, inputs: dict | None) -> str:
     text = json.dumps([spec.model_dump(mode="json"), seed, inputs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def discard(resume: Path) -> None:
+    """Remove a training's resume states: its weights are written."""
+    resume.unlink(missing_ok=True)
 
 
 def _save(resume: Path, fingerprint: str, step: int, rows: list, module, optimiser, adversary, rival) -> None:

@@ -25,8 +25,9 @@ from mperceiver.models.foundation import Foundation
 from mperceiver.models.predictor import build_predictor
 from mperceiver.models.weights import load_weights, save_weights, weights_path
 from mperceiver.sampling import ddim, diffuse, velocity
+from mperceiver.training import processes
 from mperceiver.training.latents import Latents, sampled
-from mperceiver.training.loop import fit
+from mperceiver.training.loop import discard, fit
 from mperceiver.training.losses import PictureLosses, focal
 
 LATENTS = "latents.safetensors"
@@ -47,9 +48,19 @@ def train(run_name: str, stage: str) -> Path:
     inputs = {path: lineage.sha256(path) for path in config.stage_inputs(run_name, stage)}
     module, curve = STAGES[stage](run_name, run, spec, resume, inputs)
     target = weights_path(run_name, stage)
+    card = target.with_suffix(".json")
+    if processes.is_main():
+        _write(run, stage, spec, inputs, module, curve, target, card)
+        discard(resume / f"{stage}.pt")
+        (resume / LATENTS).unlink(missing_ok=True)
+    processes.together()
+    return card
+
+
+def _write(run: Run, stage: str, spec: Stage, inputs: dict, module: nn.Module, curve: str, target: Path, card: Path):
+    """The weights, the curve and, last, the card."""
     save_weights(target, module, run)
     lineage.write_text(target.with_suffix(".csv"), curve)
-    card = target.with_suffix(".json")
     lineage.write_card(
         card,
         verb=f"train_{stage}",
@@ -60,9 +71,6 @@ def train(run_name: str, stage: str) -> Path:
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         result={"parameters": sum(p.numel() for p in module.parameters() if p.requires_grad), "steps": spec.steps},
     )
-    for path in (resume / f"{stage}.pt", resume / LATENTS):
-        path.unlink(missing_ok=True)
-    return card
 
 
 def _mixture(run: Run) -> Mixture:
@@ -80,14 +88,10 @@ def _cached(run: Run) -> list[Latents]:
     return cached
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
 def _start(module: nn.Module, run: Run, stage: str) -> nn.Module:
     if run.start_from:
         load_weights(weights_path(config.weights_of(run.start_from)[stage], stage), module)
-    return module.train().to(_device())
+    return module.train().to(processes.device())
 
 
 def _predictor_of(foundation: Foundation, run_name: str, run: Run) -> nn.Module:
@@ -113,7 +117,7 @@ def _predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict)
     ]
     predictor = _start(build_predictor(foundation, run), run, "predictor")
     if run.start_from:  # its weights are of embeddings as they are; training sees them standardised
-        predictor.fold_standardisation(*(x.to(_device()) for x in (-mean / deviation, 1 / deviation)))
+        predictor.fold_standardisation(*(x.to(processes.device()) for x in (-mean / deviation, 1 / deviation)))
 
     def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
         drawn = mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
@@ -136,7 +140,7 @@ def _predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict)
 def _branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
     """Eq. 1 on cached latents: the foundation is frozen, the target (epsilon or v) is the foundation's own."""
     torch.manual_seed(run.seed + 1)
-    foundation = towers.load(run.foundation, _device())
+    foundation = towers.load(run.foundation, processes.device())
     predictor = _predictor_of(foundation, run_name, run)
     mixture = _mixture(run)
     cached = _cached(run)
@@ -174,7 +178,7 @@ def _branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
 def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
     """The DRM learns on latents that the frozen stage 2 sampled beforehand (section 3.3)."""
     torch.manual_seed(run.seed + 2)
-    foundation = towers.load(run.foundation, _device())
+    foundation = towers.load(run.foundation, processes.device())
     predictor = _predictor_of(foundation, run_name, run)
     branches = Branches(foundation, len(run.tasks), run.model)
     load_weights(weights_path(config.weights_of(run_name)["branches"], "branches"), branches)
@@ -197,7 +201,8 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
 
     made_of = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
     key = json.dumps([run.latents.model_dump(mode="json"), made_of], sort_keys=True)
-    latents = sampled(resume / LATENTS, restore, run.train, run.foundation, run.latents.seed, key, run_name)
+    with processes.main_first():  # the others find them sampled
+        latents = sampled(resume / LATENTS, restore, run.train, run.foundation, run.latents.seed, key, run_name)
     embeddings = [found.embedding for found in _cached(run)]
     mixture = _mixture(run)
     whole_px = mixture.datasets[0].size(0)[0]
@@ -239,7 +244,7 @@ def _network(run_name: str, run: Run, spec: config.NetworkStage, resume: Path, i
     torch.manual_seed(run.seed)
     mixture = _mixture(run)
     network = _start(baselines.build(spec), run, "network")
-    picture_losses = PictureLosses(spec.losses, _device())
+    picture_losses = PictureLosses(spec.losses, processes.device())
 
     def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
         lq, gt, _ = mixture.batch(mixture.draw(rng, phase.batch), phase.crop_px, rng, spec.flip)
