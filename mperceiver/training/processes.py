@@ -1,0 +1,59 @@
+"""The processes of one training: alone, or several started by `accelerate launch`, `torchrun` or `srun`.
+
+Each has its own device; only the main one writes and prints. A launcher tells which process this is in the environment
+(RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); what `srun` tells is put into these words.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import torch
+
+from mperceiver.training import slurm
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+
+# How long a process waits for the others: the main one may sample latents or write a large state meanwhile. A process that
+# died is not waited for: its launcher ends the others.
+PATIENCE = timedelta(days=1)
+
+
+def world() -> "PartialState":
+    """What accelerate knows of this process: device, num_processes, process_index. The first call joins the others."""
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    slurm.tell_ranks()
+    cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")  # accelerate launch --cpu
+    return PartialState(cpu=cpu, timeout=PATIENCE)
+
+
+def device() -> torch.device:
+    """This process's own device."""
+    return world().device
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return world().is_main_process
+
+
+def together() -> None:
+    """Wait until all processes are here."""
+    world().wait_for_everyone()
+
+
+@contextlib.contextmanager
+def main_first() -> Iterator[None]:
+    """The main process goes through the block before the others do: it makes what they find made."""
+    with world().main_process_first():
+        yield
+
+
+def leave() -> None:
+    """Take leave of the other processes: the last thing a verb does."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
