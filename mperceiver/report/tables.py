@@ -280,7 +280,7 @@ def _absent(dataset: str) -> str:
     if Path(f"data/prepared/{dataset}.json").is_file():
         return "not run"
     sources = [config.load("datasets", name) for name in config.pictures_of(dataset)]
-    return "data by hand" if any(getattr(source, "access", "") == "manual" for source in sources) else "not run"
+    return "data by hand" if any(source.access == "manual" for source in sources) else "not run"
 
 
 def _average(cells: list[Cell], metric: str, of: str = "columns") -> Cell:
