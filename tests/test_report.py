@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mperceiver import config, images, lineage
-from mperceiver.report import figures, latex, pages, tables, trace
+from mperceiver.report import figures, grid, latex, pages, tables, trace
 
 PROJECT = Path(__file__).resolve().parent.parent
 world = runpy.run_path(str(PROJECT / "tests/report_world.py"))
@@ -48,7 +48,7 @@ def tree(tmp_path, monkeypatch):
     return tmp_path
 
 
-def cell(built: tables.Built, method: str, task: str, metric: str) -> tables.Cell:
+def cell(built: grid.Built, method: str, task: str, metric: str) -> grid.Cell:
     (found,) = (
         cell
         for i, j, cell in built.there()
@@ -101,7 +101,7 @@ def test_a_tie_is_what_prints_alike(tree):
     ],
 )
 def test_ranks(metric, values, ranks):
-    assert tables.rank(values, metric) == ranks
+    assert grid.rank(values, metric) == ranks
 
 
 def test_average_is_of_columns_not_pictures_and_needs_all(tree):

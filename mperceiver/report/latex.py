@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mperceiver.metrics import METRICS
 
 if TYPE_CHECKING:
-    from mperceiver.report.tables import Block, Built, Cell
+    from mperceiver.report.grid import Block, Built, Cell
 
 COLUMNS = 15  # numbers side by side on a page; more of them go in blocks below each other, as in the paper's Table 1
 TEX = {

@@ -14,7 +14,7 @@ from typing import Any
 
 from mperceiver import config, images, lineage
 from mperceiver.metrics import METRICS
-from mperceiver.report import figures, tables, trace
+from mperceiver.report import figures, grid, tables, trace
 
 OUT = Path("results/report")
 SHOWN = 2  # pictures shown of the worst, and of the best
@@ -92,14 +92,14 @@ def write(experiment_path: Path | str) -> Path:
     return card
 
 
-def _toys(built: list[tables.Built]) -> list[str]:
+def _toys(built: list[grid.Built]) -> list[str]:
     """Titles of the foundations that this project pre-trained itself: the numbers above them are a toy's."""
     names = [config.method_foundation(row.method) for table in built for row in table.rows if row.measured]
     found = [config.load("foundations", name) for name in dict.fromkeys(names) if name]
     return [foundation.title for foundation in found if foundation.build]
 
 
-def _table(site: Site, table: tables.Built) -> dict:
+def _table(site: Site, table: grid.Built) -> dict:
     """A table with its links, files and metric switch."""
     downloads = [Path("results/tables") / f"{table.name}.{suffix}" for suffix in ("csv", "tex", "html")]
     metrics = list(dict.fromkeys(c.metric for c in table.columns))
@@ -118,7 +118,7 @@ def _table(site: Site, table: tables.Built) -> dict:
     }
 
 
-def _place(table: tables.Built, method: str, column: tables.Column) -> str:
+def _place(table: grid.Built, method: str, column: grid.Column) -> str:
     return f"cells/{table.name}/{method}/{column.place}.html"
 
 
@@ -137,7 +137,7 @@ def _figure(site: Site, name: str) -> dict:
 # ---------------------------------------------------------------- a cell's page
 
 
-def _cells(site: Site, table: tables.Built, number: int) -> list[Path]:
+def _cells(site: Site, table: grid.Built, number: int) -> list[Path]:
     """A page for each cell that has been run; the score cards they were made from."""
     used = []
     places = dict.fromkeys((c.datasets, c.task, c.label, c.place) for c in table.columns if not c.average)

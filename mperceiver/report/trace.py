@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mperceiver import config, lineage
 from mperceiver.metrics import METRICS
-from mperceiver.report import tables
+from mperceiver.report import grid, tables
 
 SHOWN_OUTPUTS = 3
 
@@ -124,13 +124,11 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
     return Traced(root, problems)
 
 
-def _values(built: tables.Built, line: list[tables.Cell], at: list[int]) -> list[str]:
+def _values(built: grid.Built, line: list[grid.Cell], at: list[int]) -> list[str]:
     """The numbers of a cell, a text a metric, with how many pictures they are of and under which protocol."""
     facts = []
     for cell, metric in ((line[j], built.columns[j].metric) for j in at):
-        interval = (
-            "" if cell.low is None else f" [{tables.printed(cell.low, metric)}, {tables.printed(cell.high, metric)}]"
-        )
+        interval = "" if cell.low is None else f" [{grid.printed(cell.low, metric)}, {grid.printed(cell.high, metric)}]"
         facts.append(f"{METRICS[metric].label} {cell.text or cell.why}{interval}")
     first = line[at[0]]
     return facts + ([f"n {first.n}", f"protocol {first.protocol}"] if first.n else [])
