@@ -12,22 +12,22 @@ from pathlib import Path
 import pytest
 
 from mperceiver import config, images, lineage
-from mperceiver.report import figures, latex, pages, tables, trace
+from mperceiver.report import figures, grid, latex, pages, tables, trace
 
 PROJECT = Path(__file__).resolve().parent.parent
 world = runpy.run_path(str(PROJECT / "tests/report_world.py"))
 
 GOLDEN_CSV = """\
-group,method,dataset,task,metric,mean,low,high,n,rank,protocol
-Reference,input,toys,haze,psnr,12.5,12.0,13.0,2,2,rgb
-Reference,input,toys,haze,ssim,0.55,0.5,0.6,2,3,rgb
-Reference,input,toys,haze,lpips,0.45,0.4,0.5,2,2,rgb
-Reference,input,toys,rain,psnr,25.25,25.0,25.5,2,1,rgb
-Reference,input,toys,rain,ssim,0.71,0.7,0.72,2,3,rgb
-Reference,input,toys,rain,lpips,0.305,0.3,0.31,2,3,rgb
-Reference,input,average,,psnr,18.875,,,4,3,rgb
-Reference,input,average,,ssim,0.63,,,4,3,rgb
-Reference,input,average,,lpips,0.3775,,,4,3,rgb
+block,group,method,dataset,task,metric,mean,low,high,n,rank,protocol,reported
+,Reference,input,toys,haze,psnr,12.5,12.0,13.0,2,2,rgb,
+,Reference,input,toys,haze,ssim,0.55,0.5,0.6,2,3,rgb,
+,Reference,input,toys,haze,lpips,0.45,0.4,0.5,2,2,rgb,
+,Reference,input,toys,rain,psnr,25.25,25.0,25.5,2,1,rgb,
+,Reference,input,toys,rain,ssim,0.71,0.7,0.72,2,3,rgb,
+,Reference,input,toys,rain,lpips,0.305,0.3,0.31,2,3,rgb,
+,Reference,input,average,,psnr,18.875,,,4,3,rgb,
+,Reference,input,average,,ssim,0.63,,,4,3,rgb,
+,Reference,input,average,,lpips,0.3775,,,4,3,rgb,
 """
 GOLDEN_TEX = r"""
 One \& \textless{}only\textgreater{} & \textcolor{red}{20.00} & \textcolor{red}{0.810} & \textcolor{red}{0.210}
@@ -48,10 +48,13 @@ def tree(tmp_path, monkeypatch):
     return tmp_path
 
 
-def cell(built: tables.Built, method: str, task: str, metric: str) -> tables.Cell:
-    (row,) = [i for i, r in enumerate(built.rows) if r.method == method]
-    (column,) = [j for j, c in enumerate(built.columns) if (c.task, c.metric) == (task, metric)]
-    return built.cells[row][column]
+def cell(built: grid.Built, method: str, task: str, metric: str) -> grid.Cell:
+    (found,) = (
+        cell
+        for i, j, cell in built.there()
+        if (built.rows[i].method, built.columns[j].task, built.columns[j].metric) == (method, task, metric)
+    )
+    return found
 
 
 # ---------------------------------------------------------------- tables
@@ -98,7 +101,7 @@ def test_a_tie_is_what_prints_alike(tree):
     ],
 )
 def test_ranks(metric, values, ranks):
-    assert tables.rank(values, metric) == ranks
+    assert grid.rank(values, metric) == ranks
 
 
 def test_average_is_of_columns_not_pictures_and_needs_all(tree):
@@ -211,6 +214,81 @@ def test_wide_tables_break_into_blocks(tree):
     world["dump"]("tables", "wide", table)
     text = latex.to_tex(tables.build("wide"))
     assert text.count(r"\begin{tabular}") == 2 and text.count(r"\midrule") == 4
+
+
+PAPER = """\
+table,task,dataset,method_type,method,metric,value,higher_is_better
+1,dehazing,Average,all-in-one,Ours,PSNR,21.00,true
+1,dehazing,Average,task-specific,Theirs,PSNR,99.00,true
+1,dehazing,Average,task-specific,Theirs,SSIM,,true
+1,deraining,Toys,task-specific,Theirs,PSNR,31.5,true
+"""
+
+
+@pytest.fixture
+def paper(tree):
+    """A table of two blocks with the paper's numbers: the first over two datasets, the second over one task."""
+    Path("config/reported").mkdir()
+    Path(config.REPORTED).write_text(PAPER)
+    world["dump"]("methods", "one", world["METHODS"]["one"] | {"reported": "Ours"})
+    world["dump"]("methods", "theirs", {"title": "Theirs", "kind": "reported", "reported": "Theirs"})
+    world["dump"]("datasets", "more", yaml_of("datasets", "toys"))
+    world["score"]("one", dataset="more", scores={"haze": [(10.0, 0.5, 0.4)], "rain": [(12.0, 0.6, 0.5)]})
+    rows = [{"title": "Task-specific", "methods": ["theirs"]}, {"title": "All-in-one", "methods": ["two", "one"]}]
+    where = {"table": 1, "task": "dehazing", "dataset": "Average"}
+    first = {
+        "dataset": ["toys", "more"],
+        "task": "haze",
+        "label": "Both",
+        "metrics": ["psnr", "ssim"],
+        "reported": where,
+    }
+    second = {"dataset": "toys", "task": "rain", "label": "Rain", "metrics": ["psnr"]}
+    second["reported"] = {"table": 1, "task": "deraining", "dataset": "Toys"}
+    blocks = [{"title": "(a)", "rows": rows, "columns": [first]}, {"title": "(b)", "rows": rows, "columns": [second]}]
+    world["dump"]("tables", "paper", {"title": "Paper", "caption": "Caption.", "blocks": blocks})
+    Path("config/toy.yaml").write_text("title: Of the paper\ntables: [paper]\n")
+    return tree
+
+
+def test_a_column_over_datasets_is_the_mean_of_their_means(paper):
+    built = tables.build("paper")
+    assert cell(built, "one", "haze", "psnr").mean == pytest.approx((20.004 + 10) / 2)
+    assert cell(built, "one", "haze", "psnr").n == 3
+    assert (cell(built, "two", "haze", "psnr").mean, cell(built, "two", "haze", "psnr").why) == (
+        None,
+        "1 of 2 datasets",
+    )
+    wanted = {(method, dataset) for method in ("two", "one") for dataset in ("toys", "more")}
+    assert set(config.cells(config.load("tables", "paper"))) == wanted
+
+
+def test_the_papers_numbers_stand_beside_and_are_never_ranked(paper):
+    built = tables.build("paper")
+    ours, theirs = cell(built, "one", "haze", "psnr"), cell(built, "theirs", "haze", "psnr")
+    assert ours.reported == 21.0 and ours.difference == pytest.approx(15.002 - 21) and ours.rank == 1
+    assert (theirs.mean, theirs.reported, theirs.rank, theirs.n) == (None, 99.0, None, 0)
+    assert cell(built, "theirs", "haze", "ssim").why == "not reported"
+    assert cell(built, "two", "haze", "psnr").reported is None
+    assert built.progress == (3, 4)  # a reported row is nothing to run
+
+
+def test_blocks_and_the_papers_numbers_in_print(paper):
+    tables.write("paper")
+    rows = list(csv.DictReader(io.StringIO(Path("results/tables/paper.csv").read_text())))
+    assert [r["block"] for r in rows] == ["(a)"] * 6 + ["(b)"] * 3
+    assert next(r for r in rows if r["method"] == "one")["reported"] == "21.0"
+    text = Path("results/tables/paper.tex").read_text()
+    assert text.count(r"\begin{tabular}") == 2 and r"\textcolor{red}{15.00} (21.00)" in text
+    assert "Theirs $\\dagger$ & 99.00 & -- \\\\" in text
+    page = Path("results/tables/paper.html").read_text()
+    assert page.count("<table") == 2 and "−6.00" in page and "<caption>(a)</caption>" in page
+    assert "as the paper reports it" in page
+    assert "config/reported/cvpr2024.csv" in lineage.read_card("results/tables/paper.json")["inputs"]
+    written()
+    assert "the mean of their means" in Path("results/report/cells/paper/one/toys+more--haze.html").read_text()
+    lines = trace.trace("paper", "one", "more", "haze").chain.lines()
+    assert "PSNR 15.00" in lines[0] and any("results/scores/one/more.json" in line for line in lines)
 
 
 # ---------------------------------------------------------------- figures
@@ -446,9 +524,8 @@ def test_pages_speak_of_a_toy_only_where_there_is_one(tree):
 def test_committed_tables_and_figures(monkeypatch):
     monkeypatch.chdir(PROJECT)
     for name in config.names("tables"):
-        table = config.load("tables", name)
-        for column in table.columns:
-            dataset = config.load("datasets", column.dataset)
+        columns = [column for block in config.load("tables", name).parts for column in block.columns]
+        for column, dataset in ((c, config.load("datasets", d)) for c in columns for d in c.datasets):
             assert column.task is None or column.task in dataset.degradations, (name, column)
             assert set(column.metrics) <= set(config.load("protocols", dataset.protocol).metrics), (name, column)
     for name in config.names("figures"):

@@ -21,6 +21,7 @@ from mperceiver.config.base import (
 )
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.depends import (
+    REPORTED,
     cells,
     figure_inputs,
     method_foundation,
@@ -46,11 +47,13 @@ from mperceiver.config.files import (
 from mperceiver.config.foundations import Build, Foundation, Tokens
 from mperceiver.config.pairs import Arrays, Defects, Known, Listed, Pairs, Partner, Sample
 from mperceiver.config.printed import (
+    Block,
     Column,
     Experiment,
     Figure,
     Panel,
     Protocol,
+    Reported,
     Rows,
     Table,
 )
@@ -84,9 +87,11 @@ __all__ = [
     "KINDS",
     "METRIC_NAMES",
     "NAME",
+    "REPORTED",
     "STAGES",
     "TASKS",
     "Arrays",
+    "Block",
     "Build",
     "Column",
     "ConfigError",
@@ -123,6 +128,7 @@ __all__ = [
     "Positive",
     "Precision",
     "Protocol",
+    "Reported",
     "Rows",
     "Run",
     "Sample",

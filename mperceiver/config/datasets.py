@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive
-from mperceiver.config.pairs import Pairs
+from mperceiver.config.pairs import Pairs, Sample
 from mperceiver.config.sources import FilePath, Source
 
 
@@ -44,8 +44,11 @@ class Dataset(Model):
     pairs: Pairs | None = Field(None, description="how ready-made pairs are found in the raw datasets")
     degradations: dict[Name, dict[Name, dict[str, Any]]] = Field(
         default_factory=dict,
-        description="task: its layers in order, each a key of DEGRADATIONS with its numbers (a scalar, a [low, high] "
-        "range, or {choices: [...]})",
+        description="task: its layers in order, each a key of DEGRADATIONS with its numbers (a scalar, a word, a "
+        "[low, high] range, or {choices: [...]}); or any name with {one_of: {layer: numbers, ...}}, one of them a picture",
+    )
+    only: list[Name] = Field(
+        default_factory=list, description="of `degradations`, only these; for a file that is `like` one with more"
     )
     onto: Literal["gt", "lq"] = Field(
         "gt",
@@ -55,6 +58,13 @@ class Dataset(Model):
     every: bool = Field(
         True, description="true: each crop is degraded in every way; false: the ways take turns over the crops"
     )
+    sample: Sample | None = Field(
+        None, description="only a part of the pictures of each dataset in `from`, drawn by `seed` from their ids"
+    )
+    multiple_px: Positive | None = Field(
+        None, description="whole pictures are cut about their centre to sides that are multiples of this"
+    )
+    short_side_px: Positive | None = Field(None, description="least height and width that its pictures must have")
     crop_px: Positive | None = Field(None, description="cut square crops of this side; none: whole pictures")
     crops: Positive | None = Field(None, description="crops in all, drawn evenly over the pictures (needs crop_px)")
     candidates: Positive = Field(
@@ -62,6 +72,14 @@ class Dataset(Model):
     )
     seed: int = Field(0, description="a picture's own seed is a hash of the dataset's name, the picture's id and this")
     protocol: Name = Field("rgb", description="how restored pictures of this dataset are scored")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_others(cls, raw: Any) -> Any:
+        only, ways = (raw.get("only"), raw.get("degradations")) if isinstance(raw, dict) else (None, None)
+        if isinstance(only, list) and only and isinstance(ways, dict):
+            return raw | {"degradations": {task: way for task, way in ways.items() if task in only}}
+        return raw
 
     @model_validator(mode="after")
     def _one_kind(self):
@@ -75,6 +93,12 @@ class Dataset(Model):
             )
         if (self.crops is None) != (self.crop_px is None):
             raise ValueError("`crops` and `crop_px` go together")
+        if self.multiple_px and self.crop_px:
+            raise ValueError("`multiple_px` is for whole pictures; crops are of `crop_px` anyway")
+        if not self.degradations and (self.only or self.sample or self.multiple_px or self.short_side_px):
+            raise ValueError("`only`, `sample`, `multiple_px` and `short_side_px` are for `degradations`")
+        if unknown := set(self.only) - set(self.degradations):
+            raise ValueError(f"`only`: {', '.join(sorted(unknown))} is not among `degradations`")
         if self.pairs and self.crop_px:
             raise ValueError("`crop_px` is for `degradations`; to cut ready-made pairs give `tile_px` in `pairs`")
         return self

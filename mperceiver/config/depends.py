@@ -4,6 +4,8 @@ from mperceiver.config.base import STAGES, ConfigError
 from mperceiver.config.files import files_of, load, path_of
 from mperceiver.config.printed import Table
 
+REPORTED = "config/reported/cvpr2024.csv"  # the paper's own numbers
+
 
 def weights_of(run_name: str, seen: tuple[str, ...] = ()) -> dict[str, str]:
     """Stage -> name of the run that trains its weights, following ``reuse``."""
@@ -91,13 +93,16 @@ def score_inputs(method_name: str, dataset_name: str) -> list[str]:
 
 
 def table_inputs(name: str) -> list[str]:
-    """The table's file, the score cards of its cells, and the files whose words it prints."""
+    """The table's file, the score cards of its cells, and the files whose words and numbers it prints."""
     table = load("tables", name)
     found = files_of("tables", name)
     found += [f"results/scores/{method}/{dataset}.json" for method, dataset in cells(table)]
-    found += [file for rows in table.rows for method in rows.methods for file in files_of("methods", method)]
-    protocols = [load("datasets", column.dataset).protocol for column in table.columns]
-    return list(dict.fromkeys([*found, *(file for protocol in protocols for file in files_of("protocols", protocol))]))
+    methods = [method for block in table.parts for rows in block.rows for method in rows.methods]
+    found += [file for method in dict.fromkeys(methods) for file in files_of("methods", method)]
+    columns = [column for block in table.parts for column in block.columns]
+    protocols = [load("datasets", dataset).protocol for column in columns for dataset in column.datasets]
+    found += [file for protocol in dict.fromkeys(protocols) for file in files_of("protocols", protocol)]
+    return list(dict.fromkeys(found + [REPORTED] * any(column.reported for column in columns)))
 
 
 def figure_inputs(name: str) -> list[str]:
@@ -109,7 +114,10 @@ def figure_inputs(name: str) -> list[str]:
             f"results/scores/{m}/{panel.dataset}.json" for m in figure.methods
         ]
     found += [
-        f"results/scores/{method}/{column.dataset}.json" for column in figure.columns for method in figure.methods
+        f"results/scores/{method}/{dataset}.json"
+        for column in figure.columns
+        for dataset in column.datasets
+        for method in figure.methods
     ]
     found += [
         weights_card(run, stage) for run in figure.runs for stage, owner in weights_of(run).items() if owner == run
@@ -142,5 +150,13 @@ def prepare_inputs(dataset_name: str) -> list[str]:
 
 
 def cells(table: Table) -> list[tuple[str, str]]:
-    """All (method, dataset) pairs a table needs, without repeats."""
-    return list(dict.fromkeys((m, c.dataset) for rows in table.rows for m in rows.methods for c in table.columns))
+    """All (method, dataset) pairs a table needs, without repeats. A method of kind reported needs none."""
+    found = [
+        (method, dataset)
+        for block in table.parts
+        for rows in block.rows
+        for method in rows.methods
+        for column in block.columns
+        for dataset in column.datasets
+    ]
+    return [(m, d) for m, d in dict.fromkeys(found) if load("methods", m).kind != "reported"]

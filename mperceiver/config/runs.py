@@ -169,9 +169,10 @@ class Method(Model):
     """config/methods/<name>.yaml: how a picture is restored."""
 
     title: str = Field(description="its row's label in tables")
-    kind: Literal["identity", "mperceiver", "network", "vae"] = Field(
+    kind: Literal["identity", "mperceiver", "network", "vae", "reported"] = Field(
         description="identity: the degraded picture itself; mperceiver: this project's model; network: a baseline trained "
-        "here; vae: encode-decode of the ground truth, the ceiling of any method without the DRM"
+        "here; vae: encode-decode of the ground truth, the ceiling of any method without the DRM; reported: not run here, "
+        "only the paper's numbers are shown"
     )
     run: Name | None = Field(None, description="run whose weights are used")
     foundation: Name | None = Field(None, description="for kind vae")
@@ -188,9 +189,14 @@ class Method(Model):
     tile_px: Positive = Field(512, description="larger pictures are restored in overlapping tiles of this side")
     overlap_px: Positive = Field(64, description="of two neighbouring tiles")
     citation: str = Field("", description="whom to cite for it")
+    reported: str | None = Field(
+        None, description="its name in config/reported/cvpr2024.csv, beside whose numbers ours stand"
+    )
 
     @model_validator(mode="after")
     def _kind(self):
+        if self.kind == "reported" and self.reported is None:
+            raise ValueError("a method of kind reported says in `reported` under which name the paper has its numbers")
         if self.kind in ("mperceiver", "network") and self.run is None:
             raise ValueError(f"a method of kind {self.kind} names its `run`")
         if self.kind == "vae" and self.foundation is None:

@@ -1,10 +1,12 @@
-"""The rows of a dataset made of clean pictures: crops chosen, degraded by layers, each with its recipe.
+"""The rows of a dataset made of others: pictures chosen, cut, degraded by layers, each with its recipe.
 
 Rows come in the order of `from`, then of the pictures' names, then of the crops, then of the degradations. All that is drawn
 for a row comes from a hash of (dataset, row id, dataset seed). A dataset that has `sources` only becomes rows of task "clean"
-whose lq is the gt.
+whose lq is the gt. What is degraded is a downloaded picture, or the ground truth or (`onto: lq`) the degraded picture of a
+ready-made pair, whose ground truth stays as it is.
 """
 
+import hashlib
 import json
 from collections import Counter
 from functools import lru_cache
@@ -13,13 +15,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mperceiver import config, images, lineage
+from mperceiver import config, images
 from mperceiver.data import DataError
 from mperceiver.data.download import pictures_in, raw_folder
+from mperceiver.data.loader import Prepared
 from mperceiver.degradations.mix import degrade, picture_seed
 
 CLEAN = "clean"  # task of a row that is not degraded
 JOB_ROWS = 32  # rows made in one go by a worker, about
+
+
+class Origin(NamedTuple):
+    """Where one picture is: a file of a downloaded dataset, or a row of a prepared one."""
+
+    dataset: str
+    picture: str  # its id there
+    place: str | int  # path of the file, or number of the row
+
+
+class Opened(NamedTuple):
+    """One picture before it is degraded."""
+
+    base: np.ndarray  # what is degraded, uint8 (H, W, 3)
+    gt: np.ndarray  # what restoring it should give; the same one, unless a pair's degraded picture is degraded further
+    sha256: str  # of the file that `base` was read from
+    source: str  # what the row tells of its source
 
 
 class Job(NamedTuple):
@@ -27,8 +47,8 @@ class Job(NamedTuple):
 
     name: str  # of the dataset
     dataset: config.Dataset
-    path: str
-    picture: str  # id
+    origin: Origin
+    picture: str  # id in the dataset
     crops: int  # of this picture in all
     first: int
     last: int
@@ -49,26 +69,47 @@ def plan(name: str, dataset: config.Dataset) -> list[Job]:
 
     So three photographs beside hundreds of generated pictures are half of a training set, not a hundredth.
     """
-    open_picture.cache_clear()  # a file may have changed since another plan was carried out
-    folders = [(origin, pictures_in(raw_folder(origin))) for origin in config.pictures_of(name)]
-    for origin, files in folders:
-        if not files:
-            raise DataError(f"{name}: {raw_folder(origin)} has no pictures; run: mperceiver download --force {origin}")
-    stems = Counter(file.stem for _, files in folders for file in files)
+    open_picture.cache_clear(), _prepared.cache_clear()  # they may have changed since another plan was carried out
+    groups = [chosen(pictures_of(origin, name), dataset) for origin in config.pictures_of(name)]
+    ids = Counter(origin.picture for group in groups for origin in group)
     jobs: list[Job] = []
     offset = 0
-    crops_of_folders = _shares(dataset.crops or 0, len(folders))
-    for (origin, files), folder_crops in zip(folders, crops_of_folders, strict=True):
-        crops_of_files = _shares(folder_crops, len(files)) if dataset.crop_px else [1] * len(files)
-        for file, crops in zip(files, crops_of_files, strict=True):
+    for group, group_crops in zip(groups, _shares(dataset.crops or 0, len(groups)), strict=True):
+        crops_of_pictures = _shares(group_crops, len(group)) if dataset.crop_px else [1] * len(group)
+        for origin, crops in zip(group, crops_of_pictures, strict=True):
             # A name that two datasets use is told apart by theirs.
-            picture = file.stem if stems[file.stem] == 1 else f"{origin}-{file.stem}"
+            picture = origin.picture if ids[origin.picture] == 1 else f"{origin.dataset}-{origin.picture}"
             pace = max(1, JOB_ROWS // max(1, len(dataset.degradations) if dataset.every else 1))
             for first in range(0, crops, pace):
                 last = min(first + pace, crops)
-                jobs.append(Job(name, dataset, str(file.absolute()), picture, crops, first, last, offset))
+                jobs.append(Job(name, dataset, origin, picture, crops, first, last, offset))
             offset += crops
     return jobs
+
+
+def pictures_of(origin: str, name: str) -> list[Origin]:
+    """The pictures of a dataset named in `from` of ``name``. Raises DataError if there are none."""
+    if config.load("datasets", origin).sources:
+        found = [Origin(origin, file.stem, str(file.absolute())) for file in pictures_in(raw_folder(origin))]
+        if not found:
+            raise DataError(f"{name}: {raw_folder(origin)} has no pictures; run: mperceiver download --force {origin}")
+        return found
+    return [Origin(origin, picture, row) for row, picture in enumerate(_prepared(origin).ids)]
+
+
+def chosen(pictures: list[Origin], dataset: config.Dataset) -> list[Origin]:
+    """Those of one dataset that `sample` leaves, in their order: the first ones by a hash of (dataset, id, seed).
+
+    The name of the dataset that is made has no part in it: sets made of the same pictures choose the same ones.
+    """
+    if dataset.sample is None:
+        return pictures
+    count = dataset.sample.count or max(1, round(dataset.sample.share * len(pictures)))
+    if count > len(pictures):
+        raise DataError(f"{pictures[0].dataset} has {len(pictures)} pictures, `sample` wants {count}")
+    ranked = sorted(pictures, key=lambda p: picture_seed(p.dataset, f"{p.picture}|sample", dataset.seed))
+    kept = set(ranked[:count])
+    return [picture for picture in pictures if picture in kept]
 
 
 def _shares(count: int, parts: int) -> list[int]:
@@ -141,50 +182,87 @@ def to_float(picture: np.ndarray) -> np.ndarray:
     return picture.astype(np.float32) / np.float32(255)
 
 
+@lru_cache(maxsize=8)
+def _prepared(name: str) -> Prepared:
+    return Prepared(name)
+
+
 @lru_cache(maxsize=2)  # neighbouring jobs cut the same picture
-def open_picture(path: str, label: str) -> tuple[np.ndarray, str]:
-    """A picture, uint8 (H, W, 3), and the SHA-256 of its file."""
-    return images.decode(Path(path), name=label), lineage.sha256(path)
+def open_picture(origin: Origin, onto: str, label: str) -> Opened:
+    """Decode a picture and its ground truth. Raises PictureError and DataError, which begin with ``label``."""
+    if isinstance(origin.place, str):
+        data = Path(origin.place).read_bytes()
+        picture, digest = images.decode(data, name=label), hashlib.sha256(data).hexdigest()
+        return Opened(picture, picture, digest, digest)
+    pairs = _prepared(origin.dataset)
+    gt = pairs.gt(origin.place)
+    base = pairs.lq(origin.place) if onto == "lq" else gt
+    if base.shape != gt.shape:
+        raise DataError(f"{label}: the pair's pictures differ in size, {base.shape} and {gt.shape}")
+    digest = hashlib.sha256(pairs.png(onto, origin.place)).hexdigest()
+    return Opened(base, gt, digest, pairs.source(origin.place))
+
+
+def places(job: Job, picture: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """What is cut out of a picture, (y, x, height, width): its crops, or once what is left about its centre."""
+    height, width = picture.shape[:2]
+    if job.dataset.short_side_px and min(height, width) < job.dataset.short_side_px:
+        raise ValueError(f"the picture is {width}x{height} px, `short_side_px` is {job.dataset.short_side_px}")
+    side = job.dataset.crop_px
+    if side:
+        seed = picture_seed(job.name, f"{job.picture}|crops", job.dataset.seed)
+        rng = np.random.Generator(np.random.PCG64(seed))
+        candidates = corners(rng, job.crops * job.dataset.candidates, height, width, side)
+        return [(y, x, side, side) for y, x in most_detailed(picture, candidates, job.crops, side)]
+    multiple = job.dataset.multiple_px or 1
+    if min(height, width) < multiple:
+        raise ValueError(f"the picture is {width}x{height} px, `multiple_px` is {multiple}")
+    tall, wide = height // multiple * multiple, width // multiple * multiple
+    return [((height - tall) // 2, (width - wide) // 2, tall, wide)]
+
+
+def cut(picture: np.ndarray, place: tuple[int, int, int, int]) -> np.ndarray:
+    """The part (y, x, height, width) of a picture (H, W, 3)."""
+    y, x, height, width = place
+    return np.ascontiguousarray(picture[y : y + height, x : x + width])
 
 
 def rows_of(job: Job) -> list[dict[str, Any]]:
     """The finished rows of a job, as the Arrow file has them. Raises PictureError, DataError by name."""
     label = f"{job.name}: picture {job.picture}"
-    picture, source = open_picture(job.path, label)
-    height, width = picture.shape[:2]
-    side = job.dataset.crop_px
+    opened = open_picture(job.origin, job.dataset.onto, label)
     try:
-        where = [(0, 0)]
-        if side:
-            seed = picture_seed(job.name, f"{job.picture}|crops", job.dataset.seed)
-            rng = np.random.Generator(np.random.PCG64(seed))
-            candidates = corners(rng, job.crops * job.dataset.candidates, height, width, side)
-            where = most_detailed(picture, candidates, job.crops, side)
-        rows = []
-        for index in range(job.first, job.last):
-            y, x = where[index]
-            gt = picture[y : y + (side or height), x : x + (side or width)]
-            rows += _degraded(job, index, np.ascontiguousarray(gt), source)
-        return rows
+        cuts = places(job, opened.gt)
+        return [row for index in range(job.first, job.last) for row in _degraded(job, index, opened, cuts[index])]
     except (ValueError, TypeError) as error:
         raise DataError(f"{label}: {error}") from error
 
 
-def _degraded(job: Job, index: int, gt: np.ndarray, source: str) -> list[dict[str, Any]]:
-    """Rows of one crop, uint8 (h, w, 3): each way, or the way whose turn it is."""
-    png = images.encode(gt)
+def _degraded(job: Job, index: int, opened: Opened, place: tuple[int, int, int, int]) -> list[dict[str, Any]]:
+    """Rows of one part of a picture: each way, or the way whose turn it is."""
+    png = images.encode(cut(opened.gt, place))
     ways = job.dataset.degradations
     if not ways:
         row_id = f"{job.picture}-{index}" if job.dataset.crop_px else job.picture
-        return [{"id": row_id, "task": CLEAN, "lq": png, "gt": png, "source": source, "recipe": ""}]
+        return [{"id": row_id, "task": CLEAN, "lq": png, "gt": png, "source": opened.source, "recipe": ""}]
     tasks = list(ways)
     if not job.dataset.every:
         tasks = [tasks[(job.offset + index) % len(tasks)]]
+    base = to_float(cut(opened.base, place))
+    origin = {"dataset": job.origin.dataset, "picture": job.origin.picture, "onto": job.dataset.onto}
     rows = []
     for task in tasks:
         row_id = f"{job.picture}-{index}-{task}"
         seed = picture_seed(job.name, row_id, job.dataset.seed)
-        lq, recipe = degrade(to_float(gt), list(ways[task].items()), seed)
+        lq, drawn = degrade(base, list(ways[task].items()), seed)
+        recipe = {
+            "dataset": job.name,
+            "id": row_id,
+            "source": origin | {"sha256": opened.sha256},
+            "cut": place,
+            **drawn,
+        }
         text = json.dumps(recipe, sort_keys=True)
-        rows.append({"id": row_id, "task": task, "lq": images.encode(lq), "gt": png, "source": source, "recipe": text})
+        row = {"id": row_id, "task": task, "lq": images.encode(lq), "gt": png, "source": opened.source, "recipe": text}
+        rows.append(row)
     return rows

@@ -54,6 +54,17 @@ class Prepared:
         """Ground truth of picture i, uint8 (H, W, 3). Raises DataError if it has none, PictureError if it is damaged."""
         return self._decode("gt", i)
 
+    def png(self, column: str, i: int) -> bytes:
+        """The PNG of picture i, `lq` or `gt`. Raises DataError if it has no ground truth."""
+        data = self._table[column][i].as_py()
+        if data is None:
+            raise DataError(f"{self.name}: picture {self.ids[i]} has no ground truth ({column} is empty)")
+        return data
+
+    def source(self, i: int) -> str:
+        """What is known of where picture i is from: a hash."""
+        return self._table["source"][i].as_py()
+
     def recipe(self, i: int) -> dict[str, Any] | None:
         """What ``mix.replay`` needs to make lq of gt again; none for pictures this project did not degrade."""
         text = self._table["recipe"][i].as_py()
@@ -69,14 +80,8 @@ class Prepared:
         width, height = struct.unpack(">II", header[16:24])
         return height, width
 
-    def _bytes(self, column: str, i: int) -> bytes:
-        data = self._table[column][i].as_py()
-        if data is None:
-            raise DataError(f"{self.name}: picture {self.ids[i]} has no ground truth ({column} is empty)")
-        return data
-
     def _decode(self, column: str, i: int) -> np.ndarray:
-        return images.decode(self._bytes(column, i), name=f"{self.name}: {column} of picture {self.ids[i]}")
+        return images.decode(self.png(column, i), name=f"{self.name}: {column} of picture {self.ids[i]}")
 
 
 class Mixture:

@@ -12,7 +12,6 @@ from typing import Any
 
 from mperceiver import config, lineage
 from mperceiver.data import DataError, degraded, prepared_card, prepared_file
-from mperceiver.data.download import raw_card, raw_folder
 from mperceiver.data.pool import cores, in_order
 from mperceiver.progress import progress
 
@@ -31,11 +30,12 @@ def prepare(name: str, workers: int | None = None) -> Path:
         PictureError, DataError: a picture cannot be read or is too small, by name.
     """
     dataset = config.load("datasets", name)
-    origins = config.pictures_of(name)
+    inputs = config.prepare_inputs(name)
     degraded.try_degradations(name, dataset)
     lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
-    for origin in origins:
-        _unchanged(name, origin)
+    for card in inputs:
+        if card.startswith("data/"):
+            _unchanged(name, card)
     jobs = degraded.plan(name, dataset)
     workers = min(workers or cores(), len(jobs))
     with (
@@ -49,7 +49,7 @@ def prepare(name: str, workers: int | None = None) -> Path:
         prepared_card(name),
         verb="prepare",
         spec=dataset,
-        inputs=[config.path_of("datasets", name), *map(raw_card, origins)],
+        inputs=inputs,
         outputs=[prepared_file(name)],
         seed=dataset.seed,
         result={"count": len(pictures), "tasks": tasks, "pictures": pictures},
@@ -57,21 +57,19 @@ def prepare(name: str, workers: int | None = None) -> Path:
     return prepared_card(name)
 
 
-def _unchanged(name: str, origin: str) -> None:
-    """Raise unless the raw pictures are those that were downloaded."""
-    if not config.load("datasets", origin).sources:
-        raise config.ConfigError(
-            f"{config.path_of('datasets', name)}: from: {origin} has no `sources`; name datasets of clean pictures"
-        )
-    folder = raw_folder(origin)
-    if not raw_card(origin).is_file() or not folder.is_dir():
+def _unchanged(name: str, card: str) -> None:
+    """Raise unless what a card in data/raw/ or data/prepared/ tells of is there, and as it was made."""
+    made = Path(card).with_suffix("" if Path(card).parent.name == "raw" else ".arrow")
+    verb = "download" if Path(card).parent.name == "raw" else "prepare"
+    origin = made.stem
+    if not Path(card).is_file() or not made.exists():
         raise lineage.LineageError(
-            f"{name}: the pictures of {origin} are not in {folder}; run: mperceiver download {origin}"
+            f"{name}: the pictures of {origin} are not in {made}; run: mperceiver {verb} {origin}"
         )
-    told = lineage.read_card(raw_card(origin))["outputs"].get(str(folder))
-    if told != lineage.sha256(folder):
+    if lineage.read_card(card)["outputs"].get(str(made)) != lineage.sha256(made):
+        again = "download --force" if verb == "download" else verb
         raise lineage.LineageError(
-            f"{name}: {folder} is not as it was downloaded; someone changed it. Run: mperceiver download --force {origin}"
+            f"{name}: {made} is not as the card tells; someone changed it. Run: mperceiver {again} {origin}"
         )
 
 

@@ -279,7 +279,7 @@ def bars(name: str, figure: config.Figure):
         columns=[c.model_copy(update={"metrics": [metric]}) for c in figure.columns],
     )
     built = tables.fill(name, table)
-    if not any(cell.mean is not None for line in built.cells for cell in line):
+    if not any(cell.mean is not None for _, _, cell in built.there()):
         raise FigureError(f"{config.path_of('figures', name)}: none of its methods has been scored yet (snakemake)")
     groups, series = len(built.columns), len(built.rows)
     drawn, axis = plt.subplots(figsize=(max(5.0, 0.9 * groups + 1.6), 2.9), layout="constrained")
@@ -307,7 +307,7 @@ def bars(name: str, figure: config.Figure):
     axis.set_ylabel(f"{METRICS[metric].label}{unit}, {better} is better")
     axis.set_ylim(bottom=0)
     drawn.legend(loc="outside upper left", ncols=min(4, series), fontsize=8, handlelength=1.2, columnspacing=1.2)
-    pairs = [(m, c.dataset) for m in figure.methods for c in figure.columns]
+    pairs = [(m, d) for m in figure.methods for c in figure.columns for d in c.datasets]
     inputs = [Path(file) for m in figure.methods for file in config.files_of("methods", m)]
     inputs += [tables.score_card(*pair) for pair in pairs]
     done, total = built.progress

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mperceiver.metrics import METRICS
 
 if TYPE_CHECKING:
-    from mperceiver.report.tables import Built, Cell
+    from mperceiver.report.grid import Block, Built, Cell
 
 COLUMNS = 15  # numbers side by side on a page; more of them go in blocks below each other, as in the paper's Table 1
 TEX = {
@@ -44,13 +44,18 @@ def _ascii(character: str) -> str:
 
 def to_tex(built: "Built") -> str:
     """A booktabs float to \\input; its first line says which packages it needs."""
-    blocks: list[list[tuple[str, list[int]]]] = [[]]
-    for head in built.heads:
-        if blocks[-1] and sum(len(at) for _, at in blocks[-1]) + len(head[1]) > COLUMNS:
-            blocks.append([])
-        blocks[-1].append(head)
-    marks = any(not row.ranked for row in built.rows)
-    caption = tex(built.caption) + (r" $\dagger$: sees the ground truth, not ranked." if marks else "")
+    parts: list[tuple[Block, list[tuple[str, list[int]]]]] = []
+    for block in built.blocks:
+        parts.append((block, []))
+        for head in built.heads(block):
+            if parts[-1][1] and sum(len(at) for _, at in parts[-1][1]) + len(head[1]) > COLUMNS:
+                parts.append((block, []))
+            parts[-1][1].append(head)
+    caption = tex(built.caption)
+    if any(not row.ranked for row in built.rows):
+        caption += r" $\ddagger$: sees the ground truth, not ranked."
+    if any(cell.reported is not None for _, _, cell in built.there()):
+        caption += r" $\dagger$: as reported by the paper, not ranked; in brackets: the paper's number beside ours."
     lines = [
         r"% needs \usepackage{booktabs,xcolor,adjustbox}",
         r"\begin{table*}[t]",
@@ -58,12 +63,12 @@ def to_tex(built: "Built") -> str:
         rf"\caption{{\textbf{{{tex(built.title)}.}} {caption}}}",
         rf"\label{{tab:{built.name}}}",
     ]
-    for index, block in enumerate(blocks):
-        lines += ([r"\par\medskip"] if index else []) + _tex_block(built, block)
+    for index, (block, heads) in enumerate(parts):
+        lines += ([r"\par\medskip"] if index else []) + _tex_block(built, block, heads)
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
 
 
-def _tex_block(built: "Built", heads: list[tuple[str, list[int]]]) -> list[str]:
+def _tex_block(built: "Built", block: "Block", heads: list[tuple[str, list[int]]]) -> list[str]:
     at = [j for _, indices in heads for j in indices]
     spans, rules, start = [], [], 2
     for label, indices in heads:
@@ -73,25 +78,31 @@ def _tex_block(built: "Built", heads: list[tuple[str, list[int]]]) -> list[str]:
         start = end + 1
     arrow = {True: r"$\uparrow$", False: r"$\downarrow$"}
     metrics = [METRICS[built.columns[j].metric] for j in at]
+    title = [rf"\multicolumn{{{len(at) + 1}}}{{l}}{{\textbf{{{tex(block.title)}}}}} \\"] if block.title else []
     lines = [
         r"\begin{adjustbox}{max width=\textwidth}",
         rf"\begin{{tabular}}{{l{'c' * len(at)}}}",
         r"\toprule",
+        *title,
         " & " + " & ".join(spans) + r" \\",
         "".join(rules),
         "Method & " + " & ".join(f"{tex(m.label)} {arrow[m.higher_is_better]}" for m in metrics) + r" \\",
     ]
-    for title, indices in built.groups:
-        lines += [r"\midrule", rf"\multicolumn{{{len(at) + 1}}}{{l}}{{\textit{{{tex(title)}}}}} \\"]
+    for group, indices in built.groups(block):
+        lines += [r"\midrule", rf"\multicolumn{{{len(at) + 1}}}{{l}}{{\textit{{{tex(group)}}}}} \\"]
         for i in indices:
             row = built.rows[i]
-            name = tex(row.title) + ("" if row.ranked else r" $\dagger$")
-            lines.append(" & ".join([name, *(_tex_cell(built.cells[i][j]) for j in at)]) + r" \\")
+            name = tex(row.title) + ("" if row.ranked else r" $\ddagger$") + ("" if row.measured else r" $\dagger$")
+            cells = (_tex_cell(built.cells[i][j], built.columns[j].metric) for j in at)
+            lines.append(" & ".join([name, *cells]) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}"]
 
 
-def _tex_cell(cell: "Cell") -> str:
+def _tex_cell(cell: "Cell", metric: str) -> str:
+    paper = "" if cell.reported is None else f"{cell.reported:.{METRICS[metric].decimals}f}"
     if cell.mean is None:
-        return r"\textit{not run}" if cell.why == "not run" else "--"
+        words = r"\textit{not run}" if cell.why == "not run" else "--"
+        return (paper and (f"{words} ({paper})" if cell.why else paper)) or words
     colour = {1: "red", 2: "blue"}.get(cell.rank)
-    return rf"\textcolor{{{colour}}}{{{tex(cell.text)}}}" if colour else tex(cell.text)
+    text = rf"\textcolor{{{colour}}}{{{tex(cell.text)}}}" if colour else tex(cell.text)
+    return f"{text} ({paper})" if paper else text

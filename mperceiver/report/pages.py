@@ -14,7 +14,7 @@ from typing import Any
 
 from mperceiver import config, images, lineage
 from mperceiver.metrics import METRICS
-from mperceiver.report import figures, tables, trace
+from mperceiver.report import figures, grid, tables, trace
 
 OUT = Path("results/report")
 SHOWN = 2  # pictures shown of the worst, and of the best
@@ -92,14 +92,14 @@ def write(experiment_path: Path | str) -> Path:
     return card
 
 
-def _toys(built: list[tables.Built]) -> list[str]:
+def _toys(built: list[grid.Built]) -> list[str]:
     """Titles of the foundations that this project pre-trained itself: the numbers above them are a toy's."""
-    names = [config.method_foundation(row.method) for table in built for row in table.rows]
+    names = [config.method_foundation(row.method) for table in built for row in table.rows if row.measured]
     found = [config.load("foundations", name) for name in dict.fromkeys(names) if name]
     return [foundation.title for foundation in found if foundation.build]
 
 
-def _table(site: Site, table: tables.Built) -> dict:
+def _table(site: Site, table: grid.Built) -> dict:
     """A table with its links, files and metric switch."""
     downloads = [Path("results/tables") / f"{table.name}.{suffix}" for suffix in ("csv", "tex", "html")]
     metrics = list(dict.fromkeys(c.metric for c in table.columns))
@@ -114,13 +114,11 @@ def _table(site: Site, table: tables.Built) -> dict:
         "metrics": metrics,
         "first": metrics[0] if len(table.columns) > WIDE else "all",
         "downloads": [(file.suffix[1:], site.copy(file)) for file in downloads if file.is_file()],
-        "pictures": sorted(
-            {c.n for line in table.cells for c, col in zip(line, table.columns, strict=True) if c.n and not col.average}
-        ),
+        "pictures": sorted({cell.n for _, j, cell in table.there() if cell.n and not table.columns[j].average}),
     }
 
 
-def _place(table: tables.Built, method: str, column: tables.Column) -> str:
+def _place(table: grid.Built, method: str, column: grid.Column) -> str:
     return f"cells/{table.name}/{method}/{column.place}.html"
 
 
@@ -139,42 +137,52 @@ def _figure(site: Site, name: str) -> dict:
 # ---------------------------------------------------------------- a cell's page
 
 
-def _cells(site: Site, table: tables.Built, number: int) -> list[Path]:
+def _cells(site: Site, table: grid.Built, number: int) -> list[Path]:
     """A page for each cell that has been run; the score cards they were made from."""
     used = []
-    places = dict.fromkeys((c.dataset, c.task, c.label, c.place) for c in table.columns if not c.average)
-    for dataset, task, label, place in places:
+    places = dict.fromkeys((c.datasets, c.task, c.label, c.place) for c in table.columns if not c.average)
+    for datasets, task, label, place in places:
         at = [j for j, c in enumerate(table.columns) if c.place == place and not c.average]
-        rows = {row.method: i for i, row in enumerate(table.rows) if table.cells[i][at[0]].n}
-        for method, i in rows.items():
-            card = tables.score_card(method, dataset)
-            used.append(card)
-            scores = {k: v for k, v in figures.per_picture(method, dataset).items() if task in (None, v["task"])}
-            inputs = figures.per_picture("input", dataset) if method != "input" else {}
+        here = {table.rows[i].method: i for i, j, cell in table.there() if j == at[0] and cell.n}
+        for method, i in here.items():
+            cards = [tables.score_card(method, dataset) for dataset in datasets]
+            used += cards
+            scores = _scores(method, datasets, task)
+            inputs = _scores("input", datasets, task) if method != "input" else {}
             metrics = [m for m in METRICS if any(v.get(m) is not None for v in scores.values())]
             gains = {k: _gain(v, inputs.get(k, {})) for k, v in scores.items()}
             main = table.columns[at[0]].metric
             site.page(
-                f"cells/{table.name}/{method}/{place}.html",
+                _place(table, method, table.columns[at[0]]),
                 "cell.html.j2",
                 table=table,
                 number=number,
                 row=table.rows[i],
                 label=label,
-                dataset=dataset,
+                datasets=datasets,
                 task=task,
                 values=[(table.columns[j].metric, table.cells[i][j]) for j in at],
                 scores=scores,
                 mixed=len({v["task"] for v in scores.values()}) > 1,
                 metrics=metrics,
                 gains=gains if any(g is not None for g in gains.values()) else {},
-                shown=_shown(site, method, dataset, scores, main),
+                shown=_shown(site, method, scores, main),
                 main=main,
-                others=[(table.rows[k].title, m, f"{m}/{place}.html") for m, k in rows.items()],
-                chain=_chain(site, str(card)),
-                command=trace.command(table.name, method, dataset, task),
+                others=[(table.rows[k].title, m, f"{m}/{place}.html") for m, k in here.items()],
+                chains=[(dataset, _chain(site, str(card))) for dataset, card in zip(datasets, cards, strict=True)],
+                commands=[trace.command(table.name, method, dataset, task) for dataset in datasets],
             )
     return used
+
+
+def _scores(method: str, datasets: tuple[str, ...], task: str | None) -> dict[tuple[str, str], dict]:
+    """(dataset, picture id) -> its scores."""
+    return {
+        (dataset, picture): scores
+        for dataset in datasets
+        for picture, scores in figures.per_picture(method, dataset).items()
+        if task in (None, scores["task"])
+    }
 
 
 def _gain(scores: dict, of_input: dict) -> float | None:
@@ -182,13 +190,13 @@ def _gain(scores: dict, of_input: dict) -> float | None:
     return None if mine is None or before is None or math.isinf(before) else mine - before
 
 
-def _shown(site: Site, method: str, dataset: str, scores: dict, metric: str) -> list[tuple[str, list[dict]]]:
+def _shown(site: Site, method: str, scores: dict, metric: str) -> list[tuple[str, list[dict]]]:
     """("Worst" and "Best", their pictures) by a metric, best last in its direction; no picture in both."""
     have = [k for k, v in scores.items() if v.get(metric) is not None]
     have.sort(key=lambda k: (scores[k][metric], k), reverse=not METRICS[metric].higher_is_better)
     worst, best = have[:SHOWN], have[SHOWN:][-SHOWN:][::-1]
     return [
-        (title, [p for p in (_pictures(site, method, dataset, k) for k in ids) if p])
+        (title, [p for p in (_pictures(site, method, *k) for k in ids) if p])
         for title, ids in (("Worst", worst), ("Best", best))
         if ids
     ]
@@ -205,7 +213,13 @@ def _pictures(site: Site, method: str, dataset: str, picture: str) -> dict | Non
     if picture not in index:
         return None
     lq = pairs.lq(index[picture])
-    found = {"id": picture, "height": lq.shape[0], "width": lq.shape[1], "restored": site.copy(restored)}
+    found = {
+        "id": picture,
+        "key": (dataset, picture),
+        "height": lq.shape[0],
+        "width": lq.shape[1],
+        "restored": site.copy(restored),
+    }
     found["pixelated"] = max(lq.shape[:2]) <= PIXELATED_PX
     for role, pixels in (("input", lq), ("target", figures.ground_truth(pairs, index[picture]))):
         place = site.folder / "files/data" / dataset / f"{picture}-{role}.png"

@@ -8,98 +8,35 @@ one to print differently has the next rank. No torch here, not even lazily.
 import csv
 import io
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from mperceiver import config, lineage
 from mperceiver.metrics import METRICS
+from mperceiver.report.grid import Block, Built, Cell, Column, Row, printed, rank, signed
 from mperceiver.report.latex import to_tex
 
 TEMPLATES = Path(__file__).parent / "templates"
-CSV_HEADER = ["group", "method", "dataset", "task", "metric", "mean", "low", "high", "n", "rank", "protocol"]
+CSV_HEADER = [
+    "block",
+    "group",
+    "method",
+    "dataset",
+    "task",
+    "metric",
+    "mean",
+    "low",
+    "high",
+    "n",
+    "rank",
+    "protocol",
+    "reported",
+]
 
 
 class TableError(ValueError):
     """A table cannot be printed honestly; the message says which column and what to do."""
-
-
-@dataclass(frozen=True)
-class Row:
-    group: str
-    method: str
-    title: str
-    ranked: bool = True  # false: it was shown the ground truth (kind vae), so it is a ceiling and no competitor
-
-
-@dataclass(frozen=True)
-class Column:
-    label: str
-    dataset: str
-    task: str | None
-    metric: str
-    average: bool = False
-
-    @property
-    def place(self) -> str:
-        """The dataset and task in one name without ambiguity: names never hold two hyphens in a row."""
-        return f"{self.dataset}--{self.task}" if self.task else self.dataset
-
-
-@dataclass(frozen=True)
-class Cell:
-    mean: float | None = None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    protocol: str = ""
-    why: str = ""  # why there is no mean
-    text: str = ""  # the mean as printed
-    rank: int | None = None
-
-
-@dataclass(frozen=True)
-class Built:
-    """A table as data; ``cells[i][j]`` is row i, column j."""
-
-    name: str
-    title: str
-    caption: str
-    rows: list[Row]
-    columns: list[Column]
-    cells: list[list[Cell]]
-    protocols: dict[str, str] = field(default_factory=dict)  # name: its title, in words
-
-    @property
-    def groups(self) -> list[tuple[str, list[int]]]:
-        """(heading, row indices), in order."""
-        return _runs([row.group for row in self.rows])
-
-    @property
-    def heads(self) -> list[tuple[str, list[int]]]:
-        """(label, column indices) of the columns that share a dataset, in order."""
-        keys = [(c.average, c.dataset, c.task, c.label) for c in self.columns]
-        return [(key[3], indices) for key, indices in _runs(keys)]
-
-    @property
-    def progress(self) -> tuple[int, int]:
-        """(cells that have been run, all cells); a cell is a method on a dataset and task, whatever its metrics."""
-        seen = {
-            (i, c.place): self.cells[i][j].n > 0
-            for j, c in enumerate(self.columns)
-            if not c.average
-            for i in range(len(self.rows))
-        }
-        return sum(seen.values()), len(seen)
-
-
-def _runs(keys: list) -> list[tuple]:
-    found: list[tuple] = []
-    for index, key in enumerate(keys):
-        if found and found[-1][0] == key:
-            found[-1][1].append(index)
-        else:
-            found.append((key, [index]))
-    return found
 
 
 # ---------------------------------------------------------------- building
@@ -122,37 +59,63 @@ def build(name: str) -> Built:
 def fill(name: str, table: config.Table) -> Built:
     """``build`` for a table that may stand in no file (the bars of a figure)."""
     scores = {pair: _scores(*pair) for pair in config.cells(table)}
-    methods = {m: config.load("methods", m) for rows in table.rows for m in rows.methods}
-    rows = [
-        Row(group.title, m, methods[m].title, methods[m].kind != "vae") for group in table.rows for m in group.methods
-    ]
-    columns = [Column(c.label, c.dataset, c.task, metric) for c in table.columns for metric in c.metrics]
-    grid = [[_cell(scores[row.method, c.dataset], c) for c in columns] for row in rows]
-    for j, column in enumerate(columns):
-        _one_protocol(
-            f"table {name}, column {column.label} ({column.place})",
-            {row.method: scores[row.method, column.dataset] for row, line in zip(rows, grid, strict=True) if line[j].n},
+    methods = {m: config.load("methods", m) for block in table.parts for rows in block.rows for m in rows.methods}
+    paper = reported_numbers() if any(c.reported for block in table.parts for c in block.columns) else {}
+    rows: list[Row] = []
+    columns: list[Column] = []
+    blocks: list[Block] = []
+    found: dict[tuple[int, int], Cell] = {}
+    for part in table.parts:
+        mine = [
+            Row(g.title, m, methods[m].title, methods[m].kind != "vae", methods[m].kind != "reported")
+            for g in part.rows
+            for m in g.methods
+        ]
+        rows += [row for row in dict.fromkeys(mine) if row not in rows]
+        at = [rows.index(row) for row in mine]
+        block = Block(
+            part.title, at, list(range(len(columns), len(columns) + sum(len(c.metrics) for c in part.columns)))
         )
-    if table.average:
-        for metric in dict.fromkeys(c.metric for c in columns):
-            at = [j for j, c in enumerate(columns) if c.metric == metric and not c.average]
-            used = {
-                f"{r.method} on {columns[j].dataset}": scores[r.method, columns[j].dataset] for r in rows for j in at
-            }
-            _one_protocol(f"table {name}, column Average", {k: v for k, v in used.items() if v})
-            columns.append(Column("Average", "average", None, metric, average=True))
-            for line in grid:
-                line.append(_average([line[j] for j in at], metric))
+        columns += [Column(c.label, tuple(c.datasets), c.task, m, c.reported) for c in part.columns for m in c.metrics]
+        for j in block.columns:
+            _one_protocol(
+                f"table {name}, column {columns[j].label} ({columns[j].place})", _used(rows, at, [columns[j]], scores)
+            )
+            for i in at:
+                number = _of_paper(paper, methods[rows[i].method].reported, columns[j])
+                found[i, j] = _cell(rows[i], number, columns[j], scores)
+        if part.average:
+            _append_average(name, block, rows, columns, found, scores)
+        blocks.append(block)
+    grid = [[found.get((i, j)) for j in range(len(columns))] for i in range(len(rows))]
     for j, column in enumerate(columns):
-        ranks = rank(
-            [line[j].mean if row.ranked else None for row, line in zip(rows, grid, strict=True)], column.metric
-        )
-        for line, place in zip(grid, ranks, strict=True):
-            line[j] = replace(line[j], rank=place)
-    used = dict.fromkeys(cell.protocol for line in grid for cell in line if cell.protocol)
-    used = used or dict.fromkeys(config.load("datasets", c.dataset).protocol for c in table.columns)
+        at = [i for i in range(len(rows)) if grid[i][j] is not None]
+        places = rank([grid[i][j].mean if rows[i].ranked else None for i in at], column.metric)
+        for i, place in zip(at, places, strict=True):
+            grid[i][j] = replace(grid[i][j], rank=place)
+    used = dict.fromkeys(cell.protocol for cell in found.values() if cell.protocol)
+    used = used or dict.fromkeys(
+        config.load("datasets", d).protocol for c in columns for d in c.datasets if not c.average
+    )
     protocols = {p: config.load("protocols", p).title for p in used}
-    return Built(name, table.title, table.caption, rows, columns, grid, protocols)
+    return Built(name, table.title, table.caption, rows, columns, grid, blocks, protocols)
+
+
+def _append_average(name: str, block: Block, rows: list[Row], columns: list[Column], found: dict, scores: dict) -> None:
+    """Add the mean over a block's columns, a column a metric."""
+    for metric in dict.fromkeys(columns[j].metric for j in block.columns):
+        at = [j for j in block.columns if columns[j].metric == metric and not columns[j].average]
+        _one_protocol(f"table {name}, column Average", _used(rows, block.rows, [columns[j] for j in at], scores))
+        columns.append(Column("Average", ("average",), None, metric, average=True))
+        block.columns.append(len(columns) - 1)
+        for i in block.rows:
+            found[i, len(columns) - 1] = _average([found[i, j] for j in at], metric)
+
+
+def _used(rows: list[Row], at: list[int], columns: list[Column], scores: dict) -> dict[str, dict]:
+    """The scores that some columns show, by whose they are."""
+    pairs = dict.fromkeys((rows[i].method, dataset) for i in at for column in columns for dataset in column.datasets)
+    return {f"{m} on {d}": scores[m, d] for m, d in pairs if scores.get((m, d))}
 
 
 def _scores(method: str, dataset: str) -> dict | None:
@@ -166,9 +129,33 @@ def _scores(method: str, dataset: str) -> dict | None:
     return result
 
 
-def _cell(scores: dict | None, column: Column) -> Cell:
+def _cell(row: Row, paper: float | None, column: Column, scores: dict) -> Cell:
+    """A cell; of several datasets the mean of their means, only where all are there."""
+    if not row.measured:
+        return Cell(reported=paper, why="" if paper is not None else "not reported")
+    cells = [_one(scores[row.method, dataset], dataset, column) for dataset in column.datasets]
+    cell = cells[0] if len(cells) == 1 else _average(cells, column.metric, "datasets")
+    return replace(cell, reported=paper)
+
+
+def reported_numbers() -> dict[tuple[int, str, str, str, str], float]:
+    """The paper's numbers: (table, task, dataset, method, metric's label) -> value."""
+    with Path(config.REPORTED).open(newline="") as file:
+        return {
+            (int(row["table"]), row["task"], row["dataset"], row["method"], row["metric"]): float(row["value"])
+            for row in csv.DictReader(file)
+            if row["value"]
+        }
+
+
+def _of_paper(paper: dict, method: str | None, column: Column) -> float | None:
+    where = column.reported
+    return where and paper.get((where.table, where.task, where.dataset, method, METRICS[column.metric].label))
+
+
+def _one(scores: dict | None, dataset: str, column: Column) -> Cell:
     if scores is None:
-        return Cell(why="not run")
+        return Cell(why=_absent(dataset))
     tasks, protocol = scores["tasks"], scores["protocol"]
     # the means over a whole dataset have their interval only where it is one task
     task = column.task or (next(iter(tasks)) if len(tasks) == 1 else None)
@@ -189,11 +176,20 @@ def _cell(scores: dict | None, column: Column) -> Cell:
     )
 
 
-def _average(cells: list[Cell], metric: str) -> Cell:
-    """The mean over the columns, each of the same weight whatever its number of pictures; only where all are there."""
+def _absent(dataset: str) -> str:
+    """Why a dataset has not been scored."""
+    if Path(f"data/prepared/{dataset}.json").is_file():
+        return "not run"
+    sources = [config.load("datasets", name) for name in config.pictures_of(dataset)]
+    return "data by hand" if any(source.access == "manual" for source in sources) else "not run"
+
+
+def _average(cells: list[Cell], metric: str, of: str = "columns") -> Cell:
+    """The mean of some cells, each of the same weight whatever its number of pictures; only where all are there."""
     there = [cell.mean for cell in cells if cell.mean is not None]
+    whys = {cell.why for cell in cells if cell.why}
     if len(there) < len(cells):
-        return Cell(why=f"{len(there)} of {len(cells)} columns")
+        return Cell(why=whys.pop() if not there and len(whys) == 1 else f"{len(there)} of {len(cells)} {of}")
     mean = math.fsum(there) / len(there)
     return Cell(mean, None, None, sum(cell.n for cell in cells), cells[0].protocol, "", printed(mean, metric))
 
@@ -211,19 +207,6 @@ def _one_protocol(where: str, scores: dict[str, dict]) -> None:
             )
 
 
-def printed(value: float, metric: str) -> str:
-    """A value with the metric's decimals."""
-    return f"{value:.{METRICS[metric].decimals}f}" if math.isfinite(value) else ("∞" if value > 0 else "−∞")
-
-
-def rank(values: list[float | None], metric: str) -> list[int | None]:
-    """Ranks from 1 (best) in the metric's direction; values that print alike share one; None stays None."""
-    texts = [None if v is None else printed(v, metric) for v in values]
-    number = {t: float(t.replace("∞", "inf").replace("−", "-")) for t in texts if t is not None}
-    ordered = sorted(set(number.values()), reverse=METRICS[metric].higher_is_better)
-    return [None if t is None else ordered.index(number[t]) + 1 for t in texts]
-
-
 # ---------------------------------------------------------------- printing
 
 
@@ -235,17 +218,14 @@ def write(name: str) -> Path:
     for suffix, text in pages.items():
         lineage.write_text(stem.with_suffix(suffix), text)
     table = config.load("tables", name)
-    cards = [card for card in (score_card(*pair) for pair in config.cells(table)) if card.is_file()]
-    files = config.files_of("tables", name)
-    files += [f for m in dict.fromkeys(row.method for row in built.rows) for f in config.files_of("methods", m)]
-    files += [f for protocol in built.protocols for f in config.files_of("protocols", protocol)]
+    inputs = [path for path in config.table_inputs(name) if Path(path).is_file()]
     done, total = built.progress
     card = stem.with_suffix(".json")
     lineage.write_card(
         card,
         verb="table",
         spec=table,
-        inputs=[*dict.fromkeys(files), *cards],
+        inputs=inputs,
         outputs=[stem.with_suffix(suffix) for suffix in pages],
         result={"cells": total, "run": done, "protocols": sorted(built.protocols)},
     )
@@ -265,6 +245,7 @@ def environment():
     )
     env.globals["METRICS"] = METRICS
     env.filters["printed"] = printed
+    env.filters["signed"] = signed
     env.filters["sentence"] = lambda words: words if words.endswith((".", "!", "?")) else f"{words}."
     return env
 
@@ -279,9 +260,10 @@ def to_csv(built: Built) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEADER)
-    for row, line in zip(built.rows, built.cells, strict=True):
-        for column, c in zip(built.columns, line, strict=True):
-            numbers = ["" if x is None else repr(x) for x in (c.mean, c.low, c.high)]
-            place = [row.group, row.method, column.dataset, column.task or "", column.metric]
-            writer.writerow([*place, *numbers, c.n or "", c.rank or "", c.protocol])
+    for block in built.blocks:
+        for i, j in product(block.rows, block.columns):
+            row, column, c = built.rows[i], built.columns[j], built.cells[i][j]
+            mean, low, high, paper = ("" if x is None else repr(x) for x in (c.mean, c.low, c.high, c.reported))
+            place = [block.title, row.group, row.method, column.dataset, column.task or "", column.metric]
+            writer.writerow([*place, mean, low, high, c.n or "", c.rank or "", c.protocol, paper])
     return out.getvalue()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from mperceiver import config, lineage
 from mperceiver.metrics import METRICS
-from mperceiver.report import tables
+from mperceiver.report import grid, tables
 
 SHOWN_OUTPUTS = 3
 
@@ -79,25 +79,29 @@ def command(table: str, method: str, dataset: str, task: str | None = None) -> s
 def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool) -> Traced:
     built = tables.build(table)
     rows = [i for i, row in enumerate(built.rows) if row.method == method]
-    places = [(c.dataset, c.task) for c in built.columns if not c.average]
-    at = [j for j, place in enumerate(places) if place[0] == dataset and task in (None, place[1])]
-    if not rows or not at:
+    places = [(d, c.task) for c in built.columns for d in c.datasets if not c.average]
+    at = [
+        (i, j)
+        for i, j, _ in built.there()
+        if i in rows and dataset in built.columns[j].datasets and task in (None, built.columns[j].task)
+    ]
+    if not at:
         raise tables.TableError(
             f"{config.path_of('tables', table)}: no cell for method {method}, dataset {dataset}"
             + (f", task {task}" if task else "")
             + f". Methods: {', '.join(dict.fromkeys(r.method for r in built.rows))}. "
             f"Datasets: {', '.join(dict.fromkeys(d + (f' --task {t}' if t else '') for d, t in places))}"
         )
-    line = built.cells[rows[0]]
-    values = {
-        place: _values(built, line, [j for j in at if places[j] == place])
-        for place in dict.fromkeys(places[j] for j in at)
-    }
+    line = built.cells[at[0][0]]
+    shown: dict[str, list[int]] = {}
+    for _, j in at:
+        shown.setdefault(built.columns[j].place, []).append(j)
+    values = {place: _values(built, line, list(dict.fromkeys(found))) for place, found in shown.items()}
     root = Node("cell", " / ".join(x for x in (table, method, dataset, task) if x))
     if len(values) == 1:
         root.facts = next(iter(values.values()))
     else:
-        root.children = [Node("value", str(t), facts) for (_, t), facts in values.items()]
+        root.children = [Node("value", place.rpartition("--")[2], facts) for place, facts in values.items()]
 
     score, card = str(tables.score_card(method, dataset)), f"results/tables/{table}.json"
     above, problems = root, []
@@ -120,13 +124,11 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
     return Traced(root, problems)
 
 
-def _values(built: tables.Built, line: list[tables.Cell], at: list[int]) -> list[str]:
+def _values(built: grid.Built, line: list[grid.Cell], at: list[int]) -> list[str]:
     """The numbers of a cell, a text a metric, with how many pictures they are of and under which protocol."""
     facts = []
     for cell, metric in ((line[j], built.columns[j].metric) for j in at):
-        interval = (
-            "" if cell.low is None else f" [{tables.printed(cell.low, metric)}, {tables.printed(cell.high, metric)}]"
-        )
+        interval = "" if cell.low is None else f" [{grid.printed(cell.low, metric)}, {grid.printed(cell.high, metric)}]"
         facts.append(f"{METRICS[metric].label} {cell.text or cell.why}{interval}")
     first = line[at[0]]
     return facts + ([f"n {first.n}", f"protocol {first.protocol}"] if first.n else [])

@@ -102,7 +102,7 @@ def find(driver, selector):
 
 def order(driver):
     rows = find(driver, "#table-toys tbody tr:not(.group)")
-    return [row.find_element("css selector", "th").text.rstrip("†") for row in rows]
+    return [row.find_element("css selector", "th").text.rstrip("†‡") for row in rows]
 
 
 PRINTED = ["Degraded input", "Ground truth through the VAE", "One & <only>", "Two_50%"]
