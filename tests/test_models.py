@@ -422,10 +422,11 @@ def test_fused_visual_prompts_are_n_attentions():
             heads.append((q[..., part] @ k[:, part].T / 8**0.5).softmax(-1) @ v[:, part])
         total += p[:, i, None, None] * modulator.to_out(torch.cat(heads, dim=-1))
     expected = total.transpose(1, 2).view(2, 16, 6, 10)
-    found = modulator.mix(features, prompts, p)
+    known = modulator.keys_values(prompts)
+    found = modulator.mix(features, known, p)
     assert (found - expected).abs().max() < 1e-5
     assert found.std() > 0.05
-    assert (modulator(features, prompts, p) - modulator.block(features + expected)).abs().max() < 1e-5
+    assert (modulator(features, known, p) - modulator.block(features + expected)).abs().max() < 1e-5
 
 
 def test_features_when_height_and_width_differ(spec):
@@ -494,11 +495,10 @@ def test_identity_gate_leaves_the_unet_as_it_is(foundation, stock, spec, inputs)
     stir(branches.ir_adapter)
     context = branches.context(inputs["embedding"], inputs["probabilities"])
     plain = stock.unet(inputs["z"], inputs["t"], context).sample
-    args = (inputs["z"], inputs["t"], context, inputs["lq_latent"], inputs["probabilities"])
-    assert torch.equal(branches.predict(*args), plain)
+    assert torch.equal(branches(**inputs), plain)
     for modulator in branches.modulation.modulators.values():
         modulator.gate += 0.1
-    assert not torch.allclose(branches.predict(*args), plain, atol=1e-3)
+    assert not torch.allclose(branches(**inputs), plain, atol=1e-3)
 
 
 @pytest.mark.parametrize("mode", ["release", "release_zero", "identity_gate"])

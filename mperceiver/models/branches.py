@@ -1,12 +1,42 @@
 """The dual branch around a frozen foundation: what stage 2 trains (section 3.2, Fig. 3)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from mperceiver import config
+from mperceiver.models import context as attention
 from mperceiver.models.foundation import Foundation
 from mperceiver.models.modulation import Modulation
 from mperceiver.models.textual import TextualBranch, empty_prompt
 from mperceiver.models.visual import IRAdapter
+
+
+@dataclass
+class Static:
+    """What of B pictures does not depend on t: made once by ``Branches.prepare``, used at each step of the sampler.
+
+    It is of whole pictures: each tile of a picture uses its picture's. What depends on a tile's LQ latent too is added by
+    ``Branches.predict`` at the first step and lives as long as that latent tensor does; a latent must not be changed in
+    place while it is sampled from.
+    """
+
+    context: Tensor  # of the U-Net: (B, T, C)
+    probabilities: Tensor  # P (B, N)
+    attended: dict[str, tuple[Tensor, Tensor]]  # keys and values of the context, by cross-attention layer of the U-Net
+    prompts: list[
+        tuple[Tensor, Tensor] | None
+    ]  # keys and values of the visual prompts, by scale; the same for any picture
+    starts: WeakTensorKeyDictionary = field(default_factory=WeakTensorKeyDictionary)  # LQ latent -> IR-Adapter's start
+
+    def of(self, pictures: Sequence[int]) -> "Static":
+        """Of these pictures in this order, repeats allowed: what a batch of tiles needs, a row for each tile."""
+        rows = torch.as_tensor(pictures, device=self.context.device)
+        attended = {name: (k[rows], v[rows]) for name, (k, v) in self.attended.items()}
+        return replace(self, context=self.context[rows], probabilities=self.probabilities[rows], attended=attended)
 
 
 class Branches(nn.Module):
@@ -19,6 +49,7 @@ class Branches(nn.Module):
         super().__init__()
         self.spec = spec
         self._foundation = [foundation]  # in a list: not a submodule
+        self._attentions = [attention.cross_attentions(foundation.unet)]
         if spec.textual:
             self.textual = TextualBranch(foundation.embedding_width, foundation.context_width, count, spec)
         if spec.visual:
@@ -32,13 +63,33 @@ class Branches(nn.Module):
             return self.textual(embedding, probabilities, self._foundation[0])
         return empty_prompt(self._foundation[0], len(embedding))
 
-    def predict(self, z: Tensor, t: Tensor, context: Tensor, lq_latent: Tensor, probabilities: Tensor) -> Tensor:
-        """The steered U-Net's output at z_t (B, 4, h, w)."""
-        unet = self._foundation[0].unet
-        if not self.spec.visual:
-            return unet(z, t, context).sample
-        return self.modulation(unet, self.ir_adapter(lq_latent, t, probabilities), z, t, context)
-
     def forward(self, z: Tensor, t: Tensor, embedding: Tensor, lq_latent: Tensor, probabilities: Tensor) -> Tensor:
-        """One training step's output: context and prediction in one call."""
-        return self.predict(z, t, self.context(embedding, probabilities), lq_latent, probabilities)
+        """One training step's output: the steered U-Net's at z_t (B, 4, h, w)."""
+        features = self.ir_adapter(lq_latent, t, probabilities) if self.spec.visual else None
+        return self._steered(features, z, t, self.context(embedding, probabilities))
+
+    def _steered(self, features: list[Tensor] | None, z: Tensor, t: Tensor, context: Tensor) -> Tensor:
+        unet = self._foundation[0].unet
+        if features is None:
+            return unet(z, t, context).sample
+        return self.modulation(unet, features, z, t, context)
+
+    # ------------------------------------------------------------ sampling: the same, what is static computed once
+
+    @torch.no_grad()
+    def prepare(self, embedding: Tensor, probabilities: Tensor) -> Static:
+        """What does not depend on t, of whole pictures: e_img (B, C_clip), P (B, N)."""
+        context = self.context(embedding, probabilities)
+        attended = {name: attention.keys_values(layer, context) for name, layer in self._attentions[0].items()}
+        return Static(context, probabilities, attended, self.ir_adapter.prompts() if self.spec.visual else [])
+
+    @torch.no_grad()
+    def predict(self, z: Tensor, t: Tensor, static: Static, lq_latent: Tensor) -> Tensor:
+        """The steered U-Net's output at z_t (B, 4, h, w), for the pictures that ``static`` is of or tiles of them."""
+        features = None
+        if self.spec.visual:
+            if lq_latent not in static.starts:
+                static.starts[lq_latent] = self.ir_adapter.start(lq_latent)
+            features = self.ir_adapter.features(static.starts[lq_latent], static.prompts, t, static.probabilities)
+        with attention.attending(self._attentions[0], static.attended):
+            return self._steered(features, z, t, static.context)

@@ -71,7 +71,7 @@ class DetailLevel(nn.Module):
 
     def forward(self, decoded: Tensor, degraded: Tensor, probabilities: Tensor) -> Tensor:
         """f_dec (B, C, h, w), f_lq (B, C, h, w), P (B, N) -> (B, C, h, w)."""
-        lq = self.modulator(degraded, self.vp_pool, probabilities)
+        lq = self.modulator(degraded, self.modulator.keys_values(self.vp_pool), probabilities)
         h = self.naf(self.join(torch.cat([lq, decoded], dim=1)))
         if len(self.swin):
             h = self.swin(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

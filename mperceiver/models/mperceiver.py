@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mperceiver import config, images
 from mperceiver.models import foundation as towers
-from mperceiver.models.branches import Branches
+from mperceiver.models.branches import Branches, Static
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.foundation import Foundation
 from mperceiver.models.predictor import build_predictor
@@ -17,13 +17,12 @@ from mperceiver.sampling import ddim
 
 @dataclass
 class Conditions:
-    """What is computed once per picture: P (B, N), context (B, T, C), start noise of the whole picture (B, 4, h, w).
+    """What is computed once per picture: all that steers the U-Net, start noise of the whole picture (B, 4, h, w).
 
     ``states``: of each picture's generator after its start noise, for the noise that a sampler with ``eta`` > 0 adds.
     """
 
-    probabilities: Tensor
-    context: Tensor
+    static: Static
     noise: Tensor
     states: list[Tensor]
 
@@ -67,8 +66,8 @@ class MPerceiver:
         )
         generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
         noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-        context = self.branches.context(embedding, probabilities)
-        return Conditions(probabilities, context, noise.to(self.device), [g.get_state() for g in generators])
+        static = self.branches.prepare(embedding, probabilities)
+        return Conditions(static, noise.to(self.device), [g.get_state() for g in generators])
 
     @torch.no_grad()
     def look(self, whole: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +92,7 @@ class MPerceiver:
             return torch.stack([torch.randn(conditions.noise.shape[1:], generator=g) for g in generators])[window]
 
         def predict(z: Tensor, t: Tensor) -> Tensor:
-            return self.branches.predict(z, t, conditions.context, lq_latent, conditions.probabilities)
+            return self.branches.predict(z, t, conditions.static, lq_latent)
 
         noise = conditions.noise[window]
         return ddim(predict, noise, self.alphas, self.foundation.prediction, self.sampler, lq_latent, fresh)
@@ -108,7 +107,7 @@ class MPerceiver:
             return self.foundation.decode(self.latent(self.foundation.encode(tile), conditions, window)).clamp(0, 1)
         lq_latent, degraded = self.drm.degraded_features(self.foundation.encode, tile)
         latent = self.latent(lq_latent, conditions, window)
-        return self.drm(self.foundation.decode, latent, degraded, conditions.probabilities).clamp(0, 1)
+        return self.drm(self.foundation.decode, latent, degraded, conditions.static.probabilities).clamp(0, 1)
 
 
 def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerceiver:

@@ -35,11 +35,17 @@ class ResBlock(nn.Module):
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
 
-    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+    def begin(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What comes before time does: (features, shortcut)."""
+        return self.conv1(F.silu(self.norm1(x))), self.skip(x)
+
+    def finish(self, h: Tensor, shortcut: Tensor, time: Tensor | None) -> Tensor:
         if self.time is not None:
             h = h + self.time(F.silu(time))[:, :, None, None]
-        return self.skip(x) + self.conv2(F.silu(self.norm2(h)))
+        return shortcut + self.conv2(F.silu(self.norm2(h)))
+
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
+        return self.finish(*self.begin(x), time)
 
 
 class SelfAttention(nn.Module):
@@ -91,23 +97,32 @@ class VPModulator(nn.Module):
             self.to_out = nn.Linear(inner, width)
         self.block = ResBlock(width, width_out, time_width)
 
-    def mix(self, features: Tensor, prompts: Tensor, probabilities: Tensor) -> Tensor:
-        """sum_i p_i MHCA(f, V_i, V_i): (B, C, H, W), (N, M, C_v), (B, N) -> (B, C, H, W)."""
+    def keys_values(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
+        """Of the visual prompts (N, M, C_v): two of (N, M, h d). They are the same for every picture."""
+        prompts = self.norm_prompts(prompts)
+        return self.to_k(prompts), self.to_v(prompts)
+
+    def mix(self, features: Tensor, prompts: tuple[Tensor, Tensor], probabilities: Tensor) -> Tensor:
+        """sum_i p_i MHCA(f, V_i, V_i): (B, C, H, W), ``keys_values`` of the prompts, (B, N) -> (B, C, H, W)."""
         b, c, h, w = features.shape
-        n, m, _ = prompts.shape
+        n, m, _ = prompts[0].shape
         q = self.to_q(self.norm_features(features.flatten(2).transpose(1, 2)))  # (B, HW, h d)
         q = (q * (q.shape[-1] // self.heads) ** -0.5).transpose(1, 2).unflatten(1, (self.heads, -1))  # (B, h, d, HW)
-        prompts = self.norm_prompts(prompts.flatten(0, 1))
-        k = self.to_k(prompts).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # (h, N M, d)
-        v = self.to_v(prompts).unflatten(-1, (self.heads, -1)).permute(1, 2, 0)  # (h, d, N M)
+        k, v = (x.flatten(0, 1).unflatten(-1, (self.heads, -1)) for x in prompts)  # (N M, h, d)
+        k, v = k.transpose(0, 1), v.permute(1, 2, 0)  # (h, N M, d), (h, d, N M)
         # Positions stand last: the softmax over the M tokens of each prompt then runs vectorised over them.
         weights = (k @ q).unflatten(2, (n, m)).softmax(3) * probabilities[:, None, :, None, None]
         mixed = (v @ weights.flatten(2, 3)).flatten(1, 2).transpose(1, 2)  # (B, HW, h d)
         return self.to_out(mixed).transpose(1, 2).reshape(b, c, h, w)
 
     def forward(
-        self, features: Tensor, prompts: Tensor | None, probabilities: Tensor, time: Tensor | None = None
+        self,
+        features: Tensor,
+        prompts: tuple[Tensor, Tensor] | None,
+        probabilities: Tensor,
+        time: Tensor | None = None,
     ) -> Tensor:
+        """``prompts``: their ``keys_values``, None without a VP pool."""
         if self.attend:
             features = features + self.mix(features, prompts, probabilities)
         return self.block(features, time)
@@ -152,12 +167,31 @@ class IRAdapter(nn.Module):
 
     def forward(self, latent: Tensor, t: Tensor, probabilities: Tensor) -> list[Tensor]:
         """z_lq (B, 4, H, W), t (B,), P (B, N) -> [(B, C_f, H / 2^k, W / 2^k) for k = 0..3]."""
+        return self.features(self.start(latent), self.prompts(), t, probabilities)
+
+    def start(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """What of the latent does not depend on t: up to where the first block adds time."""
+        return self.blocks[0][0].begin(self.stem(latent))
+
+    def prompts(self) -> list[tuple[Tensor, Tensor] | None]:
+        """Keys and values of the visual prompts at each scale; of the model alone."""
+        if not hasattr(self, "vp_pool"):
+            return [None] * len(self.modulators)
+        return [modulator.keys_values(pool) for modulator, pool in zip(self.modulators, self.vp_pool, strict=True)]
+
+    def features(
+        self,
+        start: tuple[Tensor, Tensor],
+        prompts: list[tuple[Tensor, Tensor] | None],
+        t: Tensor,
+        probabilities: Tensor,
+    ) -> list[Tensor]:
+        """f_1..f_4 from ``start`` and ``prompts``."""
         time = self.time(sinusoidal(t, self.time_in))
-        x = self.stem(latent)
-        taps = []
+        x, taps = None, []
         for k, blocks in enumerate(self.blocks):
             for i, block in enumerate(blocks):
-                x = block(x, time)
+                x = block.finish(*start, time) if x is None else block(x, time)
                 if k < len(self.attentions):
                     x = self.attentions[k][i](x)
             if k < len(self.downs):
@@ -165,8 +199,7 @@ class IRAdapter(nn.Module):
                 x = self.downs[k](x)
         first, attention, second = self.middle
         taps.append(second(attention(first(x, time)), time))
-        pools = self.vp_pool if hasattr(self, "vp_pool") else [None] * len(taps)
         return [
-            modulator(tap, pool, probabilities, time)
-            for modulator, tap, pool in zip(self.modulators, taps, pools, strict=True)
+            modulator(tap, known, probabilities, time)
+            for modulator, tap, known in zip(self.modulators, taps, prompts, strict=True)
         ]

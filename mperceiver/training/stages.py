@@ -187,10 +187,9 @@ def _drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tu
 
     def restore(z_lq: Tensor, embedding: Tensor, noise: Tensor, fresh: Callable[[], Tensor]) -> Tensor:
         z_lq, embedding, noise = (x.to(foundation.device) for x in (z_lq, embedding, noise))
-        p = predictor.probabilities(embedding)
-        context = branches.context(embedding, p)
+        static = branches.prepare(embedding, predictor.probabilities(embedding))
         return ddim(
-            lambda z, t: branches.predict(z, t, context, z_lq, p),
+            lambda z, t: branches.predict(z, t, static, z_lq),
             noise,
             alphas,
             foundation.prediction,
