@@ -14,7 +14,7 @@ from mperceiver.config import DrmConfig, ModelConfig
 from mperceiver.lineage import LineageError
 from mperceiver.models import foundation as towers
 from mperceiver.models import mperceiver as model
-from mperceiver.models import weights
+from mperceiver.models import visual, weights
 from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.modulation import Modulation, residual_blocks
@@ -404,8 +404,10 @@ def test_without_the_tp_pool_only_cm_tokens_are_there(foundation, spec, monkeypa
 # ---------------------------------------------------------------- visual branch
 
 
-def test_fused_visual_prompts_are_n_attentions():
+@pytest.mark.parametrize("at_once", [60, 32, 512])  # all positions, a rest at the end, more than there are
+def test_fused_visual_prompts_are_n_attentions(at_once, monkeypatch):
     """Eq. 4 with a loop over the degradations, each a whole multi-head cross-attention of the features as they were."""
+    monkeypatch.setattr(visual, "POSITIONS", at_once)
     torch.manual_seed(0)
     modulator = VPModulator(16, 24, 4, 8, 20, None, attend=True)
     stir(modulator, 0.2)

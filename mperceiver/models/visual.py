@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from mperceiver.config import ModelConfig
 
+POSITIONS = 512  # whose attention to the visual prompts is computed at a time
+
 
 def groups(width: int) -> int:
     """Groups of a GroupNorm: 32 as in Stable Diffusion, fewer where the width is small."""
@@ -70,7 +72,7 @@ class SelfAttention(nn.Module):
 class VPModulator(nn.Module):
     """Eq. 4: f <- RB(f + sum_i p_i MHCA(f, V_i, V_i)), one MHCA shared by the N visual prompts V_i.
 
-    The sum is one attention over all N * M prompt tokens whose softmax runs within each prompt and whose weights are
+    The sum is one attention over all N * M prompt tokens whose softmax runs within each prompt and whose values are
     multiplied by p_i: the same mathematics as N attentions, since the projections are linear and sum_i p_i = 1.
     """
 
@@ -107,12 +109,17 @@ class VPModulator(nn.Module):
         b, c, h, w = features.shape
         n, m, _ = prompts[0].shape
         q = self.to_q(self.norm_features(features.flatten(2).transpose(1, 2)))  # (B, HW, h d)
-        q = (q * (q.shape[-1] // self.heads) ** -0.5).transpose(1, 2).unflatten(1, (self.heads, -1))  # (B, h, d, HW)
-        k, v = (x.flatten(0, 1).unflatten(-1, (self.heads, -1)) for x in prompts)  # (N M, h, d)
-        k, v = k.transpose(0, 1), v.permute(1, 2, 0)  # (h, N M, d), (h, d, N M)
-        # Positions stand last: the softmax over the M tokens of each prompt then runs vectorised over them.
-        weights = (k @ q).unflatten(2, (n, m)).softmax(3) * probabilities[:, None, :, None, None]
-        mixed = (v @ weights.flatten(2, 3)).flatten(1, 2).transpose(1, 2)  # (B, HW, h d)
+        q = q.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1)  # (B, h, d, HW)
+        k, v = prompts[0].flatten(0, 1), (prompts[1] * probabilities[:, :, None, None]).flatten(1, 2)
+        k = k.unflatten(-1, (self.heads, -1)).transpose(0, 1) * q.shape[2] ** -0.5  # (h, N M, d)
+        v = v.unflatten(-1, (self.heads, -1)).permute(0, 2, 3, 1)  # p_i V_i: (B, h, d, N M)
+        # Positions stand last: the softmax over the M tokens of each prompt then runs vectorised over them, and the
+        # weights of so many positions stay in the cache. benchmarks/prompt_mixing.py compares it with other layouts.
+        mixed = [
+            v @ (k @ some).unflatten(2, (n, m)).softmax(3, dtype=torch.float32).flatten(2, 3)
+            for some in q.split(POSITIONS, dim=-1)
+        ]
+        mixed = torch.cat(mixed, dim=-1).flatten(1, 2).transpose(1, 2)  # (B, HW, h d)
         return self.to_out(mixed).transpose(1, 2).reshape(b, c, h, w)
 
     def forward(
