@@ -17,7 +17,8 @@ from mperceiver.data import DataError, degraded, prepared_card, prepared_file
 from mperceiver.data.degraded import corners, to_float
 from mperceiver.data.download import download, pictures_in, raw_folder
 from mperceiver.data.generated import GENERATORS
-from mperceiver.data.loader import Mixture, Prepared
+from mperceiver.data.loader import Prepared
+from mperceiver.data.mixture import Mixture
 from mperceiver.data.prepare import prepare
 from mperceiver.degradations import DEGRADATIONS
 from mperceiver.degradations.mix import replay
@@ -354,8 +355,11 @@ def test_batches_cut_and_mirror_lq_and_gt_alike(world, cache_bytes, sizes):
     assert whole.shape == (1, 3, 40, 40)
     again = [mixture.batch([(0, 4), (0, 2)], 16, np.random.default_rng(3), True)[0] for _ in range(2)]
     assert torch.equal(*again)
-    with pytest.raises(DataError, match="d: picture 1 is smaller than 41 px"):
-        mixture.batch([(0, 1)], 41, rng)
+    (small,), (clean,), _ = mixture.batch([(0, 1)], 50, rng, flip=False)  # reflected at the right and bottom edges
+    assert torch.allclose(small, 1 - clean)
+    height, width = sizes[1 % len(sizes)]
+    assert torch.equal(clean[:, height:, :], clean[:, 2 * height - 51 : height - 1, :].flip(1))
+    assert torch.equal(clean[:, :, width:], clean[:, :, 2 * width - 51 : width - 1].flip(2))
 
 
 def test_a_cache_changes_nothing(world):

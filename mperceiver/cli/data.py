@@ -49,25 +49,25 @@ def encode(
 ) -> None:
     """Cache the frozen towers' work on a training dataset: latents and CLIP embeddings."""
     quiet(threads)
-    import torch
-
     from mperceiver import lineage
     from mperceiver.models.foundation import load
+    from mperceiver.training import processes
     from mperceiver.training.latents import encode as make
 
     lineage.commit()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    path = make(load(foundation, device), name)
-    inputs = [f"data/foundations/{foundation}.json", f"data/prepared/{name}.json"]
-    lineage.write_card(
-        path.with_suffix(".json"),
-        verb="encode",
-        spec={"foundation": foundation, "dataset": name},
-        inputs=inputs,
-        outputs=[path],
-        device=device,
-    )
-    print(path)
+    path = make(load(foundation, processes.device()), name)
+    if processes.is_main():
+        inputs = [f"data/foundations/{foundation}.json", f"data/prepared/{name}.json"]
+        lineage.write_card(
+            path.with_suffix(".json"),
+            verb="encode",
+            spec={"foundation": foundation, "dataset": name},
+            inputs=inputs,
+            outputs=[path],
+            device=processes.device().type,
+        )
+        print(path)
+    processes.leave()
 
 
 def _experiment() -> config.Experiment | None:

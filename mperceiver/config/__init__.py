@@ -19,7 +19,7 @@ from mperceiver.config.base import (
     Precision,
     Share,
 )
-from mperceiver.config.datasets import Dataset
+from mperceiver.config.datasets import Dataset, Encode
 from mperceiver.config.depends import (
     REPORTED,
     cells,
@@ -99,6 +99,7 @@ __all__ = [
     "Defects",
     "DriveFile",
     "DrmConfig",
+    "Encode",
     "Experiment",
     "Figure",
     "Foundation",

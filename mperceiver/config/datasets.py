@@ -9,6 +9,16 @@ from mperceiver.config.pairs import Pairs, Sample
 from mperceiver.config.sources import FilePath, Source
 
 
+class Encode(Model):
+    """The fixed crops of whole pictures on which training stands: what `encode` caches, and stage 3's pictures."""
+
+    crop_px: Positive = Field(
+        description="side of a crop; a smaller picture is reflected at its right and bottom edges up to it"
+    )
+    crops: Positive = Field(1, description="crops of each picture; where they lie is a hash of the picture and `seed`")
+    flip: bool = Field(False, description="half of them mirrored left to right")
+
+
 class Dataset(Model):
     """config/datasets/<name>.yaml: pictures or archives from a source, pairs found in archives, or pairs made of pictures.
 
@@ -70,6 +80,14 @@ class Dataset(Model):
     candidates: Positive = Field(
         1, description="crops drawn for each one kept, the most detailed being kept (variance of the Laplacian)"
     )
+    on_the_fly: bool = Field(
+        False,
+        description="for training: only the clean picture is kept, and it is degraded whenever it is read, with numbers drawn "
+        "anew and without rounding to 8 bit",
+    )
+    encode: Encode | None = Field(
+        None, description="for training: the crops `mperceiver encode` takes; none: whole pictures, all of one size"
+    )
     seed: int = Field(0, description="a picture's own seed is a hash of the dataset's name, the picture's id and this")
     protocol: Name = Field("rgb", description="how restored pictures of this dataset are scored")
 
@@ -101,6 +119,10 @@ class Dataset(Model):
             raise ValueError(f"`only`: {', '.join(sorted(unknown))} is not among `degradations`")
         if self.pairs and self.crop_px:
             raise ValueError("`crop_px` is for `degradations`; to cut ready-made pairs give `tile_px` in `pairs`")
+        if self.on_the_fly and not self.degradations:
+            raise ValueError("`on_the_fly` says when `degradations` are applied; there are none")
+        if self.on_the_fly and self.onto != "gt":
+            raise ValueError("`on_the_fly` degrades the clean picture; it does not go with `onto: lq`")
         return self
 
     @property

@@ -54,7 +54,8 @@ def stage_inputs(run_name: str, stage: str) -> list[str]:
     found = files_of("runs", run_name) + [f"data/prepared/{name}.json" for name in run.train]
     if stage != "network":
         found.append(f"data/foundations/{run.foundation}.json")
-        found += [f"data/latents/{run.foundation}/{name}.json" for name in run.train]
+        if run.cached or stage == "drm":
+            found += [f"data/latents/{run.foundation}/{name}.json" for name in run.train]
         owners = weights_of(run_name)
         for before in STAGES[: STAGES.index(stage)]:
             if before not in owners:

@@ -115,6 +115,11 @@ class Run(Model):
     foundation: Name | None = Field(None, description="the frozen weights it stands on; a baseline has none")
     train: list[Name] = Field(description="training datasets")
     tasks: list[Name] = Field(TASKS, description="the degradation classes, in order")
+    cached: bool = Field(
+        True,
+        description="predictor and branches learn on data/latents, the frozen towers' work on fixed crops; false: on random "
+        "crops, the towers working at each step (the drm always learns on the fixed ones, whose latents stage 2 samples)",
+    )
     seed: int = Field(0, description="of the first weights and of all that is drawn")
     model: ModelConfig = Field(ModelConfig(), description="widths and switches of the modules")
     predictor: Stage | None = Field(None, description="stage 1: the degradation predictor")

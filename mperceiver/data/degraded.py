@@ -253,6 +253,9 @@ def _degraded(job: Job, index: int, opened: Opened, place: tuple[int, int, int, 
     rows = []
     for task in tasks:
         row_id = f"{job.picture}-{index}-{task}"
+        if job.dataset.on_the_fly:
+            rows.append({"id": row_id, "task": task, "lq": None, "gt": png, "source": opened.source, "recipe": ""})
+            continue
         seed = picture_seed(job.name, row_id, job.dataset.seed)
         lq, drawn = degrade(base, list(ways[task].items()), seed)
         recipe = {

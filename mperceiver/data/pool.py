@@ -5,13 +5,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from mperceiver.data import DataError
 
 AHEAD = 4  # jobs under way or waiting to be taken, for each worker
+THREADS = 8  # that read pictures beside a training; a machine with several GPUs runs as many trainings
 
 
 def cores() -> int:
@@ -46,6 +47,30 @@ def in_order(function: Callable, jobs: Iterable, workers: int) -> Iterator[Any]:
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def in_threads(function: Callable, jobs: Iterable, workers: int | None = None) -> Iterator[Any]:
+    """Results of ``function`` over ``jobs`` in their order, computed by threads a little ahead of who takes them.
+
+    For work that leaves Python alone, such as decoding pictures. As many threads as cores, at most THREADS.
+    """
+    workers = workers or min(cores(), THREADS)
+    jobs = list(jobs)
+    if workers <= 1 or len(jobs) <= 1:
+        yield from map(function, jobs)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque = deque()
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(function, job))
+                if len(waiting) > workers:  # whole pictures wait here
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _end_with_parent() -> None:

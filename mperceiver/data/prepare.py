@@ -91,10 +91,10 @@ def _write(name: str, path: Path, batches: Iterator[list[dict]], step: Any) -> t
             for row in rows:
                 if row["id"] in pictures:
                     raise DataError(f"{name}: two rows would be named {row['id']}; rename a picture or a task")
-                pictures[row["id"]] = hashlib.sha256(row["gt"] + row["lq"]).hexdigest()
+                pictures[row["id"]] = hashlib.sha256(row["gt"] + (row["lq"] or b"")).hexdigest()
                 tasks[row["task"]] += 1
                 held.append(row)
-                size += len(row["gt"]) + len(row["lq"])
+                size += len(row["gt"]) + len(row["lq"] or b"")
                 if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
                     writer.write_batch(pa.RecordBatch.from_pylist(held, schema))
                     held, size = [], 0

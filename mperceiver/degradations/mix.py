@@ -101,13 +101,19 @@ def degrade(
     Raises:
         ValueError: unknown name, wrong order, a number outside its range, or not a picture.
     """
+    recipe = draw_recipe(layers, seed)
+    return replay(image, recipe), recipe
+
+
+def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int) -> dict[str, Any]:
+    """The recipe of ``degrade``: each layer with its numbers drawn. Raises ValueError: unknown name or wrong order."""
     _check_names([name for name, _ in layers])
     recipe: dict[str, Any] = {"version": VERSION, "seed": int(seed), "layers": []}
     for position, (name, numbers) in enumerate(layers):
         layer_seed = _hash(f"{seed}|{position}|{name}")
         drawn = draw(numbers, _generator(layer_seed, 0))
         recipe["layers"].append({"name": name, "numbers": drawn, "seed": layer_seed})
-    return replay(image, recipe), recipe
+    return recipe
 
 
 def replay(image: np.ndarray, recipe: dict[str, Any]) -> np.ndarray:
@@ -116,13 +122,18 @@ def replay(image: np.ndarray, recipe: dict[str, Any]) -> np.ndarray:
     Raises:
         ValueError: the recipe is of another version, or not a recipe degrade could have written.
     """
+    return np.round(render(image, recipe) * 255).astype(np.uint8)
+
+
+def render(image: np.ndarray, recipe: dict[str, Any]) -> np.ndarray:
+    """``replay`` before it is rounded: float32 (H, W, 3) in [0, 1], clipped."""
     check_picture("degrade", image)
     if recipe.get("version") != VERSION:
         raise ValueError(f"recipe has version {recipe.get('version')!r}, this code renders version {VERSION}")
     _check_names([layer["name"] for layer in recipe["layers"]])
     for layer in recipe["layers"]:
         image = DEGRADATIONS[layer["name"]](image, _generator(layer["seed"], 1), **layer["numbers"])
-    return np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return np.clip(image, 0, 1)
 
 
 def _check_names(names: list[str]) -> None:

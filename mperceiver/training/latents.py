@@ -1,10 +1,14 @@
 """Frozen work done once: latents and CLIP embeddings of training crops, and the latents that stage 2 samples for stage 3.
 
-Stage 2 then touches no picture and no VAE. The pictures of a training dataset are its fixed crops, all of one size.
+Stage 2 then touches no picture and no VAE. Both kinds are Arrow files read where they lie, row by row, so that neither their
+making nor their use needs the memory for all of them.
 """
 
 import json
+import shutil
+from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +17,15 @@ from torch import Tensor
 
 from mperceiver import lineage
 from mperceiver.data import DataError
-from mperceiver.data.loader import Prepared
+from mperceiver.data.crops import FixedCrops, Window, fixed_crops
+from mperceiver.data.pool import in_threads
 from mperceiver.degradations.mix import picture_seed
 from mperceiver.models.foundation import Foundation
+from mperceiver.training import processes
+from mperceiver.training.parts import Rows, in_parts, join
 
-BATCH = 64
+BATCH, BATCH_PIXELS = 64, 2 * 2**20  # crops that go through the towers together: as many, or of as many pixels in all
+VERSION = 1  # of the file, and of how its numbers are made
 
 
 def latents_path(foundation: str, dataset: str) -> Path:
@@ -25,71 +33,127 @@ def latents_path(foundation: str, dataset: str) -> Path:
 
 
 class Latents:
-    """Cached frozen work of one dataset, row by row as it was prepared.
+    """Cached frozen work of one dataset, crop by crop; see ``encode``.
 
-    ``lq``, ``gt``: scaled latents (n, 4, h, w), half precision; ``embedding``: e_img (n, C_clip).
+    ``shape``: of a latent, (4, h, w); ``crops``: which crops they are of.
     """
 
     def __init__(self, foundation: str, dataset: str) -> None:
-        import pyarrow as pa
-
         path = latents_path(foundation, dataset)
+        again = f"mperceiver encode {foundation} {dataset}"
         if not path.is_file():
-            raise DataError(f"{path}: not encoded yet: mperceiver encode {foundation} {dataset}")
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        shape = json.loads(table.schema.metadata[b"shape"])
-        self.ids = table["id"].to_pylist()
-        self.lq, self.gt = (self._stack(table[name], np.float16, shape) for name in ("lq", "gt"))
-        self.embedding = self._stack(table["embedding"], np.float32, [-1])
+            raise DataError(f"{path}: not encoded yet: {again}")
+        self._rows = Rows([path])
+        table = self._rows.table
+        told = table.schema.metadata or {}
+        if told.get(b"version") != str(VERSION).encode():
+            raise DataError(f"{path}: made by another version of this program; make it again: {again}")
+        self.shape = tuple(json.loads(told[b"shape"]))
+        self.crops = FixedCrops(
+            name=dataset,
+            ids=table["id"].to_pylist(),
+            tasks=table["task"].to_pylist(),
+            windows=list(map(Window, *(table[name].to_pylist() for name in Window._fields))),
+            side=tuple(json.loads(told[b"side"])),
+            per_picture=int(told[b"per_picture"]),
+        )
 
-    @staticmethod
-    def _stack(column, dtype, shape: list[int]) -> Tensor:
-        rows = b"".join(value.as_buffer().to_pybytes() for value in column)
-        return torch.from_numpy(np.frombuffer(rows, dtype).copy()).view(len(column), *shape)
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def lq(self, i: int) -> Tensor:
+        """Scaled latent of the degraded crop i, half precision (4, h, w)."""
+        return _tensor(self._rows.bytes("lq", i), np.float16, self.shape)
+
+    def gt(self, i: int) -> Tensor:
+        """Scaled latent of its ground truth, half precision (4, h, w)."""
+        return _tensor(self._rows.bytes("gt", i), np.float16, self.shape)
+
+    def embedding(self, i: int) -> Tensor:
+        """e_img of the degraded crop i, (C_clip,)."""
+        return _tensor(self._rows.bytes("embedding", i), np.float32, (-1,))
+
+
+def _tensor(buffer, dtype, shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(np.frombuffer(buffer, dtype).copy()).view(shape)
 
 
 @torch.no_grad()
 def encode(foundation: Foundation, dataset: str) -> Path:
-    """Write the latents and embeddings of a prepared training dataset; return the Arrow file's path.
+    """Write the latents and embeddings of a training dataset's fixed crops; return the Arrow file's path.
 
-    Latents are posterior samples (as in the release's training) drawn with a generator seeded by the picture's own seed.
-    Raises DataError if the pictures are not all of one size or do not suit the foundation.
+    Latents are posterior samples (as in the release's training) drawn with a generator seeded by the crop's own seed. Killed,
+    it goes on from the last part that was done.
+
+    Raises:
+        DataError: the pictures are not all of one size and the dataset names no crops, or they do not suit the foundation.
     """
     import pyarrow as pa
 
-    rows = Prepared(dataset)
-    height, width = rows.size(0)
-    odd = next((i for i in range(len(rows)) if rows.size(i) != (height, width)), None)
-    if odd is not None:
-        raise DataError(
-            f"{dataset}: picture {rows.ids[odd]} is {rows.size(odd)}, others {height, width}; training sets are crops of one size (crop_px)"
-        )
+    crops = fixed_crops(dataset)
+    height, width = crops.size(0)
     if height % foundation.multiple or width % foundation.multiple:
         raise DataError(
             f"{dataset}: crops of {width}x{height} are no multiples of {foundation.multiple} px, which {foundation.name} needs"
         )
-    shape = [foundation.vae.config.latent_channels, height // foundation.factor, width // foundation.factor]
-    schema = pa.schema(
-        [("id", pa.string()), ("lq", pa.binary()), ("gt", pa.binary()), ("embedding", pa.binary())],
-        metadata={"shape": json.dumps(shape)},
-    )
-    path = latents_path(foundation.name, dataset)
-    with lineage.whole(path) as beside, pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-        for start in range(0, len(rows), BATCH):
-            some = range(start, min(start + BATCH, len(rows)))
-            lq, gt = (_pictures(read, some).to(foundation.device) for read in (rows.lq, rows.gt))
-            seeds = [picture_seed(dataset, rows.ids[i], 0) for i in some]
+
+    def make(name: str, part: range, advance: Callable[[int], None]) -> list[pa.RecordBatch]:
+        read = _in_order(crops, part)
+        batches = []
+        for some in _batches(part, height * width):
+            pictures = zip(*(next(read) for _ in some), strict=True)
+            lq, gt = (torch.stack(found).permute(0, 3, 1, 2).to(foundation.device) for found in pictures)
+            seeds = [picture_seed(dataset, crops.ids[i], 0) for i in some]
             columns = [_sample(foundation, pictures, seeds).half().cpu().numpy() for pictures in (lq, gt)]
             columns.append(foundation.embed(lq).cpu().numpy())
-            arrays = [pa.array([rows.ids[i] for i in some])]
-            arrays += [pa.array([row.tobytes() for row in column], pa.binary()) for column in columns]
-            writer.write_batch(pa.record_batch(arrays, schema=schema))
+            arrays = {"id": [crops.ids[i] for i in some], "task": [crops.tasks[i] for i in some]}
+            arrays |= {name: [getattr(crops.windows[i], name) for i in some] for name in Window._fields}
+            arrays |= {
+                name: pa.array([row.tobytes() for row in column], pa.binary())
+                for name, column in zip(("lq", "gt", "embedding"), columns, strict=True)
+            }
+            batches.append(pa.RecordBatch.from_pydict(arrays))
+            advance(len(some))
+        return batches
+
+    path = latents_path(foundation.name, dataset)
+    made_of = [f"data/foundations/{foundation.name}.json", f"data/prepared/{dataset}.json"]
+    key = json.dumps([VERSION, {name: lineage.sha256(name) for name in made_of}], sort_keys=True)
+    folder = path.with_name(f".{dataset}.parts")
+    parts = in_parts(folder, key, {dataset: len(crops)}, make, f"encode {dataset}")[dataset]
+    if processes.is_main():
+        shape = [foundation.vae.config.latent_channels, height // foundation.factor, width // foundation.factor]
+        numbers = {"version": VERSION, "shape": shape, "side": [height, width], "per_picture": crops.per_picture}
+        join(parts, path, {name: json.dumps(number) for name, number in numbers.items()})
+        shutil.rmtree(folder)
+    processes.together()
     return path
 
 
-def _pictures(read, rows: range) -> Tensor:
-    """uint8 pictures -> float32 (B, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.stack([read(i) for i in rows])).permute(0, 3, 1, 2).float() / 255
+def _batches(rows: range, pixels: int) -> list[range]:
+    """``rows`` in stretches that go through the towers together; ``pixels``: of one crop."""
+    count = max(min(BATCH_PIXELS // pixels, BATCH), 1)
+    return [rows[start : start + count] for start in range(0, len(rows), count)]
+
+
+def _in_order(crops: FixedCrops, part: range):
+    """(lq, gt) of the crops one after the other, float32 (h, w, 3) in [0, 1]; a picture is decoded once, ahead, by threads."""
+
+    def of_picture(group: tuple[int, list[int]]) -> list[tuple[Tensor, Tensor]]:
+        row, mine = group
+        pair = crops.prepared.pair(row)
+        return [_floats(crops, i, crops.cut(i, pair)) for i in mine]
+
+    groups = [(row, list(mine)) for row, mine in groupby(part, key=lambda i: crops.windows[i].row)]
+    for found in in_threads(of_picture, groups):
+        yield from found
+
+
+def _floats(crops: FixedCrops, i: int, pair: np.ndarray) -> tuple[Tensor, Tensor]:
+    lq, gt = torch.from_numpy(np.ascontiguousarray(pair)).float() / 255
+    if crops.on_the_fly:
+        lq = torch.from_numpy(crops.degraded(i, pair[1], crops.seed(i)))
+    return lq, gt
 
 
 def _sample(foundation: Foundation, pictures: Tensor, seeds: list[int]) -> Tensor:
@@ -99,34 +163,46 @@ def _sample(foundation: Foundation, pictures: Tensor, seeds: list[int]) -> Tenso
     return (posterior.mean + posterior.std * noise.to(pictures.device)) * foundation.vae.config.scaling_factor
 
 
+class Sampled:
+    """Latents that stage 2 sampled of one dataset's crops, row by row; see ``sampled``."""
+
+    def __init__(self, parts: list[Path], shape: tuple[int, ...]) -> None:
+        self._rows, self.shape = Rows(parts), shape
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, i: int) -> Tensor:
+        """Scaled latent of crop i, half precision (4, h, w)."""
+        return _tensor(self._rows.bytes("latent", i), np.float16, self.shape)
+
+
 @torch.no_grad()
-def sampled(path: Path, restore, datasets: list[str], foundation: str, seed: int, key: str, title: str) -> list[Tensor]:
-    """Latents that stage 2 samples for every training crop, (n, 4, h, w) a dataset, half precision; computed once into ``path``.
+def sampled(folder: Path, restore, cached: list[Latents], seed: int, key: str, title: str) -> list[Sampled]:
+    """Latents that stage 2 samples for every training crop, computed once into the files of ``folder``, by all processes.
 
     ``restore(lq_latent, embedding, noise, fresh) -> latent``; ``fresh()`` is more noise. Noise is seeded by (run seed,
-    dataset, batch), so the result does not depend on what ran before. ``key`` tells of all that the latents are made of:
-    what lies in ``path`` under another key is not taken.
+    dataset, batch), so the result does not depend on what ran before, nor on who ran it. ``key`` tells of all that the
+    latents are made of: what lies in ``folder`` under another key is not taken.
     """
-    from safetensors import safe_open
-    from safetensors.torch import save_file
+    import pyarrow as pa
 
-    if path.is_file():
-        with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("key") == key:
-                return [file.get_tensor(name) for name in datasets]
-    result = {}
-    for name in datasets:
-        cached = Latents(foundation, name)
-        parts = []
-        for start in range(0, len(cached.lq), BATCH):
-            lq = cached.lq[start : start + BATCH].float()
-            generator = torch.Generator().manual_seed(picture_seed(name, str(start), seed) % 2**63)
+    known = {latents.crops.name: latents for latents in cached}
+
+    def make(name: str, part: range, advance: Callable[[int], None]) -> list[pa.RecordBatch]:
+        latents, batches = known[name], []
+        height, width = latents.crops.size(0)
+        for some in _batches(part, height * width):
+            lq = torch.stack([latents.lq(i) for i in some]).float()
+            generator = torch.Generator().manual_seed(picture_seed(name, str(some.start), seed) % 2**63)
             noise = torch.randn(lq.shape, generator=generator)
             fresh = partial(torch.randn, lq.shape, generator=generator)
-            parts.append(restore(lq, cached.embedding[start : start + BATCH], noise, fresh).half().cpu())
-            if start % (BATCH * 20) == 0:
-                print(f"{title}: sampling latents of {name}: {start + len(lq)}/{len(cached.lq)}", flush=True)
-        result[name] = torch.cat(parts).contiguous()
-    with lineage.whole(path) as beside:
-        save_file(result, beside, metadata={"key": key})
-    return [result[name] for name in datasets]
+            embedding = torch.stack([latents.embedding(i) for i in some])
+            found = restore(lq, embedding, noise, fresh).half().cpu().numpy()
+            batches.append(pa.record_batch({"latent": pa.array([row.tobytes() for row in found], pa.binary())}))
+            advance(len(some))
+        return batches
+
+    counts = {name: len(latents) for name, latents in known.items()}
+    parts = in_parts(folder, key, counts, make, f"{title}: sampling latents")
+    return [Sampled(parts[latents.crops.name], latents.shape) for latents in cached]

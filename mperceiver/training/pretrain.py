@@ -169,7 +169,8 @@ def _clip(name: str, recipe: Build, pool: Pool, out: Path, work: Path) -> None:
     from open_clip.model import CLIP
     from safetensors.torch import save_file
 
-    from mperceiver.data.loader import Mixture, Prepared
+    from mperceiver.data.loader import Prepared
+    from mperceiver.data.mixture import Mixture
 
     torch.manual_seed(recipe.seed + 1)
     cfg = clip_config(recipe)

@@ -53,6 +53,17 @@ def train(run: str, name: str) -> Path:
     return train(run, name)
 
 
+def patch_fit(patch, other) -> None:
+    """Let every stage call ``other`` instead of the loop."""
+    for name in STAGES:
+        patch.setattr(f"mperceiver.training.stages.{name}.fit", other)
+
+
+def every(read) -> torch.Tensor:
+    """All 18 crops' latents, or embeddings."""
+    return torch.stack([read(i) for i in range(18)])
+
+
 @pytest.fixture(scope="module")
 def trained_root(tiny_root, tmp_path_factory) -> Path:
     """The tiny world with every stage of its runs trained once, without a stop."""
@@ -119,20 +130,17 @@ def test_stage_has_a_card_and_a_curve(trained, name):
 @pytest.mark.parametrize(("name", "k"), [("predictor", 2), ("branches", 3), ("drm", 0), ("drm", 2), ("network", 1)])
 def test_stage_stopped_and_resumed_is_the_same_bytes(trained, monkeypatch, name, k):
     """SIGTERM in the middle, for the DRM before and after its discriminator has learnt."""
-    from mperceiver.training import stages
 
     run = STAGES[name]
     first = undo(run, name)
     with monkeypatch.context() as patch:
-        patch.setattr(
-            stages, "fit", lambda title, module, losses, *a, **o: fit(title, module, at(k, terminate, losses), *a, **o)
-        )
+        patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, at(k, terminate, losses), *a, **o))
         with pytest.raises(SystemExit):
             train(run, name)
     assert not Path(f"results/runs/{run}/{name}.safetensors").exists()
     gone = []
     watch = lambda title, module, losses, *a, **o: fit(title, module, at(-1, None, seen(losses, gone)), *a, **o)  # noqa: E731
-    monkeypatch.setattr(stages, "fit", watch)
+    patch_fit(monkeypatch, watch)
     train(run, name)
     assert gone == list(range(k + 1, getattr(config.load("runs", run), name).steps))
     assert undo(run, name) == first
@@ -158,7 +166,7 @@ def test_stage_whose_weights_cannot_be_written_is_not_lost(trained, monkeypatch)
         patch.setattr(stages, "save_weights", full)
         with pytest.raises(OSError, match="No space"):
             train("tiny", "predictor")
-    monkeypatch.setattr(stages, "fit", lambda title, module, losses, *a, **o: fit(title, module, None, *a, **o))
+    patch_fit(monkeypatch, lambda title, module, losses, *a, **o: fit(title, module, None, *a, **o))
     train("tiny", "predictor")  # no step is left to go
     assert undo("tiny", "predictor") == first
 
@@ -198,7 +206,6 @@ def test_predictor_is_saved_for_embeddings_as_they_are(trained, monkeypatch):
     """It learns on standardised embeddings; what is saved gives the same answers to raw ones."""
     from safetensors.torch import load_file
 
-    from mperceiver.training import stages
     from mperceiver.training.latents import Latents
 
     learnt = []
@@ -208,9 +215,9 @@ def test_predictor_is_saved_for_embeddings_as_they_are(trained, monkeypatch):
         learnt.append({key: value.clone() for key, value in module.state_dict().items()})
         return curve
 
-    monkeypatch.setattr(stages, "fit", spy)
+    patch_fit(monkeypatch, spy)
     train("tiny", "predictor")
-    saved, x = load_file("results/runs/tiny/predictor.safetensors"), Latents("tiny", "tiny-train").embedding
+    saved, x = load_file("results/runs/tiny/predictor.safetensors"), every(Latents("tiny", "tiny-train").embedding)
     standard = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)
     expected = F.linear(standard, learnt[0]["hidden.weight"], learnt[0]["hidden.bias"])
     assert torch.allclose(F.linear(x, saved["hidden.weight"], saved["hidden.bias"]), expected, atol=1e-3)
@@ -219,7 +226,6 @@ def test_predictor_is_saved_for_embeddings_as_they_are(trained, monkeypatch):
 
 def objective(monkeypatch, run: str, name: str):
     """The objective that a stage hands to the loop, and nothing trained."""
-    from mperceiver.training import stages
 
     class Found(Exception):
         pass
@@ -228,7 +234,7 @@ def objective(monkeypatch, run: str, name: str):
         raise Found(losses)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "fit", grab)
+        patch_fit(patch, grab)
         with pytest.raises(Found) as found:
             train(run, name)
     return found.value.args[0]
@@ -255,7 +261,7 @@ def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch
     path.write_text(path.read_text().replace("v_prediction", prediction))
     losses, cached = objective(monkeypatch, "tiny", "branches"), Latents("tiny", "tiny-train")
     foundation = towers.load("tiny")
-    alphas, lq, gt = foundation.alphas(), cached.lq.float(), cached.gt.float()
+    alphas, lq, gt = foundation.alphas(), every(cached.lq).float(), every(cached.gt).float()
     predictor = build_predictor(foundation, config.load("runs", "tiny"))
     load_weights(weights_path("tiny", "predictor"), predictor)
     times, places = [], set()
@@ -265,7 +271,7 @@ def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch
         times.extend(t.tolist())
         answer = []
         for i in range(len(z)):
-            (row,) = [r for r, known in enumerate(cached.embedding) if torch.equal(known, embedding[i])]
+            (row,) = [r for r, known in enumerate(every(cached.embedding)) if torch.equal(known, embedding[i])]
             window = window_of(z_lq[i], lq[row])
             places.add((row, window[0].start, window[1].start))
             z0, a = gt[row][:, *window], alphas[t[i]]
@@ -286,7 +292,6 @@ def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch
 def test_drm_sees_latent_picture_and_truth_of_one_place(trained, monkeypatch):
     from mperceiver.data.loader import Prepared
     from mperceiver.models.drm import DetailRefinement
-    from mperceiver.training import stages
 
     rows = Prepared("tiny-train")
     lq, gt = (
@@ -306,8 +311,8 @@ def test_drm_sees_latent_picture_and_truth_of_one_place(trained, monkeypatch):
             seen["gt"] = target
             return {"loss": output.sum()}
 
-    monkeypatch.setattr(stages, "sampled", lambda *_: [shrunk])
-    monkeypatch.setattr(stages, "PictureLosses", Spy)
+    monkeypatch.setattr("mperceiver.training.stages.drm.sampled", lambda *_: [shrunk])
+    monkeypatch.setattr("mperceiver.training.stages.drm.PictureLosses", Spy)
     monkeypatch.setattr(DetailRefinement, "degraded_features", lambda self, encode, x: (None, seen.update(lq=x)))
     losses = objective(monkeypatch, "tiny", "drm")
     places = set()
@@ -343,7 +348,6 @@ def test_stages_say_what_they_lack(tiny_world):
 
 def starts(monkeypatch) -> list[dict[str, torch.Tensor]]:
     """The state of each module that comes to ``fit``, as it comes."""
-    from mperceiver.training import stages
 
     found = []
 
@@ -351,7 +355,7 @@ def starts(monkeypatch) -> list[dict[str, torch.Tensor]]:
         found.append({key: value.clone() for key, value in module.state_dict().items()})
         return fit(title, module, *arguments, **options)
 
-    monkeypatch.setattr(stages, "fit", spy)
+    patch_fit(monkeypatch, spy)
     return found
 
 
@@ -386,7 +390,7 @@ def test_few_shot_of_the_other_stages(trained, monkeypatch, name):
     if name == "branches":
         assert all(torch.equal(found[0][key], source[key]) for key in source)
         return
-    x = Latents("tiny", "tiny-train").embedding
+    x = every(Latents("tiny", "tiny-train").embedding)
     standard = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)
     before = F.linear(standard, found[0]["hidden.weight"], found[0]["hidden.bias"])
     assert torch.allclose(before, F.linear(x, source["hidden.weight"], source["hidden.bias"]), atol=1e-3)
@@ -410,14 +414,15 @@ def test_encoded_is_what_the_towers_say(trained, foundation):
     from mperceiver.training.latents import Latents
 
     rows, cached = Prepared("tiny-train"), Latents("tiny", "tiny-train")
-    assert cached.ids == rows.ids and cached.lq.shape == cached.gt.shape == (18, 4, 16, 16)
+    assert cached.crops.ids == rows.ids and cached.shape == (4, 16, 16) and len(cached) == 18
+    lq, gt = every(cached.lq), every(cached.gt)
     pictures = torch.from_numpy(np.stack([rows.lq(i) for i in range(len(rows))])).permute(0, 3, 1, 2).float() / 255
     with torch.no_grad():
         posterior = foundation.vae.encode(pictures * 2 - 1).latent_dist
-        assert torch.allclose(cached.embedding, foundation.embed(pictures), atol=1e-5)
-    spread = (cached.lq.float() - posterior.mean) / posterior.std
+        assert torch.allclose(every(cached.embedding), foundation.embed(pictures), atol=1e-5)
+    spread = (lq.float() - posterior.mean) / posterior.std
     assert spread.std().item() == pytest.approx(1, abs=0.05) and abs(spread.mean()) < 0.05  # samples, not means
-    assert not torch.equal(cached.lq, cached.gt)
+    assert lq.dtype == torch.float16 and not torch.equal(lq, gt)
 
 
 def test_encoding_refuses_crops_of_several_sizes_or_odd_ones(trained, foundation):
@@ -459,41 +464,66 @@ def test_sampled_latents_are_cached(trained):
         calls.append((lq, embedding, noise, fresh()))
         return lq + noise
 
-    path, cached = Path("results/resume/x/latents.safetensors"), Latents("tiny", "tiny-train")
-    arguments = (path, restore, ["tiny-train"], "tiny", 42)
-    (first,) = sampled(*arguments, "key", "x")
+    folder, cached = Path("results/resume/x/latents"), Latents("tiny", "tiny-train")
+    (first,) = sampled(folder, restore, [cached], 42, "key", "x")
     lq, embedding, noise, more = calls[0]
-    assert len(calls) == 1 and first.dtype == torch.float16 and first.shape == cached.lq.shape
-    assert torch.equal(lq, cached.lq.float()) and torch.equal(embedding, cached.embedding)
-    assert torch.equal(first, (lq + noise).half())
+    assert len(calls) == 1 and len(first) == 18 and first[3].dtype == torch.float16 and first[3].shape == cached.shape
+    assert torch.equal(lq, every(cached.lq).float()) and torch.equal(embedding, every(cached.embedding))
+    assert torch.equal(every(first.__getitem__), (lq + noise).half())
     assert noise.std().item() == pytest.approx(1, abs=0.05) and not torch.equal(noise, more)
-    (again,) = sampled(*arguments, "key", "x")
-    assert len(calls) == 1 and torch.equal(first, again)
-    sampled(*arguments, "another key", "x")  # other weights, another sampler: not taken
+    (again,) = sampled(folder, restore, [cached], 42, "key", "x")
+    assert len(calls) == 1 and torch.equal(every(first.__getitem__), every(again.__getitem__))
+    sampled(folder, restore, [cached], 42, "another key", "x")  # other weights, another sampler: not taken
     assert len(calls) == 2 and torch.equal(calls[1][2], noise)  # noise knows nothing of what ran before
-    sampled(*arguments[:-1], 43, "third key", "x")
+    sampled(folder, restore, [cached], 43, "third key", "x")
     assert not torch.equal(calls[2][2], noise)
+
+
+def test_killed_sampling_goes_on_with_the_part_it_was_at(trained, monkeypatch):
+    from mperceiver.training import latents, parts
+
+    monkeypatch.setattr(parts, "PART", 4)
+    monkeypatch.setattr(latents, "BATCH", 2)
+    cached, folder, calls = latents.Latents("tiny", "tiny-train"), Path("results/resume/x/latents"), []
+
+    def restore(lq, embedding, noise, fresh):
+        calls.append(lq)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return lq + noise
+
+    with pytest.raises(KeyboardInterrupt):
+        latents.sampled(folder, restore, [cached], 1, "key", "x")
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "made-of.txt",
+        "tiny-train-000000000.arrow",
+        "tiny-train-000000004.arrow",
+    ]
+    (resumed,) = latents.sampled(folder, restore, [cached], 1, "key", "x")
+    assert len(calls) == 6 + 5  # the third part anew, and the two after it
+    (straight,) = latents.sampled(Path("results/resume/y"), restore, [cached], 1, "key", "y")
+    assert torch.equal(every(resumed.__getitem__), every(straight.__getitem__))
 
 
 def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
     """A killed DRM stage keeps its latents; other branches, or another sampler, make new ones."""
-    from safetensors.torch import load_file
-
-    from mperceiver.training import latents, stages
+    from mperceiver.training.latents import Sampled
+    from mperceiver.training.stages import drm
 
     def killed_after_sampling() -> torch.Tensor:
         with monkeypatch.context() as patch:
-            patch.setattr(stages, "fit", lambda *a, **o: terminate_here())
+            patch_fit(patch, lambda *a, **o: terminate_here())
             with pytest.raises(SystemExit):
                 train("tiny", "drm")
-        return load_file("results/resume/tiny/latents.safetensors")["tiny-train"]
+        (part,) = Path("results/resume/tiny/latents").glob("*.arrow")
+        return every(Sampled([part], (4, 16, 16)).__getitem__)
 
     def terminate_here():
         raise SystemExit(143)
 
     samples = []
-    original = stages.ddim
-    monkeypatch.setattr(stages, "ddim", lambda *a: samples.append(a) or original(*a))
+    original = drm.ddim
+    monkeypatch.setattr(drm, "ddim", lambda *a: samples.append(a) or original(*a))
     first = killed_after_sampling()
     assert len(samples) == 1 and torch.isfinite(first.float()).all()
     assert torch.equal(killed_after_sampling(), first) and len(samples) == 1
@@ -506,7 +536,6 @@ def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
     card.write_text(card.read_text().replace('"seed": 0', '"seed": 1'))
     killed_after_sampling()
     assert len(samples) == 3
-    assert latents.BATCH >= 18
 
 
 def test_trained_weights_restore(trained):

@@ -1,0 +1,40 @@
+"""Stage 2: the textual and the visual branch around the frozen U-Net."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mperceiver.config import Phase, Run, Stage
+from mperceiver.models import foundation as towers
+from mperceiver.models.branches import Branches
+from mperceiver.sampling import diffuse, velocity
+from mperceiver.training import processes
+from mperceiver.training.loop import fit
+from mperceiver.training.stages.common import frozen_work, predictor_of, start
+
+
+def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
+    """Eq. 1 on latents: the foundation is frozen, the target (epsilon or v) is the foundation's own."""
+    torch.manual_seed(run.seed + 1)
+    foundation = towers.load(run.foundation, processes.device())
+    predictor = predictor_of(foundation, run_name, run)
+    work = frozen_work(run, foundation, spec)
+    branches = start(Branches(foundation, len(run.tasks), run.model), run, "branches")
+    alphas = foundation.alphas()
+
+    def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
+        drawn = work.mixture.draw(rng, phase.batch)
+        z_lq, z_gt, embedding = work.batch(drawn, phase, rng, generator)
+        t = torch.randint(len(alphas), (len(drawn),), generator=generator, device=generator.device)
+        noise = torch.randn(z_gt.shape, generator=generator, device=generator.device)
+        alpha = alphas[t].view(-1, 1, 1, 1)
+        target = noise if foundation.prediction == "epsilon" else velocity(z_gt, noise, alpha)
+        output = module(diffuse(z_gt, noise, alpha), t, embedding, z_lq, predictor.probabilities(embedding))
+        return {"loss": F.mse_loss(output.float(), target)}
+
+    curve = fit(
+        f"{run_name} branches", branches, losses, spec, seed=run.seed + 1, resume=resume / "branches.pt", inputs=inputs
+    )
+    return branches, curve
