@@ -3,16 +3,15 @@
 A method's model is a restorer, an object with
 
 - ``multiple``, ``minimum``: pixels that a side must be a multiple of, and at least; ``batch`` (1 if it has none):
-  pictures it takes at once; ``device`` (the CPU if it has none): where what it is given is sent,
-- ``begin(whole, seeds) -> state``: what belongs to whole pictures, (B, 3, H, W) in [0, 1], padded: the probabilities,
-  the text encoding, and the start noise of all of H and W, drawn for picture b from ``seeds[b]``,
-- ``restore(tile, state, top, left) -> tile``: (B, 3, h, w) cut at that corner of the whole, all multiples of
-  ``multiple``.
+  tiles it takes at once at most; ``device`` (the CPU if it has none): where it works,
+- ``look(whole) -> seen``: what is to be known of whole pictures, (B, 3, H, W) in [0, 1], padded, on the CPU: for MPerceiver
+  the CLIP embedding and the degradations' probabilities,
+- ``restore(whole, seen, seeds, tiles) -> restored``: the same shape, on the CPU again; ``seeds[b]`` is where all that is
+  drawn for picture b comes from, ``tiles`` (mperceiver.tiling) how its work is cut.
 
-All else stays on the CPU: what a picture costs on the device is its own three floats a pixel and the work on one tile.
+Whole pictures stay on the CPU: the device holds their latents and the work on one batch of tiles.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
@@ -29,13 +28,14 @@ from mperceiver.progress import progress
 if TYPE_CHECKING:
     import torch
 
+    from mperceiver.tiling import Tiles
+
 # (quarter turns, mirrored) of the views that a self-ensemble averages; a half turn and a mirror make the vertical flip.
 VIEWS = {
     "none": [(0, False)],
     "flip4": list(product((0, 2), (False, True))),
     "geometric8": list(product(range(4), (False, True))),
 }
-TILE_VARIANCE = 0.01  # of a tile's Gaussian weight, in units of its side (StableSR)
 HELD = 4  # batches that wait for pictures of their size, or to be written
 
 
@@ -45,11 +45,11 @@ class Identity:
     multiple = minimum = 1
     batch = 16
 
-    def begin(self, whole: "torch.Tensor", seeds: list[int]) -> None:
+    def look(self, whole: "torch.Tensor") -> None:
         return None
 
-    def restore(self, tile: "torch.Tensor", state: None, top: int, left: int) -> "torch.Tensor":
-        return tile
+    def restore(self, whole: "torch.Tensor", seen: None, seeds: list[int], tiles: "Tiles") -> "torch.Tensor":
+        return whole
 
 
 def load(method: str) -> Any:
@@ -103,80 +103,21 @@ def restore_pictures(
 
 
 def _one_view(restorer: Any, pictures: "torch.Tensor", method: config.Method, seeds: list[int]) -> "torch.Tensor":
-    """Pad, cut into tiles, restore, blend, crop."""
-    import torch
+    """Pad, restore in tiles, crop."""
+    from mperceiver import tiling
 
     height, width = pictures.shape[-2:]
-    whole = images.pad(pictures, restorer.multiple, _smallest(restorer))
-    side = _tile_side(restorer, method)
-    rows, columns = (_starts(length, side, method.overlap_px, restorer.multiple) for length in whole.shape[-2:])
-    state = restorer.begin(whole.to(_device(restorer)), seeds)
-    if len(rows) == len(columns) == 1:
-        return _tile(restorer, whole, state, 0, 0)[..., :height, :width]
-    blended = torch.zeros_like(whole)
-    h, w = min(side, whole.shape[-2]), min(side, whole.shape[-1])
-    for top, down in zip(rows, _weights(whole.shape[-2], rows, h), strict=True):
-        for left, across in zip(columns, _weights(whole.shape[-1], columns, w), strict=True):
-            tile = _tile(restorer, whole[..., top : top + h, left : left + w], state, top, left)
-            blended[..., top : top + h, left : left + w] += tile * down[:, None] * across
-    return blended[..., :height, :width]
-
-
-def _tile(restorer: Any, tile: "torch.Tensor", state: Any, top: int, left: int) -> "torch.Tensor":
-    restored = restorer.restore(tile.to(_device(restorer)), state, top, left).float().cpu()
-    if restored.shape != tile.shape or not restored.isfinite().all():
-        what = "values that are not numbers" if restored.shape == tile.shape else f"the shape {tuple(restored.shape)}"
+    whole = images.pad(pictures, restorer.multiple, tiling.smallest_side(restorer))
+    size = (whole.shape[-2], whole.shape[-1])
+    tiles = tiling.lay_out(restorer, size, method.tile_px, method.overlap_px, getattr(restorer, "batch", 1))
+    restored = restorer.restore(whole, restorer.look(whole), seeds, tiles)
+    if restored.shape != whole.shape or not restored.isfinite().all():
+        what = "values that are not numbers" if restored.shape == whole.shape else f"the shape {tuple(restored.shape)}"
         raise PictureError(
-            f"the model returned {what} for a tile of shape {tuple(tile.shape)} at ({top}, {left}); "
+            f"the model returned {what} for a picture of shape {tuple(whole.shape)}; "
             "its weights are damaged or its training diverged (see the run's curve)"
         )
-    return restored
-
-
-def _smallest(restorer: Any) -> int:
-    """The least side of a tile: ``minimum``, as a multiple of ``multiple``."""
-    return max(1, math.ceil(restorer.minimum / restorer.multiple)) * restorer.multiple
-
-
-def _tile_side(restorer: Any, method: config.Method) -> int:
-    """The side of a tile: the largest multiple of the restorer's within the method's ``tile_px``."""
-    side = method.tile_px // restorer.multiple * restorer.multiple
-    if side < _smallest(restorer):
-        raise config.ConfigError(
-            f"tile_px is {method.tile_px}, but this method's model needs tiles of {_smallest(restorer)} px or more; "
-            "raise it in config/methods/, or leave out --tile"
-        )
-    return side
-
-
-def _starts(length: int, side: int, overlap_px: int, multiple: int) -> list[int]:
-    """Starts of the tiles along one side of a padded picture, all multiples of ``multiple``."""
-    if length <= side:
-        return [0]
-    overlap = math.ceil(overlap_px / multiple)
-    if overlap * multiple >= side:
-        raise config.ConfigError(
-            f"overlap_px is {overlap_px}, too much for tiles of {side} px in steps of {multiple} px; "
-            "lower it in config/methods/, or take larger tiles"
-        )
-    return [multiple * start for start in images.tiles(length // multiple, side // multiple, overlap)]
-
-
-def _weights(length: int, starts: list[int], side: int) -> list["torch.Tensor"]:
-    """What each tile adds to its pixels along one side: (side,) for each start, 1 in sum at every pixel.
-
-    StableSR's Gaussian, lowered to reach zero one pixel beyond the tile's ends, so that a tile fades in from nothing
-    and leaves no seam however small the overlap. Over a grid of tiles the products of both sides' weights add up to 1.
-    """
-    import torch
-
-    place = (torch.arange(-1, side + 1, dtype=torch.float64) - (side - 1) / 2) / side
-    bell = torch.exp(-place.square() / (2 * TILE_VARIANCE))
-    bell = (bell - bell[0])[1:-1]
-    total = torch.zeros(length, dtype=torch.float64)
-    for start in starts:
-        total[start : start + side] += bell
-    return [(bell / total[start : start + side]).float() for start in starts]
+    return restored[..., :height, :width]
 
 
 # ---------------------------------------------------------------- datasets

@@ -16,7 +16,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From bottom to top; a module may import what stands on its own level or below. A package stands for all its modules.
 LEVELS = [
     ["config", "fetch", "images", "lineage", "locks", "progress"],
-    ["degradations", "metrics", "models", "perceptual", "sampling"],  # sampling knows no model: it takes a function
+    # sampling knows no model: it takes a function
+    ["degradations", "metrics", "models", "perceptual", "sampling", "tiling"],
     ["data"],
     ["training", "restore", "report", "scoring", "foundations"],
     ["cli"],

@@ -191,6 +191,10 @@ class Method(Model):
     self_ensemble: Literal["none", "flip4", "geometric8"] = Field(
         "none", description="mean over the mirrored (4), or the mirrored and turned (8), views of a picture"
     )
+    precision: Precision = Field(
+        "no",
+        description="mixed precision of the U-Net and the branches on a GPU; the VAE, and all on the CPU, compute in float32",
+    )
     tile_px: Positive = Field(512, description="larger pictures are restored in overlapping tiles of this side")
     overlap_px: Positive = Field(64, description="of two neighbouring tiles")
     citation: str = Field("", description="whom to cite for it")

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mperceiver import config
 from mperceiver.lineage import LineageError
+from mperceiver.tiling import Tiles
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -131,12 +132,20 @@ class VaeCeiling:
         self.foundation, self.device = foundation, foundation.device
         self.multiple = self.minimum = foundation.factor
 
-    def begin(self, whole: Tensor, seeds: list[int]) -> None:
+    def look(self, whole: Tensor) -> None:
         return None
 
     @torch.no_grad()
-    def restore(self, tile: Tensor, state: None, top: int, left: int) -> Tensor:
-        return self.foundation.decode(self.foundation.encode(tile)).clamp(0, 1)
+    def restore(self, whole: Tensor, seen: None, seeds: list[int], tiles: Tiles) -> Tensor:
+        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> encoded and decoded, the same."""
+        latent = tiles.blend(map(self.foundation.encode, tiles.cut(whole)), len(whole), self.device)
+        parts = (self.foundation.decode(part).clamp(0, 1) for part in tiles.cut(latent))
+        return tiles.blend(parts, len(whole), whole.device)
+
+    @torch.no_grad()
+    def probe(self, pictures: Tensor) -> None:
+        """The work on tiles (n, 3, h, w) once, for what it takes of the memory."""
+        self.foundation.decode(self.foundation.encode(pictures.to(self.device)))
 
 
 def load_vae_ceiling(method_name: str, device: torch.device | str = "cpu") -> VaeCeiling:

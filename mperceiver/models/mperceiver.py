@@ -1,5 +1,6 @@
 """A run's weights around their foundation, ready to restore: predictor, dual branch, sampler and DRM (section 3, Fig. 3)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,24 +14,27 @@ from mperceiver.models.foundation import Foundation
 from mperceiver.models.predictor import build_predictor
 from mperceiver.models.weights import load_weights, weights_path
 from mperceiver.sampling import ddim
+from mperceiver.tiling import Tiles
+
+Features = dict[int, Tensor]  # of the VAE's encoder, by level
 
 
 @dataclass
-class Conditions:
-    """What is computed once per picture: all that steers the U-Net, start noise of the whole picture (B, 4, h, w).
+class Seen:
+    """What CLIP and the predictor make of whole pictures: e_img (B, C_clip), P (B, N)."""
 
-    ``states``: of each picture's generator after its start noise, for the noise that a sampler with ``eta`` > 0 adds.
-    """
-
-    static: Static
-    noise: Tensor
-    states: list[Tensor]
+    embedding: Tensor
+    probabilities: Tensor
 
 
 class MPerceiver:
-    """A run's weights around their foundation, ready to restore."""
+    """A run's weights around their foundation, ready to restore.
 
-    batch = 8  # pictures of one size restored together
+    Prompts and probabilities are of the whole picture; the VAE, the U-Net and the DRM work on tiles of it, and after each of
+    them, and after each step of the sampler, the tiles are blended into one latent or picture.
+    """
+
+    batch = 8  # tiles, or pictures that are one tile, restored together at most
 
     def __init__(
         self,
@@ -39,12 +43,13 @@ class MPerceiver:
         sampler: config.Sampler,
         drm: bool,
         clip_crop_px: int | None = None,
+        precision: str = "no",
     ) -> None:
         run = config.load("runs", run_name)
         owners = config.weights_of(run_name)
         self.foundation, self.sampler, self.device = foundation, sampler, foundation.device
-        self.clip_crop_px = clip_crop_px
-        self.multiple = self.minimum = foundation.multiple
+        self.clip_crop_px, self.precision, self.tasks = clip_crop_px, precision, run.tasks
+        self.multiple, self.minimum = foundation.multiple, getattr(foundation, "minimum", foundation.multiple)
         self.alphas = foundation.alphas()
         self.predictor = build_predictor(foundation, run)
         self.branches = Branches(foundation, len(run.tasks), run.model)
@@ -57,57 +62,94 @@ class MPerceiver:
             self.drm.attach(foundation.vae)
 
     @torch.no_grad()
-    def begin(self, whole: Tensor, seeds: list[int]) -> Conditions:
-        """(B, 3, H, W) in [0, 1] and a seed for each picture."""
-        embedding, probabilities = self.look(whole)
-        shape = (
-            self.foundation.vae.config.latent_channels,
-            *(side // self.foundation.factor for side in whole.shape[-2:]),
-        )
-        generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
-        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-        static = self.branches.prepare(embedding, probabilities)
-        return Conditions(static, noise.to(self.device), [g.get_state() for g in generators])
-
-    @torch.no_grad()
-    def look(self, whole: Tensor) -> tuple[Tensor, Tensor]:
-        """(e_img (B, C_clip), P (B, N)) of whole pictures, or averaged over crops of ``clip_crop_px`` that cover them."""
+    def look(self, whole: Tensor) -> Seen:
+        """At whole pictures (B, 3, H, W) in [0, 1], or at crops of ``clip_crop_px`` that cover them, averaged."""
         side = self.clip_crop_px
         if side is None or min(whole.shape[-2:]) < side:
             embedding = self.foundation.embed(whole)
-            return embedding, self.predictor.probabilities(embedding)
+            return Seen(embedding, self.predictor.probabilities(embedding))
         corners = [
             (y, x) for y in images.tiles(whole.shape[-2], side, 0) for x in images.tiles(whole.shape[-1], side, 0)
         ]
         embeddings = torch.stack([self.foundation.embed(whole[..., y : y + side, x : x + side]) for y, x in corners])
         logits = self.predictor(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
-        return embeddings.mean(0), logits.mean(0).softmax(dim=1)
+        return Seen(embeddings.mean(0), logits.mean(0).softmax(dim=1))
 
     @torch.no_grad()
-    def latent(self, lq_latent: Tensor, conditions: Conditions, window: tuple = (...,)) -> Tensor:
-        """Sample the restored latent of a window of the whole picture: (B, 4, h, w). All noise is cut from the whole's."""
-        generators = [torch.Generator().set_state(state) for state in conditions.states]
+    def restore(self, whole: Tensor, seen: Seen, seeds: list[int], tiles: Tiles) -> Tensor:
+        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU, what was seen of them and a seed each -> restored, the same."""
+        static = self.branches.prepare(seen.embedding, seen.probabilities)
+        statics = _by_batch(static, tiles.owners(len(whole)))
+        lq_latent, degraded = self._encode(whole, tiles)
+        latent = self._sample(lq_latent, statics, seeds, tiles)
+        return tiles.blend(self._decoded(latent, whole, degraded, statics, tiles), len(whole), whole.device)
 
-        def fresh() -> Tensor:
-            return torch.stack([torch.randn(conditions.noise.shape[1:], generator=g) for g in generators])[window]
+    def _encode(self, whole: Tensor, tiles: Tiles) -> tuple[Tensor, list[Features]]:
+        """The LQ latent (B, 4, h, w). The features that the DRM wants are kept where each picture is one tile; more would
+        fill the memory, and are computed again when their tile is decoded."""
+        keep, kept = self.drm is not None and tiles.count == 1, []
+
+        def encode(tile: Tensor) -> Tensor:
+            if not keep:
+                return self.foundation.encode(tile)
+            latent, degraded = self.drm.degraded_features(self.foundation.encode, tile)
+            kept.append(degraded)
+            return latent
+
+        return tiles.blend(map(encode, tiles.cut(whole)), len(whole), self.device), kept
+
+    def _sample(self, lq_latent: Tensor, statics: list[Static], seeds: list[int], tiles: Tiles) -> Tensor:
+        """The restored latent (B, 4, h, w): DDIM on the whole latent, each prediction blended from its tiles'."""
+        generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+        degraded = list(tiles.cut(lq_latent))  # kept, since what `predict` makes of each lives as long as it does
+
+        def draw() -> Tensor:
+            return torch.stack([torch.randn(lq_latent.shape[1:], generator=generator) for generator in generators])
 
         def predict(z: Tensor, t: Tensor) -> Tensor:
-            return self.branches.predict(z, t, conditions.static, lq_latent)
+            work = zip(tiles.cut(z), degraded, statics, strict=True)
+            parts = (self._predict(part, t[:1].expand(len(part)), static, lq) for part, lq, static in work)
+            return tiles.blend(parts, len(z), z.device)
 
-        noise = conditions.noise[window]
-        return ddim(predict, noise, self.alphas, self.foundation.prediction, self.sampler, lq_latent, fresh)
+        noise = draw().to(self.device)
+        return ddim(predict, noise, self.alphas, self.foundation.prediction, self.sampler, lq_latent, draw)
 
-    @torch.no_grad()
-    def restore(self, tile: Tensor, conditions: Conditions, top: int, left: int) -> Tensor:
-        """(B, 3, h, w) cut at (top, left) out of the whole picture -> restored (B, 3, h, w) in [0, 1]."""
-        f = self.foundation.factor
-        y, x, h, w = top // f, left // f, tile.shape[-2] // f, tile.shape[-1] // f
-        window = (..., slice(y, y + h), slice(x, x + w))
+    def _predict(self, z: Tensor, t: Tensor, static: Static, lq_latent: Tensor) -> Tensor:
+        """In half precision on a GPU, if the method says so; the sampler's own arithmetic and the VAE's stay float32."""
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
+        kind = torch.device(self.device).type
+        with torch.autocast(kind, half, enabled=half is not None and kind != "cpu"):
+            return self.branches.predict(z, t, static, lq_latent)
+
+    def _decoded(
+        self, latent: Tensor, whole: Tensor, degraded: list[Features], statics: list[Static], tiles: Tiles
+    ) -> Iterator[Tensor]:
+        """Batches of restored tiles (n, 3, h, w) in [0, 1]."""
         if self.drm is None:
-            return self.foundation.decode(self.latent(self.foundation.encode(tile), conditions, window)).clamp(0, 1)
-        lq_latent, degraded = self.drm.degraded_features(self.foundation.encode, tile)
-        latent = self.latent(lq_latent, conditions, window)
-        return self.drm(self.foundation.decode, latent, degraded, conditions.static.probabilities).clamp(0, 1)
+            yield from (self.foundation.decode(part).clamp(0, 1) for part in tiles.cut(latent))
+            return
+        encode, decode = self.foundation.encode, self.foundation.decode
+        found = iter(degraded) if degraded else (self.drm.degraded_features(encode, part)[1] for part in tiles.cut(whole))
+        for part, features, static in zip(tiles.cut(latent), found, statics, strict=True):
+            yield self.drm(decode, part, features, static.probabilities).clamp(0, 1)
+
+    def probe(self, pictures: Tensor) -> None:
+        """Every kind of work once on tiles (n, 3, h, w), for what it takes of the memory."""
+        some = Tiles(tuple(pictures.shape[-2:]), [0], [0], tuple(pictures.shape[-2:]), len(pictures), self.device)
+        sampler, self.sampler = self.sampler, self.sampler.model_copy(update={"steps": 1})
+        try:
+            self.restore(pictures, self.look(pictures), [0] * len(pictures), some)
+        finally:
+            self.sampler = sampler
+
+
+def _by_batch(static: Static, owners: list[list[int]]) -> list[Static]:
+    """For each batch of tiles that of its pictures; what is of the same pictures is the same object."""
+    if len(owners) == 1 and len(set(owners[0])) == len(owners[0]):
+        return [static]
+    made = {tuple(pictures): pictures for pictures in owners}
+    of = {key: static.of(pictures) for key, pictures in made.items()}
+    return [of[tuple(pictures)] for pictures in owners]
 
 
 def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerceiver:
@@ -115,4 +157,5 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
     method = config.load("methods", method_name)
     config.method_weights(method_name)  # a missing stage is told before the foundation is loaded
     run = config.load("runs", method.run)
-    return MPerceiver(towers.load(run.foundation, device), method.run, method.sampler, method.drm, method.clip_crop_px)
+    foundation = towers.load(run.foundation, device)
+    return MPerceiver(foundation, method.run, method.sampler, method.drm, method.clip_crop_px, method.precision)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mperceiver import config
 from mperceiver.models.baselines.nafnet import nafnet
+from mperceiver.tiling import Tiles
 
 ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], int]] = {"nafnet": (nafnet, 16)}
 
@@ -31,12 +32,19 @@ class Network:
         self.network, self.device = network.to(device), device
         self.multiple = self.minimum = multiple
 
-    def begin(self, whole: Tensor, seeds: list[int]) -> None:
+    def look(self, whole: Tensor) -> None:
         return None
 
     @torch.no_grad()
-    def restore(self, tile: Tensor, state: None, top: int, left: int) -> Tensor:
-        return self.network(tile).clamp(0, 1)
+    def restore(self, whole: Tensor, seen: None, seeds: list[int], tiles: Tiles) -> Tensor:
+        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored, the same."""
+        parts = (self.network(part).clamp(0, 1) for part in tiles.cut(whole))
+        return tiles.blend(parts, len(whole), whole.device)
+
+    @torch.no_grad()
+    def probe(self, pictures: Tensor) -> None:
+        """The work on tiles (n, 3, h, w) once, for what it takes of the memory."""
+        self.network(pictures.to(self.device))
 
 
 def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Network:
