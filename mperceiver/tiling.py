@@ -132,15 +132,18 @@ def lay_out(restorer: Any, size: tuple[int, int], side: int, overlap_px: int, ba
     overlap = math.ceil(overlap_px / multiple) * multiple
     found = []
     for length in size:
-        if length > side and overlap >= side:
+        if length <= side:
+            found.append(([0], length))
+            continue
+        if overlap >= side:
             raise config.ConfigError(
                 f"overlap_px is {overlap_px}, too much for tiles of {side} px in steps of {multiple} px; "
                 "lower it in config/methods/, or take larger tiles"
             )
-        starts = images.tiles(length // multiple, side // multiple, overlap // multiple)
+        count = math.ceil((length - overlap) / (side - overlap))
         # As many tiles, but as small as they may be: the model's work is in their area.
-        tight = math.ceil((length + (len(starts) - 1) * overlap) / len(starts) / multiple) * multiple
-        tight = min(length, max(tight, least))
+        tight = math.ceil((length + (count - 1) * overlap) / count / multiple) * multiple
+        tight = max(tight, least)
         starts = images.tiles(length // multiple, tight // multiple, overlap // multiple)
         found.append(([multiple * start for start in starts], tight))
     (tops, h), (lefts, w) = found

@@ -13,12 +13,11 @@ from mperceiver import config, images
 from mperceiver.config import DrmConfig, ModelConfig
 from mperceiver.lineage import LineageError
 from mperceiver.models import foundation as towers
-from mperceiver.models import mperceiver as model
 from mperceiver.models import visual, weights
 from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.modulation import Modulation, residual_blocks
-from mperceiver.models.predictor import DegradationPredictor, build_predictor
+from mperceiver.models.predictor import DegradationPredictor
 from mperceiver.models.textual import CMAdapter, TextualBranch, empty_prompt
 from mperceiver.models.visual import IRAdapter, VPModulator
 from mperceiver.training.losses import PatchDiscriminator
@@ -787,105 +786,7 @@ def test_missing_weights_are_told(foundation, spec, tmp_path):
         weights.load_weights(tmp_path / "none.safetensors", Branches(foundation, N, spec))
 
 
-# ---------------------------------------------------------------- restoring
-
-
-@pytest.fixture
-def restorer(tiny_world, tiny_run, foundation):
-    """`tiny` with weights that were stirred, not trained."""
-    torch.manual_seed(0)
-    parts = {
-        "predictor": build_predictor(foundation, tiny_run),
-        "branches": Branches(foundation, N, tiny_run.model),
-        "drm": DetailRefinement(foundation.vae, N, tiny_run.model),
-    }
-    for stage, part in parts.items():
-        stir(part)
-        weights.save_weights(weights.weights_path("tiny", stage), part, tiny_run)
-    return model.load_restorer("tiny")
-
-
-def test_restores_any_multiple_and_knows_no_batch(restorer):
-    """Two pictures together are as each alone: seeds belong to pictures."""
-    pictures = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    assert restorer.multiple == 16
-    together = restorer.restore(pictures, restorer.begin(pictures, [3, 2**64 - 1]), 0, 0)
-    assert together.shape == pictures.shape and together.min() >= 0 and together.max() <= 1
-    for i, seed in enumerate([3, 2**64 - 1]):
-        one = pictures[i : i + 1]
-        alone = restorer.restore(one, restorer.begin(one, [seed]), 0, 0)
-        assert (alone - together[i : i + 1]).abs().max() < 1e-5
-    again = restorer.restore(pictures, restorer.begin(pictures, [3, 4]), 0, 0)
-    assert torch.equal(again[0], together[0]) and not torch.equal(again[1], together[1])
-    assert not any(
-        p.requires_grad for module in (restorer.predictor, restorer.branches, restorer.drm) for p in module.parameters()
-    )
-
-
-def test_a_tile_takes_its_part_of_the_noise(restorer):
-    whole = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
-    conditions = restorer.begin(whole, [1])
-    assert conditions.noise.shape == (1, 4, 24, 32)
-    seen = []
-    predict = restorer.branches.predict
-    restorer.branches.predict = lambda z, *rest: seen.append(z) or predict(z, *rest)
-    restorer.restore(whole[..., 16:48, 32:64], conditions, 16, 32)
-    assert len(seen) == 2 and torch.equal(seen[0], conditions.noise[..., 8:24, 16:32])
-
-
-def test_noise_of_eta_belongs_to_the_picture_too(restorer):
-    """A stochastic sampler: the same bytes each time, whatever was drawn before and whichever picture is beside it."""
-    restorer.sampler = config.Sampler(steps=3, eta=1.0, spacing="trailing")
-    pictures = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    together = restorer.restore(pictures, restorer.begin(pictures, [3, 4]), 0, 0)
-    torch.manual_seed(99)
-    assert torch.equal(restorer.restore(pictures, restorer.begin(pictures, [3, 4]), 0, 0), together)
-    alone = restorer.restore(pictures[1:], restorer.begin(pictures[1:], [4]), 0, 0)
-    assert (alone - together[1:]).abs().max() < 1e-5
-    restorer.sampler = config.Sampler(steps=3, spacing="trailing")
-    plain = restorer.restore(pictures, restorer.begin(pictures, [3, 4]), 0, 0)
-    assert (plain - together).abs().max() > 1e-3
-
-
-def test_fresh_noise_is_cut_from_the_whole_and_never_the_same(restorer, monkeypatch):
-    """Tiles that overlap get the same noise there at each step; no picture and no step gets that of another."""
-    drawn = []
-
-    def ddim(predict, noise, alphas, prediction, spec, lq_latent, fresh):
-        drawn.append([noise, fresh(), fresh()])
-        return lq_latent
-
-    monkeypatch.setattr(model, "ddim", ddim)
-    whole = torch.rand(2, 3, 48, 64, generator=torch.Generator().manual_seed(0))
-    conditions = restorer.begin(whole, [1, 2])
-    restorer.restore(whole, conditions, 0, 0)
-    restorer.restore(whole[..., 16:48, 32:64], conditions, 16, 32)
-    for all_of_it, part in zip(*drawn, strict=True):
-        assert torch.equal(all_of_it[..., 8:24, 16:32], part)
-    fields = [field for step in drawn[0] for field in step]
-    assert not any(torch.equal(fields[i], fields[j]) for i in range(6) for j in range(i))
-
-
-def test_methods_without_the_drm_do_not_load_it(restorer, tiny_world):
-    weights.weights_path("tiny", "drm").unlink()
-    (tiny_world / "config/methods/plain.yaml").write_text("like: tiny\ndrm: false\n")
-    plain = model.load_restorer("plain")
-    whole = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        conditions = plain.begin(whole, [1])
-        latent = plain.latent(plain.foundation.encode(whole), conditions)
-        expected = plain.foundation.decode(latent).clamp(0, 1)
-    assert torch.equal(plain.restore(whole, conditions, 0, 0), expected)
-    with pytest.raises(LineageError, match=r"drm\.safetensors: no such weights"):
-        model.load_restorer("tiny")
-
-
-def test_vae_ceiling_is_the_round_trip(tiny_world, foundation):
-    ceiling = towers.load_vae_ceiling("ceiling")
-    picture = torch.rand(1, 3, 34, 46, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        expected = foundation.decode(foundation.encode(picture)).clamp(0, 1)
-    assert ceiling.multiple == 2 and torch.equal(ceiling.restore(picture, ceiling.begin(picture, [0]), 0, 0), expected)
+# ---------------------------------------------------------------- sizes
 
 
 def test_scales_of_the_adapter_halve(foundation, spec):

@@ -129,7 +129,9 @@ class MPerceiver:
             yield from (self.foundation.decode(part).clamp(0, 1) for part in tiles.cut(latent))
             return
         encode, decode = self.foundation.encode, self.foundation.decode
-        found = iter(degraded) if degraded else (self.drm.degraded_features(encode, part)[1] for part in tiles.cut(whole))
+        found = (
+            iter(degraded) if degraded else (self.drm.degraded_features(encode, part)[1] for part in tiles.cut(whole))
+        )
         for part, features, static in zip(tiles.cut(latent), found, statics, strict=True):
             yield self.drm(decode, part, features, static.probabilities).clamp(0, 1)
 

@@ -1,0 +1,199 @@
+"""MPerceiver, the VAE's ceiling and networks as restorers: whole pictures in, whole pictures out, whatever the tiles."""
+
+import pytest
+import torch
+from torch import nn
+
+from mperceiver import config, images
+from mperceiver.lineage import LineageError
+from mperceiver.models import foundation as towers
+from mperceiver.models import mperceiver as model
+from mperceiver.models import weights
+from mperceiver.models.baselines import Network
+from mperceiver.models.branches import Branches
+from mperceiver.models.drm import DetailRefinement
+from mperceiver.models.predictor import build_predictor
+from mperceiver.tiling import lay_out
+
+
+def pictures(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+def restored(restorer, whole, seeds, side=512, overlap=16, batch=8):
+    tiles = lay_out(restorer, tuple(whole.shape[-2:]), side, overlap, batch)
+    return restorer.restore(whole, restorer.look(whole), seeds, tiles)
+
+
+@pytest.fixture
+def restorer(tiny_world, tiny_run, foundation):
+    """`tiny` with weights that were stirred, not trained: nothing hides behind a convolution that starts at zero."""
+    torch.manual_seed(0)
+    count = len(tiny_run.tasks)
+    parts = {
+        "predictor": build_predictor(foundation, tiny_run),
+        "branches": Branches(foundation, count, tiny_run.model),
+        "drm": DetailRefinement(foundation.vae, count, tiny_run.model),
+    }
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for stage, part in parts.items():
+            for parameter in part.parameters():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+            weights.save_weights(weights.weights_path("tiny", stage), part, tiny_run)
+    return model.load_restorer("tiny")
+
+
+# ---------------------------------------------------------------- MPerceiver
+
+
+def test_restores_any_multiple_and_knows_no_batch(restorer):
+    """Two pictures together are as each alone: seeds belong to pictures."""
+    whole = pictures(2, 3, 32, 48)
+    assert restorer.multiple == 16
+    together = restored(restorer, whole, [3, 2**64 - 1])
+    assert together.shape == whole.shape and together.min() >= 0 and together.max() <= 1
+    for i, seed in enumerate([3, 2**64 - 1]):
+        assert (restored(restorer, whole[i : i + 1], [seed]) - together[i : i + 1]).abs().max() < 1e-5
+    again = restored(restorer, whole, [3, 4])
+    assert torch.equal(again[0], together[0]) and not torch.equal(again[1], together[1])
+    assert not any(
+        p.requires_grad for module in (restorer.predictor, restorer.branches, restorer.drm) for p in module.parameters()
+    )
+
+
+@pytest.mark.parametrize("drm", [True, False])
+def test_one_tile_is_the_untiled_result(restorer, drm):
+    """The method by hand, on the whole picture: encode, DDIM, decode."""
+    restorer.drm = restorer.drm if drm else None
+    whole, clean = pictures(1, 3, 48, 32), restorer.foundation
+    with torch.no_grad():
+        seen = restorer.look(whole)
+        static = restorer.branches.prepare(seen.embedding, seen.probabilities)
+        noise = torch.randn((4, 24, 16), generator=torch.Generator().manual_seed(7))[None]
+        latent, features = clean.encode(whole), None
+        if drm:
+            latent, features = restorer.drm.degraded_features(clean.encode, whole)
+
+        def predict(z, t):
+            return restorer.branches.predict(z, t, static, latent)
+
+        z = model.ddim(predict, noise, restorer.alphas, clean.prediction, restorer.sampler)
+        expected = restorer.drm(clean.decode, z, features, seen.probabilities) if drm else clean.decode(z)
+    assert torch.equal(restored(restorer, whole, [7]), expected.clamp(0, 1))
+    assert torch.equal(restored(restorer, whole, [7], side=48, overlap=0, batch=1), expected.clamp(0, 1))
+
+
+def test_in_tiles_what_is_of_the_picture_is_the_whole_pictures(restorer, monkeypatch):
+    """Each step predicts on tiles cut out of one latent; all see the picture's own prompts, and the blend goes on."""
+    whole = pictures(2, 3, 48, 96)
+    seen, latents = [], []
+    predict = restorer.branches.predict
+    monkeypatch.setattr(
+        restorer.branches,
+        "predict",
+        lambda z, t, static, lq: seen.append((z, static, lq)) or predict(z, t, static, lq),
+    )
+    ddim = model.ddim
+
+    def spied(predict, noise, *rest):
+        return ddim(lambda z, t: latents.append(z) or predict(z, t), noise, *rest)
+
+    monkeypatch.setattr(model, "ddim", spied)
+    restorer.sampler = config.Sampler(steps=2)
+    tiles = lay_out(restorer, (48, 96), 48, 16, batch=2)
+    assert tiles.count == 3
+    looked = restorer.look(whole)
+    restorer.restore(whole, looked, [1, 2], tiles)
+    assert len(seen) == 6 and len(latents) == 2
+    for step, latent in enumerate(latents):
+        cut = list(tiles.cut(latent))
+        for (z, static, _), part, owners in zip(seen[3 * step : 3 * step + 3], cut, tiles.owners(2), strict=True):
+            assert torch.equal(z, part)
+            assert torch.equal(static.probabilities, looked.probabilities[owners])
+    assert all(first[2] is second[2] for first, second in zip(seen[:3], seen[3:], strict=True))  # what is kept of it
+
+
+@pytest.mark.parametrize("drm", [True, False])
+def test_tiles_know_no_batch(restorer, drm):
+    restorer.drm = restorer.drm if drm else None
+    whole = pictures(2, 3, 48, 96)
+    serial = restored(restorer, whole, [1, 2], side=48, batch=1)
+    assert serial.shape == whole.shape and serial.isfinite().all()
+    for batch in (2, 4, 6):
+        assert (restored(restorer, whole, [1, 2], side=48, batch=batch) - serial).abs().max() < 1e-5
+    assert (restored(restorer, whole, [1, 2]) - serial).abs().mean() < 0.1  # near what it is untiled
+
+
+def test_no_seam_where_tiles_meet(restorer):
+    """Random weights disagree as much as a model can; still the step across a tile's end is that of anywhere else."""
+    whole = images.pad(torch.linspace(0.2, 0.8, 160).expand(1, 3, 64, 160).contiguous(), 16)
+    tiles = lay_out(restorer, (64, 160), 64, 16)
+    found = restorer.restore(whole, restorer.look(whole), [3], tiles)
+    steps = (found[..., 1:] - found[..., :-1]).abs().mean((0, 1, 2))
+    ends = [left - 1 for left in tiles.lefts if left] + [left + 63 for left in tiles.lefts if left + 64 < 160]
+    assert len(ends) >= 2 and steps[ends].max() < 1.5 * steps.median() + steps.std()
+
+
+def test_noise_of_eta_belongs_to_the_picture_too(restorer):
+    """A stochastic sampler: the same bytes each time, whatever was drawn before and whichever picture is beside it."""
+    restorer.sampler = config.Sampler(steps=3, eta=1.0, spacing="trailing")
+    whole = pictures(2, 3, 32, 32)
+    together = restored(restorer, whole, [3, 4])
+    torch.manual_seed(99)
+    assert torch.equal(restored(restorer, whole, [3, 4]), together)
+    assert (restored(restorer, whole[1:], [4]) - together[1:]).abs().max() < 1e-5
+    restorer.sampler = config.Sampler(steps=3, spacing="trailing")
+    assert (restored(restorer, whole, [3, 4]) - together).abs().max() > 1e-3
+
+
+def test_noise_is_of_the_whole_picture_and_never_the_same(restorer, monkeypatch):
+    """However the work is cut; no picture and no step gets that of another."""
+    drawn = []
+
+    def ddim(predict, noise, alphas, prediction, spec, lq_latent, fresh):
+        drawn.append([noise, fresh(), fresh()])
+        return lq_latent
+
+    monkeypatch.setattr(model, "ddim", ddim)
+    whole = pictures(2, 3, 48, 64)
+    restored(restorer, whole, [1, 2])
+    restored(restorer, whole, [1, 2], side=32)
+    for untiled, tiled in zip(*drawn, strict=True):
+        assert untiled.shape == (2, 4, 24, 32) and torch.equal(untiled, tiled)
+    fields = [field for step in drawn[0] for field in step]
+    assert not any(torch.equal(fields[i], fields[j]) for i in range(6) for j in range(i))
+
+
+def test_methods_without_the_drm_do_not_load_it(restorer, tiny_world):
+    weights.weights_path("tiny", "drm").unlink()
+    (tiny_world / "config/methods/plain.yaml").write_text("like: tiny\ndrm: false\n")
+    plain = model.load_restorer("plain")
+    restorer.drm = None
+    whole = pictures(1, 3, 32, 32)
+    assert torch.equal(restored(plain, whole, [1]), restored(restorer, whole, [1]))
+    with pytest.raises(LineageError, match=r"drm\.safetensors: no such weights"):
+        model.load_restorer("tiny")
+
+
+# ---------------------------------------------------------------- the others
+
+
+def test_vae_ceiling_is_the_round_trip(tiny_world, foundation):
+    ceiling = towers.load_vae_ceiling("ceiling")
+    whole = pictures(1, 3, 34, 46)
+    with torch.no_grad():
+        expected = foundation.decode(foundation.encode(whole)).clamp(0, 1)
+    assert ceiling.multiple == 2 and torch.equal(restored(ceiling, whole, [0]), expected)
+    assert restored(ceiling, whole, [0], side=24, overlap=4).shape == whole.shape
+
+
+def test_a_network_sees_tiles_and_knows_no_batch():
+    network = nn.Conv2d(3, 3, 3, padding=1).requires_grad_(False)
+    restorer = Network(network, 8, "cpu")
+    whole = pictures(2, 3, 64, 96)
+    assert torch.equal(restored(restorer, whole, [0, 0]), network(whole).clamp(0, 1))
+    tiled = [restored(restorer, whole, [0, 0], side=48, overlap=16, batch=batch) for batch in (1, 5)]
+    assert (tiled[0] - tiled[1]).abs().max() < 1e-6
+    inside = (..., slice(8, 24), slice(8, 24))  # a tile fades out slowly: its false border hardly counts
+    assert (tiled[0] - restored(restorer, whole, [0, 0]))[inside].abs().max() < 1e-4
