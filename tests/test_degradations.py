@@ -285,7 +285,9 @@ def test_draw_keeps_to_its_ranges_and_to_plain_numbers():
     assert draw(dict(reversed(spec.items())), seeded(1)) == draws[1], "the order of the keys does not matter"
 
 
-@pytest.mark.parametrize("spec", [[2, 1], [1, 2, 3], "1", None, True, {"choices": []}, {"choices": ["a"]}, {"low": 1}])
+@pytest.mark.parametrize(
+    "spec", [[2, 1], [1, 2, 3], ["a", "b"], None, True, {"choices": []}, {"choices": [None]}, {"low": 1}]
+)
 def test_draw_refuses_what_is_no_specification(spec):
     with pytest.raises(ValueError, match="beta is"):
         draw({"beta": spec}, seeded())

@@ -19,7 +19,7 @@ from mperceiver import config, images
 from mperceiver.data import DataError
 from mperceiver.data.download import pictures_in, raw_folder
 from mperceiver.data.loader import Prepared
-from mperceiver.degradations.mix import degrade, picture_seed
+from mperceiver.degradations.mix import check_layers, degrade, picture_seed
 
 CLEAN = "clean"  # task of a row that is not degraded
 JOB_ROWS = 32  # rows made in one go by a worker, about
@@ -169,7 +169,7 @@ def try_degradations(name: str, dataset: config.Dataset) -> None:
     """Refuse unknown degradations, numbers and orders before any work."""
     for task, layers in dataset.degradations.items():
         try:
-            degrade(np.full((32, 32, 3), 0.5, np.float32), list(layers.items()), seed=0)
+            check_layers(list(layers.items()))
         except (ValueError, TypeError) as error:
             raise config.ConfigError(f"{config.path_of('datasets', name)}: degradations.{task}: {error}") from None
 

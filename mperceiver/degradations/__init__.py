@@ -8,9 +8,11 @@ from collections.abc import Callable
 import numpy as np
 
 from mperceiver.degradations.blur import defocus, gaussian_blur, motion_blur
+from mperceiver.degradations.display import under_display
 from mperceiver.degradations.haze import haze
 from mperceiver.degradations.jpeg import jpeg
 from mperceiver.degradations.lowlight import low_light
+from mperceiver.degradations.moire import moire
 from mperceiver.degradations.mosaic import demosaic
 from mperceiver.degradations.noise import gaussian_noise, real_noise
 from mperceiver.degradations.rain import rain
@@ -32,4 +34,6 @@ DEGRADATIONS: dict[str, Callable[..., np.ndarray]] = {
     "jpeg": jpeg,
     "underwater": underwater,
     "demosaic": demosaic,
+    "moire": moire,
+    "under-display": under_display,
 }

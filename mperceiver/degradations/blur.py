@@ -5,14 +5,19 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from mperceiver.degradations.common import check_number, check_picture, clip, convolve
+from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, convolve, keep
 
 STEPS = 200  # of a trajectory; DeblurGAN takes 2000, and its rates per step are converted below
 REFERENCE_STEPS, REFERENCE_LENGTH = 2000, 60.0
 
 
 def motion_blur(
-    image: np.ndarray, rng: np.random.Generator, *, length_px: float = 28.0, anxiety: float = 0.005
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    length_px: float = 28.0,
+    anxiety: float = 0.005,
+    exposure: float = 1.0,
 ) -> np.ndarray:
     """Convolve with the path of a shaking hand (see motion_psf), mirrored at the border.
 
@@ -21,9 +26,12 @@ def motion_blur(
         rng: draws the path.
         length_px: length of the path, [0, 100].
         anxiety: how nervous the hand is, [0, 0.1]; 0 is a straight line, DeblurGAN draws 0.003 to 0.01.
+        exposure: share of the path during which the shutter is open, [0.01, 1].
     """
     check_picture("motion-blur", image)
-    return clip(convolve(image, motion_psf(rng, length_px=length_px, anxiety=anxiety)))
+    psf = motion_psf(rng, length_px=length_px, anxiety=anxiety, exposure=exposure)
+    keep("psf", psf)
+    return clip(convolve(image, psf))
 
 
 def defocus(
@@ -38,30 +46,43 @@ def defocus(
         sigma_px: standard deviation of a Gaussian that softens the disc, [0, 10].
     """
     check_picture("defocus", image)
-    return clip(convolve(image, disc_psf(radius_px=radius_px, sigma_px=sigma_px)))
+    psf = disc_psf(radius_px=radius_px, sigma_px=sigma_px)
+    keep("psf", psf)
+    return clip(convolve(image, psf))
 
 
-def gaussian_blur(image: np.ndarray, rng: np.random.Generator, *, sigma_px: float = 1.2) -> np.ndarray:
-    """Convolve with a Gaussian, cut at four standard deviations, mirrored at the border. Draws nothing.
+def gaussian_blur(
+    image: np.ndarray, rng: np.random.Generator, *, sigma_px: float = 1.2, kernel_px: int | None = None
+) -> np.ndarray:
+    """Convolve with an isotropic Gaussian, mirrored at the border. Draws nothing.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: not used.
         sigma_px: standard deviation, [0, 50].
+        kernel_px: side of the kernel, odd, 1 to 401 (Real-ESRGAN's, arXiv:2107.10833, is at most 21); if not given, it is
+            cut at four standard deviations.
     """
     check_picture("gaussian-blur", image)
     check_number("gaussian-blur", "sigma_px", sigma_px, 0, 50)
-    return clip(ndimage.gaussian_filter(image, (sigma_px, sigma_px, 0), mode="reflect"))
+    radius = None
+    if kernel_px is not None:
+        check_whole("gaussian-blur", "kernel_px", kernel_px, 1, 401)
+        if kernel_px % 2 == 0:
+            raise ValueError(f"gaussian-blur: kernel_px is {kernel_px}, allowed is an odd number")
+        radius = (kernel_px // 2, kernel_px // 2, 0)
+    return clip(ndimage.gaussian_filter(image, (sigma_px, sigma_px, 0), mode="reflect", radius=radius))
 
 
-def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float) -> np.ndarray:
-    """Point spread function (k, k), k odd, sum 1, of a random trajectory of a given length.
+def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float, exposure: float = 1.0) -> np.ndarray:
+    """Point spread function (k, k), k odd, sum 1, of the first part of a random trajectory of a given length.
 
     Boracchi & Foi, TIP 2012, doi:10.1109/TIP.2012.2192126, with the constants of DeblurGAN (Kupyn et al., CVPR 2018,
     arXiv:1711.07064, algorithm 1). Centred on its centre of gravity, so that the blurred picture is not shifted.
     """
     check_number("motion-blur", "length_px", length_px, 0, 100)
     check_number("motion-blur", "anxiety", anxiety, 0, 0.1)
+    check_number("motion-blur", "exposure", exposure, 0.01, 1)
     ratio = REFERENCE_STEPS / STEPS
     pull = 0.7 * rng.random() * anxiety * ratio  # back to the start
     shake = 10 * rng.random() * anxiety * math.sqrt(ratio)  # small tremor
@@ -77,7 +98,7 @@ def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float) ->
         velocity /= abs(velocity) or 1.0
         place += velocity * step
         path.append(place)
-    points = np.array(path) * (length_px / REFERENCE_LENGTH)
+    points = np.array(path[: round(exposure * STEPS) + 1]) * (length_px / REFERENCE_LENGTH)
     points -= points.mean()
     half = int(np.ceil(np.abs(np.concatenate([points.real, points.imag])).max())) + 1
     side = 2 * half + 1

@@ -1,9 +1,14 @@
-"""What the degradations share: the checks at the border, and three small tools. Nothing here draws by itself."""
+"""What the degradations share: the checks at the border, and a few small tools. Nothing here draws by itself."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import scipy.fft
 
 SIDE_MIN_PX = 16
+_maps: ContextVar[dict[str, np.ndarray] | None] = ContextVar("maps", default=None)
 
 
 def check_picture(owner: str, image: np.ndarray) -> None:
@@ -36,6 +41,12 @@ def check_whole(owner: str, name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{owner}: {name} is {value!r}, allowed is a whole number in [{low}, {high}]")
 
 
+def check_word(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Raise ValueError unless value is one of the allowed words."""
+    if value not in allowed:
+        raise ValueError(f"{owner}: {name} is {value!r}, allowed is one of {', '.join(allowed)}")
+
+
 def check_depth(owner: str, depth: np.ndarray, shape: tuple[int, int]) -> None:
     """Raise ValueError unless depth is an array (H, W) in [0, 1]."""
     if np.shape(depth) != shape or not (np.min(depth) >= 0 and np.max(depth) <= 1):
@@ -47,6 +58,33 @@ def check_depth(owner: str, depth: np.ndarray, shape: tuple[int, int]) -> None:
 def clip(image: np.ndarray) -> np.ndarray:
     """Clip to [0, 1] as float32: the last step of every degradation."""
     return np.clip(image, 0, 1).astype(np.float32, copy=False)
+
+
+@contextmanager
+def maps() -> Iterator[dict[str, np.ndarray]]:
+    """What degradations called inside keep on the way: their depth, streaks, masks and point spread functions, by name."""
+    token = _maps.set({})
+    try:
+        yield _maps.get()
+    finally:
+        _maps.reset(token)
+
+
+def keep(name: str, array: np.ndarray) -> None:
+    """Hand a map to who asked for it with ``maps``; otherwise nothing."""
+    kept = _maps.get()
+    if kept is not None:
+        kept[name] = np.asarray(array, np.float32)
+
+
+def linear_light(display: np.ndarray) -> np.ndarray:
+    """sRGB to linear light (IEC 61966-2-1)."""
+    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** np.float32(2.4))
+
+
+def display_light(linear: np.ndarray) -> np.ndarray:
+    """Linear light to sRGB (IEC 61966-2-1)."""
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)
 
 
 def smooth_field(rng: np.random.Generator, height: int, width: int, waves: int = 4) -> np.ndarray:
@@ -68,6 +106,14 @@ def outdoor_depth(rng: np.random.Generator, height: int, width: int) -> np.ndarr
 def _to_unit(field: np.ndarray) -> np.ndarray:
     low, high = field.min(), field.max()
     return ((field - low) / max(high - low, 1e-12)).astype(np.float32)
+
+
+def scaled(owner: str, reference_px: float | None, shape: tuple[int, ...], *sizes_px: float) -> tuple[float, ...]:
+    """Sizes meant for a picture whose short side is reference_px, for one of (H, W, ...); as they are if it is None."""
+    if reference_px is None:
+        return sizes_px
+    check_number(owner, "reference_px", reference_px, SIDE_MIN_PX, 10000)
+    return tuple(size * min(shape[:2]) / reference_px for size in sizes_px)
 
 
 def segment_kernel(length_px: float, width_px: float, angle_deg: float, taper: bool = False) -> np.ndarray:

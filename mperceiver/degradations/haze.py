@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from mperceiver.degradations.common import check_depth, check_number, check_picture, clip, outdoor_depth
+from mperceiver.degradations.common import check_depth, check_number, check_picture, clip, keep, outdoor_depth
 
 DEPTH_BOX_PX = 22
 
@@ -26,7 +26,8 @@ def haze(
         rng: draws the depth when none is given.
         beta: scattering per unit depth, [0, 5]; 0 changes nothing.
         airlight: grey airlight A, [0, 1].
-        depth: (H, W) in [0, 1], 1 is far; if not given, a vertical gradient with low-frequency relief.
+        depth: (H, W) in [0, 1], 1 is far, such as a depth network's; if not given, an analytic one: a vertical gradient with
+            low-frequency relief. A recipe says of such a picture that its depth is analytic.
     """
     check_picture("haze", image)
     check_number("haze", "beta", beta, 0, 5)
@@ -36,5 +37,6 @@ def haze(
         depth = outdoor_depth(rng, height, width)
     check_depth("haze", depth, (height, width))
     depth = ndimage.uniform_filter(np.asarray(depth, np.float32), DEPTH_BOX_PX, mode="nearest")
+    keep("depth", depth)
     transmission = np.exp(-beta * depth)[..., None]  # (H, W, 1)
     return clip(image * transmission + airlight * (1 - transmission))

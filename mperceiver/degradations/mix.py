@@ -1,10 +1,11 @@
 """Compose degradations into one picture and a recipe that renders it again, pixel for pixel.
 
 The order of a mix is the way of the light: scene -> lens -> blur -> noise -> codec. The paper does not say how MID6 was
-made; this is the construction of method.md section 12.2.
+made; docs/mid6.md tells how it is made here.
 """
 
 import hashlib
+import inspect
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from mperceiver.degradations import DEGRADATIONS
-from mperceiver.degradations.common import check_picture
+from mperceiver.degradations.common import check_picture, maps
 
 VERSION = 1
 STAGES = ("scene", "lens", "blur", "noise", "codec")
@@ -22,10 +23,12 @@ ORDER: dict[str, str] = {
     "snow": "scene",
     "low-light": "scene",
     "underwater": "scene",
+    "under-display": "lens",
     "raindrop": "lens",
     "motion-blur": "blur",
     "defocus": "blur",
     "gaussian-blur": "blur",
+    "moire": "blur",
     "gaussian-noise": "noise",
     "real-noise": "noise",
     "demosaic": "codec",
@@ -33,12 +36,12 @@ ORDER: dict[str, str] = {
 }
 
 
-def draw(numbers: dict[str, Any], rng: np.random.Generator) -> dict[str, int | float]:
-    """Draw plain numbers from their specifications, in alphabetical order, so that a config's order of keys never matters.
+def draw(numbers: dict[str, Any], rng: np.random.Generator) -> dict[str, int | float | str]:
+    """Draw plain numbers and words from their specifications, in alphabetical order, so that a config's order of keys never matters.
 
     Args:
-        numbers: name -> a number (kept), ``[low, high]`` (uniform; whole numbers with both ends if both are whole), or
-            ``{"choices": [...]}`` (one of them).
+        numbers: name -> a number or a word (kept), ``[low, high]`` (uniform; whole numbers with both ends if both are whole),
+            or ``{"choices": [...]}`` (one of them).
         rng: numpy Generator.
 
     Raises:
@@ -47,8 +50,8 @@ def draw(numbers: dict[str, Any], rng: np.random.Generator) -> dict[str, int | f
     return {name: _draw_one(name, numbers[name], rng) for name in sorted(numbers)}
 
 
-def _draw_one(name: str, spec: Any, rng: np.random.Generator) -> int | float:
-    if _is_number(spec):
+def _draw_one(name: str, spec: Any, rng: np.random.Generator) -> int | float | str:
+    if _is_plain(spec):
         return spec
     if isinstance(spec, (list, tuple)) and len(spec) == 2 and all(_is_number(end) for end in spec):
         low, high = spec
@@ -59,13 +62,17 @@ def _draw_one(name: str, spec: Any, rng: np.random.Generator) -> int | float:
         return float(rng.uniform(low, high))
     if isinstance(spec, dict) and list(spec) == ["choices"]:
         choices = spec["choices"]
-        if isinstance(choices, (list, tuple)) and choices and all(_is_number(choice) for choice in choices):
+        if isinstance(choices, (list, tuple)) and choices and all(map(_is_plain, choices)):
             return choices[int(rng.integers(len(choices)))]
-    raise ValueError(f'{name} is {spec!r}, allowed is a number, [low, high], or {{"choices": [numbers]}}')
+    raise ValueError(f'{name} is {spec!r}, allowed is a number, a word, [low, high], or {{"choices": [...]}}')
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_plain(value: Any) -> bool:
+    return _is_number(value) or isinstance(value, str)
 
 
 def picture_seed(dataset: str, picture: str, seed: int) -> int:
@@ -92,7 +99,8 @@ def degrade(
 
     Args:
         image: float32 (H, W, 3) RGB in [0, 1].
-        layers: (name, numbers as for draw), in the order of ORDER's stages; within a stage any order.
+        layers: (name, numbers as for draw), in the order of ORDER's stages; within a stage any order. Instead of a degradation
+            also (any name, {"one_of": {degradation: numbers, ...}}): one of them is drawn, all equally likely.
         seed: whole number >= 0, such as picture_seed's.
 
     Returns:
@@ -107,13 +115,49 @@ def degrade(
 
 def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int) -> dict[str, Any]:
     """The recipe of ``degrade``: each layer with its numbers drawn. Raises ValueError: unknown name or wrong order."""
-    _check_names([name for name, _ in layers])
     recipe: dict[str, Any] = {"version": VERSION, "seed": int(seed), "layers": []}
     for position, (name, numbers) in enumerate(layers):
         layer_seed = _hash(f"{seed}|{position}|{name}")
-        drawn = draw(numbers, _generator(layer_seed, 0))
-        recipe["layers"].append({"name": name, "numbers": drawn, "seed": layer_seed})
+        rng = _generator(layer_seed, 0)
+        ways = _ways(name, numbers)
+        name = list(ways)[int(rng.integers(len(ways)))] if len(ways) > 1 else next(iter(ways))
+        layer = {"name": name, "numbers": draw(ways[name], rng), "seed": layer_seed}
+        if _needs_depth(name):
+            layer["depth"] = "analytic"  # no network's, no sensor's
+        recipe["layers"].append(layer)
+    _check_names([layer["name"] for layer in recipe["layers"]])
     return recipe
+
+
+def check_layers(layers: Sequence[tuple[str, dict[str, Any]]]) -> None:
+    """Raise ValueError or TypeError for layers that ``degrade`` would not take, whatever is drawn."""
+    ways = [list(_ways(name, numbers).items()) for name, numbers in layers]
+    for i in range(max(map(len, ways), default=0)):
+        taken = [of_layer[i % len(of_layer)] for of_layer in ways]
+        degrade(np.full((32, 32, 3), 0.5, np.float32), taken, seed=0)
+        for end in (0, -1):  # what is taken at both ends of a range is taken between them
+            ends = [(name, {key: _end(spec, end) for key, spec in numbers.items()}) for name, numbers in taken]
+            degrade(np.full((32, 32, 3), 0.5, np.float32), ends, seed=0)
+
+
+def _end(spec: Any, end: int) -> Any:
+    """The first or the last of what may be drawn."""
+    found = spec["choices"] if isinstance(spec, dict) else spec
+    return found[end] if isinstance(found, (list, tuple)) else found
+
+
+def _ways(name: str, numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The degradations that a layer may be."""
+    if list(numbers) != ["one_of"]:
+        return {name: numbers}
+    ways = numbers["one_of"]
+    if not isinstance(ways, dict) or not ways or not all(isinstance(of_way, dict) for of_way in ways.values()):
+        raise ValueError(f"{name}: one_of is {ways!r}, allowed is {{degradation: its numbers, ...}}")
+    return ways
+
+
+def _needs_depth(name: str) -> bool:
+    return name in DEGRADATIONS and "depth" in inspect.signature(DEGRADATIONS[name]).parameters
 
 
 def replay(image: np.ndarray, recipe: dict[str, Any]) -> np.ndarray:
@@ -127,13 +171,28 @@ def replay(image: np.ndarray, recipe: dict[str, Any]) -> np.ndarray:
 
 def render(image: np.ndarray, recipe: dict[str, Any]) -> np.ndarray:
     """``replay`` before it is rounded: float32 (H, W, 3) in [0, 1], clipped."""
+    return _render(image, recipe)[0]
+
+
+def layers_of(image: np.ndarray, recipe: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What lies between ``image`` and what ``replay`` makes of it: depth, streaks, masks, point spread functions, as float32.
+
+    Named by the layer's place, its degradation and what it is: ``1-haze-depth``.
+    """
+    return _render(image, recipe)[1]
+
+
+def _render(image: np.ndarray, recipe: dict[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     check_picture("degrade", image)
     if recipe.get("version") != VERSION:
         raise ValueError(f"recipe has version {recipe.get('version')!r}, this code renders version {VERSION}")
     _check_names([layer["name"] for layer in recipe["layers"]])
-    for layer in recipe["layers"]:
-        image = DEGRADATIONS[layer["name"]](image, _generator(layer["seed"], 1), **layer["numbers"])
-    return np.clip(image, 0, 1)
+    found = {}
+    for place, layer in enumerate(recipe["layers"], 1):
+        with maps() as kept:
+            image = DEGRADATIONS[layer["name"]](image, _generator(layer["seed"], 1), **layer["numbers"])
+        found |= {f"{place}-{layer['name']}-{what}": array for what, array in kept.items()}
+    return np.clip(image, 0, 1), found
 
 
 def _check_names(names: list[str]) -> None:

@@ -3,21 +3,37 @@
 import numpy as np
 from scipy import ndimage
 
-from mperceiver.degradations.common import check_number, check_picture, clip
+from mperceiver.degradations.common import (
+    check_number,
+    check_picture,
+    check_whole,
+    clip,
+    display_light,
+    linear_light,
+)
 
 
-def gaussian_noise(image: np.ndarray, rng: np.random.Generator, *, sigma_255: float = 25.0) -> np.ndarray:
+def gaussian_noise(
+    image: np.ndarray, rng: np.random.Generator, *, sigma_255: float = 25.0, common_seed: int | None = None
+) -> np.ndarray:
     """I = J + n, n ~ N(0, (sigma_255 / 255)^2), independent in every pixel and channel, clipped to [0, 1].
 
-    The setting of DnCNN (Zhang et al., TIP 2017, arXiv:1608.03981) and of the paper's denoising sets.
+    The setting of DnCNN (Zhang et al., TIP 2017, arXiv:1608.03981) and of the paper's denoising sets. A prepared picture is
+    rounded to 8 bit after that. Public code differs in both: Restormer (arXiv:2111.09881) adds noise of numpy's seed 0, the
+    same for every picture, in float, neither clipped nor rounded; AirNet and PromptIR clip and truncate to 8 bit, unseeded.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the noise.
         sigma_255: standard deviation in 8-bit steps, [0, 255].
+        common_seed: draw by numpy's RandomState of this seed instead, so that pictures of one size have one noise; 0 is
+            Restormer's, which is then clipped and rounded all the same.
     """
     check_picture("gaussian-noise", image)
     check_number("gaussian-noise", "sigma_255", sigma_255, 0, 255)
+    if common_seed is not None:
+        check_whole("gaussian-noise", "common_seed", common_seed, 0, 2**32 - 1)
+        return clip(image + np.random.RandomState(common_seed).normal(0, sigma_255 / 255, image.shape))
     return clip(image + np.float32(sigma_255 / 255) * rng.standard_normal(image.shape, np.float32))
 
 
@@ -53,7 +69,7 @@ def real_noise(
     check_number("real-noise", "blue_gain", blue_gain, 0.5, 4)
     check_number("real-noise", "grain_px", grain_px, 0, 2)
     gain = np.array([red_gain, 1, blue_gain], np.float32)
-    linear = _linear(image)
+    linear = linear_light(image)
     noise = rng.standard_normal(image.shape, np.float32)
     if grain_px > 0.05:  # less reaches no neighbour
         reach = np.arange(-4, 5)
@@ -62,14 +78,4 @@ def real_noise(
         for axis in (0, 1):
             noise = ndimage.convolve1d(noise, kernel, axis=axis, mode="reflect")
     sigma = np.sqrt(np.float32(shot) * linear / gain + np.float32(read) ** 2)
-    return clip(_gamma(np.clip(linear + gain * sigma * noise, 0, 1)))
-
-
-def _linear(display: np.ndarray) -> np.ndarray:
-    """sRGB to linear light (IEC 61966-2-1)."""
-    return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** np.float32(2.4))
-
-
-def _gamma(linear: np.ndarray) -> np.ndarray:
-    """Linear light to sRGB (IEC 61966-2-1)."""
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)
+    return clip(display_light(np.clip(linear + gain * sigma * noise, 0, 1)))

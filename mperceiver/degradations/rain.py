@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mperceiver.degradations.common import check_number, check_picture, clip, scatter, segment_kernel
+from mperceiver.degradations.common import check_number, check_picture, clip, keep, scatter, segment_kernel
 
 # Near, middle and far rain: size of the streaks, their brightness, and their part of all streaks.
 LAYERS = ((1.0, 1.0, 0.2), (0.7, 0.75, 0.3), (0.45, 0.5, 0.5))
@@ -21,8 +21,8 @@ def rain(
 ) -> np.ndarray:
     """Streaks of three distances over the scene, then a thin white veil: I = J + strength S (1 - J), then I + veil (1 - I).
 
-    The screen blend is that of sets painted in an editor (Rain1400: Fu et al., CVPR 2017); plain addition turns streaks on
-    warm surfaces yellow where red saturates. S is sparse noise convolved with a line, the construction of most synthetic sets (Garg & Nayar 2006,
+    The screen blend is that of sets painted in an editor (Rain1400: Fu et al., CVPR 2017); plain addition, J + strength S, turns
+    streaks on warm surfaces yellow where red saturates. S is sparse noise convolved with a line, the construction of most synthetic sets (Garg & Nayar 2006,
     doi:10.1145/1141911.1141985, for what streaks look like; Li, Cheong & Tan, Heavy Rain, CVPR 2019, arXiv:1904.05050, for
     layers of different transparency and the veil of accumulated far drops).
 
@@ -48,5 +48,7 @@ def rain(
         tilt = angle_deg + rng.uniform(-3, 3)  # wind is not the same at every distance
         kernel = segment_kernel(length_px * size, max(width_px * size, 0.5), tilt, taper=True)
         streaks += np.float32(brightness) * scatter(rng, height, width, density * part * height * width, kernel)
-    rainy = image + np.float32(strength) * np.clip(streaks, 0, 1)[..., None] * (1 - image)
+    streaks = np.clip(streaks, 0, 1)
+    keep("streaks", streaks)
+    rainy = image + np.float32(strength) * streaks[..., None] * (1 - image)
     return clip(rainy + np.float32(veil) * (1 - rainy))

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from mperceiver.degradations.common import check_number, check_picture, clip
+from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, keep, scaled
 
 
 def raindrop(
@@ -11,23 +11,28 @@ def raindrop(
     rng: np.random.Generator,
     *,
     cover: float = 0.15,
+    count: int | None = None,
     radius_px: float = 10.0,
     blur_px: float = 2.0,
     edge: float = 0.35,
+    reference_px: int | None = None,
 ) -> np.ndarray:
     """Drops that refract: I = J (1 - a) + a e B(x0 - m (x - x0)), B the blurred scene, turned and demagnified m times.
 
     a is the soft outline, e the dark rim. Image law: Qian et al., "Attentive GAN for Raindrop Removal", CVPR 2018,
-    arXiv:1711.10098, section 3; drops as lenses: Roser & Geiger 2009 (doi:10.1109/ICCVW.2009.5457650); ranges near ROLE's
-    (method.md section 12.2), scaled from full pictures to crops.
+    arXiv:1711.10098, section 3; drops as lenses: Roser & Geiger 2009 (doi:10.1109/ICCVW.2009.5457650). The public
+    generator ROLE (Raindrop on Lens Effect) has 30 drops of 30 to 50 px on 2048 px, rims darkened by 0.3.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws places, outlines and magnification of the drops.
         cover: share of the picture under drops, were none over another, [0, 0.9]; at least one drop is drawn.
+        count: number of drops instead, [1, 10000].
         radius_px: of the largest drops, [2, 200]; others are down to 0.35 of it; never above a third of the short side.
         blur_px: standard deviation of the blur inside, [0, 20].
         edge: darkness of the rim, [0, 1].
+        reference_px: short side of the picture for which radius_px and blur_px are meant, [16, 10000]; in another one they are
+            larger or smaller as its short side is. If not given, they are as they stand.
     """
     check_picture("raindrop", image)
     check_number("raindrop", "cover", cover, 0, 0.9)
@@ -35,13 +40,17 @@ def raindrop(
     check_number("raindrop", "blur_px", blur_px, 0, 20)
     check_number("raindrop", "edge", edge, 0, 1)
     height, width = image.shape[:2]
+    radius_px, blur_px = scaled("raindrop", reference_px, image.shape, radius_px, blur_px)
     radius_px = min(radius_px, min(height, width) / 3)
-    count = max(1, round(cover * height * width / (np.pi * (0.7 * radius_px) ** 2)))
+    if count is None:
+        count = max(1, round(cover * height * width / (np.pi * (0.7 * radius_px) ** 2)))
+    check_whole("raindrop", "count", count, 1, 10000)
     alpha = np.zeros((height, width), np.float32)
     light = np.ones((height, width), np.float32)
     source = np.zeros((2, height, width), np.float32)  # where in the scene each wet pixel looks
     for _ in range(count):
         _drop(rng, alpha, light, source, radius_px * rng.uniform(0.35, 1), edge)
+    keep("mask", alpha)
     wet = np.nonzero(alpha)
     behind = ndimage.gaussian_filter(image, (blur_px, blur_px, 0), mode="reflect") if blur_px > 0 else image
     at = source[:, *wet]  # (2, n)

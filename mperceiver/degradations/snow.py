@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from mperceiver.degradations.common import check_number, check_picture, clip, scatter, segment_kernel, smooth_field
+from mperceiver.degradations.common import (
+    check_number,
+    check_picture,
+    clip,
+    keep,
+    scaled,
+    scatter,
+    segment_kernel,
+    smooth_field,
+)
 
 # Far, middle and near flakes: size, part of the covered area, opacity (near ones are out of focus and let more through).
 LAYERS = ((0.25, 0.4, 1.0), (0.5, 0.35, 0.95), (1.0, 0.25, 0.8))
@@ -17,6 +26,7 @@ def snow(
     length_px: float = 3.0,
     angle_deg: float = 15.0,
     opacity: float = 0.9,
+    reference_px: int | None = None,
 ) -> np.ndarray:
     """White flakes over the scene: I = J (1 - m) + m, m the flakes' mask of three sizes.
 
@@ -31,6 +41,8 @@ def snow(
         length_px: path of the nearest flakes while the shutter is open, [0, 100].
         angle_deg: of that path from the vertical, [-80, 80].
         opacity: [0, 1].
+        reference_px: short side of the picture for which radius_px and length_px are meant, [16, 10000]; in another one they are
+            larger or smaller as its short side is. If not given, they are as they stand.
     """
     check_picture("snow", image)
     check_number("snow", "cover", cover, 0, 1)
@@ -38,6 +50,7 @@ def snow(
     check_number("snow", "length_px", length_px, 0, 100)
     check_number("snow", "angle_deg", angle_deg, -80, 80)
     check_number("snow", "opacity", opacity, 0, 1)
+    radius_px, length_px = scaled("snow", reference_px, image.shape, radius_px, length_px)
     height, width = image.shape[:2]
     bare = np.ones((height, width), np.float32)  # 1 - m
     for size, part, solid in LAYERS:
@@ -50,4 +63,5 @@ def snow(
             flakes = scatter(rng, height, width, count / 2, ragged / ragged.max())
             bare *= 1 - np.float32(opacity * solid) * flakes
     mask = 1 - bare[..., None]
+    keep("mask", mask[..., 0])
     return clip(image + (1 - image) * mask)  # J (1 - m) + m, written so that rounding cannot darken

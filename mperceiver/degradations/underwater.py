@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from mperceiver.degradations.common import check_depth, check_number, check_picture, check_whole, clip, outdoor_depth
+from mperceiver.degradations.common import (
+    check_depth,
+    check_number,
+    check_picture,
+    check_whole,
+    clip,
+    keep,
+    outdoor_depth,
+)
 
 # Share of red, green and blue light left after one metre of Jerlov's water types I, IA, IB, II, III (ocean), 1, 3, 5, 7, 9
 # (coast), as used by UWCNN.
@@ -60,6 +68,7 @@ def underwater(
     check_depth("underwater", depth, (height, width))
     left = LEFT_AFTER_ONE_METRE[water_type]
     metres = distance_m * (0.1 + 0.9 * np.asarray(depth, np.float32))
+    keep("depth", depth)
     transmission = np.exp(metres[..., None] * np.log(left))  # (H, W, 3)
     light = (left / left.max()) ** np.float32(below_surface_m)  # (3,)
     return clip(light * (image * transmission + backscatter * (1 - transmission)))
