@@ -1,46 +1,248 @@
-"""Staging a foundation: from its folder of weights to data/foundations/<name>/, verified, with a card."""
+"""Staging a foundation: its weights in data/foundations/<name>/, verified, with a card.
 
+A file is taken from where it is found first: what was staged before, the `local` folder, then the mirrors in their order. It is held
+to the digest in config/foundations/<name>.yaml; where none is known there, to the one that the card has of the first time. What is
+brought waits in ``data/foundations/.<name>.part/`` until all of it is there, so an interrupted staging goes on where it stopped.
+"""
+
+import contextlib
+import json
+import os
 import shutil
+import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from mperceiver import config, lineage
+from mperceiver import config, held, lineage
+from mperceiver.fetch import FetchError, fetch, hub
+from mperceiver.locks import locked
 
 CARD = "card.json"  # beside committed weights: how they were made
+COPIED = 64 * 2**20  # bytes up to which a file of a folder is copied; larger ones are hard links where that is possible
+
+
+@dataclass
+class _File:
+    """A file that is wanted, what is known of it, and where it may be."""
+
+    path: str
+    source: str  # its path in the mirrors
+    sha256: str | None = None
+    bytes: int | None = None
+    trusted: str = ""  # who says so
+    mirrors: list[config.Mirror] = field(default_factory=list)
+
+
+@dataclass
+class _Staging:
+    """One staging: of what, into which folder, and what it may take files from."""
+
+    name: str
+    spec: config.Foundation
+    before: dict[str, dict]  # what an earlier staging's card tells of each file
+    failed: set[str] = field(default_factory=set)  # mirrors that gave nothing, asked last from then on
+
+    @property
+    def folder(self) -> Path:
+        return Path("data/foundations") / self.name
+
+    @property
+    def work(self) -> Path:
+        return self.folder.with_name(f".{self.name}.part")
+
+    @property
+    def local(self) -> Path | None:
+        return local_folder(self.spec.local) if self.spec.local else None
 
 
 def stage(name: str) -> Path:
-    """Copy a foundation's weights into data/foundations/<name>/ and verify them against the card that came with them.
+    """Bring a foundation's weights to data/foundations/<name>/, each file verified.
 
-    Returns the card's path. Raises LineageError if the weights are not there or a file's digest differs (both are shown).
+    Returns the card's path; its result names each file's digest, size and where it came from. Raises LineageError if a file is to
+    be had nowhere or its digest differs (both are shown); what has come is kept, and the next call goes on.
     """
-    spec = config.load("foundations", name)
-    if spec.local is None:
-        raise config.ConfigError(f"{config.path_of('foundations', name)}: no `local` folder to take weights from")
-    source = local_folder(spec.local)
-    if not source.is_dir():
-        hint = f"; make it with: mperceiver foundation {name} --build" if spec.build else ""
-        raise lineage.LineageError(f"{spec.local}: no such folder with weights of foundation {name}{hint}")
-    folder, card = Path("data/foundations") / name, Path("data/foundations") / f"{name}.json"
+    spec, card = config.load("foundations", name), Path("data/foundations") / f"{name}.json"
     inputs, sources = config.files_of("foundations", name), {}
     lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
-    with lineage.whole_folder(folder) as beside:
-        shutil.copytree(source, beside, dirs_exist_ok=True, copy_function=shutil.copyfile)
-        if (source / CARD).is_file():
-            _verify(name, beside)
-            sources[f"project:{spec.local}/{CARD}"] = lineage.sha256(source / CARD)
+    with locked(Path("data/foundations") / name):
+        staging = _Staging(name, spec, _told(card))
+        wanted = _wanted(staging)
+        if staging.local and (staging.local / CARD).is_file():
+            sources[f"project:{spec.local}/{CARD}"] = lineage.sha256(staging.local / CARD)
+        told = {file.path: _bring(staging, file) for file in wanted}
+        for path in staging.work.rglob("*"):  # begun at another time, and wanted no more
+            if path.is_file() and path.relative_to(staging.work).as_posix() not in told:
+                path.unlink()
         card.unlink(missing_ok=True)  # the old one must not stand beside the new weights
-    lineage.write_card(card, verb="foundation", spec=spec, inputs=inputs, outputs=[folder], sources=sources)
+        lineage.take_place(staging.work, staging.folder)
+        held.hold(staging.folder)
+        lineage.write_card(
+            card,
+            verb="foundation",
+            spec=spec,
+            inputs=inputs,
+            outputs=[staging.folder],
+            sources=sources,
+            result={"files": told},
+        )
     return card
 
 
-def _verify(name: str, folder: Path) -> None:
-    for file, digest in lineage.read_card(folder / CARD)["outputs"].items():
-        path = folder / file
-        found = lineage.sha256(path) if path.is_file() else "missing"
-        if found != digest:
-            raise lineage.LineageError(
-                f"foundation {name}: {file} is {found}, its card says {digest}; the weights are damaged or were replaced: git checkout the assets"
-            )
+def _told(card: Path) -> dict[str, dict]:
+    with contextlib.suppress(lineage.LineageError):
+        return lineage.read_card(card)["result"].get("files", {})
+    return {}
+
+
+# ---------------------------------------------------------------- what is wanted
+
+
+def _wanted(staging: _Staging) -> list[_File]:
+    if not staging.spec.parts:
+        return _whole_folder(staging)
+    files = []
+    for part in staging.spec.parts:
+        for path, file in part.files.items():
+            first = staging.before.get(path, {}).get("sha256")
+            who = f"{config.path_of('foundations', staging.name)}" if file.sha256 else "the card of the first staging"
+            files.append(_File(path, file.from_ or path, file.sha256 or first, file.bytes, who, part.mirrors))
+    return files
+
+
+def _whole_folder(staging: _Staging) -> list[_File]:
+    """The files of a foundation that has only a folder, as the card in it tells of them."""
+    name, spec, local = staging.name, staging.spec, staging.local
+    if local is None:
+        raise config.ConfigError(
+            f"{config.path_of('foundations', name)}: neither `local` nor `parts`, so no place to take weights from"
+        )
+    if not local.is_dir():
+        hint = f"; make it with: mperceiver foundation {name} --build" if spec.build else ""
+        raise lineage.LineageError(f"{spec.local}: no such folder with weights of foundation {name}{hint}")
+    if not (local / CARD).is_file():
+        return [_File(path, path) for path in _weights_in(local)]
+    digests = lineage.read_card(local / CARD)["outputs"]
+    return [*(_File(path, path, digest, None, "its card") for path, digest in digests.items()), _File(CARD, CARD)]
+
+
+def _weights_in(folder: Path) -> list[str]:
+    inside = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file())
+    seen = [path for path in inside if not any(part.startswith(".") for part in path.parts)]
+    if passed := [str(path) for path in seen if path.suffix not in config.WEIGHTS]:
+        only = " and ".join(config.WEIGHTS)
+        print(f"{folder}: passed over {', '.join(passed)}: only {only} are taken", file=sys.stderr)
+    return [path.as_posix() for path in seen if path.suffix in config.WEIGHTS]
+
+
+# ---------------------------------------------------------------- bringing it
+
+
+def _bring(staging: _Staging, file: _File) -> dict:
+    """Bring a file into the folder of work; what the card tells of it."""
+    target, staged = staging.work / file.path, staging.folder / file.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if staging.local and (found := _in_folder(staging.local, file)):
+        return _entry(target, _from_folder(staging, file, found), f"local {staging.spec.local}")
+    if file.sha256 and staged.is_file() and lineage.sha256(staged) == file.sha256:
+        _place(staged, target)
+        return _entry(target, file.sha256, staging.before.get(file.path, {}).get("from", "an earlier staging"))
+    if not file.mirrors:
+        raise lineage.LineageError(_differs(staging, file, "missing"))
+    tried = []
+    for mirror in sorted(file.mirrors, key=lambda mirror: str(mirror) in staging.failed):
+        try:
+            digest = _from_mirror(staging, file, mirror)
+            _sound(file, target, mirror)
+        except (FetchError, lineage.LineageError) as error:
+            staging.failed.add(str(mirror))
+            tried.append(f"  {mirror}: {error}")
+            continue
+        for line in tried:
+            print(f"{staging.name}: {file.path}: passed over{line}", file=sys.stderr)
+        return _entry(target, digest, str(mirror))
+    listed = "\n".join(tried)
+    raise lineage.LineageError(
+        f"foundation {staging.name}: none of {len(tried)} mirror(s) gave {file.path}:\n{listed}\n"
+        f"What has come is kept, and mperceiver foundation {staging.name} goes on. If you have the weights already, name their "
+        f"folder as `local` in {config.path_of('foundations', staging.name)}"
+    )
+
+
+def _in_folder(folder: Path, file: _File) -> Path | None:
+    """The file in a folder, by its name in the foundation or in the mirrors."""
+    return next((path for path in (folder / file.path, folder / file.source) if path.is_file()), None)
+
+
+def _from_folder(staging: _Staging, file: _File, found: Path) -> str:
+    target = staging.work / file.path
+    _place(found, target)
+    digest = lineage.sha256(target)
+    if file.sha256 not in (None, digest):
+        target.unlink()
+        raise lineage.LineageError(_differs(staging, file, digest, found))
+    return digest
+
+
+def _from_mirror(staging: _Staging, file: _File, mirror: config.Mirror) -> str:
+    if mirror.folder is not None:
+        folder = Path(mirror.folder).expanduser()
+        found = _in_folder(folder, file)
+        if found is None:
+            raise lineage.LineageError(f"no {file.source} there")
+        return _from_folder(staging, file, found)
+    if mirror.hub is not None:
+        url = hub.file_url(mirror.hub, file.source, mirror.revision, endpoint=mirror.endpoint)
+        headers = hub.headers(mirror.endpoint)
+    else:
+        url, headers = f"{mirror.url.rstrip('/')}/{file.source}", {}
+    label = f"{staging.name}/{file.path}"
+    target = staging.work / file.path
+    return fetch(url, target, sha256=file.sha256, bytes=file.bytes, headers=headers, label=label).sha256
+
+
+def _differs(staging: _Staging, file: _File, digest: str, found: Path | None = None) -> str:
+    if file.sha256 is None:
+        return f"foundation {staging.name}: {file.path} is {digest}"
+    text = f"foundation {staging.name}: {file.path} is {digest}, {file.trusted} says {file.sha256}; "
+    if file.trusted == "its card":
+        return text + "the weights are damaged or were replaced: git checkout the assets"
+    if staging.before.get(file.path, {}).get("sha256") == file.sha256:
+        text += f"if the new one is meant, remove data/foundations/{staging.name}.json; else "
+    return text + f"{found} is another file, or damaged"
+
+
+def _sound(file: _File, target: Path, mirror: config.Mirror) -> None:
+    """A file that no digest vouches for is at least what its name says."""
+    if file.sha256:
+        return
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        if target.suffix == ".json":
+            json.loads(target.read_text())
+        else:
+            with safe_open(target, framework="numpy"):
+                pass
+    except (ValueError, SafetensorError) as error:
+        target.unlink()
+        raise lineage.LineageError(f"{mirror} gave no {target.suffix} file: {error}") from None
+
+
+def _place(source: Path, target: Path) -> None:
+    """A large file of the same file system is linked, not doubled; what is changed in it later, `held` finds."""
+    target.unlink(missing_ok=True)
+    if source.stat().st_size > COPIED:
+        with contextlib.suppress(OSError):
+            os.link(source.resolve(), target)
+            return
+    shutil.copyfile(source, target)
+
+
+def _entry(path: Path, digest: str, source: str) -> dict:
+    return {"sha256": digest, "bytes": path.stat().st_size, "from": source}
+
+
+# ---------------------------------------------------------------- making it
 
 
 def build(name: str) -> Path:

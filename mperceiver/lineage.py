@@ -60,14 +60,19 @@ def whole_folder(path: Path | str) -> Iterator[Path]:
     try:
         yield beside
         beside.chmod(0o777 & ~_umask())
-        old = path.with_name(f".{path.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if path.exists():
-            path.replace(old)
-        beside.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
+        take_place(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def take_place(new: Path, path: Path) -> None:
+    """Put a finished folder at ``path``; the one that is there, if any, goes."""
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.replace(old)
+    new.replace(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @cache

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # From bottom to top; a module may import what stands on its own level or below. A package stands for all its modules.
 LEVELS = [
-    ["config", "fetch", "images", "lineage", "locks", "progress"],
+    ["config", "fetch", "held", "images", "lineage", "locks", "progress"],
     # sampling knows no model: it takes a function
     ["degradations", "metrics", "models", "perceptual", "sampling", "tiling"],
     ["data"],

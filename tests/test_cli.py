@@ -412,7 +412,7 @@ def test_a_foundation_of_ones_own_needs_no_card(fake):
 def test_a_foundation_without_a_folder_or_a_recipe(fake):
     assert "no `build` recipe" in complaint("foundation", "fake", "--build")
     Path("config/foundations/fake.yaml").write_text("title: t\nlicence: l\n")
-    assert "no `local` folder to take weights from" in complaint("foundation", "fake")
+    assert "no place to take weights from" in complaint("foundation", "fake")
 
 
 def test_weights_are_taken_from_the_project_where_the_working_directory_has_none(world, monkeypatch):

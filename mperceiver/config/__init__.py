@@ -44,7 +44,7 @@ from mperceiver.config.files import (
     parse,
     path_of,
 )
-from mperceiver.config.foundations import Build, Foundation, Tokens
+from mperceiver.config.foundations import WEIGHTS, Build, Foundation, Mirror, Part, Tokens, WeightFile
 from mperceiver.config.pairs import Arrays, Defects, Known, Listed, Pairs, Partner, Sample
 from mperceiver.config.printed import (
     Block,
@@ -90,6 +90,7 @@ __all__ = [
     "REPORTED",
     "STAGES",
     "TASKS",
+    "WEIGHTS",
     "Arrays",
     "Block",
     "Build",
@@ -117,6 +118,7 @@ __all__ = [
     "ManualSource",
     "Method",
     "MetricName",
+    "Mirror",
     "Model",
     "ModelConfig",
     "Name",
@@ -124,6 +126,7 @@ __all__ = [
     "PackageSource",
     "Pairs",
     "Panel",
+    "Part",
     "Partner",
     "Phase",
     "Positive",
@@ -139,6 +142,7 @@ __all__ = [
     "Stage",
     "Table",
     "Tokens",
+    "WeightFile",
     "cells",
     "figure_inputs",
     "files_of",

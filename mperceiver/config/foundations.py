@@ -2,10 +2,13 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from mperceiver.config.base import Model, Name, Positive
+from mperceiver.config.base import Model, Name, Positive, Sha256, Url
 from mperceiver.config.runs import Stage
+from mperceiver.config.sources import FilePath, Repository
+
+WEIGHTS = (".safetensors", ".json")  # all that is taken: neither can run anything
 
 
 class Tokens(Model):
@@ -44,16 +47,81 @@ class Build(Model):
     unet: Stage = Field(description="the U-Net, on latents of clean pictures")
 
 
+class Mirror(Model):
+    """One place that has a part's files: a repository of the Hugging Face hub, a plain web folder, or a folder of this machine."""
+
+    hub: Repository | None = Field(None, description="owner/name of a repository of the hub")
+    revision: str = Field("main", description="its commit, branch or tag", min_length=1)
+    endpoint: Url | None = Field(None, description="another host of the hub's files; none: $HF_ENDPOINT, else the hub")
+    url: Url | None = Field(None, description="base address that a file's path is put behind")
+    folder: str | None = Field(None, description="folder with the files, relative to the working directory or absolute")
+
+    @model_validator(mode="after")
+    def _one(self):
+        if sum(place is not None for place in (self.hub, self.url, self.folder)) != 1:
+            raise ValueError("a mirror has one of `hub`, `url` and `folder`")
+        if self.hub is None and {"revision", "endpoint"} & self.model_fields_set:
+            raise ValueError("`revision` and `endpoint` belong to `hub`")
+        return self
+
+    def __str__(self) -> str:
+        at = f" at {self.endpoint}" if self.endpoint else ""
+        return f"hub {self.hub}@{self.revision}{at}" if self.hub else self.url or f"folder {self.folder}"
+
+
+class WeightFile(Model):
+    """A file of a foundation. Only safetensors and JSON are taken: a pickle can run anything."""
+
+    from_: FilePath | None = Field(
+        None, alias="from", description="its path in the mirrors; none: as in the foundation"
+    )
+    sha256: Sha256 | None = Field(
+        None,
+        description="SHA-256, where known; else what comes first is taken, kept in the card, and held to ever after",
+    )
+    bytes: Positive | None = Field(None, description="size, where known")
+
+
+class Part(Model):
+    """Files of a foundation that have the same mirrors."""
+
+    mirrors: list[Mirror] = Field(min_length=1, description="places that have the files, asked in this order")
+    files: dict[FilePath, WeightFile] = Field(min_length=1, description="path in data/foundations/<name>/ -> the file")
+
+    @model_validator(mode="after")
+    def _safe(self):
+        for path, file in self.files.items():
+            for name in (path, file.from_ or path):
+                if not name.endswith(WEIGHTS):
+                    raise ValueError(f"{name}: only {' and '.join(WEIGHTS)} are taken, since a pickle can run anything")
+        return self
+
+
 class Foundation(Model):
     """config/foundations/<name>.yaml: the frozen Stable Diffusion and CLIP."""
 
     title: str = Field(description="what it is, in a line")
     licence: str = Field(description="licence of the weights")
     citation: str = Field("", description="whom to cite for it")
-    local: str | None = Field(None, description="folder with the weights in diffusers' layout, relative to the project")
+    local: str | None = Field(
+        None,
+        description="folder with the weights in diffusers' layout, relative to the working directory or the project, or absolute; "
+        "what is there is taken before any mirror is asked",
+    )
+    parts: list[Part] = Field([], description="the files, and the mirrors that have them; none: those of `local`")
+    minimum_px: Positive | None = Field(
+        None, description="least side of a picture it is given, by padding; none: as small as its scales allow"
+    )
     tokens: Tokens = Field(Tokens(), description="token ids of its text encoder")
     trunk_norm: bool = Field(
         True,
         description="false: the last norm and activation of the VAE's encoder and decoder are identities (tiny VAEs)",
     )
     build: Build | None = Field(None, description="pre-training recipe, where the project makes this foundation itself")
+
+    @model_validator(mode="after")
+    def _from_somewhere(self):
+        paths = [path for part in self.parts for path in part.files]
+        if twice := {path for path in paths if paths.count(path) > 1}:
+            raise ValueError(f"parts: {', '.join(sorted(twice))} stands in two parts")
+        return self

@@ -13,12 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mperceiver import config
-from mperceiver.lineage import LineageError
+from mperceiver import config, held
+from mperceiver.lineage import LineageError, read_card
 from mperceiver.tiling import Tiles
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+TRUNK_NORMS = ("encoder.conv_norm_out", "decoder.conv_norm_out")
 
 
 @dataclass
@@ -33,6 +34,7 @@ class Foundation:
     schedule: dict  # the scheduler's configuration: betas, prediction_type
     tokens: config.Tokens
     clip_px: int
+    minimum_px: int | None = None
 
     @property
     def factor(self) -> int:
@@ -43,6 +45,11 @@ class Foundation:
     def multiple(self) -> int:
         """Sides of a picture must be a multiple of this: the latent is halved at each U-Net scale but the last."""
         return self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
+
+    @property
+    def minimum(self) -> int:
+        """Sides of a picture must be at least this, by padding: what the foundation was trained on, or one step of its scales."""
+        return self.minimum_px or self.multiple
 
     @property
     def embedding_width(self) -> int:
@@ -167,49 +174,87 @@ def drop_trunk_norm(vae: nn.Module) -> None:
         half.conv_norm_out, half.conv_act = nn.Identity(), nn.Identity()
 
 
-def load(name: str, device: torch.device | str = "cpu", folder: Path | None = None) -> Foundation:
-    """Load and freeze a foundation from data/foundations/<name>/ (or ``folder``). Only safetensors are read."""
+def load(
+    name: str, device: torch.device | str = "cpu", folder: Path | None = None, dtype: torch.dtype = torch.float32
+) -> Foundation:
+    """Load and freeze a foundation from data/foundations/<name>/ (or ``folder``). Only safetensors are read.
+
+    Args:
+        name: stem of config/foundations/<name>.yaml.
+        device: where it goes.
+        folder: another folder than the staged one, taken as it is.
+        dtype: of the weights of the U-Net, the text and the image tower. bfloat16 or float16 halves what they take and is for use
+            under autocast; the VAE stays float32, since it overflows in half precision.
+
+    Raises:
+        LineageError: not staged, a file changed since, or weights that do not fill their architecture.
+    """
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel
 
     spec = config.load("foundations", name)
-    folder = folder or Path("data/foundations") / name
+    again = f"mperceiver foundation {name}"
+    staged = Path("data/foundations") / name
+    folder = folder or staged
     for part in ("vae", "unet", "text_encoder", "scheduler", "image_encoder"):
         if not (folder / part).is_dir():
-            raise LineageError(f"{folder}: no {part}/; stage the foundation first: mperceiver foundation {name}")
-    vae = AutoencoderKL.from_pretrained(folder / "vae", use_safetensors=True, torch_dtype=torch.float32)
+            raise LineageError(f"{folder}: no {part}/; stage the foundation first: {again}")
+    if folder == staged:
+        _held(folder, again)
+    vae = _pretrained(AutoencoderKL, folder / "vae", () if spec.trunk_norm else TRUNK_NORMS, torch_dtype=torch.float32)
     if not spec.trunk_norm:
         drop_trunk_norm(vae)
-    clip, clip_px = load_clip(folder / "image_encoder")
+    clip, clip_px = load_clip(folder / "image_encoder", dtype)
     return Foundation(
         name=name,
         vae=freeze(vae),
-        unet=freeze(
-            UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
-        ),
-        text_encoder=freeze(
-            CLIPTextModel.from_pretrained(folder / "text_encoder", use_safetensors=True, dtype=torch.float32)
-        ),
+        unet=freeze(_pretrained(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)),
+        text_encoder=freeze(_pretrained(CLIPTextModel, folder / "text_encoder", dtype=dtype)),
         clip=freeze(clip),
         schedule=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
         tokens=spec.tokens,
         clip_px=clip_px,
+        minimum_px=spec.minimum_px,
     ).to(device)
 
 
-def load_clip(folder: Path) -> tuple[nn.Module, int]:
-    """The image tower of an open_clip model and the side of its square input."""
-    from safetensors.torch import load_file
+def _held(folder: Path, again: str) -> None:
+    """Whether the staged files are still those of the card; without one there is nothing to hold them to."""
+    card = folder.with_name(f"{folder.name}.json")
+    if card.is_file():
+        files = read_card(card)["result"].get("files", {})
+        held.check(folder, {path: told["sha256"] for path, told in files.items()}, again)
+
+
+def _pretrained(tower: type, folder: Path, absent: tuple[str, ...] = (), **dtype: torch.dtype) -> nn.Module:
+    """A diffusers or transformers model from its folder, all of it but ``absent`` read: they draw what is missing at random."""
+    module, told = tower.from_pretrained(
+        folder, use_safetensors=True, low_cpu_mem_usage=True, output_loading_info=True, local_files_only=True, **dtype
+    )
+    wrong = [key for kind in ("missing_keys", "mismatched_keys", "error_msgs") for key in told.get(kind, ())]
+    wrong = [key for key in wrong if not str(key).startswith(absent)] if absent else wrong
+    if wrong:
+        raise LineageError(f"{folder}: weights do not fill {tower.__name__}, e.g. {wrong[0]} ({len(wrong)} in all)")
+    return module
+
+
+def load_clip(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, int]:
+    """The image tower of an open_clip model and the side of its square input; the text half is neither built nor read."""
+    from safetensors import safe_open
 
     cfg = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
-    tower = build_clip_tower(cfg)
-    state = {
-        k.removeprefix("visual."): v.float()
-        for k, v in load_file(folder / "open_clip_model.safetensors").items()
-        if k.startswith("visual.")
-    }
-    tower.load_state_dict(state, strict=True)
-    return tower, tower.image_size[0] if isinstance(tower.image_size, tuple) else tower.image_size
+    with torch.device("meta"):  # no weights drawn only to be thrown away
+        tower = build_clip_tower(cfg)
+    with safe_open(folder / "open_clip_model.safetensors", framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith("visual.")]
+        state = {name.removeprefix("visual."): file.get_tensor(name) for name in names}
+    state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
+    try:
+        tower.load_state_dict(state, strict=True, assign=True)
+    except RuntimeError as error:
+        raise LineageError(f"{folder}: weights do not fill the image tower: {error}") from None
+    size = tower.image_size
+    return tower, size[0] if isinstance(size, tuple) else size
 
 
 def build_clip_tower(cfg: dict) -> nn.Module:

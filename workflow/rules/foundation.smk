@@ -1,9 +1,9 @@
+# The card alone is the output, and is updated: gigabytes of weights are not thrown away because a line of their file has changed.
 rule foundation:
     input:
         foundation_files,
     output:
-        card="data/foundations/{foundation}.json",
-        folder=directory("data/foundations/{foundation}"),
+        card=update("data/foundations/{foundation}.json"),
     log:
         "results/logs/foundation/{foundation}.log",
     benchmark:
