@@ -8,9 +8,10 @@ Sizes are checked where pictures enter; a message prints what was found.
 
 import io
 import math
+import struct
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
 MAX_PIXELS = 256_000_000
+ORIENTATION = 0x0112  # EXIF's tag
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 # PIL's names for 16 bit a channel, and what reads the same bytes in the other order (16N: this machine's).
 OTHER_ORDER = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA") for a, b in ("BL", "LB")}
@@ -36,6 +38,20 @@ def decode(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
     truncated, not a picture, of 32 bits a value, or beyond MAX_PIXELS.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
+    return _decode(source, name)[0]
+
+
+def stored(data: bytes, name: str) -> tuple[np.ndarray, bytes]:
+    """A picture as ``decode`` gives it, and bytes that hold just it: ``data`` itself if that is 8-bit RGB PNG or JPEG, upright.
+
+    What is no such file is written anew as PNG. Raises PictureError as ``decode`` does.
+    """
+    picture, plain = _decode(data, name)
+    return picture, data if plain else encode(picture)
+
+
+def _decode(source: bytes | Path | str, name: str) -> tuple[np.ndarray, bool]:
+    """uint8 (H, W, 3), and whether any reader of 8-bit RGB sees just that in the file."""
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except FileNotFoundError:
@@ -43,19 +59,19 @@ def decode(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
     except OSError as error:
         raise PictureError(f"{name}: cannot be read ({error.strerror})") from None
     try:
-        picture, wide = _read(data, name)
+        picture, wide, plain = _read(data, name)
         if wide:
             value = picture.astype(np.uint32) * 256 + _read(data, name, lower=True)[0]
             picture = ((value + 128) // 257).astype(np.uint8)
-        return picture
+        return picture, plain and not wide
     except PictureError:
         raise
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error … for broken files
         raise PictureError(f"{name}: cannot be decoded ({error}); the file is damaged or not a picture") from None
 
 
-def _read(data: bytes, name: str, lower: bool = False) -> tuple[np.ndarray, bool]:
-    """uint8 (H, W, 3), and whether it is but the upper (or ``lower``) byte of 16 bits: PIL cuts colour to one byte."""
+def _read(data: bytes, name: str, lower: bool = False) -> tuple[np.ndarray, bool, bool]:
+    """uint8 (H, W, 3); whether it is but the upper (or ``lower``) byte of 16 bits, as PIL cuts colour; whether it is as filed."""
     from PIL import Image, ImageOps
 
     Image.MAX_IMAGE_PIXELS = None  # the limit below is ours: PIL's would warn and refuse at others
@@ -66,15 +82,33 @@ def _read(data: bytes, name: str, lower: bool = False) -> tuple[np.ndarray, bool
             )
         wide = _swap_bytes(image, lower)
         image.load()
+        plain = image.format in ("PNG", "JPEG") and image.mode == "RGB" and "transparency" not in image.info
+        plain = plain and image.getexif().get(ORIENTATION, 1) == 1
         image = ImageOps.exif_transpose(image)
         if image.mode in ("I", "F"):
             raise PictureError(f"{name}: has 32 bits a value, whose range no file tells; save it with 8 or 16 bits")
         if image.mode.startswith("I;16"):
             grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2), False
+            return np.repeat(grey[..., None], 3, axis=2), False, False
         if "transparency" in image.info:
             image = image.convert("RGBA")
-        return np.array(image.convert("RGB")), wide
+        return np.array(image.convert("RGB")), wide, plain
+
+
+def size(file: BinaryIO, name: str) -> tuple[int, int]:
+    """(height, width) of a picture as ``stored`` keeps it, from its header alone. Raises PictureError."""
+    from PIL import Image
+
+    header = file.read(24)
+    if header[:4] == b"\x89PNG" and len(header) == 24:
+        width, height = struct.unpack(">II", header[16:24])
+        return height, width
+    file.seek(0)
+    try:
+        with Image.open(file, formats=["JPEG"]) as image:
+            return image.height, image.width
+    except Exception as error:  # as in decode
+        raise PictureError(f"{name}: is neither PNG nor JPEG ({error})") from None
 
 
 def _swap_bytes(image: "PilImage", swap: bool) -> bool:
@@ -99,6 +133,13 @@ def encode(picture: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, format="PNG", compress_level=1)
     return buffer.getvalue()
+
+
+def resize(picture: np.ndarray, side: int) -> np.ndarray:
+    """uint8 (H, W, 3) -> uint8 (side, side, 3), bilinear with antialiasing, as PIL does it."""
+    from PIL import Image
+
+    return np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def to_tensor(picture: np.ndarray) -> "torch.Tensor":

@@ -125,12 +125,21 @@ class Pairs(Model):
     crop_border_px: Positive | None = Field(
         None, description="what a ground truth has more on each side than its degraded picture, which is cut off"
     )
+    cut_border_part: Positive | None = Field(
+        None,
+        description="cut off this part of the width and height at each side of both: 6 leaves the middle four sixths",
+    )
+    resize_px: Positive | None = Field(None, description="resize both to squares of this side (bilinear), after that")
     known: Defects = Field(Defects(), description="defects of the published set that do not stop the work")
     tile_px: Positive | None = Field(
         None, description="cut into squares of this side, which cover the picture; a smaller picture stays whole"
     )
     members: list[Glob] = Field(
         default_factory=list, description="unpack only these of the archives' members; none: all pictures and lists"
+    )
+    nested: list[Glob] = Field(default_factory=list, description="archives inside the archives, to be unpacked as well")
+    apart: bool = Field(
+        False, description="unpack each archive into a folder of its own name: their members share names"
     )
 
     @model_validator(mode="after")

@@ -16,12 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mperceiver import config, images
-from mperceiver.data import DataError
+from mperceiver.data import CLEAN, DataError
 from mperceiver.data.download import pictures_in, raw_folder
 from mperceiver.data.loader import Prepared
 from mperceiver.degradations.mix import check_layers, degrade, picture_seed
 
-CLEAN = "clean"  # task of a row that is not degraded
 JOB_ROWS = 32  # rows made in one go by a worker, about
 
 
@@ -199,7 +198,7 @@ def open_picture(origin: Origin, onto: str, label: str) -> Opened:
     base = pairs.lq(origin.place) if onto == "lq" else gt
     if base.shape != gt.shape:
         raise DataError(f"{label}: the pair's pictures differ in size, {base.shape} and {gt.shape}")
-    digest = hashlib.sha256(pairs.png(onto, origin.place)).hexdigest()
+    digest = hashlib.sha256(pairs.stored(onto, origin.place)).hexdigest()
     return Opened(base, gt, digest, pairs.source(origin.place))
 
 
@@ -244,7 +243,7 @@ def _degraded(job: Job, index: int, opened: Opened, place: tuple[int, int, int, 
     ways = job.dataset.degradations
     if not ways:
         row_id = f"{job.picture}-{index}" if job.dataset.crop_px else job.picture
-        return [{"id": row_id, "task": CLEAN, "lq": png, "gt": png, "source": opened.source, "recipe": ""}]
+        return [{"id": row_id, "task": CLEAN, "lq": None, "gt": png, "source": opened.source, "recipe": ""}]
     tasks = list(ways)
     if not job.dataset.every:
         tasks = [tasks[(job.offset + index) % len(tasks)]]

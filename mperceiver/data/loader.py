@@ -1,7 +1,6 @@
 """Read prepared pairs, one by one by number."""
 
 import json
-import struct
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mperceiver import config, images
-from mperceiver.data import DataError, prepared_file
+from mperceiver.data import CLEAN, DataError, prepared_file
 from mperceiver.degradations.mix import draw_recipe, render
 
 
@@ -52,13 +51,18 @@ class Prepared:
         """Ground truth of picture i, uint8 (H, W, 3). Raises DataError if it has none, PictureError if it is damaged."""
         return self._decode("gt", i)
 
-    def png(self, column: str, i: int) -> bytes:
-        """The PNG of picture i, `lq` or `gt`. Raises DataError if it has none."""
-        data = self._table[column][i].as_py()
+    def stored(self, column: str, i: int) -> bytes:
+        """The PNG or JPEG of picture i, `lq` or `gt`; a clean picture's lq is its gt. Raises DataError if it has none."""
+        data = self._scalar(column, i).as_py()
         if data is None:
             what = "ground truth" if column == "gt" else "degraded picture, it is degraded on the fly"
             raise DataError(f"{self.name}: picture {self.ids[i]} has no {what} ({column} is empty)")
         return data
+
+    def _scalar(self, column: str, i: int) -> Any:
+        """The bytes of a picture, still on disk."""
+        scalar = self._table[column][i]
+        return self._table["gt"][i] if not scalar.is_valid and self.tasks[i] == CLEAN else scalar
 
     def source(self, i: int) -> str:
         """What is known of where picture i is from: a hash."""
@@ -72,7 +76,7 @@ class Prepared:
     @cached_property
     def on_the_fly(self) -> bool:
         """Whether the rows have no lq: it is made of gt whenever a row is read (see config.Dataset)."""
-        return self._table["lq"].null_count > 0
+        return self._table["lq"].null_count > 0 and set(self.tasks) != {CLEAN}
 
     @cached_property
     def _ways(self) -> dict[str, list[tuple[str, dict]]]:
@@ -98,15 +102,12 @@ class Prepared:
         return None
 
     def size(self, i: int) -> tuple[int, int]:
-        """(height, width) of row i, read from the PNG's header."""
+        """(height, width) of row i, read from the file's header. Raises PictureError."""
+        import pyarrow as pa
+
         column = "gt" if self.on_the_fly else "lq"
-        header = self._table[column][i].as_buffer()[:24].to_pybytes()  # not the whole picture: it stays on disk
-        if header[:4] != b"\x89PNG" or len(header) < 24:
-            raise DataError(
-                f"{self.name}: {column} of picture {self.ids[i]} is no PNG; make it again: mperceiver prepare {self.name}"
-            )
-        width, height = struct.unpack(">II", header[16:24])
-        return height, width
+        header = pa.BufferReader(self._scalar(column, i).as_buffer())  # not the whole picture: it stays on disk
+        return images.size(header, f"{self.name}: {column} of picture {self.ids[i]}")
 
     def _decode(self, column: str, i: int) -> np.ndarray:
-        return images.decode(self.png(column, i), name=f"{self.name}: {column} of picture {self.ids[i]}")
+        return images.decode(self.stored(column, i), name=f"{self.name}: {column} of picture {self.ids[i]}")

@@ -6,12 +6,12 @@ What a row is and in which order they come is told by the module that makes them
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from mperceiver import config, lineage
-from mperceiver.data import DataError, degraded, prepared_card, prepared_file
+from mperceiver.data import DataError, degraded, paired, prepared_card, prepared_file
 from mperceiver.data.pool import cores, in_order
 from mperceiver.progress import progress
 
@@ -36,23 +36,29 @@ def prepare(name: str, workers: int | None = None) -> Path:
     for card in inputs:
         if card.startswith("data/"):
             _unchanged(name, card)
-    jobs = degraded.plan(name, dataset)
-    workers = min(workers or cores(), len(jobs))
-    with (
-        lineage.whole(prepared_file(name)) as beside,
-        closing(in_order(degraded.rows_of, jobs, workers)) as batches,
-        progress(f"prepare {name}", sum(job.rows for job in jobs)) as step,
-    ):
-        pictures, tasks = _write(name, beside, batches, step)
+    target = prepared_file(name)
+    if dataset.pairs:
+        planned, rows_of = paired.planned(name, dataset, target.parent), paired.rows_of
+    else:
+        planned, rows_of = nullcontext((degraded.plan(name, dataset), None)), degraded.rows_of
+    with planned as (jobs, faults), lineage.whole(target) as beside:
+        workers = min(workers or cores(), len(jobs))
+        with (
+            closing(in_order(rows_of, jobs, workers)) as batches,
+            progress(f"prepare {name}", sum(job.rows for job in jobs)) as step,
+        ):
+            result = _write(name, beside, zip(jobs, batches, strict=True), step, faults)
+        if faults is not None:
+            result |= faults.judged(result["count"])
         prepared_card(name).unlink(missing_ok=True)  # the old one must not stand beside the new file
     lineage.write_card(
         prepared_card(name),
         verb="prepare",
         spec=dataset,
         inputs=inputs,
-        outputs=[prepared_file(name)],
+        outputs=[target],
         seed=dataset.seed,
-        result={"count": len(pictures), "tasks": tasks, "pictures": pictures},
+        result=result,
     )
     return prepared_card(name)
 
@@ -76,29 +82,41 @@ def _unchanged(name: str, card: str) -> None:
 # ---------------------------------------------------------------- writing
 
 
-def _write(name: str, path: Path, batches: Iterator[list[dict]], step: Any) -> tuple[dict[str, str], dict[str, int]]:
-    """Stream rows into an Arrow IPC file; {row id: SHA-256 of its gt and lq bytes} and {task: rows}."""
+def _write(
+    name: str, path: Path, done: Iterator[tuple[Any, list]], step: Any, faults: paired.Faults | None
+) -> dict[str, Any]:
+    """Stream the rows of (job, its rows) into an Arrow IPC file; what the card says of them.
+
+    A card holds one hash over all rows ("<id> <SHA-256 of gt and lq>" a line): one for each of a large set's pictures would
+    make it too large for Snakemake to compare by content. Pairs that gave a fault and no row are collected in ``faults``.
+    """
     import pyarrow as pa
 
     kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary(), "source": pa.string()}
     schema = pa.schema(kinds | {"recipe": pa.string()})
-    pictures: dict[str, str] = {}
+    ids: set[str] = set()
+    pictures = hashlib.sha256()
     tasks: Counter = Counter()
     held: list[dict] = []
     size = 0
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for rows in batches:
+        for job, rows in done:
             for row in rows:
-                if row["id"] in pictures:
+                if isinstance(row, paired.Fault):
+                    faults.found.append(row)
+                    continue
+                if row["id"] in ids:
                     raise DataError(f"{name}: two rows would be named {row['id']}; rename a picture or a task")
-                pictures[row["id"]] = hashlib.sha256(row["gt"] + (row["lq"] or b"")).hexdigest()
+                ids.add(row["id"])
+                data = (row["gt"] or b"") + (row["lq"] or b"")
+                pictures.update(f"{row['id']} {hashlib.sha256(data).hexdigest()}\n".encode())
                 tasks[row["task"]] += 1
                 held.append(row)
-                size += len(row["gt"]) + len(row["lq"] or b"")
+                size += len(data)
                 if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
                     writer.write_batch(pa.RecordBatch.from_pylist(held, schema))
                     held, size = [], 0
-            step(len(rows))
+            step(job.rows)
         if held:
             writer.write_batch(pa.RecordBatch.from_pylist(held, schema))
-    return pictures, dict(tasks)
+    return {"count": len(ids), "tasks": dict(tasks), "pictures": pictures.hexdigest()}
