@@ -7,6 +7,7 @@ empty folder, which is watched for its size and looked through afterwards.
 import json
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 import time
@@ -40,6 +41,8 @@ def listing(archive: Archive, password: str | None = None) -> tuple[Tool, list[t
     """The first tool that opens an archive, and (path, bytes, kind) of each member. Raises DataError if none does."""
     failures = []
     for tool in TOOLS:
+        if tool.name == "bsdtar" and archive.name.lower().endswith(".rar"):
+            continue  # no volumes, no passwords, and a member that is a copy of another comes out empty
         if shutil.which(tool.lists(archive.parts[0], password)[0]) is None:
             continue
         command = tool.lists(archive.parts[0], password)
@@ -50,9 +53,7 @@ def listing(archive: Archive, password: str | None = None) -> tuple[Tool, list[t
         failures.append(f"{tool.name}: {_last_words(err or out)}")
     path = archive.parts[0]
     if not failures:
-        raise DataError(
-            f"{path}: needs a tool that opens {path.suffix.lstrip('.')} archives, and none is installed: {HINT}"
-        )
+        raise DataError(f"{path}: needs a program for rar, 7z and the like, and none is installed: {HINT}")
     raise DataError(
         f"{path}: no tool here opens it ({'; '.join(failures)}). It is damaged, a part of it is missing, its password under "
         f"`passwords` is missing or wrong, or another tool is needed: {HINT}"
@@ -88,7 +89,14 @@ def members(archive: Archive, scratch: Path, limit: int, password: str | None = 
             running.wait()
         if running.returncode:
             words.seek(0)
-            raise DataError(f"{archive.parts[0]}: {tool.name} could not unpack it: {_last_words(words.read())}")
+            raise DataError(
+                f"{archive.parts[0]}: {tool.name} could not unpack it: {_last_words(words.read())}; it is "
+                "damaged, or its password under `passwords` is missing or wrong"
+            )
+    if (came := _size(scratch)) != total:
+        raise DataError(
+            f"{archive.parts[0]}: {tool.name} brought {came} bytes out, {total} are listed in it; is it damaged?"
+        )
     for path in sorted(scratch.rglob("*")):
         kind = (
             "link"
@@ -112,7 +120,8 @@ def _size(folder: Path) -> int:
     total = 0
     for path in folder.rglob("*"):
         try:
-            total += path.lstat().st_size
+            status = path.lstat()
+            total += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
         except FileNotFoundError:  # renamed by the tool meanwhile
             continue
     return total
@@ -129,9 +138,9 @@ def _last_words(text: str) -> str:
 def _blocks(text: str, separator: str) -> Iterator[dict[str, str]]:
     """`key: value` lines in paragraphs."""
     for paragraph in text.replace("\r\n", "\n").split("\n\n"):
-        found = dict(line.strip().split(separator, 1) for line in paragraph.splitlines() if separator in line)
-        if found:
-            yield {key.strip(): value.strip() for key, value in found.items()}
+        lines = (line.partition(separator) for line in paragraph.splitlines() if separator in line)
+        if found := {key.strip(): value.strip() for key, _, value in lines}:
+            yield found
 
 
 def _of_unrar(text: str) -> list[tuple[str, int, str]]:
