@@ -8,7 +8,8 @@ import pytest
 
 from mperceiver import images, lineage
 from mperceiver.data import DataError
-from mperceiver.data.download import download, folder_sha256, pictures_in, raw_card, raw_folder
+from mperceiver.data.download import download
+from mperceiver.data.raw import folder_sha256, pictures_in, raw_card, raw_folder
 
 HEAD = "title: t\nlicence: l\n"
 
@@ -132,7 +133,7 @@ def test_mirrors_are_looked_into_in_order(world):
 def test_sources_are_tried_in_order(world, capfd):
     sources = "sources:\n  - {source: local, folder: set}\n  - {source: generated, generator: dead-leaves, count: 1, size_px: 32}\n"
     describe("d", sources)
-    assert lineage.read_card(download("d", []))["result"] == {"count": 1, "source": "generated"}
+    assert lineage.read_card(download("d", []))["result"] == {"count": 1, "source": "generated", "place": 1}
     assert "passed over" in capfd.readouterr().err
     put("m/set", "a.png")
     assert lineage.read_card(download("d", [Path("m")], force=True))["result"]["source"] == "local"

@@ -27,12 +27,17 @@ def foundation(
 
 @verb
 def download(
-    name: DatasetName, force: Annotated[bool, typer.Option("--force", help="again, though it is there")] = False
+    name: DatasetName,
+    force: Annotated[bool, typer.Option("--force", help="again, though it is there")] = False,
+    force_digest: Annotated[
+        bool,
+        typer.Option("--force-digest", help="again, and whatever comes where only the last download gave a digest"),
+    ] = False,
 ) -> None:
-    """Bring a dataset's pictures to data/raw/ from the first of its sources that is there."""
+    """Bring a dataset's pictures or archives to data/raw/ from the first of its sources that is there."""
     from mperceiver.data.download import download as fetch
 
-    print(fetch(name, config.mirrors(_experiment()), force))
+    print(fetch(name, config.mirrors(_experiment()), force, force_digest))
 
 
 @verb

@@ -81,6 +81,8 @@ from mperceiver.config.sources import (
     ManualSource,
     PackageSource,
     Source,
+    file_path,
+    matches,
 )
 
 __all__ = [
@@ -145,8 +147,10 @@ __all__ = [
     "WeightFile",
     "cells",
     "figure_inputs",
+    "file_path",
     "files_of",
     "load",
+    "matches",
     "method_foundation",
     "method_weights",
     "mirrors",

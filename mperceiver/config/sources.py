@@ -17,7 +17,7 @@ PART = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]+")
 GLOB_PART = re.compile(r"[^\x00-\x1f\x7f/\\:\"<>|]+")
 
 
-def _inside(value: str, part: re.Pattern = PART) -> str:
+def file_path(value: str, part: re.Pattern = PART) -> str:
     """A path that stays where it is put. Raises ValueError."""
     for piece in value.split("/"):
         if not part.fullmatch(piece) or piece.startswith(".") or piece.strip(" ").rstrip(".") != piece:
@@ -30,10 +30,10 @@ def _inside(value: str, part: re.Pattern = PART) -> str:
 
 
 def _glob(value: str) -> str:
-    return _inside(value, GLOB_PART)
+    return file_path(value, GLOB_PART)
 
 
-FilePath = Annotated[str, AfterValidator(_inside)]
+FilePath = Annotated[str, AfterValidator(file_path)]
 Glob = Annotated[str, AfterValidator(_glob)]
 Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
@@ -53,7 +53,7 @@ class HttpFile(Model):
 
     @model_validator(mode="after")
     def _named(self):
-        _inside(self.filename)
+        file_path(self.filename)
         return self
 
     @property
@@ -103,9 +103,9 @@ class LocalSource(Model):
 
     source: Literal["local"] = Field(description="this kind of source")
     folder: str = Field(description="an absolute path, or one inside a mirror folder")
-    glob: str = Field("*", description="files inside the folder; `**` for those of folders in it")
+    glob: str = Field("*", description="pictures inside the folder")
     sha256: Sha256 | None = Field(
-        None, description="SHA-256 over the lines '<sha256>  <basename>' of the folder's files, sorted by basename"
+        None, description="SHA-256 over the lines '<sha256>  <basename>' of the folder's pictures, sorted by basename"
     )
 
 

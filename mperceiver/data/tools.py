@@ -32,19 +32,17 @@ class Tool:
     unpacks: Callable[[Path, Path, str | None], list[str]]
 
 
-def there() -> bool:
-    """Whether any of the tools is installed."""
-    return any(shutil.which(tool.name) for tool in TOOLS)
+def usable(archive: Archive) -> list[Tool]:
+    """The installed tools that can be trusted with an archive."""
+    # bsdtar knows no volumes and no passwords of rar, and a member that is a copy of another comes out empty.
+    rar = archive.name.lower().endswith(".rar")
+    return [tool for tool in TOOLS if shutil.which(tool.name) and not (rar and tool.name == "bsdtar")]
 
 
 def listing(archive: Archive, password: str | None = None) -> tuple[Tool, list[tuple[str, int, str]]]:
     """The first tool that opens an archive, and (path, bytes, kind) of each member. Raises DataError if none does."""
     failures = []
-    for tool in TOOLS:
-        if tool.name == "bsdtar" and archive.name.lower().endswith(".rar"):
-            continue  # no volumes, no passwords, and a member that is a copy of another comes out empty
-        if shutil.which(tool.lists(archive.parts[0], password)[0]) is None:
-            continue
+    for tool in usable(archive):
         command = tool.lists(archive.parts[0], password)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=_plain_words())
         out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))

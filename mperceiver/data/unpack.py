@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
-from mperceiver import lineage
-from mperceiver.config.sources import matches
+from mperceiver import config, lineage
 from mperceiver.data import DataError, archives, tools
 from mperceiver.data.archives import Archive, Member, archives_of, safe
 from mperceiver.progress import progress
@@ -74,7 +73,7 @@ def check(files: Iterable[Path], password: str | Mapping[str, str] | None = None
     count = 0
     for archive in archives_of(files):
         if archives.needs_tool(archive):
-            if tools.there():
+            if tools.usable(archive):
                 count += sum(kind == "file" for _, _, kind in tools.listing(archive, _password(password, archive))[1])
             else:
                 count += 1
@@ -92,7 +91,7 @@ def _wanted(wanted: Wanted) -> Callable[[str], bool]:
     if callable(wanted):
         return wanted
     globs = list(wanted)
-    return lambda path: matches(path, globs)
+    return lambda path: config.matches(path, globs)
 
 
 def _password(password: str | Mapping[str, str] | None, archive: Archive) -> str | None:
@@ -125,7 +124,7 @@ class _Unpacking:
                     path = safe(prefix + member.path)
                     if path is None or member.kind == "folder":
                         continue
-                    deeper = not inside and matches(path, self.nested)
+                    deeper = not inside and config.matches(path, self.nested)
                     if not deeper and not self.wanted(path):
                         continue
                     if member.kind != "file":

@@ -11,17 +11,17 @@ def file_url(
     repository: str, path: str, revision: str = "main", kind: str = "model", endpoint: str | None = None
 ) -> str:
     """Address of a file in a repository (``owner/name``) of the hub: at ``endpoint``, else $HF_ENDPOINT, else the hub itself."""
-    return f"{_root(endpoint)}/{KINDS[kind]}{repository}/resolve/{quote(revision, safe='')}/{quote(path)}"
+    return f"{root(endpoint)}/{KINDS[kind]}{repository}/resolve/{quote(revision, safe='')}/{quote(path)}"
 
 
 def headers(endpoint: str | None = None) -> dict[str, str]:
     """The user's token ($HF_TOKEN, or what `hf auth login` left) as a header; for the hub and $HF_ENDPOINT, no other place."""
     import huggingface_hub
 
-    trusted = {HUB, _root(None)}
-    token = huggingface_hub.get_token() if _root(endpoint) in trusted else None
+    trusted = {HUB, root(None)}
+    token = huggingface_hub.get_token() if root(endpoint) in trusted else None
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _root(endpoint: str | None) -> str:
+def root(endpoint: str | None = None) -> str:
     return (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
