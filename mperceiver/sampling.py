@@ -72,7 +72,8 @@ def ddim(
     steps = timesteps(spec, len(alphas))
     z = noise if spec.init == "noise" else diffuse(lq_latent, noise, alphas[steps[0]])
     for i, t in enumerate(steps):
-        x0, epsilon = split(predict(z, torch.full((len(z),), t, device=z.device)), z, alphas[t], prediction)
+        output = predict(z, torch.full((len(z),), t, device=z.device)).float()  # whatever precision it was made in
+        x0, epsilon = split(output, z, alphas[t], prediction)
         if i + 1 == len(steps) and spec.last == "x0":
             return x0
         before = alphas[steps[i + 1]] if i + 1 < len(steps) else alphas[0]

@@ -89,6 +89,10 @@ class Stage(Model):
     clip_norm: float = Field(1.0, gt=0, description="the gradient's norm is cut to this")
     accumulate: Positive = Field(1, description="batches a step")
     precision: Precision = Field("no", description="mixed precision of the forward pass; no: float32 throughout")
+    channels_last: bool = Field(False, description="memory layout of convolutions: faster on GPUs with tensor cores")
+    gradient_checkpointing: bool = Field(
+        False, description="keep the blocks' inputs only and compute their insides again for the gradient: less memory"
+    )
     flip: bool = Field(True, description="random horizontal flips")
     save_every_steps: Positive = Field(200, description="steps between two resume states")
     gamma: float = Field(2.0, ge=0, description="focal loss's focusing parameter (predictor)")
@@ -161,6 +165,17 @@ class Sampler(Model):
     )
     seed: int = Field(
         42, description="a picture's start noise comes from a hash of the dataset, the picture's id and this"
+    )
+    precision: Precision = Field(
+        "no", description="mixed precision of the U-Net and the branches; the sampler itself is float32. no: float32"
+    )
+    channels_last: bool = Field(
+        False, description="memory layout of their convolutions: faster on GPUs with tensor cores"
+    )
+    compile: bool = Field(
+        False,
+        description="compile the U-Net's transformer blocks (torch.compile), anew for each new shape: for many pictures of "
+        "one size, or tiles",
     )
 
     @model_validator(mode="after")

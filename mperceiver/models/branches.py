@@ -1,6 +1,7 @@
 """The dual branch around a frozen foundation: what stage 2 trains (section 3.2, Fig. 3)."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -13,6 +14,8 @@ from mperceiver.models.foundation import Foundation
 from mperceiver.models.modulation import Modulation
 from mperceiver.models.textual import TextualBranch, empty_prompt
 from mperceiver.models.visual import IRAdapter
+
+HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Branches(nn.Module):
         super().__init__()
         self.spec = spec
         self._foundation = [foundation]  # in a list: not a submodule
+        self.half: torch.dtype | None = None  # products are computed in
         self._attentions = [attention.cross_attentions(foundation.unet)]
         if spec.textual:
             self.textual = TextualBranch(foundation.embedding_width, foundation.context_width, count, spec)
@@ -65,8 +69,9 @@ class Branches(nn.Module):
 
     def forward(self, z: Tensor, t: Tensor, embedding: Tensor, lq_latent: Tensor, probabilities: Tensor) -> Tensor:
         """One training step's output: the steered U-Net's at z_t (B, 4, h, w)."""
-        features = self.ir_adapter(lq_latent, t, probabilities) if self.spec.visual else None
-        return self._steered(features, z, t, self.context(embedding, probabilities))
+        with self._autocast():
+            features = self.ir_adapter(lq_latent, t, probabilities) if self.spec.visual else None
+            return self._steered(features, z, t, self.context(embedding, probabilities))
 
     def _steered(self, features: list[Tensor] | None, z: Tensor, t: Tensor, context: Tensor) -> Tensor:
         unet = self._foundation[0].unet
@@ -74,22 +79,62 @@ class Branches(nn.Module):
             return unet(z, t, context).sample
         return self.modulation(unet, features, z, t, context)
 
+    # ------------------------------------------------------------ how it is run
+
+    def set_up(
+        self,
+        precision: config.Precision = "no",
+        channels_last: bool = False,
+        compile: bool = False,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        """How the branches and the U-Net are run from now on; what they compute stays the same up to rounding.
+
+        Args:
+            precision: products in half precision, by autocast; the U-Net's frozen weights are then stored as autocast would
+                cast them at every call. Norms, softmax and the output's arithmetic stay in single precision.
+            channels_last: memory layout of the convolutions.
+            compile: each of the U-Net's transformer blocks by torch.compile, anew for each new shape.
+            gradient_checkpointing: of each block only the inputs are kept for the gradient.
+        """
+        unet = self._foundation[0].unet
+        self.half = HALF.get(precision)
+        for module in [*unet.modules(), *self.modules()] if channels_last else []:
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+        for module in unet.modules() if self.half else []:
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                module.to(self.half)
+        if compile:
+            unet.compile_repeated_blocks(dynamic=False)
+        if gradient_checkpointing:
+            if self.spec.visual:
+                self.ir_adapter.checkpointing = True
+                self.modulation.given.checkpoint(unet)
+            else:
+                unet.enable_gradient_checkpointing()
+
+    def _autocast(self) -> AbstractContextManager:
+        """Nothing without ``precision``: a training loop has its own."""
+        return torch.autocast(self._foundation[0].device.type, self.half) if self.half else nullcontext()
+
     # ------------------------------------------------------------ sampling: the same, what is static computed once
 
     @torch.no_grad()
     def prepare(self, embedding: Tensor, probabilities: Tensor) -> Static:
         """What does not depend on t, of whole pictures: e_img (B, C_clip), P (B, N)."""
-        context = self.context(embedding, probabilities)
-        attended = {name: attention.keys_values(layer, context) for name, layer in self._attentions[0].items()}
-        return Static(context, probabilities, attended, self.ir_adapter.prompts() if self.spec.visual else [])
+        with self._autocast():
+            context = self.context(embedding, probabilities)
+            attended = {name: attention.keys_values(layer, context) for name, layer in self._attentions[0].items()}
+            return Static(context, probabilities, attended, self.ir_adapter.prompts() if self.spec.visual else [])
 
     @torch.no_grad()
     def predict(self, z: Tensor, t: Tensor, static: Static, lq_latent: Tensor) -> Tensor:
         """The steered U-Net's output at z_t (B, 4, h, w), for the pictures that ``static`` is of or tiles of them."""
         features = None
-        if self.spec.visual:
-            if lq_latent not in static.starts:
-                static.starts[lq_latent] = self.ir_adapter.start(lq_latent)
-            features = self.ir_adapter.features(static.starts[lq_latent], static.prompts, t, static.probabilities)
-        with attention.attending(self._attentions[0], static.attended):
+        with self._autocast(), attention.attending(self._attentions[0], static.attended):
+            if self.spec.visual:
+                if lq_latent not in static.starts:
+                    static.starts[lq_latent] = self.ir_adapter.start(lq_latent)
+                features = self.ir_adapter.features(static.starts[lq_latent], static.prompts, t, static.probabilities)
             return self._steered(features, z, t, static.context)

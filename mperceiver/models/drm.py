@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver.config import ModelConfig
+from mperceiver.models.given import Given
 from mperceiver.models.visual import VPModulator
 
 
@@ -87,8 +88,7 @@ class DetailRefinement(nn.Module):
         self.levels = nn.ModuleDict(
             {str(level): DetailLevel(widths[level], level, count, spec) for level in spec.drm.levels}
         )
-        self._taken: dict[int, Tensor] | None = None
-        self._given: tuple[dict[int, Tensor], Tensor] | None = None
+        self.taken, self.given = Given(), Given()  # the encoder's features; those and P
 
     def attach(self, vae: nn.Module) -> None:
         """Hook into ``vae``: the encoder's features are taken before each downsampler, the decoder's repaired before each
@@ -99,18 +99,26 @@ class DetailRefinement(nn.Module):
             vae.encoder.down_blocks[level].resnets[-1].register_forward_hook(self._take(level))
             vae.decoder.up_blocks[last - level].resnets[-1].register_forward_hook(self._repair(level))
 
+    def set_up(self, vae: nn.Module, channels_last: bool = False, gradient_checkpointing: bool = False) -> None:
+        """How it and ``vae`` are run from now on, as in ``Branches.set_up``; the VAE stays in single precision."""
+        for module in [*vae.modules(), *self.modules()] if channels_last else []:
+            if isinstance(module, nn.Conv2d):
+                module.to(memory_format=torch.channels_last)
+        if gradient_checkpointing:
+            self.given.checkpoint(vae)
+
     def _take(self, level: int):
         def take(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            if self._taken is not None:
-                self._taken[level] = output
+            if self.taken.value is not None:
+                self.taken.value[level] = output
 
         return take
 
     def _repair(self, level: int):
         def repair(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-            if self._given is None:
+            if self.given.value is None:
                 return output
-            degraded, probabilities = self._given
+            degraded, probabilities = self.given.value
             return self.levels[str(level)](output, degraded[level], probabilities)
 
         return repair
@@ -118,16 +126,11 @@ class DetailRefinement(nn.Module):
     @torch.no_grad()
     def degraded_features(self, encode, pictures: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
         """(what ``encode(pictures)`` returns, the encoder's features by level)."""
-        self._taken = {}
-        try:
-            return encode(pictures), self._taken
-        finally:
-            self._taken = None
+        features: dict[int, Tensor] = {}
+        with self.taken(features):
+            return encode(pictures), features
 
     def forward(self, decode, latents: Tensor, degraded: dict[int, Tensor], probabilities: Tensor) -> Tensor:
         """``decode(latents)`` with the detail repaired: (B, 4, h, w) -> (B, 3, H, W)."""
-        self._given = (degraded, probabilities)
-        try:
+        with self.given((degraded, probabilities)):
             return decode(latents)
-        finally:
-            self._given = None

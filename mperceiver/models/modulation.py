@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver.config import ModelConfig
+from mperceiver.models.given import Given
 
 
 class Modulator(nn.Module):
@@ -57,26 +58,24 @@ class Modulation(nn.Module):
                 for name in self.scales
             }
         )
-        self._features: list[Tensor] | None = None
+        self.given = Given()  # the features
 
     def attach(self, unet: nn.Module) -> None:
-        """Hook the modulators into ``unet``; they act while ``features`` are set."""
+        """Hook the modulators into ``unet``; they act while features are given."""
         for name, scale in self.scales.items():
             unet.get_submodule(name).conv2.register_forward_hook(self._hook(name.replace(".", "_"), scale))
 
     def _hook(self, key: str, scale: int):
         def modulate(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-            return self.modulators[key](output, self._features[scale]) if self._features is not None else output
+            features = self.given.value
+            return output if features is None else self.modulators[key](output, features[scale])
 
         return modulate
 
     def forward(self, unet: nn.Module, features: list[Tensor], *arguments: Tensor) -> Tensor:
-        """Run ``unet(*arguments)`` modulated by ``features``, finest first. The features are dropped afterwards."""
-        self._features = features
-        try:
+        """Run ``unet(*arguments)`` modulated by ``features``, finest first; afterwards it is the stock U-Net again."""
+        with self.given(features):
             return unet(*arguments).sample
-        finally:
-            self._features = None
 
 
 def residual_blocks(unet: nn.Module) -> dict[str, int]:

@@ -58,6 +58,7 @@ class MPerceiver:
         for stage, module in parts.items():
             load_weights(weights_path(owners[stage], stage), module)
             towers.freeze(module).to(foundation.device)
+        self.branches.set_up(sampler.precision, sampler.channels_last, sampler.compile)
         if drm:
             self.drm.attach(foundation.vae)
 

@@ -1,10 +1,13 @@
 """Visual branch: IR-Adapter, visual prompt pools and the VP modulator (section 3.2, Eq. 4)."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mperceiver.config import ModelConfig
 
@@ -138,8 +141,11 @@ class VPModulator(nn.Module):
 class IRAdapter(nn.Module):
     """Features f_1..f_4 of the degraded latent at four scales, conditioned on time and modulated by the visual prompts.
 
-    53,937,152 parameters at the paper's width.
+    53,937,152 parameters at the paper's width. With ``checkpointing`` a block's insides are computed again for the gradient
+    instead of being kept.
     """
+
+    checkpointing = False
 
     def __init__(self, latent_channels: int, count: int, spec: ModelConfig) -> None:
         super().__init__()
@@ -198,15 +204,21 @@ class IRAdapter(nn.Module):
         x, taps = None, []
         for k, blocks in enumerate(self.blocks):
             for i, block in enumerate(blocks):
-                x = block.finish(*start, time) if x is None else block(x, time)
+                x = self._run(block.finish, *start, time) if x is None else self._run(block, x, time)
                 if k < len(self.attentions):
-                    x = self.attentions[k][i](x)
+                    x = self._run(self.attentions[k][i], x)
             if k < len(self.downs):
                 taps.append(x)
                 x = self.downs[k](x)
         first, attention, second = self.middle
-        taps.append(second(attention(first(x, time)), time))
+        x = self._run(attention, self._run(first, x, time))
+        taps.append(self._run(second, x, time))
         return [
-            modulator(tap, known, probabilities, time)
+            self._run(modulator, tap, known, probabilities, time)
             for modulator, tap, known in zip(self.modulators, taps, prompts, strict=True)
         ]
+
+    def _run(self, part: Callable[..., Tensor], *arguments: Any) -> Tensor:
+        if self.checkpointing and torch.is_grad_enabled():
+            return checkpoint(part, *arguments, use_reentrant=False)
+        return part(*arguments)
