@@ -1,12 +1,9 @@
-"""The loop on toys: every way of being stopped ends in the bytes of a training that was not."""
+"""The loop on toys: schedule, steps, what a step is made of, and numbers that are none."""
 
 import csv
 import io
 import math
-import os
-import signal
-import subprocess
-import sys
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -15,67 +12,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mperceiver.config import Losses, Stage
-from mperceiver.training import losses as objectives
-from mperceiver.training.loop import TrainingError, _groups, fit, learning_rate
+from mperceiver.config import Stage
+from mperceiver.training import loop, nonfinite
+from mperceiver.training import resume as states
+from mperceiver.training.ahead import generators
+from mperceiver.training.guard import Guard
+from mperceiver.training.loop import fit
+from mperceiver.training.schedule import TrainingError, groups, learning_rate
 
-# ---------------------------------------------------------------- a toy
-
-
-def stage(**changes) -> Stage:
-    base = {"steps": 12, "phases": [{"batch": 8, "crop_px": 8}], "lr": 1e-2, "lr_end": 1e-4, "warmup_steps": 2}
-    return Stage.model_validate(base | {"save_every_steps": 5} | changes)
-
-
-def toy() -> nn.Module:
-    """A network with a buffer (the norm's running mean) and a frozen layer."""
-    torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(4, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 16), nn.Linear(16, 2))
-    module[3].requires_grad_(False)
-    return module
-
-
-def regress(module, rng, generator, phase, step) -> dict[str, torch.Tensor]:
-    """A noisy regression; it draws from both generators."""
-    x = torch.from_numpy(rng.standard_normal((phase.batch, 4), dtype=np.float32))
-    y = x[:, :2] * x[:, 2:] + 0.1 * torch.randn(phase.batch, 2, generator=generator)
-    loss = F.mse_loss(module(x), y)
-    return {"loss": loss, "loss_twice": 2 * loss}
-
-
-def train_toy(resume: Path, spec: Stage | None = None, objective=regress, **options) -> nn.Module:
-    module = toy()
-    fit("toy", module, objective, spec or stage(), seed=1, resume=resume, **options)
-    return module
-
-
-def equal(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two modules are the same to the last bit, buffers too."""
-    a, b = one.state_dict(), other.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
-
-
-def at(step: int, act, objective=regress):
-    """``objective``, with ``act()`` during one step; ``steps``: all that were gone through."""
-
-    def losses(module, rng, generator, phase, now):
-        losses.steps.append(now)
-        if now == step:
-            act()
-        return objective(module, rng, generator, phase, now)
-
-    losses.steps = []
-    return losses
-
-
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def kill_at_seven(resume: str) -> None:
-    """Run in a process of its own: the toy's training, killed in the middle of step 7."""
-    train_toy(Path(resume), objective=at(7, lambda: os.kill(os.getpid(), signal.SIGKILL)))
-
+world = runpy.run_path(str(Path(__file__).parent / "loop_world.py"))
+stage, toy, regress, train_toy, equal, at = (world[k] for k in ("stage", "toy", "regress", "train_toy", "equal", "at"))
+draw, regress_drawn, terminate, kill, Duel = (world[k] for k in ("draw", "regress_drawn", "terminate", "kill", "Duel"))
 
 # ---------------------------------------------------------------- schedule
 
@@ -164,7 +111,7 @@ def test_weight_decay_spares_norms_biases_gates_and_prompts(foundation, tiny_run
             "toy": toy(),
         }
     )
-    decayed, spared = _groups(whole, stage(weight_decay=0.3))
+    decayed, spared = groups(whole, stage(weight_decay=0.3))
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
     names = {id(parameter): name for name, parameter in whole.named_parameters()}
     decayed, spared = ({names[id(p)] for p in group["params"]} for group in (decayed, spared))
@@ -262,20 +209,76 @@ def test_gradients_are_clipped(tmp_path):
     assert torch.allclose(module.weight, torch.full((1, 2), -2.0), atol=1e-4)
 
 
+def spoilt(step: int, key: str = "loss", by: float = math.nan):
+    """The regression on drawn batches, one loss of one step spoilt."""
+
+    def losses(module, batch, generator, phase, now):
+        found = regress_drawn(module, batch, generator, phase, now)
+        return found | {key: found[key] * (by if now == step else 1)}
+
+    return losses
+
+
 def test_loss_that_is_no_number_stops_with_its_step(tmp_path):
-    """The last state before it is kept, and the next try does not begin anew."""
-
-    def losses(module, rng, generator, phase, step):
-        found = regress(module, rng, generator, phase, step)
-        return found | {"loss": found["loss"] * (math.nan if step == 7 else 1)}
-
+    """The step is not taken; the last state before it is kept, and the next try does not begin anew."""
     resume = tmp_path / "s.pt"
-    with pytest.raises(TrainingError, match=r"toy: loss is nan at step 7; a lower `lr`"):
-        train_toy(resume, objective=losses)
-    mended = at(-1, None)
-    module = train_toy(resume, objective=mended)
+    with pytest.raises(TrainingError, match=r"toy: loss is nan at step 7 on picture-\d+, .*nonfinite-7\. A lower `lr`"):
+        train_toy(resume, objective=spoilt(7), draw=draw)
+    mended = at(-1, None, regress_drawn)
+    module = train_toy(resume, objective=mended, draw=draw)
     assert mended.steps == list(range(5, 12))
     assert equal(module, train_toy(tmp_path / "straight.pt"))
+
+
+@pytest.mark.parametrize("late", [0, 1])
+@pytest.mark.parametrize(
+    ("key", "by", "told"),
+    [
+        ("loss", math.inf, "loss is inf"),
+        ("loss_twice", math.nan, "loss_twice is nan"),
+        ("gradient", math.nan, "norm is nan"),
+    ],
+)
+def test_a_bad_step_is_kept_and_changes_nothing(tmp_path, monkeypatch, late, key, by, told):
+    """Whether the host looks at once (CPU) or a step later (GPU): the weights are those before the step, to the bit."""
+    monkeypatch.setattr(loop, "Guard", lambda accelerator, _: Guard(accelerator, late))
+    module, after = toy(), []
+
+    def losses(module, batch, generator, phase, step):
+        if step >= 7:
+            after.append(step)
+        if key != "gradient":
+            return spoilt(7, key, by)(module, batch, generator, phase, step)
+        found = regress_drawn(module, batch, generator, phase, step)
+        root = (0 * module[0].weight.sum()).sqrt() if step == 7 else 0  # 0 of infinite slope
+        return found | {"loss": found["loss"] + root}
+
+    with pytest.raises(TrainingError, match=rf"{told} at step 7 on picture-.*not taken"):
+        fit("toy", module, losses, stage(ema_decay=0.5), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    assert after == [7, 8][: 1 + late]
+    monkeypatch.undo()
+    with pytest.raises(SystemExit):
+        train_toy(tmp_path / "before.pt", stage(ema_decay=0.5), at(6, terminate, regress_drawn), draw=draw)
+    before = states.read(tmp_path / "before-00000007.pt")
+    found = nonfinite.read(tmp_path / "nonfinite-7")
+    assert (found.title, found.step, found.state["step"]) == ("toy", 7, 7)
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            assert torch.equal(parameter, before["module"][name]) and torch.equal(
+                found.state["module"][name], parameter
+            )
+    for number, state in before["optimiser"]["state"].items():
+        assert all(torch.equal(found.state["optimiser"]["state"][number][k], v) for k, v in state.items())
+    # what was drawn can be drawn again
+    (part,) = found.parts
+    assert draw(generators(part.key)[0], stage().phases[0])["ids"] == part.ids and len(part.ids) == 8
+
+
+def test_a_late_look_changes_no_bit(tmp_path, monkeypatch):
+    straight = Duel().fit(tmp_path / "a.pt")
+    monkeypatch.setattr(loop, "Guard", lambda accelerator, _: Guard(accelerator, 1))
+    late = Duel().fit(tmp_path / "b.pt")
+    assert equal(late.restorer, straight.restorer) and equal(late.losses.discriminator, straight.losses.discriminator)
 
 
 def test_same_seed_same_bits(tmp_path):
@@ -286,128 +289,7 @@ def test_same_seed_same_bits(tmp_path):
     assert not equal(one, third)
 
 
-# ---------------------------------------------------------------- stopping and going on
-
-
-@pytest.mark.parametrize("k", [0, 4, 5, 11])
-def test_sigterm_then_resume_is_straight_through(tmp_path, k, capsys):
-    """The step in which the signal comes is finished, the process exits with 143, and the same command goes on."""
-    resume = tmp_path / "deep/s.pt"
-    before = signal.getsignal(signal.SIGTERM)
-    stopped = at(k, terminate)
-    with pytest.raises(SystemExit) as stop:
-        train_toy(resume, objective=stopped)
-    assert stop.value.code == 143
-    assert stopped.steps == list(range(k + 1))
-    assert signal.getsignal(signal.SIGTERM) is before
-    assert f"toy: stopped by a signal after step {k + 1} of 12" in capsys.readouterr().out
-    rest = at(-1, None)
-    module = train_toy(resume, objective=rest)
-    assert rest.steps == list(range(k + 1, 12))
-    assert f"resuming after step {k + 1}" in capsys.readouterr().out
-    assert equal(module, train_toy(tmp_path / "straight.pt"))
-
-
-def test_stopped_many_times(tmp_path):
-    resume, done = tmp_path / "s.pt", []
-    for k in (2, 3, 8):
-        losses = at(k, terminate)
-        with pytest.raises(SystemExit):
-            train_toy(resume, objective=losses)
-        done += losses.steps
-    last = at(-1, None)
-    assert equal(train_toy(resume, objective=last), train_toy(tmp_path / "straight.pt"))
-    assert done + last.steps == list(range(12))
-
-
-def test_kill_loses_at_most_the_steps_since_the_last_state(tmp_path):
-    """kill -9 from outside of Python; the state of step 5 is whole, and no half-written file lies beside it."""
-    resume = tmp_path / "states/s.pt"
-    code = "import runpy, sys; runpy.run_path(sys.argv[1])['kill_at_seven'](sys.argv[2])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, __file__, str(resume)], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert [path.name for path in resume.parent.iterdir()] == ["s.pt"]
-    rest = at(-1, None)
-    module = train_toy(resume, objective=rest)
-    assert rest.steps == list(range(5, 12))
-    assert equal(module, train_toy(tmp_path / "straight.pt"))
-
-
-def test_state_is_kept_until_the_caller_has_the_weights(tmp_path):
-    """If the weights cannot be written (a full disk), the training is not lost."""
-    resume = tmp_path / "s.pt"
-    first = train_toy(resume)
-    again = at(-1, None)
-    assert equal(train_toy(resume, objective=again), first)
-    assert again.steps == []
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"spec": {"lr": 2e-2}},
-        {"spec": {"steps": 13}},
-        {"spec": {"phases": [{"batch": 4, "crop_px": 8}]}},
-        {"seed": 2},
-        {"inputs": {"data/a.json": "1"}},
-    ],
-)
-def test_state_of_other_settings_is_not_taken_up(tmp_path, other, capsys):
-    resume = tmp_path / "s.pt"
-    with pytest.raises(SystemExit):
-        train_toy(resume, objective=at(6, terminate), inputs={"data/a.json": "0"})
-    losses, module = at(-1, None), toy()
-    spec = stage(**other.get("spec", {}))
-    settings = {"seed": 1, "inputs": {"data/a.json": "0"}} | {k: v for k, v in other.items() if k != "spec"}
-    fit("toy", module, losses, spec, resume=resume, **settings)
-    assert losses.steps == list(range(spec.steps))
-    assert "made under other settings or data; starting from the beginning" in capsys.readouterr().out
-    straight = toy()
-    fit("toy", straight, regress, spec, resume=tmp_path / "straight.pt", **settings)
-    assert equal(module, straight)
-
-
-def test_state_of_another_network_is_refused(tmp_path):
-    resume = tmp_path / "s.pt"
-    with pytest.raises(SystemExit):
-        train_toy(resume, objective=at(6, terminate))
-    other = nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 2))
-    with pytest.raises(TrainingError, match=r"does not fit the model \(.*\); remove it to start anew"):
-        fit("toy", other, regress, stage(), seed=1, resume=resume)
-
-
-def test_state_of_a_cut_file_is_not_used_silently(tmp_path):
-    resume = tmp_path / "s.pt"
-    with pytest.raises(SystemExit):
-        train_toy(resume, objective=at(6, terminate))
-    resume.write_bytes(resume.read_bytes()[:1000])
-    with pytest.raises(TrainingError, match=r"s\.pt.*remove it"):
-        train_toy(resume)
-
-
 # ---------------------------------------------------------------- a discriminator
-
-
-class Duel:
-    """A generator of pictures against a discriminator, as stage 3 has them."""
-
-    def __init__(self) -> None:
-        torch.manual_seed(3)
-        self.restorer = nn.Conv2d(3, 3, 3, padding=1)
-        spec = Losses(perceptual=0, adversarial=0.1, adversarial_from_step=2)
-        self.losses = objectives.PictureLosses(spec, "cpu")
-
-    def __call__(self, module, rng, generator, phase, step):
-        target = torch.rand(2, 3, 32, 32, generator=generator)
-        return self.losses(module(target + 0.1), target, step)
-
-    def fit(self, resume: Path, act=None, k: int = -1) -> "Duel":
-        spec = stage(steps=8, save_every_steps=3)
-        rival = self.losses.discriminator
-        fit("duel", self.restorer, at(k, act, self), spec, seed=1, resume=resume, adversary=rival)
-        return self
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -430,7 +312,7 @@ def test_discriminator_rests_before_its_step(tmp_path):
         seen.append(
             (
                 equal(duel.losses.discriminator, fresh.losses.discriminator),
-                found := duel(module, rng, generator, phase, step),
+                found := duel(module, duel.draw(rng, phase), generator, phase, step),
             )
         )
         return found
@@ -439,7 +321,7 @@ def test_discriminator_rests_before_its_step(tmp_path):
         "duel",
         duel.restorer,
         losses,
-        stage(steps=4),
+        stage(steps=4, phases=[{"batch": 2, "crop_px": 32}]),
         seed=1,
         resume=tmp_path / "s.pt",
         adversary=duel.losses.discriminator,

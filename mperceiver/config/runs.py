@@ -11,7 +11,7 @@ class Phase(Model):
     """A stretch of a training at one batch size and crop."""
 
     share: Share = Field(1.0, description="part of all the steps, phases in order; the shares add up to 1")
-    batch: Positive = Field(description="pictures a step and process")
+    batch: Positive = Field(description="pictures that are computed at once")
     crop_px: Positive = Field(description="side of the square crop, in picture pixels")
 
 
@@ -87,14 +87,28 @@ class Stage(Model):
     betas: tuple[float, float] = Field((0.9, 0.999), description="of AdamW")
     weight_decay: float = Field(0.01, ge=0, description="not applied to prompts, norms and biases")
     clip_norm: float = Field(1.0, gt=0, description="the gradient's norm is cut to this")
-    accumulate: Positive = Field(1, description="batches a step")
+    accumulate: Positive = Field(
+        1, description="batches a step; several processes (GPUs) share them, each the same number"
+    )
     precision: Precision = Field("no", description="mixed precision of the forward pass; no: float32 throughout")
     channels_last: bool = Field(False, description="memory layout of convolutions: faster on GPUs with tensor cores")
     gradient_checkpointing: bool = Field(
         False, description="keep the blocks' inputs only and compute their insides again for the gradient: less memory"
     )
+    ema_decay: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="keep a moving average of the weights, which falls off by this a step, and save it",
+    )
     flip: bool = Field(True, description="random horizontal flips")
     save_every_steps: Positive = Field(200, description="steps between two resume states")
+    save_every_minutes: float | None = Field(
+        None, gt=0, exclude=True, description="minutes after which one is written all the same; in no card"
+    )
+    trackers: list[Literal["tensorboard", "dvclive"]] = Field(
+        [], exclude=True, description="told the curve while it grows, in results/trackers/; in no card"
+    )
     gamma: float = Field(2.0, ge=0, description="focal loss's focusing parameter (predictor)")
     losses: Losses = Field(Losses(), description="drm and network stages")
 

@@ -1,38 +1,31 @@
-"""One training loop for every stage, every baseline and the foundation's pre-training, on accelerate.
+"""One training loop for every stage, every baseline and the foundation's pre-training, on one process or on many.
 
-Randomness has no state: the numbers of a step come from (seed, step, rank), so a resumed run takes exactly the steps of one
-that was never stopped. On SIGTERM the step is finished, the resume state written, and the process exits with 143.
+Randomness has no state: the numbers of a batch come from (seed, step, part), so a resumed run takes exactly the steps of one
+that was never stopped, and a step is of the same pictures however many processes share it. On SIGTERM the step is finished,
+the resume state written, and the job goes back into SLURM's queue or the process exits with 143.
 """
 
-import csv
-import hashlib
-import io
-import json
-import math
-import pickle
-import signal
-import sys
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from mperceiver import lineage
 from mperceiver.config import Phase, Stage
-from mperceiver.training import processes
+from mperceiver.training import nonfinite, preemption, processes
+from mperceiver.training.ahead import Draw, drawing
+from mperceiver.training.guard import Guard, NotFinite
+from mperceiver.training.learner import SKIPS, Learner
+from mperceiver.training.meter import TRACKED, Meter, check_trackers, start_trackers
+from mperceiver.training.resume import States, curve_path
+from mperceiver.training.schedule import TrainingError, parts_of, phase_at
 
-LINE_EVERY = 50  # steps between two rows of the curve, and two lines where there is no terminal
-
-
-class TrainingError(RuntimeError):
-    """Training cannot go on; the message says at which step and why."""
-
-
-# (module, numpy generator, torch generator, phase, step) -> {"loss": scalar, "loss_*": scalar, ["adversary": scalar]}
-Losses = Callable[[nn.Module, np.random.Generator, torch.Generator, Phase, int], dict[str, Tensor]]
+# (module, batch, torch generator, phase, step) -> {"loss": scalar, "loss_*": scalar, ["adversary": scalar]}
+Losses = Callable[[nn.Module, Any, torch.Generator, Phase, int], dict[str, Tensor]]
 
 
 def fit(
@@ -45,244 +38,133 @@ def fit(
     resume: Path,
     inputs: dict | None = None,
     adversary: nn.Module | None = None,
+    draw: Draw | None = None,
 ) -> str:
     """Train ``module``'s parameters that require gradients for ``spec.steps`` steps; return the curve as CSV text.
 
     Args:
-        losses: the stage's objective; it draws its own batch from the generators it is given.
-        resume: where the resume state is kept, the last one too: the caller removes it when the weights are written. A state
-            made under another ``spec``, ``seed`` or ``inputs`` is not taken up.
+        losses: the stage's objective. It calls the module it is given, not ``module`` itself: between the two stands what
+            averages the gradients of several processes.
+        resume: names the resume states (resume.States), the last ones too: the caller discards them when the weights are
+            written. A state made under another ``spec``, ``seed`` or ``inputs`` is not taken up.
         adversary: a discriminator with its own optimiser, trained on ``losses``' "adversary".
+        draw: makes the batch that ``losses`` gets, in a thread and ahead of its step; without it ``losses`` gets the numpy
+            generator and draws for itself.
 
     Raises:
-        TrainingError: the loss is not finite (the last state saved before that step is kept).
+        TrainingError: the loss or a gradient is not finite: the step is not taken, and what it was computed from is kept beside
+            ``resume`` in nonfinite-<step>/.
         SystemExit: with code 143 after SIGTERM, the state written.
     """
-    from accelerate import Accelerator
-
-    processes.world()  # joins the others
-    accelerator = Accelerator(mixed_precision=spec.precision)
+    world = processes.world()
+    mine = parts_of(spec, world.process_index, world.num_processes)
+    check_trackers(spec)
     torch.set_flush_denormal(True)
-    optimiser = torch.optim.AdamW(_groups(module, spec), lr=spec.lr, betas=spec.betas, fused=True)
-    # Adam's usual numbers for a discriminator (Real-ESRGAN, StableSR): no long memory of a moving target.
-    rival = torch.optim.AdamW(adversary.parameters(), lr=spec.lr, betas=(0.5, 0.9)) if adversary is not None else None
-    wrapped, optimiser = accelerator.prepare(module, optimiser)
-    rival = accelerator.prepare(rival) if rival else None  # with fp16 its gradients are scaled too
-    fingerprint = _fingerprint(spec, seed, inputs)
-    step, rows = _take_up(resume, fingerprint, module, optimiser, adversary, rival, title)
-    trained = [p for p in module.parameters() if p.requires_grad]
-    ends = _phase_ends(spec)
-    stop = _StopSignal()
-    meter = _Meter(title, spec, step, rows, accelerator.is_main_process)
+    accelerator = Accelerator(
+        mixed_precision="no",
+        log_with=list(spec.trackers) or None,
+        project_dir=TRACKED,
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+    )
+    learner = Learner(module, adversary, spec, accelerator)
+    states = States(resume, title, spec, seed, inputs)
+    meter = Meter(title, spec, accelerator, curve_path(resume))
+    step = _take_up(states, learner, meter, title)
+    if spec.trackers:
+        start_trackers(title, accelerator)
+    device = accelerator.device
+    guard = Guard(accelerator, 1 if device.type == "cuda" and learner.scaler is None else 0)
+    stop = preemption.StopSignal()
+    saved = time.monotonic()
+    turns = _turns(spec, seed, step, mine)
     try:
-        while step < spec.steps:
-            phase = spec.phases[next(i for i, end in enumerate(ends) if step < end)]
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(spec, step)
-            found: dict[str, Tensor] = {}
-            for part in range(spec.accumulate):
-                key = [seed, step, part, accelerator.process_index]
-                rng = np.random.default_rng(key)
-                generator = torch.Generator(accelerator.device).manual_seed(int(rng.integers(2**62)))
-                with accelerator.autocast():
-                    found = losses(wrapped, rng, generator, phase, step)
-                if not torch.isfinite(found["loss"]):
-                    raise TrainingError(
-                        f"{title}: loss is {found['loss'].item()} at step {step}; a lower `lr` or `precision: no` in the "
-                        "run's file usually helps"
-                    )
-                accelerator.backward(found["loss"] / spec.accumulate)
-            accelerator.clip_grad_norm_(trained, spec.clip_norm)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            if rival is not None and "adversary" in found:
-                rival.zero_grad(set_to_none=True)
-                accelerator.backward(found["adversary"])
-                rival.step()
-            step += 1
-            meter.add(step, found, phase.batch * spec.accumulate * accelerator.num_processes)
-            if stop.asked or step % spec.save_every_steps == 0 or step == spec.steps:
-                if accelerator.is_main_process:
-                    _save(resume, fingerprint, step, meter.rows, module, optimiser, adversary, rival)
-            if stop.asked:
-                print(
-                    f"{title}: stopped by a signal after step {step} of {spec.steps}; the same command goes on from there",
-                    flush=True,
-                )
-                raise SystemExit(143)
+        with drawing(draw, turns, device) as batches:
+            while step < spec.steps:
+                seen = []
+                for one in itertools.islice(batches, len(mine)):
+                    generator = torch.Generator(device).manual_seed(one.seed)
+                    with learner.sharing(last=len(seen) == len(mine) - 1):
+                        with learner.precision():
+                            found = losses(learner.wrapped, one.batch, generator, one.phase, step)
+                        learner.backward(found, len(mine))
+                    meter.add(found)
+                    seen.append(nonfinite.part(one.key, one.batch, found))
+                norms = learner.gradients()
+                numbers = [value for *_, found in seen for value in found.values()]
+                if learner.scaler is None:  # a gradient beyond half precision's range is skipped, and is no error
+                    numbers += norms
+                late = spec.save_every_minutes and time.monotonic() - saved > 60 * spec.save_every_minutes
+                bad = guard.look(step, numbers, stop.asked, bool(late), (seen, norms))
+                learner.take(step, bad)
+                if learner.skipped > SKIPS:
+                    raise NotFinite(step, (seen, norms))
+                step += 1
+                meter.step(step, one.phase.batch * spec.accumulate)
+                if guard.stop or guard.save or step % spec.save_every_steps == 0 or step == spec.steps:
+                    guard.read()
+                    _save(states, learner, meter, step)
+                    guard.save, saved = False, time.monotonic()
+                if guard.stop:
+                    if world.is_main_process:
+                        print(
+                            f"{title}: stopped by a signal after step {step} of {spec.steps}; the same command goes on from there",
+                            flush=True,
+                        )
+                    preemption.end()
+    except NotFinite as error:
+        raise TrainingError(_keep(title, error, learner, resume)) from None
     finally:
         meter.close()
         stop.restore()
-    accelerator.wait_for_everyone()
-    return _csv(meter.rows)
+    learner.finish()
+    processes.together()
+    return meter.text()
 
 
-def learning_rate(spec: Stage, step: int) -> float:
-    """Linear warm-up, then a cosine from ``lr`` to ``lr_end``, per step."""
-    if step < spec.warmup_steps:
-        return spec.lr * (step + 1) / spec.warmup_steps
-    done = (step - spec.warmup_steps) / max(spec.steps - spec.warmup_steps, 1)
-    return spec.lr_end + (spec.lr - spec.lr_end) * (1 + math.cos(math.pi * done)) / 2
+def _turns(spec: Stage, seed: int, step: int, mine: range) -> Iterator[tuple[int, int, list[int], Phase]]:
+    """(step, part, key, phase) of every batch of this process from ``step`` on."""
+    for now in range(step, spec.steps):
+        for part in mine:
+            yield now, part, [seed, now, part], phase_at(spec, now)
 
 
-def _phase_ends(spec: Stage) -> list[int]:
-    ends = [round(spec.steps * sum(p.share for p in spec.phases[: i + 1])) for i in range(len(spec.phases))]
-    ends[-1] = spec.steps
-    return ends
-
-
-def _groups(module: nn.Module, spec: Stage) -> list[dict]:
-    """Weight decay for matrices and kernels only, not for norms, biases, gates and prompt pools."""
-    decayed, spared = [], []
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            # One number a channel, whatever its shape: (C,), (C, 1, 1); the CM-Adapter has one bias for each degradation.
-            vector = parameter.numel() == max(parameter.shape, default=1)
-            spare = vector or name.endswith(("pool", "bias", "bias_table"))
-            (spared if spare else decayed).append(parameter)
-    if not decayed and not spared:
-        raise TrainingError("nothing to train: no parameter requires a gradient")
-    return [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": spared, "weight_decay": 0.0}]
-
-
-# ---------------------------------------------------------------- resume
-
-
-def _fingerprint(spec: Stage, seed: int, inputs: dict | None) -> str:
-    text = json.dumps([spec.model_dump(mode="json"), seed, inputs], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def discard(resume: Path) -> None:
-    """Remove a training's resume states: its weights are written."""
-    resume.unlink(missing_ok=True)
-
-
-def _save(resume: Path, fingerprint: str, step: int, rows: list, module, optimiser, adversary, rival) -> None:
-    names = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    buffers = {name for name, _ in module.named_buffers()}
-    state = {
-        "fingerprint": fingerprint,
-        "step": step,
-        "rows": rows,
-        "module": {k: v for k, v in module.state_dict().items() if k in names or k in buffers},
-        "optimiser": optimiser.state_dict(),
-    }
-    if adversary is not None:
-        state |= {"adversary": adversary.state_dict(), "rival": rival.state_dict()}
-    # A file of Python's, not a path: where the disk is full, torch's own writer says nothing of it and keeps its file open.
-    with lineage.whole(resume) as beside, beside.open("wb") as file:
-        torch.save(state, file)
-
-
-def _take_up(resume: Path, fingerprint: str, module, optimiser, adversary, rival, title: str) -> tuple[int, list]:
-    if not resume.exists():
-        return 0, []
-    try:
-        state = torch.load(resume, weights_only=True, map_location="cpu")
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise TrainingError(f"{resume}: cannot be read ({error}); remove it to start anew") from None
-    if state["fingerprint"] != fingerprint:
-        print(f"{title}: {resume} was made under other settings or data; starting from the beginning", flush=True)
-        return 0, []
-    own = {name: tensor.shape for name, tensor in module.state_dict().items()}
-    wanted = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    wrong = wanted - set(state["module"]) | {k for k, v in state["module"].items() if own.get(k) != v.shape}
-    if wrong:
-        raise TrainingError(f"{resume}: does not fit the model ({sorted(wrong)[:3]}); remove it to start anew")
-    module.load_state_dict(state["module"], strict=False)
-    optimiser.load_state_dict(state["optimiser"])
-    if adversary is not None:
-        adversary.load_state_dict(state["adversary"])
-        rival.load_state_dict(state["rival"])
-    print(f"{title}: resuming after step {state['step']}", flush=True)
-    return state["step"], state["rows"]
-
-
-class _StopSignal:
-    """Remembers SIGTERM instead of dying of it, so that the step in progress can be finished."""
-
-    def __init__(self) -> None:
-        self.asked = False
+def _take_up(states: States, learner: Learner, meter: Meter, title: str) -> int:
+    """Go on from the newest state; return how many steps were taken. All processes read the same files."""
+    state = states.newest()
+    step = state["step"] if state else 0
+    if state:
         try:
-            self.before = signal.signal(signal.SIGTERM, self._ask)
-        except ValueError:  # not the main thread: whoever runs us handles signals
-            self.before = None
-
-    def _ask(self, *_: object) -> None:
-        self.asked = True
-
-    def restore(self) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
-
-
-# ---------------------------------------------------------------- progress
-
-
-class _Meter:
-    """Means of the losses over LINE_EVERY steps: rows of the curve, a bar on a terminal, lines elsewhere."""
-
-    def __init__(self, title: str, spec: Stage, step: int, rows: list, main: bool) -> None:
-        self.title, self.spec, self.rows, self.main = title, spec, list(rows), main
-        self.sums: dict[str, list[float]] = {}
-        self.pictures, self.start, self.begin = 0, time.monotonic(), time.monotonic()
-        self.first = step
-        self.bar = None
-        if main and sys.stderr.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
-            )
-            self.bar.start()
-            self.task = self.bar.add_task(title, total=spec.steps, completed=step, note="")
-
-    def add(self, step: int, found: dict[str, Tensor], pictures: int) -> None:
-        for key, value in found.items():
-            self.sums.setdefault(key, []).append(float(value.detach()))
-        self.pictures += pictures
-        if self.bar:
-            self.bar.update(self.task, completed=step)
-        if step % LINE_EVERY and step != self.spec.steps:
-            return
-        seconds = max(time.monotonic() - self.start, 1e-9)
-        means = {key: sum(values) / len(values) for key, values in self.sums.items()}
-        row = {"step": step, "lr": learning_rate(self.spec, step - 1), **means}
-        row |= {"pictures_per_s": round(self.pictures / seconds, 2), "gib": round(_gib(), 3)}
-        self.rows.append(row)
-        left = (time.monotonic() - self.begin) / (step - self.first) * (self.spec.steps - step)
-        note = (
-            f"loss {means['loss']:.4f} lr {row['lr']:.1e} {row['pictures_per_s']:.0f} pictures/s {row['gib']:.1f} GiB"
+            learner.load(state)
+        except TrainingError as error:
+            raise TrainingError(f"{states.good[0]}: {error}; remove it to start anew") from None
+        if processes.is_main():
+            print(f"{title}: resuming after step {step}", flush=True)
+    steps = processes.gathered(step)
+    if len(set(steps)) > 1:
+        raise TrainingError(
+            f"{title}: the processes found resume states of different steps ({', '.join(map(str, steps))}): {states.path.parent} "
+            "must be on a file system that all nodes share"
         )
-        if self.bar:
-            self.bar.update(self.task, note=note)
-        elif self.main:
-            print(f"{self.title}: step {step}/{self.spec.steps} {note} ETA {left:.0f} s", flush=True)
-        self.sums, self.pictures, self.start = {}, 0, time.monotonic()
-
-    def close(self) -> None:
-        if self.bar:
-            self.bar.stop()
+    meter.begin(step, state and state["meter"])
+    return step
 
 
-def _gib() -> float:
-    """Peak memory: of the GPU where there is one, else resident memory of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+def _save(states: States, learner: Learner, meter: Meter, step: int) -> None:
+    so_far = meter.state()  # of all processes
+    if processes.is_main():
+        states.save({"step": step, "meter": so_far, **learner.state()})
+    meter.write()
 
 
-def _csv(rows: list[dict]) -> str:
-    fields = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    return text.getvalue()
+def _keep(title: str, error: NotFinite, learner: Learner, resume: Path) -> str:
+    """Keep what a bad step was computed from; return what to say."""
+    seen, norms = error.about
+    parts = [part for parts in processes.gathered(nonfinite.on_host(seen)) for part in parts]
+    found = nonfinite.NonFinite(
+        title, error.step, [n.item() for n in norms], parts, learner.state() | {"step": error.step}
+    )
+    folder = resume.parent / f"nonfinite-{error.step}"
+    if processes.is_main():
+        nonfinite.write(folder, found)
+    processes.together()  # a launcher ends the others when the first one ends
+    return found.message(folder)

@@ -31,11 +31,11 @@ class PatchDiscriminator(nn.Sequential):
 
 
 def hinge_generator(fake: Tensor) -> Tensor:
-    return -fake.mean()
+    return -fake.float().mean()
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
-    return (F.relu(1 - real).mean() + F.relu(1 + fake).mean()) / 2
+    return (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()) / 2
 
 
 class PictureLosses:
@@ -50,7 +50,7 @@ class PictureLosses:
 
     def __call__(self, output: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:
         """(B, 3, H, W) twice, in [0, 1] up to overshoot -> {"loss", "loss_*", ["adversary"]}."""
-        spec = self.spec
+        spec, output = self.spec, output.float()
         parts = {"loss_l1": (output - target).abs().mean()}
         total = spec.l1 * parts["loss_l1"]
         if self.perceptual is not None and step % spec.perceptual_every == 0:

@@ -7,7 +7,7 @@ Each has its own device; only the main one writes and prints. A launcher tells w
 import contextlib
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -51,6 +51,20 @@ def main_first() -> Iterator[None]:
     """The main process goes through the block before the others do: it makes what they find made."""
     with world().main_process_first():
         yield
+
+
+def told(value: Any) -> Any:
+    """The main process's ``value``, in all of them."""
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([value])[0]
+
+
+def gathered(value: Any) -> list[Any]:
+    """Every process's ``value``, in their order."""
+    from accelerate.utils import gather_object
+
+    return gather_object([value])
 
 
 def leave() -> None:

@@ -14,7 +14,7 @@ from mperceiver import config, lineage
 from mperceiver.config import Run, Stage
 from mperceiver.models.weights import save_weights, weights_path
 from mperceiver.training import processes
-from mperceiver.training.loop import discard
+from mperceiver.training.resume import discard
 from mperceiver.training.stages.branches import train_branches
 from mperceiver.training.stages.common import latents_folder
 from mperceiver.training.stages.drm import train_drm

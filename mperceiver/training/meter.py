@@ -1,0 +1,142 @@
+"""Progress of a training: the curve's rows, a bar on a terminal, lines elsewhere, and trackers for who wants them."""
+
+import csv
+import io
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from mperceiver import lineage
+from mperceiver.config import Stage
+from mperceiver.training.schedule import TrainingError, learning_rate
+
+LINE_EVERY = 50  # steps between two rows of the curve, and two lines where there is no terminal
+WRITE_EVERY_S = 10.0  # between two writings of an unfinished curve
+TRACKED = Path("results/trackers")
+
+
+class Meter:
+    """Means of the losses over LINE_EVERY steps and all processes; summed where they are, and asked for at a row only.
+
+    Its ``state()`` is part of the resume state: the means of a row do not tell where a training was stopped.
+    """
+
+    def __init__(self, title: str, spec: Stage, accelerator: Accelerator, curve: Path) -> None:
+        self.title, self.spec, self.accelerator, self.curve = title, spec, accelerator, curve
+        self.rows: list[dict] = []
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.pictures, self.written = 0, 0.0
+        self.bar = None
+
+    def begin(self, step: int, state: dict | None) -> None:
+        """Start the clock after ``step`` steps, with the ``state`` of a training that was stopped there."""
+        if state:
+            self.rows, self.counts = state["rows"], state["counts"]
+            self.sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
+            self.sums = {k: v.to(self.accelerator.device) for k, v in self.sums.items()}
+        self.first = step
+        self.start = self.begun = time.monotonic()
+        if self.accelerator.is_main_process and sys.stderr.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+            )
+            self.bar.start()
+            self.task = self.bar.add_task(self.title, total=self.spec.steps, completed=step, note="")
+
+    def state(self) -> dict:
+        """What of a row is there already, of all processes."""
+        sums = {k: self.accelerator.reduce(v, "mean").item() for k, v in self.sums.items()}
+        return {"rows": self.rows, "sums": sums, "counts": self.counts}
+
+    def add(self, found: dict[str, Tensor]) -> None:
+        """Count the losses of one batch."""
+        for key, value in found.items():
+            self.sums[key] = self.sums.get(key, 0) + value.detach().double()
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def step(self, step: int, pictures: int) -> None:
+        """Count a step of so many pictures as done; a row when it is due."""
+        self.pictures += pictures
+        if self.bar:
+            self.bar.update(self.task, completed=step)
+        if step % LINE_EVERY and step != self.spec.steps:
+            return
+        means = {k: self.accelerator.reduce(v, "mean").item() / self.counts[k] for k, v in self.sums.items()}
+        seconds = max(time.monotonic() - self.start, 1e-9)
+        row = {"step": step, "lr": learning_rate(self.spec, step - 1), **means}
+        row |= {"pictures_per_s": round(self.pictures / seconds, 2), "gib": round(_gib(), 3)}
+        self.rows.append(row)
+        self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=step)
+        left = (time.monotonic() - self.begun) / (step - self.first) * (self.spec.steps - step)
+        note = (
+            f"loss {means['loss']:.4f} lr {row['lr']:.1e} {row['pictures_per_s']:.0f} pictures/s {row['gib']:.1f} GiB"
+        )
+        if self.bar:
+            self.bar.update(self.task, note=note)
+        elif self.accelerator.is_main_process:
+            print(f"{self.title}: step {step}/{self.spec.steps} {note} ETA {left:.0f} s", flush=True)
+        self.sums, self.counts, self.pictures, self.start = {}, {}, 0, time.monotonic()
+        if self.start - self.written > WRITE_EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        """Write the curve so far, for who wants to look at it."""
+        if self.accelerator.is_main_process and self.rows:
+            lineage.write_text(self.curve, self.text())
+            self.written = time.monotonic()
+
+    def text(self) -> str:
+        """The curve as CSV."""
+        fields = list(dict.fromkeys(key for row in self.rows for key in row))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in self.rows)
+        return text.getvalue()
+
+    def close(self) -> None:
+        """Take the bar away and end the trackers."""
+        if self.bar:
+            self.bar.stop()
+        for tracker in self.accelerator.trackers:  # not end_training, which sends the processes home
+            tracker.finish()
+
+
+def check_trackers(spec: Stage) -> None:
+    """Raise TrainingError if a tracker of ``spec`` is not installed."""
+    from accelerate.utils import is_dvclive_available, is_tensorboard_available
+
+    there: dict[str, Callable[[], bool]] = {"tensorboard": is_tensorboard_available, "dvclive": is_dvclive_available}
+    missing = [name for name in spec.trackers if not there[name]()]
+    if missing:
+        raise TrainingError(
+            f"trackers: {missing[0]} is not installed: uv pip install {missing[0]}, or take it out of the run's file"
+        )
+
+
+def start_trackers(title: str, accelerator: Accelerator) -> None:
+    """Begin ``results/trackers/<run>-<stage>/``; a training that goes on goes on in it."""
+    folder = title.replace(", ", "-").replace(" ", "-")
+    dvclive = {"dir": str(TRACKED / folder / "dvclive"), "save_dvc_exp": False, "report": None, "resume": True}
+    accelerator.init_trackers(folder, init_kwargs={"dvclive": dvclive})
+
+
+def _gib() -> float:
+    """Peak memory: of the GPU where there is one, else resident memory of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
