@@ -40,9 +40,10 @@ def progress(label: str, total: int | None, unit: str = "pictures", done: int = 
 
 def _told(done: int, total: int | None, unit: str, rate: float) -> str:
     left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 else ""
-    scale, digits, unit = (MEGABYTE, 1, "MB") if unit == "bytes" else (1, 0, unit)
-    of = "" if total is None else f"/{total / scale:.{digits}f}"
-    return f"{done / scale:.{digits}f}{of} {unit}, {rate / scale:.{digits}f}/s{left}"
+    if unit == "bytes":
+        of = "" if total is None else f"/{total / MEGABYTE:.1f}"
+        return f"{done / MEGABYTE:.1f}{of} MB, {rate / MEGABYTE:.1f} MB/s{left}"
+    return f"{done}{'' if total is None else f'/{total}'} {unit}, {rate:.0f}/s{left}"
 
 
 def _bar(unit: str):
