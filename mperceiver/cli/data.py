@@ -41,8 +41,20 @@ def download(
 
 
 @verb
-def prepare(name: DatasetName, workers: Workers = 0) -> None:
+def prepare(
+    name: DatasetName,
+    workers: Workers = 0,
+    replay: Annotated[
+        str | None,
+        typer.Option(help="only render this picture again, with its layers: an id, or a file with its recipe (.json)"),
+    ] = None,
+) -> None:
     """Cut, degrade and pair a dataset's pictures into data/prepared/."""
+    if replay is not None:
+        from mperceiver.data.replay import replay as render_again
+
+        print(render_again(name, replay))
+        return
     from mperceiver.data.prepare import prepare as make
 
     print(make(name, workers or None))

@@ -96,6 +96,8 @@ class Dataset(Model):
     def _without_others(cls, raw: Any) -> Any:
         only, ways = (raw.get("only"), raw.get("degradations")) if isinstance(raw, dict) else (None, None)
         if isinstance(only, list) and only and isinstance(ways, dict):
+            if unknown := [task for task in only if task not in ways]:
+                raise ValueError(f"`only`: {', '.join(map(str, unknown))} is not among `degradations`")
             return raw | {"degradations": {task: way for task, way in ways.items() if task in only}}
         return raw
 
@@ -115,8 +117,6 @@ class Dataset(Model):
             raise ValueError("`multiple_px` is for whole pictures; crops are of `crop_px` anyway")
         if not self.degradations and (self.only or self.sample or self.multiple_px or self.short_side_px):
             raise ValueError("`only`, `sample`, `multiple_px` and `short_side_px` are for `degradations`")
-        if unknown := set(self.only) - set(self.degradations):
-            raise ValueError(f"`only`: {', '.join(sorted(unknown))} is not among `degradations`")
         if self.pairs and self.crop_px:
             raise ValueError("`crop_px` is for `degradations`; to cut ready-made pairs give `tile_px` in `pairs`")
         if self.on_the_fly and not self.degradations:

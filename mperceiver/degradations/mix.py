@@ -134,7 +134,7 @@ def check_layers(layers: Sequence[tuple[str, dict[str, Any]]]) -> None:
     ways = [list(_ways(name, numbers).items()) for name, numbers in layers]
     for i in range(max(map(len, ways), default=0)):
         taken = [of_layer[i % len(of_layer)] for of_layer in ways]
-        degrade(np.full((32, 32, 3), 0.5, np.float32), taken, seed=0)
+        draw_recipe(taken, seed=0)
         for end in (0, -1):  # what is taken at both ends of a range is taken between them
             ends = [(name, {key: _end(spec, end) for key, spec in numbers.items()}) for name, numbers in taken]
             degrade(np.full((32, 32, 3), 0.5, np.float32), ends, seed=0)
