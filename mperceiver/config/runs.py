@@ -180,17 +180,6 @@ class Sampler(Model):
     seed: int = Field(
         42, description="a picture's start noise comes from a hash of the dataset, the picture's id and this"
     )
-    precision: Precision = Field(
-        "no", description="mixed precision of the U-Net and the branches; the sampler itself is float32. no: float32"
-    )
-    channels_last: bool = Field(
-        False, description="memory layout of their convolutions: faster on GPUs with tensor cores"
-    )
-    compile: bool = Field(
-        False,
-        description="compile the U-Net's transformer blocks (torch.compile), anew for each new shape: for many pictures of "
-        "one size, or tiles",
-    )
 
     @model_validator(mode="after")
     def _start(self):
@@ -212,6 +201,14 @@ class Method(Model):
     foundation: Name | None = Field(None, description="for kind vae")
     sampler: Sampler = Field(Sampler(), description="for kind mperceiver")
     drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module")
+    channels_last: bool = Field(
+        False, description="for kind mperceiver: memory layout of convolutions, faster on GPUs with tensor cores"
+    )
+    compile: bool = Field(
+        False,
+        description="for kind mperceiver: compile the U-Net's transformer blocks (torch.compile), anew for each new shape; "
+        "worth it for many pictures of one size, or tiles",
+    )
     clip_crop_px: Positive | None = Field(
         None,
         description="CLIP looks at crops of this side, and the logits and embeddings are averaged, instead of at the whole "

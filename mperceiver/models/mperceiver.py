@@ -44,11 +44,13 @@ class MPerceiver:
         drm: bool,
         clip_crop_px: int | None = None,
         precision: str = "no",
+        channels_last: bool = False,
+        compile: bool = False,
     ) -> None:
         run = config.load("runs", run_name)
         owners = config.weights_of(run_name)
         self.foundation, self.sampler, self.device = foundation, sampler, foundation.device
-        self.clip_crop_px, self.precision, self.tasks = clip_crop_px, precision, run.tasks
+        self.clip_crop_px, self.tasks = clip_crop_px, run.tasks
         self.multiple, self.minimum = foundation.multiple, getattr(foundation, "minimum", foundation.multiple)
         self.alphas = foundation.alphas()
         self.predictor = build_predictor(foundation, run)
@@ -58,9 +60,11 @@ class MPerceiver:
         for stage, module in parts.items():
             load_weights(weights_path(owners[stage], stage), module)
             towers.freeze(module).to(foundation.device)
-        self.branches.set_up(sampler.precision, sampler.channels_last, sampler.compile)
+        on_cpu = torch.device(self.device).type == "cpu"
+        self.branches.set_up("no" if on_cpu else precision, channels_last, compile)
         if drm:
             self.drm.attach(foundation.vae)
+            self.drm.set_up(foundation.vae, channels_last)
 
     @torch.no_grad()
     def look(self, whole: Tensor) -> Seen:
@@ -109,18 +113,11 @@ class MPerceiver:
 
         def predict(z: Tensor, t: Tensor) -> Tensor:
             work = zip(tiles.cut(z), degraded, statics, strict=True)
-            parts = (self._predict(part, t[:1].expand(len(part)), static, lq) for part, lq, static in work)
+            parts = (self.branches.predict(part, t[:1].expand(len(part)), static, lq) for part, lq, static in work)
             return tiles.blend(parts, len(z), z.device)
 
         noise = draw().to(self.device)
         return ddim(predict, noise, self.alphas, self.foundation.prediction, self.sampler, lq_latent, draw)
-
-    def _predict(self, z: Tensor, t: Tensor, static: Static, lq_latent: Tensor) -> Tensor:
-        """In half precision on a GPU, if the method says so; the sampler's own arithmetic and the VAE's stay float32."""
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.precision)
-        kind = torch.device(self.device).type
-        with torch.autocast(kind, half, enabled=half is not None and kind != "cpu"):
-            return self.branches.predict(z, t, static, lq_latent)
 
     def _decoded(
         self, latent: Tensor, whole: Tensor, degraded: list[Features], statics: list[Static], tiles: Tiles
@@ -161,4 +158,13 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
     config.method_weights(method_name)  # a missing stage is told before the foundation is loaded
     run = config.load("runs", method.run)
     foundation = towers.load(run.foundation, device)
-    return MPerceiver(foundation, method.run, method.sampler, method.drm, method.clip_crop_px, method.precision)
+    return MPerceiver(
+        foundation,
+        method.run,
+        method.sampler,
+        method.drm,
+        method.clip_crop_px,
+        method.precision,
+        method.channels_last,
+        method.compile,
+    )

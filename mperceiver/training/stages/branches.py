@@ -22,6 +22,7 @@ def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: d
     predictor = predictor_of(foundation, run_name, run)
     work = frozen_work(run, foundation, spec)
     branches = start(Branches(foundation, len(run.tasks), run.model), run, "branches")
+    branches.set_up(spec.precision, spec.channels_last, gradient_checkpointing=spec.gradient_checkpointing)
     alphas = foundation.alphas()
 
     def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:

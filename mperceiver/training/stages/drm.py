@@ -28,12 +28,13 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     foundation = towers.load(run.foundation, processes.device())
     predictor = predictor_of(foundation, run_name, run)
     cached = all_latents(run)
-    latents = _latents(run_name, run, foundation, predictor, cached, inputs)
+    latents = _latents(run_name, run, spec, foundation, predictor, cached, inputs)
     mixture = mixed([found.crops for found in cached])
     whole_px = mixture.datasets[0].size(0)[0]
     drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
     drm.attach(foundation.vae)
     drm = start(drm, run, "drm")
+    drm.set_up(foundation.vae, spec.channels_last, spec.gradient_checkpointing)
     picture_losses = PictureLosses(spec.losses, foundation.device)
 
     def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
@@ -62,12 +63,19 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
 
 
 def _latents(
-    run_name: str, run: Run, foundation: Foundation, predictor: nn.Module, cached: list[Latents], inputs: dict
+    run_name: str,
+    run: Run,
+    spec: Stage,
+    foundation: Foundation,
+    predictor: nn.Module,
+    cached: list[Latents],
+    inputs: dict,
 ) -> list[Sampled]:
     """What the run's stage 2 makes of each crop; it is held in memory only until that is done."""
     branches = Branches(foundation, len(run.tasks), run.model)
     load_weights(weights_path(config.weights_of(run_name)["branches"], "branches"), branches)
     towers.freeze(branches).to(foundation.device)
+    branches.set_up(spec.precision, spec.channels_last)
     alphas = foundation.alphas()
 
     def restore(z_lq: Tensor, embedding: Tensor, noise: Tensor, fresh: Callable[[], Tensor]) -> Tensor:
@@ -84,5 +92,5 @@ def _latents(
         )
 
     made_of = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
-    key = json.dumps([run.latents.model_dump(mode="json"), made_of], sort_keys=True)
+    key = json.dumps([run.latents.model_dump(mode="json"), spec.precision, made_of], sort_keys=True)
     return sampled(latents_folder(run_name), restore, cached, run.latents.seed, key, run_name)
