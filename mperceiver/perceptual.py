@@ -75,9 +75,17 @@ class Lpips(nn.Module):
                 f"LPIPS ({self.net}) needs two pictures of one size, {self.side} px or more a side; "
                 f"got {tuple(restored.shape)} and {tuple(target.shape)}"
             )
+        return self.compare(self.taps(restored), self.reference(target))
+
+    def reference(self, target: Tensor) -> list[Tensor]:
+        """What ``compare`` needs of a target (B, 3, H, W), to be kept: unit activations (B, C, h, w) of each group."""
+        return [_unit(tap) for tap in self.taps(target)]
+
+    def compare(self, taps: list[Tensor], reference: list[Tensor]) -> Tensor:
+        """LPIPS of activations and a reference: (B,)."""
         total = 0
-        for first, second, head in zip(self.taps(restored), self.taps(target), self.heads, strict=True):
-            difference = (_unit(first) - _unit(second)).square()  # (B, C, h, w)
+        for first, second, head in zip(taps, reference, self.heads, strict=True):
+            difference = (_unit(first) - second).square()  # (B, C, h, w)
             # Not a matrix product, which autocast would take in half precision.
             total = total + (difference * head[:, None, None]).sum(1).mean((1, 2))
         return total

@@ -10,8 +10,9 @@ import numpy as np
 from mperceiver import config, images, lineage
 from mperceiver.data import DataError, prepared_card
 from mperceiver.data.loader import Prepared
-from mperceiver.metrics import METRICS, NIQE_WEIGHTS, score_batch
+from mperceiver.metrics import BRISQUE_WEIGHTS, METRICS, NIQE_WEIGHTS, score_batch
 from mperceiver.progress import progress
+from mperceiver.references import References
 
 CHUNK = 8  # pictures a worker takes at a time
 BATCH_PIXELS = 2**20  # pictures of one size are scored together up to so many pixels
@@ -48,7 +49,11 @@ def score(method: str, dataset: str, workers: int = 1) -> Path:
     restored_card = _restored_card(method, dataset)
     folder = restored_card.with_suffix("")
     _all_there(prepared, folder)
-    rows = _rows(prepared, folder, protocol, workers, f"score {method} {dataset}")
+    weights = _weights(protocol)
+    made_of = weights | {"prepared": lineage.sha256(prepared_card(dataset)), "protocol": protocol.model_dump_json()}
+    references = References(dataset, name, protocol, made_of)
+    rows = _rows(prepared, folder, protocol, references, workers, f"score {method} {dataset}")
+    references.save()
 
     scores_card(method, dataset).unlink(missing_ok=True)  # the old one must not stand beside the new file
     lineage.write_text(scores_file(method, dataset), _csv(prepared, rows, protocol.metrics))
@@ -62,10 +67,10 @@ def score(method: str, dataset: str, workers: int = 1) -> Path:
             "n": len(rows),
             "protocol": name,
             "protocol_sha256": lineage.sha256(config.path_of("protocols", name)),
-            "means": {m: _mean([row[m] for row in rows]) for m in protocol.metrics},
-            "tasks": {task: _summary(prepared, rows, task) for task in dict.fromkeys(prepared.tasks)},
+            "means": {m: _summary(rows, m)["mean"] for m in protocol.metrics},
+            "tasks": {task: _of_task(prepared, rows, task, protocol) for task in dict.fromkeys(prepared.tasks)},
         },
-        sources=_weights(protocol),
+        sources=weights,
     )
     return scores_card(method, dataset)
 
@@ -118,6 +123,8 @@ def _weights(protocol: config.Protocol) -> dict[str, str]:
         files += perceptual.weights(protocol.lpips)
     if "niqe" in protocol.metrics:
         files.append(("basicsr", NIQE_WEIGHTS))
+    if "brisque" in protocol.metrics:
+        files.append(("brisque", BRISQUE_WEIGHTS))
     return {
         f"{package}:{inside}": lineage.sha256(perceptual.package_file(package, inside)) for package, inside in files
     }
@@ -126,19 +133,28 @@ def _weights(protocol: config.Protocol) -> dict[str, str]:
 # ---------------------------------------------------------------- pictures
 
 
-def _rows(prepared: Prepared, folder: Path, protocol: config.Protocol, workers: int, label: str) -> list[dict]:
-    """The metrics of every picture, in the dataset's order."""
+def _rows(
+    prepared: Prepared, folder: Path, protocol: config.Protocol, references: References, workers: int, label: str
+) -> list[dict]:
+    """The metrics of every picture, in the dataset's order; of a metric of whole sets the features of both sides."""
     from concurrent.futures import ThreadPoolExecutor
 
     import torch
 
     def chunk(start: int) -> list[dict]:
         found = []
-        for pictures, restored, gt in _batches(prepared, folder, range(start, min(start + CHUNK, len(prepared)))):
+        for batch, restored, gt in _batches(prepared, folder, range(start, min(start + CHUNK, len(prepared)))):
             try:
-                found += score_batch(restored, gt, protocol)
+                known = {} if gt is None else references.of(batch, gt)
+                rows = score_batch(restored, gt, protocol, known)
+                for name in (m for m in protocol.metrics if METRICS[m].function is None):
+                    ours = METRICS[name].reference(restored, protocol)
+                    for row, mine, target in zip(rows, ours, known.get(name, [None] * len(rows)), strict=True):
+                        row[name] = None if target is None else (mine[0], target[0])
+                found += rows
             except images.PictureError as error:
-                raise images.PictureError(f"{folder}, {', '.join(pictures)}: {error}") from None
+                pictures = ", ".join(prepared.ids[i] for i in batch)
+                raise images.PictureError(f"{folder}, {pictures}: {error}") from None
         return found
 
     threads = torch.get_num_threads()
@@ -159,26 +175,25 @@ def _rows(prepared: Prepared, folder: Path, protocol: config.Protocol, workers: 
     return rows
 
 
-def _batches(
-    prepared: Prepared, folder: Path, rows: range
-) -> Iterator[tuple[list[str], np.ndarray, np.ndarray | None]]:
-    """Neighbours of one size together: ids, restored and ground truth, uint8 (B, H, W, 3), each decoded once."""
-    held: list[tuple[str, np.ndarray, np.ndarray | None]] = []
+def _batches(prepared: Prepared, folder: Path, rows: range) -> Iterator[tuple[range, np.ndarray, np.ndarray | None]]:
+    """Neighbours of one size together: rows, restored and ground truth, uint8 (B, H, W, 3), each decoded once."""
+    held: list[tuple[np.ndarray, np.ndarray | None]] = []
+    first = rows.start
     for i in rows:
         restored, gt = _pair(prepared, folder, i)
         if held:
-            alike = held[0][1].shape == restored.shape and (held[0][2] is None) == (gt is None)
+            alike = held[0][0].shape == restored.shape and (held[0][1] is None) == (gt is None)
             if not alike or (len(held) + 1) * restored[..., 0].size > BATCH_PIXELS:
-                yield _stack(held)
-                held = []
-        held.append((prepared.ids[i], restored, gt))
+                yield range(first, i), *_stack(held)
+                held, first = [], i
+        held.append((restored, gt))
     if held:
-        yield _stack(held)
+        yield range(first, rows.stop), *_stack(held)
 
 
-def _stack(held: list[tuple]) -> tuple[list[str], np.ndarray, np.ndarray | None]:
-    pictures, restored, gt = zip(*held, strict=True)
-    return list(pictures), np.stack(restored), None if gt[0] is None else np.stack(gt)
+def _stack(held: list[tuple]) -> tuple[np.ndarray, np.ndarray | None]:
+    restored, gt = zip(*held, strict=True)
+    return np.stack(restored), None if gt[0] is None else np.stack(gt)
 
 
 def _pair(prepared: Prepared, folder: Path, i: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -204,26 +219,32 @@ def _target(prepared: Prepared, i: int) -> np.ndarray | None:
 
 
 def _csv(prepared: Prepared, rows: list[dict], metrics: list[str]) -> str:
+    """A row a picture; a metric of whole sets has no column."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
+    metrics = [m for m in metrics if METRICS[m].function is not None]
     writer.writerow(["id", "task", *metrics])
     for name, task, row in zip(prepared.ids, prepared.tasks, rows, strict=True):
         writer.writerow([name, task, *("" if row[m] is None else repr(row[m]) for m in metrics)])
     return out.getvalue()
 
 
-def _mean(values: list[float | None]) -> float | None:
-    have = [value for value in values if value is not None]
-    return float(np.mean(have)) if have else None
-
-
-def _summary(prepared: Prepared, rows: list[dict], task: str) -> dict:
+def _of_task(prepared: Prepared, rows: list[dict], task: str, protocol: config.Protocol) -> dict:
     mine = [row for row, of in zip(rows, prepared.tasks, strict=True) if of == task]
-    summary: dict = {"n": len(mine)}
-    for metric in (m for m in METRICS if m in mine[0]):
-        have = [row[metric] for row in mine if row[metric] is not None]
+    return {"n": len(mine)} | {m: _summary(mine, m) for m in METRICS if m in protocol.metrics}
+
+
+def _summary(rows: list[dict], metric: str) -> dict:
+    """Mean and interval over the pictures that have the metric; of a metric of whole sets its one value."""
+    have = [row[metric] for row in rows if row[metric] is not None]
+    if METRICS[metric].function is None:
+        from mperceiver import frechet
+
+        ours, target = (np.stack(side) for side in zip(*have, strict=True)) if have else (np.empty((0, 1)),) * 2
+        summary = {"mean": frechet.distance(ours, target), "low": None, "high": None}
+    else:
         mean, low, high = interval(have) if have else (None, None, None)
-        summary[metric] = {"mean": mean, "low": low, "high": high}
-        if 0 < len(have) < len(mine):
-            summary[metric]["n"] = len(have)
+        summary = {"mean": mean, "low": low, "high": high}
+    if 0 < len(have) < len(rows):
+        summary["n"] = len(have)
     return summary

@@ -17,7 +17,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     ["config", "fetch", "held", "images", "lineage", "locks", "progress"],
     # sampling knows no model: it takes a function
-    ["degradations", "metrics", "models", "perceptual", "sampling", "tiling"],
+    ["alignment", "degradations", "frechet", "metrics", "models", "perceptual", "references", "sampling", "tiling"],
     ["data"],
     ["training", "restore", "report", "scoring", "foundations"],
     ["cli"],
@@ -115,7 +115,7 @@ def test_only_config_reads_yaml():
 def test_only_images_touches_picture_files():
     # Two more use PIL in memory alone: generated.py draws polygons, jpeg.py takes a picture through the codec and back.
     assert importers("PIL") == {"images.py", "data/generated.py", "degradations/jpeg.py"}
-    assert importers("cv2", "imageio", "tifffile") == set()
+    assert importers("cv2", "imageio", "tifffile") == {"alignment.py"}  # which warps arrays
     for name in ("data/generated.py", "degradations/jpeg.py"):
         opened = [call for function, call in calls(PACKAGE / name) if function in ("Image.open", "open")]
         assert all(ast.unparse(call.args[0]) == "buffer" for call in opened), name

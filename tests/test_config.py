@@ -289,7 +289,7 @@ def test_an_unknown_key_like_no_other_is_told_alone(world):
         ("runs", "title: t\nfoundation: f\ntrain: [a]\npredictor: {steps: 1, phases: [{batch: 1, crop_px: 8, share: 0.5}]}\n",
          "predictor", "add up to 0.5"),
         ("protocols", "title: t\nborder_px: -1\n", "border_px", "greater than or equal to 0"),
-        ("protocols", "title: t\nmetrics: [fid]\n", "metrics.0", "'fid'"),
+        ("protocols", "title: t\nmetrics: [vif]\n", "metrics.0", "'vif'"),
         ("protocols", "", "(the whole file)", "None"),
         ("protocols", "- a\n- b\n", "(the whole file)", "['a', 'b']"),
     ],

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mperceiver import config, images, lineage, metrics, perceptual, scoring
+from mperceiver import config, frechet, images, lineage, metrics, perceptual, scoring
 from mperceiver.config import Protocol
+from mperceiver.data.loader import Prepared
 
 PAIRS = Path(importlib.util.find_spec("pyiqa").origin).parents[1] / "ResultsCalibra"
 NAMES = ["I03", "I04", "I06", "I08", "I19"]
@@ -27,8 +28,12 @@ GOLDEN = {
     ("y", "ssim"): ([0.73529, 0.99887, 0.99953, 0.96762, 0.67962], 1e-5),
     ("rgb", "lpips"): ([0.7237, 0.2572, 0.0508, 0.0521, 0.4253], 6e-5),
     # float32 sums differ by machine; I03 has blocks without texture, where the fit is least sure
+    ("rgb", "brisque"): ([94.644, -0.107, 1.073, 5.145, 66.842], 2e-2),
     ("rgb", "niqe"): ([15.6538, 3.6549, 3.2342, 3.1921, 9.0722], 5e-3),
 }
+
+
+GOLDEN_REALBLUR = (24.25494, 0.783244)  # PSNR, SSIM
 
 
 def protocol(**changes) -> Protocol:
@@ -79,6 +84,65 @@ def test_lpips_is_that_of_the_original_package(pairs, net):
         assert ours(restored, gt).item() == pytest.approx(original(restored, gt, normalize=True).item(), abs=1e-6)
 
 
+# ---------------------------------------------------------------- FID
+
+
+@pytest.fixture(scope="module")
+def inception():
+    """FID's Inception with random weights: the real ones are 95 MB that no package has."""
+    import torch
+
+    torch.manual_seed(0)
+    network = frechet.build()
+    for name, tensor in network.state_dict().items():
+        if tensor.ndim > 1:
+            torch.nn.init.kaiming_normal_(tensor)
+        elif name.endswith("running_mean"):
+            tensor.uniform_(-0.1, 0.1)
+    return network.state_dict()
+
+
+@pytest.mark.filterwarnings("ignore:.*pretrained", "ignore:Arguments other than a weight enum")
+def test_fid_features_are_those_of_pytorch_fid(inception, pairs, monkeypatch):
+    """pyiqa carries pytorch-fid's network; its own wrapper, filled with the same weights, is the reference."""
+    import pyiqa.archs.inception as original
+    import torch
+
+    monkeypatch.setattr(original, "load_pretrained_network", lambda network, url: network.load_state_dict(inception))
+    theirs = original.InceptionV3([3]).eval()
+    monkeypatch.setattr(frechet, "_network", lambda: frechet.load(inception))
+    pictures = np.stack([pairs["I19"][0][:200, :230], pairs["I04"][1][:200, :230]])
+    with torch.inference_mode():
+        tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+        expected = theirs(tensor, resize_input=True, normalize_input=True)[0][..., 0, 0].numpy()
+    found = frechet.features(pictures.astype(np.float64))
+    assert found.shape == (2, 2048)
+    np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
+
+
+def test_fid_refuses_weights_of_another_network(inception):
+    less = {name: tensor for name, tensor in inception.items() if name != "Mixed_7c.branch1x1.conv.weight"}
+    with pytest.raises(lineage.LineageError, match="Mixed_7c"):
+        frechet.load(less)
+
+
+@pytest.mark.filterwarnings("ignore:The `disp` argument")
+@pytest.mark.parametrize(("n", "m", "width"), [(50, 40, 8), (6, 9, 12), (30, 5, 12)])
+def test_frechet_distance_is_that_of_the_definition(n, m, width):
+    from pyiqa.archs.fid_arch import frechet_distance
+
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(n, width)), rng.normal(0.3, 1.2, (m, width))
+    moments = [part for z in (x, y) for part in (z.mean(0), np.cov(z, rowvar=False))]
+    found = frechet.distance(x, y)
+    if min(n, m) > width:  # theirs takes the root of a singular matrix otherwise
+        assert found == pytest.approx(frechet_distance(*moments), rel=1e-6)
+    roots = np.sqrt(np.maximum(np.linalg.eigvals(moments[1] @ moments[3]).real, 0)).sum()
+    trace = np.trace(moments[1]) + np.trace(moments[3]) - 2 * roots
+    assert found == pytest.approx(np.square(moments[0] - moments[2]).sum() + trace, rel=1e-6)
+    assert frechet.distance(x, x) == pytest.approx(0, abs=1e-9) and frechet.distance(x[:1], y) is None
+
+
 # ---------------------------------------------------------------- definitions
 
 
@@ -107,6 +171,74 @@ def test_ssim_by_brute_force():
         c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
         values.append((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
     assert metrics.ssim(restored, gt, protocol()) == [pytest.approx(np.mean(values), abs=1e-9)]
+
+
+def test_uniform_ssim_is_skimages_default():
+    from skimage.metrics import structural_similarity
+
+    restored, gt = noisy((2, 20, 24, 3))
+    expected = [structural_similarity(a, b, channel_axis=-1) for a, b in zip(restored, gt, strict=True)]
+    assert metrics.ssim(restored, gt, protocol(ssim="uniform")) == pytest.approx(expected, abs=1e-12)
+
+
+def test_matlab_ssim_by_brute_force():
+    """imgaussfilt3 as one dense convolution over rows, columns and channels, the borders repeated."""
+    import torch
+    import torch.nn.functional as F
+
+    restored, gt = noisy((1, 9, 12, 3))
+    g = np.exp(-((np.arange(11) - 5) ** 2) / (2 * 1.5**2))
+    window = torch.from_numpy(np.einsum("i,j,k->ijk", g, g, g) / g.sum() ** 3)[None, None]
+
+    def blur(x):
+        return F.conv3d(F.pad(torch.from_numpy(x)[None, None], (5,) * 6, mode="replicate"), window)[0, 0].numpy()
+
+    x, y = restored[0].astype(float), gt[0].astype(float)
+    mx, my, c1, c2 = blur(x), blur(y), (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    vx, vy, cov = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
+    expected = ((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean()
+    assert metrics.ssim(restored, gt, protocol(ssim="matlab-3d")) == [pytest.approx(expected, abs=1e-10)]
+
+
+def test_matlabs_luma_is_rounded():
+    gt = np.full((1, 16, 16, 3), 100, np.uint8)
+    assert metrics.psnr(gt + 1, gt, protocol(channel="y", luma_rounded=True)) == [pytest.approx(48.1308, abs=1e-4)]
+
+
+@pytest.fixture(scope="module")
+def moved() -> tuple[np.ndarray, np.ndarray]:
+    """A photograph, blurred, darkened and taken from slightly elsewhere; and the photograph."""
+    from scipy.ndimage import gaussian_filter, shift
+
+    gt = images.decode(PAIRS / "ref_dir" / "I19.bmp")[40:340, 40:440]
+    blurred = gaussian_filter(gt.astype(float), (1, 1, 0))
+    return np.clip(0.8 * shift(blurred, (1.5, -1, 0), mode="reflect"), 0, 255).round().astype(np.uint8), gt
+
+
+def test_realblur_alignment_equals_its_evaluation_script(moved):
+    """Golden: Restormer's evaluate_realblur.py, run on this pair outside the project (OpenCV 5.0)."""
+    restored, gt = (picture[None] for picture in moved)
+    how = protocol(align="realblur")
+    assert metrics.psnr(restored, gt, how)[0] == pytest.approx(GOLDEN_REALBLUR[0], abs=1e-3)
+    assert metrics.ssim(restored, gt, how)[0] == pytest.approx(GOLDEN_REALBLUR[1], abs=1e-4)
+    assert metrics.psnr(restored, gt, protocol())[0] < GOLDEN_REALBLUR[0] - 5
+
+
+def test_what_cannot_be_aligned_is_told():
+    flat = np.full((1, 40, 40, 3), 128, np.uint8)
+    with pytest.raises(images.PictureError, match="same scene"):
+        metrics.psnr(flat, flat, protocol(align="realblur"))
+
+
+def test_tip2018_view_is_pillows_resize_of_the_centre():
+    from PIL import Image
+
+    gt = images.decode(PAIRS / "ref_dir" / "I19.bmp")
+    height, width = gt.shape[:2]
+    box = (round(width / 6), round(height / 6), round(width * 5 / 6), round(height * 5 / 6))
+    expected = np.asarray(Image.fromarray(gt).crop(box).resize((256, 256), Image.Resampling.BILINEAR))
+    found = metrics._levels(gt[None], protocol(view="tip2018"))[0]
+    assert np.abs(found - expected).max() <= 1 and np.abs(found - expected).mean() < 0.01
 
 
 def test_border_is_cropped_from_each_side():
@@ -165,8 +297,8 @@ def test_wrong_range_or_size_says_what_was_found(restored, gt, says):
 
 def test_metrics_has_what_tables_need():
     assert list(metrics.METRICS) == config.METRIC_NAMES
-    assert [m.higher_is_better for m in metrics.METRICS.values()] == [True, True, False, False]
-    assert [m.needs_target for m in metrics.METRICS.values()] == [True, True, True, False]
+    assert [m.higher_is_better for m in metrics.METRICS.values()] == [True, True, False, False, False, False]
+    assert [m.needs_target for m in metrics.METRICS.values()] == [True, True, True, False, False, True]
 
 
 def test_import_is_light():
@@ -362,6 +494,46 @@ def test_score_refuses_pictures_of_another_dataset_state(world):
         scoring.score("input", "pair")
     Path("results/restored/input/pair.json").unlink()
     with pytest.raises(lineage.LineageError, match=r"results/restored/input/pair\.json: no such card"):
+        scoring.score("input", "pair")
+
+
+def test_what_is_known_of_ground_truths_is_kept_and_changes_no_number(world, monkeypatch):
+    first = lineage.read_card(scoring.score("input", "pair"))
+    kept = Path("data/features/pair/rgb.safetensors")
+    before = kept.stat().st_mtime_ns
+    monkeypatch.setattr(metrics, "lpips_references", None)  # would be called for a ground truth
+    assert lineage.read_card(scoring.score("input", "pair")) == first and kept.stat().st_mtime_ns == before
+    monkeypatch.undo()
+    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.chdir(world)
+    kept.write_bytes(kept.read_bytes()[:1000])  # cut short: made again
+    assert lineage.read_card(scoring.score("input", "pair")) == first and kept.stat().st_size > 1000
+    Path("config/protocols/rgb.yaml").write_text("title: test\nborder_px: 2\n")  # of another protocol: not taken
+    assert lineage.read_card(scoring.score("input", "pair"))["result"]["means"] != first["result"]["means"]
+
+
+def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypatch):
+    monkeypatch.setattr(frechet, "_network", lambda: frechet.load(inception))
+    Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [psnr, fid]\n")
+    Path("data/foundations").mkdir()
+    lineage.write_card("data/foundations/inception-fid.json", verb="foundation", spec={})
+    card = lineage.read_card(scoring.score("input", "pair", workers=2))
+    assert "data/foundations/inception-fid.json" in card["inputs"]
+    summary = card["result"]["tasks"]["rain"]["fid"]
+    assert summary["mean"] > 0 and (summary["low"], summary["high"]) == (None, None)
+    rows = list(csv.DictReader(Path("results/scores/input/pair.csv").read_text().splitlines()))
+    assert list(rows[0]) == ["id", "task", "psnr"]
+    prepared = Prepared("pair")
+    mine = [i for i, task in enumerate(prepared.tasks) if task == "rain"]
+    sides = [[read(i) for i in mine] for read in (prepared.lq, prepared.gt)]
+    features = [np.concatenate([frechet.features(p[None].astype(float)) for p in side]) for side in sides]
+    assert summary["mean"] == pytest.approx(frechet.distance(*features), rel=1e-4)
+
+
+def test_fid_without_its_network_says_how_to_get_it(world):
+    frechet._network.cache_clear()
+    Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [fid]\n")
+    with pytest.raises(lineage.LineageError, match="mperceiver foundation inception-fid"):
         scoring.score("input", "pair")
 
 

@@ -21,6 +21,7 @@ from mperceiver.config.base import (
 )
 from mperceiver.config.datasets import Dataset, Encode
 from mperceiver.config.depends import (
+    FID_FOUNDATION,
     REPORTED,
     cells,
     figure_inputs,
@@ -86,6 +87,7 @@ from mperceiver.config.sources import (
 )
 
 __all__ = [
+    "FID_FOUNDATION",
     "KINDS",
     "METRIC_NAMES",
     "NAME",

@@ -4,6 +4,7 @@ from mperceiver.config.base import STAGES, ConfigError
 from mperceiver.config.files import files_of, load, path_of
 from mperceiver.config.printed import Table
 
+FID_FOUNDATION = "inception-fid"  # whose Inception FID is computed with
 REPORTED = "config/reported/cvpr2024.csv"  # the paper's own numbers
 
 
@@ -86,11 +87,12 @@ def restore_inputs(method_name: str, dataset_name: str) -> list[str]:
 def score_inputs(method_name: str, dataset_name: str) -> list[str]:
     """Files and cards that a score stands on."""
     protocol = load("datasets", dataset_name).protocol
-    return [
+    found = [
         f"results/restored/{method_name}/{dataset_name}.json",
         f"data/prepared/{dataset_name}.json",
         *files_of("protocols", protocol),
     ]
+    return found + [f"data/foundations/{FID_FOUNDATION}.json"] * ("fid" in load("protocols", protocol).metrics)
 
 
 def table_inputs(name: str) -> list[str]:

@@ -16,7 +16,8 @@ class Protocol(Model):
     border_px: int = Field(0, ge=0, description="cropped from each side before scoring")
     quantised: bool = Field(True, description="round to 8 bit before scoring")
     view: Literal["whole", "tip2018"] = Field(
-        "whole", description="tip2018: the central two thirds of each side, resized to 256x256, both of restored and ground truth"
+        "whole",
+        description="tip2018: the central two thirds of each side, resized to 256x256, both of restored and ground truth",
     )
     align: Literal["none", "realblur"] = Field(
         "none",
