@@ -70,7 +70,9 @@ class Mirror(Model):
 
 
 class WeightFile(Model):
-    """A file of a foundation. Only safetensors and JSON are taken: a pickle can run anything."""
+    """A file of a foundation. Only safetensors and JSON are taken, since a pickle can run anything; a .pth where the file is
+    read as tensors alone (torch.load's weights_only).
+    """
 
     from_: FilePath | None = Field(
         None, alias="from", description="its path in the mirrors; none: as in the foundation"
@@ -80,6 +82,10 @@ class WeightFile(Model):
         description="SHA-256, where known; else what comes first is taken, kept in the card, and held to ever after",
     )
     bytes: Positive | None = Field(None, description="size, where known")
+    tensors_only: bool = Field(
+        False,
+        description="a .pth, which the program that uses it reads as tensors alone, never as a pickle of anything",
+    )
 
 
 class Part(Model):
@@ -92,7 +98,7 @@ class Part(Model):
     def _safe(self):
         for path, file in self.files.items():
             for name in (path, file.from_ or path):
-                if not name.endswith(WEIGHTS):
+                if not name.endswith((*WEIGHTS, ".pth") if file.tensors_only else WEIGHTS):
                     raise ValueError(f"{name}: only {' and '.join(WEIGHTS)} are taken, since a pickle can run anything")
         return self
 
