@@ -1,9 +1,10 @@
+# Snakemake deletes a job's outputs before it runs, and again if it fails. Here they are large and slow to come, and the verb knows
+# what of them is still right: so the folder is no output, and the card, which tells it, is updated.
 rule download:
     input:
         dataset_files,
     output:
-        card="data/raw/{dataset}.json",
-        folder=directory("data/raw/{dataset}"),
+        card=update("data/raw/{dataset}.json"),
     log:
         "results/logs/download/{dataset}.log",
     benchmark:

@@ -54,7 +54,7 @@ def address(file_id: str) -> str:
 
     url = f"{DOWNLOAD}?id={file_id}&export=download&confirm=t"
     try:
-        with requests.get(url, headers=AGENT | {"Range": "bytes=0-0"}, stream=True, timeout=TIMEOUT) as answer:
+        with requests.get(url, headers=AGENT, stream=True, timeout=TIMEOUT) as answer:
             if "text/html" not in answer.headers.get("Content-Type", "") and answer.status_code < 400:
                 return url
             page = answer.raw.read(PAGE_BYTES, decode_content=True).decode("utf-8", "replace")
