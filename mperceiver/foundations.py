@@ -18,6 +18,8 @@ from mperceiver.fetch import FetchError, fetch, hub
 from mperceiver.locks import locked
 
 CARD = "card.json"  # beside committed weights: how they were made
+TOLD = ("sha256", "bytes", "from")  # of each file, in the card
+FIRST = "the first staging"
 COPIED = 64 * 2**20  # bytes up to which a file of a folder is copied; larger ones are hard links where that is possible
 
 
@@ -39,7 +41,7 @@ class _Staging:
 
     name: str
     spec: config.Foundation
-    before: dict[str, dict]  # what an earlier staging's card tells of each file
+    before: dict[str, dict]  # what is told of each file by an earlier staging
     failed: set[str] = field(default_factory=set)  # mirrors that gave nothing, asked last from then on
 
     @property
@@ -65,7 +67,7 @@ def stage(name: str) -> Path:
     inputs, sources = config.files_of("foundations", name), {}
     lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
     with locked(Path("data/foundations") / name):
-        staging = _Staging(name, spec, _told(card))
+        staging = _Staging(name, spec, _told(Path("data/foundations") / name, card))
         wanted = _wanted(staging)
         if staging.local and (staging.local / CARD).is_file():
             sources[f"project:{spec.local}/{CARD}"] = lineage.sha256(staging.local / CARD)
@@ -75,7 +77,7 @@ def stage(name: str) -> Path:
                 path.unlink()
         card.unlink(missing_ok=True)  # the old one must not stand beside the new weights
         lineage.take_place(staging.work, staging.folder)
-        held.hold(staging.folder)
+        held.hold(staging.folder, told)
         lineage.write_card(
             card,
             verb="foundation",
@@ -88,10 +90,12 @@ def stage(name: str) -> Path:
     return card
 
 
-def _told(card: Path) -> dict[str, dict]:
+def _told(folder: Path, card: Path) -> dict[str, dict]:
+    """What the card tells of each file, or the note in the folder: a workflow removes a card before it makes it again."""
+    told = {path: {key: entry[key] for key in TOLD if key in entry} for path, entry in held.noted(folder).items()}
     with contextlib.suppress(lineage.LineageError):
-        return lineage.read_card(card)["result"].get("files", {})
-    return {}
+        told |= lineage.read_card(card)["result"].get("files", {})
+    return told
 
 
 # ---------------------------------------------------------------- what is wanted
@@ -104,7 +108,7 @@ def _wanted(staging: _Staging) -> list[_File]:
     for part in staging.spec.parts:
         for path, file in part.files.items():
             first = staging.before.get(path, {}).get("sha256")
-            who = f"{config.path_of('foundations', staging.name)}" if file.sha256 else "the card of the first staging"
+            who = f"{config.path_of('foundations', staging.name)}" if file.sha256 else FIRST
             files.append(_File(path, file.from_ or path, file.sha256 or first, file.bytes, who, part.mirrors))
     return files
 
@@ -160,7 +164,7 @@ def _bring(staging: _Staging, file: _File) -> dict:
         for line in tried:
             print(f"{staging.name}: {file.path}: passed over{line}", file=sys.stderr)
         return _entry(target, digest, str(mirror))
-    listed = "\n".join(tried)
+    listed = "\n".join(tried) + _first(staging, file)
     raise lineage.LineageError(
         f"foundation {staging.name}: none of {len(tried)} mirror(s) gave {file.path}:\n{listed}\n"
         f"What has come is kept, and mperceiver foundation {staging.name} goes on. If you have the weights already, name their "
@@ -206,9 +210,16 @@ def _differs(staging: _Staging, file: _File, digest: str, found: Path | None = N
     text = f"foundation {staging.name}: {file.path} is {digest}, {file.trusted} says {file.sha256}; "
     if file.trusted == "its card":
         return text + "the weights are damaged or were replaced: git checkout the assets"
-    if staging.before.get(file.path, {}).get("sha256") == file.sha256:
-        text += f"if the new one is meant, remove data/foundations/{staging.name}.json; else "
-    return text + f"{found} is another file, or damaged"
+    return text + f"{found} is another file, or damaged{_first(staging, file)}"
+
+
+def _first(staging: _Staging, file: _File) -> str:
+    """What to do where a digest was not in the config but taken on first use."""
+    if file.trusted != FIRST or not file.sha256:
+        return ""
+    return (
+        f"\nThe digest is that of {FIRST}; if the new file is meant, remove {staging.folder} and {staging.folder}.json"
+    )
 
 
 def _sound(file: _File, target: Path, mirror: config.Mirror) -> None:
@@ -275,5 +286,5 @@ def build(name: str) -> Path:
 
 def local_folder(local: str) -> Path:
     """A path relative to the working directory if it is there, else to the project."""
-    here = Path(local)
+    here = Path(local).expanduser()
     return here if here.is_dir() else lineage.PACKAGE.parent / local

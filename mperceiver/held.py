@@ -1,4 +1,4 @@
-"""Gigabytes that are held to their digests without being read at each start: a note of size and time of what was hashed."""
+"""Gigabytes that are held to their digests without being read at each start: a note beside them of what was hashed, and when."""
 
 import contextlib
 import json
@@ -9,9 +9,19 @@ from mperceiver import lineage
 NOTE = ".hashed.json"  # hidden, so no part of the folder's own digest
 
 
-def hold(folder: Path) -> None:
-    """Note that the files of a folder are as they were hashed just now."""
-    lineage.write_json(folder / NOTE, _seen(folder))
+def hold(folder: Path, told: dict[str, dict]) -> None:
+    """Note that files ({path: {"sha256": …, whatever else is to be remembered}}) are as they were hashed just now."""
+    seen = {path: [(at := (folder / path).stat()).st_size, at.st_mtime_ns] for path in told}
+    lineage.write_json(folder / NOTE, {path: entry | {"seen": seen[path]} for path, entry in told.items()})
+
+
+def noted(folder: Path) -> dict[str, dict]:
+    """What was told of the files of a folder; nothing where there is no note."""
+    try:
+        found = json.loads((folder / NOTE).read_text())
+        return {path: dict(entry) for path, entry in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def check(folder: Path, digests: dict[str, str], again: str) -> None:
@@ -19,23 +29,19 @@ def check(folder: Path, digests: dict[str, str], again: str) -> None:
 
     ``again``: the command that makes the folder as it should be.
     """
-    try:
-        noted = json.loads((folder / NOTE).read_text())
-    except (OSError, ValueError):
-        noted = {}
-    seen = _seen(folder)
-    stale = [path for path in digests if path not in seen or noted.get(path) != seen[path]]
-    for path in stale:
-        found = lineage.sha256(folder / path) if path in seen else "missing"
-        if found != digests[path]:
+    told, stale = noted(folder), []
+    for path, digest in digests.items():
+        with contextlib.suppress(OSError):
+            at = (folder / path).stat()
+            entry = told.get(path, {})
+            if entry.get("seen") == [at.st_size, at.st_mtime_ns] and entry.get("sha256") == digest:
+                continue
+        stale.append(path)
+        found = lineage.sha256(folder / path) if (folder / path).is_file() else "missing"
+        if found != digest:
             raise lineage.LineageError(
-                f"{folder / path} is {found}, its card says {digests[path]}; it was changed after it was staged: {again}"
+                f"{folder / path} is {found}, its card says {digest}; it was changed after it was staged: {again}"
             )
     if stale:
         with contextlib.suppress(OSError):  # a folder that may only be read is hashed at each start
-            hold(folder)
-
-
-def _seen(folder: Path) -> dict[str, list[int]]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.startswith(".")]
-    return {p.relative_to(folder).as_posix(): [p.stat().st_size, p.stat().st_mtime_ns] for p in files}
+            hold(folder, {path: told.get(path, {}) | {"sha256": digest} for path, digest in digests.items()})

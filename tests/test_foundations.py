@@ -433,6 +433,7 @@ def test_what_was_trusted_first_is_held_to(world, server, mirror, tiny_sd):
     server.put("/sd/open_clip_model.safetensors", Path("other.safetensors").read_bytes())
     shutil.rmtree("data/foundations/far")
     text = complaint()
+    assert "remove data/foundations/far and data/foundations/far.json" in text
     assert first in text and lineage.sha256("other.safetensors") in text
     Path("data/foundations/far.json").unlink()  # what the owner does who means the new one
     foundations.stage("far")
@@ -454,6 +455,16 @@ def test_staged_again_nothing_is_fetched_and_the_card_is_the_same(world, server,
     card, asked = Path("data/foundations/far.json").read_bytes(), len(server.asked)
     foundations.stage("far")
     assert Path("data/foundations/far.json").read_bytes() == card and len(server.asked) == asked
+
+
+def test_a_workflow_that_removes_the_card_first_loses_nothing(world, server, mirror):
+    describe(spec_of(mirror))
+    foundations.stage("far")
+    before, asked = told(), len(server.asked)
+    Path("data/foundations/far.json").unlink()
+    server.put("/sd/open_clip_config.json", b"{}")
+    foundations.stage("far")
+    assert told() == before and len(server.asked) == asked
 
 
 def test_a_staged_file_that_changed_is_told_at_loading_and_mended(world, mirror):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mperceiver import lineage
+from mperceiver import held, lineage
 
 PROJECT = Path(__file__).resolve().parent.parent
 NOTHING = "Nothing to be done"
@@ -101,8 +101,8 @@ def describe(world: Path, path: str, text: str) -> None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Hidden files that stand beside what was to be written (Snakemake's own time stamps aside)."""
-    return [path for path in folder.rglob(".*") if path.name != ".snakemake_timestamp"]
+    """Hidden files that stand beside what was to be written (Snakemake's own time stamps, and notes of what was hashed, aside)."""
+    return [path for path in folder.rglob(".*") if path.name not in (".snakemake_timestamp", held.NOTE)]
 
 
 @pytest.mark.slow

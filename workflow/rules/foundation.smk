@@ -1,9 +1,9 @@
-# The card alone is the output, and is updated: gigabytes of weights are not thrown away because a line of their file has changed.
+# The card alone is the output: gigabytes of weights are not thrown away because a line of their file has changed.
 rule foundation:
     input:
         foundation_files,
     output:
-        card=update("data/foundations/{foundation}.json"),
+        card="data/foundations/{foundation}.json",
     log:
         "results/logs/foundation/{foundation}.log",
     benchmark:
