@@ -12,8 +12,18 @@ from hypothesis import strategies as st
 from mperceiver.data.generated import GENERATORS, dead_leaves
 from mperceiver.degradations import DEGRADATIONS
 from mperceiver.degradations.blur import disc_psf, motion_psf
-from mperceiver.degradations.common import convolve
-from mperceiver.degradations.mix import ORDER, STAGES, degrade, draw, picture_seed, replay
+from mperceiver.degradations.common import convolve, maps
+from mperceiver.degradations.display import orders_psf
+from mperceiver.degradations.mix import (
+    ORDER,
+    STAGES,
+    degrade,
+    draw,
+    draw_recipe,
+    layers_of,
+    picture_seed,
+    replay,
+)
 
 NAMES = sorted(DEGRADATIONS)
 # A number of each that is just outside what its function allows.
@@ -38,6 +48,18 @@ OUT_OF_RANGE = [
     ("jpeg", {"quality": True}),
     ("underwater", {"water_type": 10}),
     ("underwater", {"distance_m": -1}),
+    ("demosaic", {"pattern": "RGBG"}),
+    ("demosaic", {"fill": "nearest"}),
+    ("moire", {"pitch_px": 0}),
+    ("moire", {"strength": 1.1}),
+    ("under-display", {"panel": "lcd"}),
+    ("under-display", {"open_share": 0}),
+    ("motion-blur", {"exposure": 0}),
+    ("gaussian-blur", {"kernel_px": 20}),
+    ("gaussian-noise", {"common_seed": -1}),
+    ("raindrop", {"count": 0}),
+    ("raindrop", {"reference_px": 1}),
+    ("snow", {"reference_px": 1}),
 ]
 
 
@@ -136,6 +158,8 @@ def test_numbers_are_keyword_only_with_defaults():
         ("gaussian-blur", {"sigma_px": 0}),
         ("low-light", {"alpha": 1, "light": 1, "gamma": 1, "noise_255": 0}),
         ("underwater", {"distance_m": 0, "below_surface_m": 0}),
+        ("gaussian-blur", {"sigma_px": 2, "kernel_px": 1}),
+        ("motion-blur", {"length_px": 0, "exposure": 0.1}),
     ],
 )
 def test_none_of_it_is_the_identity(name, numbers):
@@ -267,6 +291,157 @@ def test_demosaic_keeps_the_measured_colours():
     np.testing.assert_array_equal(out[0::2, 1::2, 1], image[0::2, 1::2, 1])
     np.testing.assert_array_equal(out[1::2, 1::2, 2], image[1::2, 1::2, 2])
     np.testing.assert_allclose(DEGRADATIONS["demosaic"](grey(), seeded()), grey(), atol=1e-6)
+
+
+def bayer(image: np.ndarray, **numbers) -> np.ndarray:
+    return DEGRADATIONS["demosaic"](image, seeded(), **numbers)
+
+
+@pytest.mark.parametrize("pattern", ["RGGB", "GRBG", "GBRG", "BGGR"])
+def test_each_pattern_keeps_what_it_measures(pattern):
+    image = picture(34, 51)
+    zeros = bayer(image, pattern=pattern, fill="zeros")
+    assert np.array_equal((zeros > 0).sum(-1), np.minimum(1, (zeros > 0).any(-1)))  # one colour a pixel
+    for place, colour in enumerate("RGB".index(letter) for letter in pattern):
+        at = np.s_[place // 2 :: 2, place % 2 :: 2, colour]
+        for fill in ("zeros", "bilinear", "malvar"):
+            np.testing.assert_array_equal(bayer(image, pattern=pattern, fill=fill)[at], image[at])
+    assert psnr(bayer(image, pattern=pattern, fill="malvar"), image) > psnr(bayer(image, pattern=pattern), image)
+
+
+def test_malvar_is_exact_where_there_is_no_curvature():
+    y, x = np.mgrid[0:32, 0:40] / 100
+    ramp = np.repeat((0.1 + x + 0.5 * y)[..., None], 3, -1).astype(np.float32)
+    np.testing.assert_allclose(bayer(ramp, fill="malvar")[4:-4, 4:-4], ramp[4:-4, 4:-4], atol=1e-6)
+    # Golden, by hand: a lone green of 0.8 among zeros lends 2/8 of it to the red pixels beside it.
+    image = np.zeros((16, 16, 3), np.float32)
+    image[8, 9, 1] = 0.8
+    out = bayer(image, fill="malvar")
+    assert out[8, 8, 1] == out[8, 10, 1] == out[7, 9, 1] == pytest.approx(0.2)
+    assert out[8, 9].tolist() == pytest.approx([0.5, 0.8, 0.5])  # 5/8 of it for red and blue in its own place
+
+
+def test_moire_has_fringes_where_the_pitch_is_near_the_mosaics():
+    image = grey(128, 0.5)
+
+    def fringes(**numbers) -> float:
+        """Standard deviation of the picture smoothed over 8 px, in which neither grid is left."""
+        out = DEGRADATIONS["moire"](image, seeded(), **numbers)
+        assert out.mean() == pytest.approx(0.5, abs=0.02)  # light is moved, not taken
+        return out.reshape(16, 8, 16, 8, 3).mean((1, 3)).std((0, 1)).max()
+
+    assert fringes(pitch_px=2.05) > 3 * fringes(pitch_px=2.9)
+    assert fringes(pitch_px=2.05) > 2 * fringes(pitch_px=2.05, blur_px=1)
+    np.testing.assert_allclose(DEGRADATIONS["moire"](image, seeded(), strength=0), image, atol=1e-6)
+    colours = DEGRADATIONS["moire"](image, seeded(), pitch_px=2.05).reshape(16, 8, 16, 8, 3).mean((1, 3))
+    assert np.ptp(colours, axis=-1).max() > 0.05  # they have colours
+
+
+def test_display_spreads_light_across_its_slits_and_dims_it():
+    point = np.zeros((65, 65, 3), np.float32)
+    point[32, 32] = 1
+    numbers = {
+        "light": 1.0,
+        "warmth": 0.0,
+        "shot": 0.0,
+        "read": 0.0,
+        "order_px": 6.0,
+        "open_share": 0.3,
+        "spot_px": 0.5,
+    }
+    slits, grid = (DEGRADATIONS["under-display"](point, seeded(), panel=p, **numbers) for p in ("toled", "poled"))
+    assert slits[32, 38, 1] > 0.2 > 1e-3 > slits[38, 32, 1]  # the first order of green is 6 px beside, not above
+    assert grid[32, 38, 1] == pytest.approx(grid[38, 32, 1]) and grid[38, 38, 1] > 0.1
+    assert slits[32, 39, 0] > slits[32, 39, 2]  # red goes farther than blue
+    plain = {"shot": 0.0, "read": 0.0, "panel": "poled"}
+    out = DEGRADATIONS["under-display"](grey(), seeded(), light=0.2, warmth=0.5, **plain)
+    linear = ((0.5 + 0.055) / 1.055) ** 2.4
+    wanted = [1.055 * (linear * 0.2 * share) ** (1 / 2.4) - 0.055 for share in (1, 0.75, 0.5)]
+    np.testing.assert_allclose(out[30, 30], wanted, atol=1e-4)
+    for order_px, share in ((0, 1), (2.3, 0.21), (7.0, 0.5)):
+        psf = orders_psf(order_px, share, 0.7)
+        assert psf.sum() == pytest.approx(1) and psf.min() >= 0 and np.allclose(psf, psf[::-1])
+
+
+def test_a_common_seed_is_restormers_noise():
+    noisy = DEGRADATIONS["gaussian-noise"](grey(), seeded(1), sigma_255=15, common_seed=0)
+    np.random.seed(0)
+    np.testing.assert_allclose(noisy, grey() + np.random.normal(0, 15 / 255, grey().shape), atol=1e-6)
+    assert np.array_equal(noisy, DEGRADATIONS["gaussian-noise"](grey(), seeded(2), sigma_255=15, common_seed=0))
+
+
+def test_a_shorter_exposure_draws_the_path_less_far():
+    for exposure in (0.1, 0.5, 1):
+        psf = motion_psf(seeded(4), length_px=60, anxiety=0, exposure=exposure)
+        place = np.arange(psf.shape[0]) - psf.shape[0] // 2
+        spread = psf.sum(0) @ place**2 + psf.sum(1) @ place**2
+        assert psf.sum() == pytest.approx(1) and np.sqrt(12 * spread) == pytest.approx(60 * exposure, abs=1)
+
+
+def test_the_kernel_of_gaussian_blur_can_be_cut():
+    point = np.zeros((41, 41, 3), np.float32)
+    point[20, 20] = 1
+    out = DEGRADATIONS["gaussian-blur"](point, seeded(), sigma_px=5, kernel_px=21)
+    assert out.sum() == pytest.approx(3, rel=1e-5) and out[20, 30, 0] > 0 == out[20, 31, 0] == out[9, 20, 0]
+
+
+@pytest.mark.parametrize("name", ["raindrop", "snow"])
+def test_sizes_can_grow_with_the_picture(name):
+    numbers = {"raindrop": {"count": 12, "radius_px": 12.0}, "snow": {"cover": 0.1, "radius_px": 4.0}}[name]
+
+    def masks(side: int, **more) -> np.ndarray:
+        image = grey(side)
+        return layers_of(image, draw_recipe([(name, numbers | more)], 3))[f"1-{name}-mask"]
+
+    small, large, same = masks(96, reference_px=96), masks(288, reference_px=96), masks(96)
+    assert np.array_equal(small, same)
+    shares = (small > 0.5).mean(), (large > 0.5).mean()
+    assert shares[1] == pytest.approx(shares[0], rel=0.5)
+    sharp = [np.abs(np.diff(mask, axis=0)).sum() / (mask > 0.5).sum() for mask in (small, large)]
+    assert sharp[1] < 0.6 * sharp[0]  # fewer and larger: less outline to the area
+
+
+def test_opencv_writes_the_same_jpeg():
+    cv2 = pytest.importorskip("cv2")
+    image = np.round(picture(96, 120) * 255).astype(np.uint8)
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 10])
+    ours = DEGRADATIONS["jpeg"](image.astype(np.float32) / np.float32(255), seeded(), quality=10)
+    assert np.array_equal(np.round(ours * 255).astype(np.uint8), cv2.imdecode(data, 1)[..., ::-1])
+
+
+def test_depth_can_be_given_and_is_told_when_it_is_not():
+    image = picture()
+    near, far = np.zeros((64, 64)), np.ones((64, 64))
+    haze = DEGRADATIONS["haze"]
+    assert np.array_equal(haze(image, seeded(), depth=near), image)
+    assert haze(image, seeded(), beta=5, depth=far).std() < haze(image, seeded(), beta=1, depth=far).std()
+    depth = layers_of(image, draw_recipe([("haze", {})], 1))["1-haze-depth"]
+    assert depth.shape == (64, 64) and 0 <= depth.min() < depth.max() <= 1
+    assert depth[:16].mean() > depth[-16:].mean()  # far above, near below
+    assert draw_recipe([("haze", {})], 1)["layers"][0]["depth"] == "analytic"
+
+
+def test_one_of_several_is_drawn_and_told():
+    spec = [("blur", {"one_of": {"defocus": {"radius_px": [1, 3]}, "gaussian-blur": {"sigma_px": [0.5, 2.0]}}})]
+    names = [draw_recipe(spec, seed)["layers"][0]["name"] for seed in range(200)]
+    assert 70 < names.count("defocus") < 130 and set(names) == {"defocus", "gaussian-blur"}
+    out, recipe = degrade(picture(), spec, 4)
+    assert np.array_equal(replay(picture(), recipe), out) and list(recipe["layers"][0]) == ["name", "numbers", "seed"]
+    with pytest.raises(ValueError, match="blur: one_of is"):
+        draw_recipe([("blur", {"one_of": ["defocus"]})], 0)
+
+
+def test_maps_are_kept_only_for_who_asks():
+    image = picture(48, 48)
+    recipe = draw_recipe([("rain", {}), ("snow", {}), ("motion-blur", {}), ("defocus", {})], 2)
+    found = layers_of(image, recipe)
+    assert list(found) == ["1-rain-streaks", "2-snow-mask", "3-motion-blur-psf", "4-defocus-psf"]
+    assert all(array.dtype == np.float32 for array in found.values())
+    assert found["3-motion-blur-psf"].sum() == pytest.approx(1, abs=1e-5)
+    with maps() as kept:
+        pass
+    DEGRADATIONS["rain"](image, seeded())
+    assert kept == {}
 
 
 def test_every_degradation_has_a_stage():
