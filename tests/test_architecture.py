@@ -19,7 +19,7 @@ LEVELS = [
     # sampling knows no model: it takes a function
     ["alignment", "degradations", "frechet", "metrics", "models", "perceptual", "references", "sampling", "tiling"],
     ["data"],
-    ["training", "restore", "report", "scoring", "foundations"],
+    ["explain", "foundations", "report", "restore", "scoring", "training"],
     ["cli"],
 ]
 UNTOLD = {"new_vae", "new_unet", "clip_config"}  # of training/pretrain.py: each is one call of a library's constructor

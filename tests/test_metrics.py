@@ -314,7 +314,16 @@ def test_committed_protocols_say_what_they_are():
     root = Path(metrics.__file__).parents[1] / "config/protocols"
     found = {path.stem: config.parse(path, Protocol) for path in root.glob("*.yaml")}
     assert found["rgb"].channel == "rgb" and found["y"].channel == "y"
-    assert all(p.metrics[:3] == ["psnr", "ssim", "lpips"] and p.border_px == 0 and p.quantised for p in found.values())
+    for name, protocol in found.items():
+        said = protocol.title
+        assert ("8-bit" in said or "8 bit" in said or "RealBlur" in said) == protocol.quantised, name
+        assert ("luma Y" in said) == (protocol.channel == "y") and protocol.border_px == 0, name
+        assert ("MATLAB" in said) == (protocol.ssim == "matlab-3d") and ("7×7" in said) == (
+            protocol.ssim == "uniform"
+        ), name
+        assert ("FID" in said) == ("fid" in protocol.metrics) and ("homography" in said) == (
+            protocol.align == "realblur"
+        ), name
 
 
 # ---------------------------------------------------------------- LPIPS as a loss
