@@ -19,7 +19,7 @@ from mperceiver import cli, config, foundations, images, lineage
 REPOSITORY = Path(__file__).resolve().parents[1]
 VERBS = [
     *("foundation", "download", "prepare", "encode", "train_predictor", "train_branches", "train_drm", "train_network"),
-    *("restore", "score", "table", "figure", "report", "trace"),
+    *("restore", "score", "table", "figure", "report", "trace", "explain"),
 ]
 FILES = {
     "datasets/photos": "title: t\nlicence: l\nsources: [{source: local, folder: photos}]\n",
