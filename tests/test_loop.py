@@ -4,6 +4,8 @@ import csv
 import io
 import math
 import runpy
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +291,160 @@ def test_same_seed_same_bits(tmp_path):
     assert not equal(one, third)
 
 
+# ---------------------------------------------------------------- batches drawn ahead
+
+
+def test_batches_drawn_ahead_change_no_bit(tmp_path):
+    """The thread that draws them changes when a batch is made and not what is in it."""
+    spec = stage(
+        accumulate=3, phases=[{"share": 0.5, "batch": 4, "crop_px": 8}, {"share": 0.5, "batch": 6, "crop_px": 8}]
+    )
+    threads, phases = set(), []
+
+    def watched(rng, phase):
+        threads.add(threading.current_thread().name)
+        phases.append(phase.batch)
+        return draw(rng, phase)
+
+    ahead = train_toy(tmp_path / "a.pt", spec, regress_drawn, draw=watched)
+    assert equal(ahead, train_toy(tmp_path / "b.pt", spec))
+    assert threads == {"draw_0"} and phases == [4] * 18 + [6] * 18
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("draw")]
+
+
+def test_a_batch_that_cannot_be_drawn_stops_where_it_is_needed(tmp_path):
+    drawn = []
+
+    def broken(rng, phase):
+        drawn.append(phase)
+        if len(drawn) == 7:
+            raise ValueError("picture 12 is damaged")
+        return draw(rng, phase)
+
+    losses = at(-1, None, regress_drawn)
+    with pytest.raises(ValueError, match="picture 12 is damaged"):
+        train_toy(tmp_path / "s.pt", objective=losses, draw=broken)
+    assert losses.steps == list(range(6))
+    assert [path.name for path in tmp_path.glob("*.pt")] == ["s-00000005.pt"]
+
+
+def test_reading_goes_on_while_a_step_runs(tmp_path):
+    """With 30 ms to draw and 30 ms to learn, the two overlap."""
+
+    def slow(rng, phase):
+        time.sleep(0.03)
+        return draw(rng, phase)
+
+    def learn(module, batch, generator, phase, step):
+        time.sleep(0.03)
+        return regress_drawn(module, batch, generator, phase, step)
+
+    def seconds(objective, **options) -> float:
+        start = time.monotonic()
+        train_toy(tmp_path / f"{len(options)}.pt", stage(steps=20), objective, **options)
+        return time.monotonic() - start
+
+    in_turn = seconds(lambda module, rng, *rest: learn(module, slow(rng, rest[1]), *rest))
+    assert in_turn > 1.2 and seconds(learn, draw=slow) < 0.8 * in_turn
+
+
+# ---------------------------------------------------------------- average, precision, trackers
+
+
+def test_average_of_the_weights_is_what_is_saved(tmp_path):
+    """w' <- d w' + (1 - d) w, where d is (1 + n) / (10 + n) in the first steps and `ema_decay` at most."""
+    module, path = nn.Linear(1, 1, bias=False), []
+
+    def down(module, rng, generator, phase, step):
+        path.append(module.weight.item())
+        return {"loss": module.weight.sum()}
+
+    fit("down", module, down, stage(ema_decay=0.3), seed=0, resume=tmp_path / "s.pt")
+    raw = nn.Linear(1, 1, bias=False)
+    raw.weight.data.fill_(path[0])
+    fit("down", raw, down, stage(), seed=0, resume=tmp_path / "raw.pt")
+    path = [*path[1:12], raw.weight.item()]
+    mean = path[0]
+    for n, weight in enumerate(path[1:], 1):
+        decay = min((1 + n) / (10 + n), 0.3)
+        mean = decay * mean + (1 - decay) * weight
+    assert module.weight.item() == pytest.approx(mean, rel=1e-5) and abs(mean - path[-1]) > 1e-5
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_computes_in_half_and_keeps_weights_whole(tmp_path, precision):
+    kinds = set()
+
+    def losses(module, rng, generator, phase, step):
+        found = regress(module, rng, generator, phase, step)
+        kinds.add(module[0](torch.ones(1, 4)).dtype)
+        return found
+
+    half = train_toy(tmp_path / "half.pt", stage(precision=precision, warmup_steps=4), losses)
+    whole = train_toy(tmp_path / "whole.pt", stage(warmup_steps=4))
+    assert kinds == {torch.bfloat16 if precision == "bf16" else torch.float16}
+    for one, other in zip(half.parameters(), whole.parameters(), strict=True):
+        assert one.dtype == torch.float32 and torch.allclose(one, other, atol=0.1)
+    assert not equal(half, whole)
+
+
+def test_fp16_resumes_with_its_scale_and_forgives_an_overflow(tmp_path):
+    """A gradient beyond 65504 skips its step and halves the scale; that is no error, and goes through a stop."""
+
+    def losses(module, batch, generator, phase, step):
+        found = regress_drawn(module, batch, generator, phase, step)
+        return found | {"loss": found["loss"] * (1e3 if step in (3, 4) else 1)}
+
+    spec = stage(precision="fp16")
+    with pytest.raises(SystemExit):
+        train_toy(tmp_path / "s.pt", spec, at(3, terminate, losses), draw=draw)
+    state = states.read(tmp_path / "s-00000004.pt")
+    assert state["scaler"]["scale"] < 65536.0 and state["skipped"] >= 1
+    resumed = train_toy(tmp_path / "s.pt", spec, losses, draw=draw)
+    assert equal(resumed, train_toy(tmp_path / "straight.pt", spec, losses, draw=draw))
+    last = states.read(tmp_path / "s-00000012.pt")
+    assert last["scaler"]["scale"] < state["scaler"]["scale"] and last["skipped"] == 0
+
+
+def test_fp16_that_overflows_for_long_stops(tmp_path):
+    def losses(module, batch, generator, phase, step):
+        found = regress_drawn(module, batch, generator, phase, step)
+        return found | {"loss": found["loss"] + (0 * module[0].weight.sum()).sqrt()}
+
+    with pytest.raises(TrainingError, match=r"the gradient's norm is nan at step 20 on picture-"):
+        train_toy(tmp_path / "s.pt", stage(precision="fp16", steps=40), losses, draw=draw)
+    assert nonfinite.read(tmp_path / "nonfinite-20").state["skipped"] == 21
+    with pytest.raises(TrainingError, match=r"loss is nan at step 7"):  # a loss is not forgiven
+        train_toy(tmp_path / "t.pt", stage(precision="fp16"), spoilt(7), draw=draw)
+
+
+def test_trackers_are_told_the_curve(tmp_path, monkeypatch):
+    """tensorboard reads back what the curve says; nothing of it is in what names a state or is written in a card."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.chdir(tmp_path)
+    spec = stage(steps=120, trackers=["tensorboard"])
+    assert spec.model_dump() == stage(steps=120).model_dump()
+    curve = fit("toy branches", toy(), regress, spec, seed=1, resume=tmp_path / "s.pt")
+    events = EventAccumulator("results/trackers/toy-branches")
+    events.Reload()
+    told = {event.step: event.value for event in events.Scalars("loss")}
+    assert told == {
+        int(row["step"]): pytest.approx(float(row["loss"]), rel=1e-4) for row in csv.DictReader(io.StringIO(curve))
+    }
+    assert equal(
+        train_toy(tmp_path / "s.pt", stage(steps=120), at(-1, None)), train_toy(tmp_path / "t.pt", stage(steps=120))
+    )
+
+
+def test_a_tracker_that_is_not_there_is_told_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.utils.is_dvclive_available", lambda: False)
+    with pytest.raises(
+        TrainingError, match=r"trackers: dvclive is not installed: uv pip install dvclive, or take it out"
+    ):
+        train_toy(tmp_path / "s.pt", stage(trackers=["dvclive"]), None)
+
+
 # ---------------------------------------------------------------- a discriminator
 
 
@@ -328,3 +484,39 @@ def test_discriminator_rests_before_its_step(tmp_path):
     )
     assert [untouched for untouched, _ in seen] == [True, True, True, False]
     assert ["adversary" in found for _, found in seen] == [False, False, True, True]
+
+
+def test_discriminator_has_the_generators_rate(tmp_path, monkeypatch):
+    """Both follow the cosine; the discriminator with a short memory."""
+    made, rates = [], []
+
+    class Spy(torch.optim.AdamW):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            made.append(self)
+
+        def step(self, *arguments):
+            rates.append((len(self.param_groups), self.param_groups[0]["lr"]))
+            return super().step(*arguments)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Spy)
+    duel = Duel().fit(tmp_path / "s.pt")
+    assert [optimiser.param_groups[0]["betas"] for optimiser in made] == [(0.9, 0.999), (0.5, 0.9)]
+    generator, rival = ([rate for groups, rate in rates if groups == n] for n in (2, 1))
+    assert generator == [learning_rate(duel.spec, step) for step in range(8)] and rival == generator[2:]
+
+
+def test_accumulated_batches_of_a_discriminator_all_count(tmp_path):
+    """Its gradient is the mean over a step's batches, as the generator's is."""
+    rival = nn.Linear(1, 1, bias=False)
+    rival.weight.data.fill_(0.0)
+    seen = []
+
+    def losses(module, rng, generator, phase, step):
+        seen.append(rng.standard_normal())
+        return {"loss": module.weight.sum(), "adversary": rival.weight.sum() * seen[-1]}
+
+    spec = stage(steps=1, accumulate=3, warmup_steps=0, weight_decay=0)
+    fit("mean", nn.Linear(1, 1), losses, spec, seed=0, resume=tmp_path / "s.pt", adversary=rival)
+    state = states.read(tmp_path / "s-00000001.pt")["rival"]["state"][0]
+    assert state["exp_avg"].item() == pytest.approx(0.5 * np.mean(seen), rel=1e-5)

@@ -1,10 +1,14 @@
 """Verbs of the training stages."""
 
+import os
+
 from mperceiver.cli.base import RunName, Threads, quiet, verb
 
 
 def _train(run: str, stage: str, threads: int) -> None:
-    quiet(threads)
+    quiet(
+        threads and max(threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    )  # a launcher's processes share them
     from mperceiver.training import processes
     from mperceiver.training.stages import train
 

@@ -43,6 +43,9 @@ class Learner:
 
             self.average = EMAModel(self.trained, decay=spec.ema_decay, foreach=True)
         self.wrapped = accelerator.prepare_model(module)
+        self.called = accelerator.num_processes == 1
+        if not self.called:
+            self.wrapped.register_forward_pre_hook(self._call)
 
     def precision(self) -> contextlib.AbstractContextManager:
         """The autocast that losses are computed in."""
@@ -61,7 +64,14 @@ class Learner:
                 (self.scaler.scale(loss) if self.scaler else loss).backward()
 
     def gradients(self) -> list[Tensor]:
-        """Make the gradients of a step ready; return their norms before clipping: the module's, and its adversary's."""
+        """Make the gradients of a step ready; return their norms before clipping: the module's, and its adversary's.
+
+        Raises TrainingError if several processes trained a module past its wrapper, each on its own.
+        """
+        if not self.called:
+            raise TrainingError(
+                f"{type(self.module).__name__} can be trained by one process only: its losses go round its forward"
+            )
         if self.rival and self.accelerator.num_processes > 1:
             _average_gradients(self.adversary, self.accelerator)
         if self.scaler:
@@ -91,6 +101,9 @@ class Learner:
             optimiser.zero_grad(set_to_none=True)
         if self.average:
             self.average.step(self.trained)
+
+    def _call(self, *_: object) -> None:
+        self.called = True
 
     def _moved(self) -> list[torch.optim.Optimizer]:
         """The optimisers that have gradients: an adversary may rest at first."""
