@@ -122,8 +122,24 @@ def smooth() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
 
 
+def verbs(world: Path) -> None:
+    """Every stage of the runs `both` and `net` in a tiny world, by the verbs."""
+    from mperceiver import lineage
+    from mperceiver.cli import app
+
+    os.chdir(world)
+    lineage.commit = lambda: ("0" * 40, False)
+    for verb, run in STAGES.items():
+        app([f"train_{verb}", run], standalone_mode=False)
+
+
+STAGES = {"predictor": "both", "branches": "both", "drm": "both", "network": "net"}
+
+
 def main(what: str, folder: Path) -> None:
     """One process of a training, which leaves its weights in ``folder``."""
+    if what == "verbs":
+        return verbs(folder)
     from mperceiver.training import processes
 
     rank = processes.world().process_index
@@ -138,6 +154,13 @@ def main(what: str, folder: Path) -> None:
         torch.save(module.state_dict(), folder / f"smooth-{rank}.pt")
     if what == "stopped":  # only the second process gets the signal
         Duel(accumulate=2).fit(folder / "s.pt", terminate, 3 if rank else -1)
+    if what == "around":  # the wrapper that averages gradients is not what the losses call
+
+        def losses(module, *rest):
+            return regress(network, *rest)
+
+        network = smooth()
+        fit("around", network, losses, stage(accumulate=2), seed=1, resume=folder / "s.pt")
     if what == "held":
         train_toy(folder / "s.pt", objective=at(3, terminate))
     if what == "nan":  # only in the second process
