@@ -60,4 +60,5 @@ def _bar(unit: str):
 
     counts = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
     columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True))
+    # What is written to standard output goes there, not above the bar.
+    return Progress(*columns, console=Console(stderr=True), redirect_stdout=False)

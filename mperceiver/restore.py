@@ -12,7 +12,12 @@ A method's model is a restorer, an object with
 Whole pictures stay on the CPU: the device holds their latents and the work on one batch of tiles.
 """
 
-from collections.abc import Iterable, Iterator
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +33,7 @@ from mperceiver.progress import progress
 if TYPE_CHECKING:
     import torch
 
+    from mperceiver.memory import Plan
     from mperceiver.tiling import Tiles
 
 # (quarter turns, mirrored) of the views that a self-ensemble averages; a half turn and a mirror make the vertical flip.
@@ -36,7 +42,7 @@ VIEWS = {
     "flip4": list(product((0, 2), (False, True))),
     "geometric8": list(product(range(4), (False, True))),
 }
-HELD = 4  # batches that wait for pictures of their size, or to be written
+HELD = 4  # batches that wait for pictures of their size, or to be written; pictures read ahead
 
 
 class Identity:
@@ -73,51 +79,181 @@ def load(method: str) -> Any:
 
 def restore_picture(restorer: Any, picture: "torch.Tensor", method: config.Method, seed: int) -> "torch.Tensor":
     """Restore one picture: (1, 3, H, W) in [0, 1] -> the same."""
-    return restore_pictures(restorer, picture, method, [seed])
+    from mperceiver.memory import Plan
+
+    return restore_pictures(Plan(restorer, method), picture, [seed])[0]
 
 
-def restore_pictures(
-    restorer: Any, pictures: "torch.Tensor", method: config.Method, seeds: list[int]
-) -> "torch.Tensor":
-    """Restore B pictures of one size: float (B, 3, H, W) in [0, 1] on the CPU -> the same, not rounded.
+def restore_pictures(plan: "Plan", pictures: "torch.Tensor", seeds: list[int]) -> tuple["torch.Tensor", Any]:
+    """Restore B pictures of one size: float (B, 3, H, W) in [0, 1] on the CPU -> the same, not rounded; and what was seen of them.
 
     A self-ensemble restores every view from start noise of its own and averages the outputs, turned back, before they
     are clamped and rounded.
 
     Raises:
-        PictureError: not pictures, or the restorer gave back something else. ConfigError: tiles that cannot be cut.
+        PictureError: not pictures, or the restorer gave back something else, or has no memory left. ConfigError: tiles
+        that cannot be cut.
     """
     import torch
 
     images.check(pictures)
-    views = VIEWS[method.self_ensemble]
-    total = torch.zeros_like(pictures)
+    views = VIEWS[plan.method.self_ensemble]
+    total, first = None, None
     with torch.inference_mode():
         for number, (turns, mirrored) in enumerate(views):
             view = pictures.rot90(turns, (-2, -1))
             view = view.flip(-1) if mirrored else view
-            restored = _one_view(restorer, view.contiguous(), method, [(seed + number) % 2**64 for seed in seeds])
+            restored, seen = _one_view(plan, view.contiguous(), [(seed + number) % 2**64 for seed in seeds])
             restored = restored.flip(-1) if mirrored else restored
-            total += restored.rot90(-turns, (-2, -1))
-    return (total / len(views)).clamp(0, 1)
+            restored = restored.rot90(-turns, (-2, -1))
+            total, first = (restored, seen) if total is None else (total + restored, first)
+        return (total / len(views) if len(views) > 1 else total).clamp(0, 1), first
 
 
-def _one_view(restorer: Any, pictures: "torch.Tensor", method: config.Method, seeds: list[int]) -> "torch.Tensor":
+def _one_view(plan: "Plan", pictures: "torch.Tensor", seeds: list[int]) -> tuple["torch.Tensor", Any]:
     """Pad, restore in tiles, crop."""
-    from mperceiver import tiling
+    import torch
 
     height, width = pictures.shape[-2:]
-    whole = images.pad(pictures, restorer.multiple, tiling.smallest_side(restorer))
+    whole = images.pad(pictures, plan.restorer.multiple, plan.smallest)
     size = (whole.shape[-2], whole.shape[-1])
-    tiles = tiling.lay_out(restorer, size, method.tile_px, method.overlap_px, getattr(restorer, "batch", 1))
-    restored = restorer.restore(whole, restorer.look(whole), seeds, tiles)
+    try:
+        seen = plan.restorer.look(whole)
+        restored = plan.restorer.restore(whole, seen, seeds, plan.tiles(size))
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "can't allocate memory" not in str(error):
+            raise
+        raise PictureError(
+            f"no memory left for {width}x{height} px in tiles of {max(plan.tiles(size).tile)} px; "
+            "give restoring less than it found free: --memory-gib (memory_gib in config/methods/)"
+        ) from None
     if restored.shape != whole.shape or not restored.isfinite().all():
         what = "values that are not numbers" if restored.shape == whole.shape else f"the shape {tuple(restored.shape)}"
         raise PictureError(
             f"the model returned {what} for a picture of shape {tuple(whole.shape)}; "
             "its weights are damaged or its training diverged (see the run's curve)"
         )
-    return restored[..., :height, :width]
+    return restored[..., :height, :width], seen
+
+
+# ---------------------------------------------------------------- many pictures
+
+
+@dataclass
+class Job:
+    """A picture to restore: how it comes, as uint8 (H, W, 3), and goes, and the seed of all that is drawn for it."""
+
+    name: str
+    read: Callable[[], np.ndarray]
+    write: Callable[[np.ndarray], None]
+    seed: int
+
+
+@dataclass
+class Outcome:
+    """What became of a job; with an ``error`` nothing was written."""
+
+    job: Job
+    error: str | None = None
+    seconds: float = 0.0  # of the model, a picture's share of its batch
+    tiles: "Tiles | None" = None
+    probabilities: dict[str, float] | None = None
+
+
+def restore_all(restorer: Any, method: config.Method, jobs: Iterable[Job]) -> Iterator[Outcome]:
+    """Restore pictures; yield each one's outcome when it is written, or cannot be read or restored.
+
+    One thread reads ahead and another writes while the model works. Pictures of one size that are one tile go through it
+    together, so the outcomes come in another order than the jobs.
+    """
+    if isinstance(restorer, Identity):  # nothing to compute; the work is over before torch would be there
+        yield from map(_copy, jobs)
+        return
+    from mperceiver.memory import Plan
+
+    plan, waiting = Plan(restorer, method), deque()
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        for group in _groups(_read_ahead(jobs, reader), plan):
+            waiting.append([(outcome, writer.submit(write)) for outcome, write in _restored(plan, group)])
+            while len(waiting) > HELD:
+                yield from _finished(waiting.popleft())
+        for group in waiting:
+            yield from _finished(group)
+
+
+def _copy(job: Job) -> Outcome:
+    try:
+        job.write(job.read())
+    except PictureError as error:
+        return Outcome(job, str(error))
+    return Outcome(job)
+
+
+def _read_ahead(jobs: Iterable[Job], reader: ThreadPoolExecutor) -> Iterator[tuple[Job, np.ndarray | PictureError]]:
+    waiting: deque[tuple[Job, Future]] = deque()
+    for job in jobs:
+        waiting.append((job, reader.submit(job.read)))
+        if len(waiting) > HELD:
+            yield _taken(*waiting.popleft())
+    yield from (_taken(*one) for one in waiting)
+
+
+def _taken(job: Job, reading: Future) -> tuple[Job, np.ndarray | PictureError]:
+    try:
+        return job, reading.result()
+    except PictureError as error:
+        return job, error
+
+
+def _groups(read: Iterable[tuple[Job, np.ndarray | PictureError]], plan: "Plan") -> Iterator[list[tuple[Job, Any]]]:
+    """Batches of pictures of one size. Holds about HELD of them."""
+    waiting: dict[tuple, list] = {}
+    for job, picture in read:
+        together = 1 if isinstance(picture, PictureError) else plan.together(picture.shape[:2])
+        if together == 1:
+            yield [(job, picture)]
+            continue
+        size = picture.shape[:2]
+        waiting.setdefault(size, []).append((job, picture))
+        if len(waiting[size]) == together:
+            yield waiting.pop(size)
+        elif sum(map(len, waiting.values())) >= HELD * together:
+            yield waiting.pop(max(waiting, key=lambda s: len(waiting[s])))
+    yield from waiting.values()
+
+
+def _restored(plan: "Plan", group: list[tuple[Job, Any]]) -> list[tuple[Outcome, Callable[[], None]]]:
+    """Outcomes of a batch, and for each what is left to do: to write it, or nothing."""
+    import torch
+
+    jobs, pictures = zip(*group, strict=True)
+    if isinstance(pictures[0], PictureError):
+        return [(Outcome(jobs[0], str(pictures[0])), lambda: None)]
+    start = time.monotonic()
+    try:
+        stack = torch.cat([images.to_tensor(picture) for picture in pictures])
+        restored, seen = restore_pictures(plan, stack, [job.seed for job in jobs])
+    except PictureError as error:
+        if len(group) > 1:  # whose fault it is shows when each is alone
+            return [pair for one in group for pair in _restored(plan, [one])]
+        return [(Outcome(jobs[0], str(error)), lambda: None)]
+    seconds, tiles = (time.monotonic() - start) / len(group), plan.tiles(plan.padded(pictures[0].shape[:2]))
+    found = getattr(seen, "probabilities", None)
+    told = (
+        [None] * len(jobs)
+        if found is None
+        else [dict(zip(plan.restorer.tasks, p, strict=True)) for p in found.tolist()]
+    )
+    return [
+        (Outcome(job, None, seconds, tiles, p), partial(job.write, images.to_picture(picture)))
+        for job, picture, p in zip(jobs, restored, told, strict=True)
+    ]
+
+
+def _finished(group: list[tuple[Outcome, Future]]) -> Iterator[Outcome]:
+    for outcome, writing in group:
+        writing.result()
+        yield outcome
 
 
 # ---------------------------------------------------------------- datasets
@@ -149,10 +285,21 @@ def restore_dataset(method: str, dataset: str) -> Path:
         if path.endswith(".json"):
             lineage.read_card(path)
     prepared = Prepared(dataset)
+    # The ceiling of the VAE is what it makes of the truth.
+    read = prepared.gt if spec.kind == "vae" else prepared.lq
     restorer = load(method)
     folder, card = restored_folder(method, dataset), restored_card(method, dataset)
+    tiled = 0
     with lineage.whole_folder(folder) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:
-        _restore_all(restorer, spec, prepared, beside, advance)
+        jobs = (
+            Job(name, partial(read, i), partial(_write, beside / f"{name}.png"), _seed(prepared, name, spec))
+            for i, name in enumerate(prepared.ids)
+        )
+        for outcome in restore_all(restorer, spec, jobs):
+            if outcome.error:
+                raise PictureError(f"{dataset}, {outcome.job.name}: {outcome.error}")
+            tiled += outcome.tiles is not None and outcome.tiles.count > 1
+            advance(1)
         card.unlink(missing_ok=True)  # the old one must not stand beside the new pictures
     lineage.write_card(
         card,
@@ -162,107 +309,24 @@ def restore_dataset(method: str, dataset: str) -> Path:
         outputs=[folder],
         seed=spec.sampler.seed,
         device=_device_name(restorer),
-        result={"count": len(prepared)},
+        result={"count": len(prepared)} | ({"tiled": tiled} if tiled else {}),
     )
     return card
 
 
-def _device(restorer: Any) -> Any:
-    return getattr(restorer, "device", "cpu")
+def _seed(prepared: Prepared, name: str, spec: config.Method) -> int:
+    return picture_seed(prepared.name, name, spec.sampler.seed)
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    path.write_bytes(images.encode(picture))
 
 
 def _device_name(restorer: Any) -> str:
     """For the card: "cpu", or the name of the GPU."""
-    if str(_device(restorer)) == "cpu":
+    device = getattr(restorer, "device", "cpu")
+    if str(device) == "cpu":
         return "cpu"
     import torch
 
-    return torch.cuda.get_device_name(_device(restorer))
-
-
-def _restore_all(restorer: Any, spec: config.Method, prepared: Prepared, folder: Path, advance: Any) -> None:
-    """Restore every picture; PNGs are encoded and written by a second thread while the model works on the next ones."""
-    if isinstance(restorer, Identity):  # nothing to compute; the job is over before torch would be there
-        for i, name in enumerate(prepared.ids):
-            (folder / f"{name}.png").write_bytes(images.encode(prepared.lq(i)))
-            advance(1)
-        return
-    from collections import deque
-    from concurrent.futures import ThreadPoolExecutor
-
-    import torch
-
-    # The ceiling of the VAE is what it makes of the truth.
-    read = prepared.gt if spec.kind == "vae" else prepared.lq
-    pictures = ((prepared.ids[i], read(i)) for i in range(len(prepared)))
-    batch = getattr(restorer, "batch", 1)
-    waiting: deque = deque()
-    with ThreadPoolExecutor(1) as writer:
-        for group in _groups(pictures, batch, spec.tile_px):
-            names, stack = zip(*group, strict=True)
-            seeds = [picture_seed(prepared.name, name, spec.sampler.seed) for name in names]
-            try:
-                restored = restore_pictures(restorer, torch.cat([images.to_tensor(p) for p in stack]), spec, seeds)
-            except PictureError as error:
-                raise PictureError(f"{prepared.name}, {', '.join(names)}: {error}") from None
-            waiting.append(writer.submit(_write, folder, names, restored))
-            while len(waiting) > HELD:
-                waiting.popleft().result()
-            advance(len(names))
-        for done in waiting:
-            done.result()
-
-
-def _write(folder: Path, names: tuple[str, ...], restored: "torch.Tensor") -> None:
-    for name, picture in zip(names, restored, strict=True):
-        (folder / f"{name}.png").write_bytes(images.encode(images.to_picture(picture)))
-
-
-def _groups(
-    pictures: Iterable[tuple[str, np.ndarray]], batch: int, tile_px: int
-) -> Iterator[list[tuple[str, np.ndarray]]]:
-    """Batches: up to ``batch`` pictures of one size that fit a tile, a larger one alone. Holds HELD batches at most."""
-    waiting: dict[tuple, list] = {}
-    for name, picture in pictures:
-        size = picture.shape[:2]
-        if batch == 1 or max(size) > tile_px:
-            yield [(name, picture)]
-            continue
-        waiting.setdefault(size, []).append((name, picture))
-        if len(waiting[size]) == batch:
-            yield waiting.pop(size)
-        elif sum(map(len, waiting.values())) >= HELD * batch:
-            yield waiting.pop(max(waiting, key=lambda s: len(waiting[s])))
-    yield from waiting.values()
-
-
-# ---------------------------------------------------------------- one file
-
-
-def restore_file(method: str, source: Path, target: Path, tile_px: int | None = None) -> None:
-    """Restore a photograph into a PNG, whole or not at all.
-
-    Args:
-        tile_px: side of the tiles instead of the method's, which is what decides how much memory it takes.
-
-    Raises:
-        PictureError: ``source`` cannot be read, ``target`` is no .png or is ``source`` itself.
-        ConfigError, LineageError: the method is not described, or has no weights yet.
-    """
-    source, target = Path(source), Path(target)
-    if source.suffix.lower() not in images.SUFFIXES:
-        raise PictureError(f"{source}: pictures end in {', '.join(sorted(images.SUFFIXES))}")
-    if target.suffix.lower() != ".png":
-        raise PictureError(f"{target}: a restored picture is written without loss; let its name end in .png")
-    if target.resolve() == source.resolve() or (target.exists() and source.exists() and target.samefile(source)):
-        raise PictureError(f"{target}: is the picture to restore; give the restored one another name")
-    spec = config.load("methods", method)
-    if spec.kind == "vae":
-        raise PictureError(
-            f"{method} restores from the ground truth, which a photograph has not; choose another method"
-        )
-    spec = spec.model_copy(update={"tile_px": tile_px}) if tile_px else spec
-    picture = images.to_tensor(images.decode(source))
-    restored = restore_picture(load(method), picture, spec, spec.sampler.seed)
-    with lineage.whole(target) as beside:
-        beside.write_bytes(images.encode(images.to_picture(restored)))
+    return torch.cuda.get_device_name(device)

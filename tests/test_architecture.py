@@ -17,9 +17,20 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     ["config", "fetch", "held", "images", "lineage", "locks", "progress"],
     # sampling knows no model: it takes a function
-    ["alignment", "degradations", "frechet", "metrics", "models", "perceptual", "references", "sampling", "tiling"],
+    [
+        "alignment",
+        "degradations",
+        "frechet",
+        "memory",
+        "metrics",
+        "models",
+        "perceptual",
+        "references",
+        "sampling",
+        "tiling",
+    ],
     ["data"],
-    ["explain", "foundations", "report", "restore", "scoring", "training"],
+    ["explain", "foundations", "photographs", "report", "restore", "scoring", "training"],
     ["cli"],
 ]
 UNTOLD = {"new_vae", "new_unet", "clip_config"}  # of training/pretrain.py: each is one call of a library's constructor

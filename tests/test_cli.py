@@ -335,14 +335,47 @@ def test_a_target_that_cannot_be(world, source, target, told):
     assert Path("a.png").read_bytes() == before
 
 
-def test_tiles_that_cannot_be(world):
+def test_what_photographs_need(world):
     photo("a.png")
-    says("restore", "input", "a.png", "b.png", "--tile", "100")
-    assert (images.decode("b.png") == images.decode("a.png")).all()
-    assert "overlap_px is 64, too much for tiles of 32 px" in complaint(
-        "restore", "input", "a.png", "b.png", "--tile", "32"
-    )
     assert "a photograph has not" in complaint("restore", "ceiling", "a.png", "b.png")
+    assert "say where the restored one goes, e.g. mperceiver restore input . restored/" in complaint(
+        "restore", "input", "."
+    )
+    assert "pairs is a dataset: how it is restored stands in config/methods/input.yaml" in complaint(
+        "restore", "input", "pairs", "--tile", "64"
+    )
+
+
+def test_a_folder_of_anything(world):
+    """What can be restored is; what cannot is named with the reason, and the exit code says so."""
+    for name in ("a.png", "b.jpg", "c.tif"):
+        photo(f"holiday/{name}")
+    Path("holiday/text.png").write_text("no picture at all")
+    Path("holiday/empty.jpg").write_bytes(b"")
+    Path("holiday/notes.txt").write_text("left alone")
+    result = run("restore", "input", "holiday", "out", "--json")
+    assert result.exit_code == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["source"], line["error"] is None) for line in lines] == [
+        ("holiday/a.png", True), ("holiday/b.jpg", True), ("holiday/c.tif", True), ("holiday/empty.jpg", False),
+        ("holiday/text.png", False),
+    ]  # fmt: skip
+    assert (lines[0]["path"], lines[0]["seed"], lines[4]["path"]) == ("out/a.png", 42, None)
+    assert "text.png: cannot be decoded" in lines[4]["error"]
+    assert "2 of 5 pictures were not restored: empty.jpg, text.png" in " ".join(result.stderr.split())
+    assert "not restored: holiday/empty.jpg: cannot be decoded" in result.stderr
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+def test_a_folder_that_was_begun(world):
+    photo("holiday/a.png"), photo("holiday/b.png")
+    assert says("restore", "input", "holiday", "out").split() == ["out/a.png", "out/b.png"]
+    Path("out/a.png").write_bytes(b"kept")
+    Path("out/b.png").unlink()
+    assert says("restore", "input", "holiday", "out", "--skip-existing").split() == ["out/b.png"]
+    assert Path("out/a.png").read_bytes() == b"kept"
+    assert says("restore", "input", "holiday", "out").split() == ["out/a.png", "out/b.png"]
+    assert Path("out/a.png").read_bytes() != b"kept"
 
 
 # ---------------------------------------------------------------- the experiment in force

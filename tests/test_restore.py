@@ -211,7 +211,7 @@ def test_dataset_card_names_what_it_stands_on(world, monkeypatch):
     stands_on = ["data/prepared/odd.json", "config/methods/fake.yaml", "results/runs/net/network.json"]
     assert sorted(card["inputs"]) == sorted(stands_on)
     assert list(card["outputs"]) == ["results/restored/fake/odd"]
-    assert (card["verb"], card["result"], card["seed"]) == ("restore", {"count": 11}, 42)
+    assert (card["verb"], card["result"], card["seed"]) == ("restore", {"count": 11, "tiled": 3}, 42)
 
 
 def test_neither_batch_nor_order_matters(world, monkeypatch):
@@ -270,7 +270,7 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(world, monkeypatch):
 
 
 def test_a_failing_disk_is_not_overlooked(world, monkeypatch):
-    def full(folder, names, restored):
+    def full(path, picture):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(restore, "load", lambda name: Fake(same))
@@ -285,63 +285,3 @@ def test_missing_weights_are_told_before_the_work(world, monkeypatch):
     Path("results/runs/net/network.json").unlink()
     with pytest.raises(lineage.LineageError, match=r"results/runs/net/network\.json: no such card"):
         restore.restore_dataset("fake", "odd")
-
-
-# ---------------------------------------------------------------- a file
-
-
-def photograph(path: Path) -> np.ndarray:
-    from PIL import Image
-
-    pixels = np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return images.decode(path)
-
-
-@pytest.mark.parametrize("name", ["a.png", "A.JPG", "b.bmp"])
-def test_restore_file(world, name):
-    pixels = photograph(Path(name))
-    restore.restore_file("input", Path(name), Path("out/restored.png"))
-    assert np.array_equal(images.decode("out/restored.png"), pixels)
-    assert [p.name for p in Path("out").iterdir()] == ["restored.png"]
-
-
-def test_restore_file_within_a_tile_budget(world, monkeypatch):
-    photograph(Path("a.png"))
-    fake = Fake(same)
-    monkeypatch.setattr(restore, "load", lambda name: fake)
-    restore.restore_file("fake", "a.png", "b.png", tile_px=32)
-    assert fake.tiles[0].count > 1 and max(fake.tiles[0].tile) == 32
-
-
-@pytest.mark.parametrize(
-    ("name", "source", "target", "says"),
-    [
-        ("input", "a.png", "a.png", "is the picture to restore"),
-        ("input", "a.png", "link.png", "is the picture to restore"),
-        ("input", "a.png", "sub/../a.png", "is the picture to restore"),
-        ("input", "a.png", "b.jpg", "b.jpg: .*end in .png"),
-        ("input", "a.gif", "b.png", "a.gif: pictures end in"),
-        ("input", "missing.png", "b.png", "missing.png: no such picture"),
-        ("input", "broken.png", "b.png", "broken.png: cannot be decoded"),
-        ("ceiling", "a.png", "b.png", "ground truth"),
-    ],
-)
-def test_restore_file_refuses(world, name, source, target, says):
-    photograph(Path("a.png"))
-    Path("link.png").hardlink_to("a.png")
-    Path("sub").mkdir()
-    Path("broken.png").write_bytes(Path("a.png").read_bytes()[:100])
-    before = Path("a.png").read_bytes()
-    with pytest.raises(PictureError, match=says):
-        restore.restore_file(name, Path(source), Path(target))
-    assert Path("a.png").read_bytes() == before
-    assert not Path("b.png").exists() and not Path("b.jpg").exists()
-
-
-def test_restore_file_leaves_nothing_behind_when_it_fails(world, monkeypatch):
-    photograph(Path("a.png"))
-    monkeypatch.setattr(restore, "load", lambda name: Fake(lambda t, *_: t / 0))
-    with pytest.raises(PictureError, match="not numbers"):
-        restore.restore_file("fake", "a.png", "out/b.png")
-    assert not Path("out").exists() or list(Path("out").iterdir()) == []

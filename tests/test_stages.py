@@ -541,8 +541,10 @@ def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
 def test_trained_weights_restore(trained):
     """From a run's files to a picture: what stage 3 left is what the method loads."""
     from mperceiver.models.mperceiver import load_restorer
+    from mperceiver.tiling import lay_out
 
     restorer = load_restorer("tiny")
     picture = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    one, other = (restorer.restore(picture, restorer.begin(picture, [7]), 0, 0) for _ in range(2))
+    tiles = lay_out(restorer, (32, 48), 48, 0)
+    one, other = (restorer.restore(picture, restorer.look(picture), [7], tiles) for _ in range(2))
     assert one.shape == picture.shape and torch.isfinite(one).all() and torch.equal(one, other)

@@ -221,7 +221,15 @@ class Method(Model):
         "no",
         description="mixed precision of the U-Net and the branches on a GPU; the VAE, and all on the CPU, compute in float32",
     )
-    tile_px: Positive = Field(512, description="larger pictures are restored in overlapping tiles of this side")
+    tile_px: Positive | None = Field(
+        None,
+        description="larger pictures are worked on in overlapping tiles of this side (default: as large as the memory allows)",
+    )
+    memory_gib: float | None = Field(
+        None,
+        gt=0,
+        description="memory that restoring may take on its device, weights included (default, and at most: what is free)",
+    )
     overlap_px: Positive = Field(64, description="of two neighbouring tiles")
     citation: str = Field("", description="whom to cite for it")
     reported: str | None = Field(

@@ -65,8 +65,12 @@ class Foundation:
         """What the U-Net predicts: epsilon or v_prediction. Eq. 1 holds for either target."""
         return self.schedule["prediction_type"]
 
+    @property
+    def towers(self) -> list[nn.Module]:
+        return [self.vae, self.unet, self.text_encoder, self.clip]
+
     def to(self, device: torch.device | str) -> "Foundation":
-        for tower in (self.vae, self.unet, self.text_encoder, self.clip):
+        for tower in self.towers:
             tower.to(device)
         return self
 
@@ -148,6 +152,9 @@ class VaeCeiling:
         latent = tiles.blend(map(self.foundation.encode, tiles.cut(whole)), len(whole), self.device)
         parts = (self.foundation.decode(part).clamp(0, 1) for part in tiles.cut(latent))
         return tiles.blend(parts, len(whole), whole.device)
+
+    def modules(self) -> list[nn.Module]:
+        return self.foundation.towers
 
     @torch.no_grad()
     def probe(self, pictures: Tensor) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mperceiver import config, images
 from mperceiver.models import foundation as towers
@@ -132,6 +132,10 @@ class MPerceiver:
         )
         for part, features, static in zip(tiles.cut(latent), found, statics, strict=True):
             yield self.drm(decode, part, features, static.probabilities).clamp(0, 1)
+
+    def modules(self) -> list[nn.Module]:
+        """All that has weights."""
+        return [*self.foundation.towers, self.predictor, self.branches, *([self.drm] if self.drm else [])]
 
     def probe(self, pictures: Tensor) -> None:
         """Every kind of work once on tiles (n, 3, h, w), for what it takes of the memory."""

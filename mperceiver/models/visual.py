@@ -67,7 +67,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        q, k, v = self.qkv(self.norm(x)).view(b, 3, self.heads, c // self.heads, h * w).transpose(-1, -2).unbind(1)
+        qkv = self.qkv(self.norm(x)).view(b, 3, self.heads, c // self.heads, h * w)
+        # Contiguous: of strided heads the fused attention is not taken, and (h w)^2 scores a head fill the memory.
+        q, k, v = qkv.transpose(-1, -2).contiguous().unbind(1)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, h, w)
         return x + self.out(mixed)
 

@@ -41,6 +41,9 @@ class Network:
         parts = (self.network(part).clamp(0, 1) for part in tiles.cut(whole))
         return tiles.blend(parts, len(whole), whole.device)
 
+    def modules(self) -> list[nn.Module]:
+        return [self.network]
+
     @torch.no_grad()
     def probe(self, pictures: Tensor) -> None:
         """The work on tiles (n, 3, h, w) once, for what it takes of the memory."""

@@ -1,0 +1,170 @@
+"""How large tiles may be in the memory there is.
+
+**The estimate.** A restorer's ``probe`` does every kind of work on a tile once. It is run on tensors without contents
+(PyTorch's FakeTensorMode), which takes next to no memory and time, while each storage that is made and dropped is counted:
+the most that is there at a time is what the work takes beside the weights. Two sizes give a line over the pixels, for
+convolutions, fused attention and the DRM's windows all take memory in proportion to them. ``SCRATCH`` is added for what a
+library takes inside one operation, which no tensor shows. The estimate does not depend on the machine, so that the same
+budget gives the same tiles, and the same picture, everywhere.
+"""
+
+import math
+import os
+import weakref
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from mperceiver import config
+from mperceiver.tiling import Tiles, lay_out, smallest_side
+
+GIB = 2**30
+SCRATCH = 1.3  # of the tensors' peak: what convolutions take inside
+FREE = 0.9  # of what is free: memory fragments
+HELD = 16  # bytes a pixel of a whole picture: its latents, and what the branches keep of them from step to step
+COPIES = (
+    7 * 3 * 4
+)  # bytes a pixel on the CPU: a whole picture as float, padded, restored, blended, averaged; others read ahead
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of tensors made inside on a kind of device for as long as they live; ``bytes`` is the most there was."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.bytes, self._now, self._known = kind, 0, 0, set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        result = func(*args, **(kwargs or {}))
+        for made in tree_leaves(result):
+            if isinstance(made, Tensor) and made.device.type == self.kind:
+                storage = made.untyped_storage()
+                if storage._cdata not in given | self._known:  # not a view, nor what came from outside
+                    self._count(storage)
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        self._known.add(key)
+        self._now += size
+        self.bytes = max(self.bytes, self._now)
+        weakref.finalize(storage, self._drop, key, size)
+
+    def _drop(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self._now -= size
+
+
+def peak(restorer: Any, count: int, height: int, width: int) -> int:
+    """Bytes that a restorer's work on ``count`` tiles takes at most, beside its weights."""
+    kind = torch.device(restorer.device).type
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), Peak(kind) as found:
+        restorer.probe(torch.zeros(count, 3, height, width))
+    return round(found.bytes * SCRATCH)
+
+
+class Plan:
+    """The tiles of pictures of any size for a restorer, as large as a method's ``tile_px`` and the memory allow.
+
+    Raises ConfigError, at the first picture, if the memory does not do for the smallest tile.
+    """
+
+    def __init__(self, restorer: Any, method: config.Method) -> None:
+        self.restorer, self.method = restorer, method
+        self.device = torch.device(getattr(restorer, "device", "cpu"))
+        self.smallest = smallest_side(restorer)
+        self._tiles: dict[tuple[int, int], Tiles] = {}
+        # A tile on the CPU that the method itself names is no question of memory, nor is what works on no tensors.
+        told = method.tile_px and method.memory_gib is None and self.device.type == "cpu"
+        self.room = None if told or not hasattr(restorer, "probe") else self._room()
+        if self.room is not None:
+            side = self.smallest
+            small, large = (peak(restorer, 1, s, s) for s in (side, 2 * side))
+            self._slope = (large - small) / (3 * side * side)
+            self._base = max(0, small - self._slope * side * side)
+
+    def tiles(self, size: tuple[int, int]) -> Tiles:
+        """For a padded picture of (H, W)."""
+        if size not in self._tiles:
+            self._tiles[size] = self._lay_out(size)
+        return self._tiles[size]
+
+    def padded(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(H, W) of a picture as the restorer gets it."""
+        multiple = self.restorer.multiple
+        height, width = (math.ceil(max(side, self.smallest) / multiple) * multiple for side in size)
+        return height, width
+
+    def together(self, size: tuple[int, int]) -> int:
+        """Pictures of (H, W), not padded, to restore at once."""
+        tiles = self.tiles(self.padded(size))
+        return tiles.batch if tiles.count == 1 else 1
+
+    def _lay_out(self, size: tuple[int, int]) -> Tiles:
+        most, overlap = getattr(self.restorer, "batch", 1), self.method.overlap_px
+        side = self.method.tile_px or max(size)
+        if self.room is None:
+            return lay_out(self.restorer, size, side, overlap, most)
+        whole = size[0] * size[1] * (HELD + (COPIES if self.device.type == "cpu" else 0))
+        if self.method.tile_px is None and self._need(1, size) + whole > self.room:
+            least, multiple = self.smallest, self.restorer.multiple
+            pixels = max(0, self.room - whole - self._base) / self._slope
+            side = max(least, int(pixels**0.5) // multiple * multiple)
+        tiles = lay_out(self.restorer, size, side, overlap)
+        held = whole if tiles.count == 1 else 0
+        fits = [n for n in range(1, most + 1) if self._need(n, tiles.tile) + whole + (n - 1) * held <= self.room]
+        if not fits:
+            raise config.ConfigError(
+                f"a picture of {size[1]}x{size[0]} px in tiles of {max(tiles.tile)} px takes "
+                f"{(self._need(1, tiles.tile) + whole) / GIB:.2f} GiB beside the weights, and there are "
+                f"{self.room / GIB:.2f}; raise --memory-gib (memory_gib in config/methods/), take smaller tiles, or a machine with more"
+            )
+        tiles.batch = max(fits)
+        return tiles
+
+    def _need(self, count: int, tile: tuple[int, int]) -> float:
+        return self._base + self._slope * count * tile[0] * tile[1]
+
+    def _room(self) -> float:
+        """Bytes for the work: within the method's budget, weights taken off, and within what is free."""
+        free = FREE * free_bytes(self.device)
+        if self.method.memory_gib is None:
+            return free
+        tensors = {t for module in self.restorer.modules() for t in (*module.parameters(), *module.buffers())}
+        return min(free, self.method.memory_gib * GIB - sum(t.nbytes for t in tensors))
+
+
+def free_bytes(device: torch.device) -> int:
+    """What this process may still take of a device's memory, or of the machine's within its job's limit."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except OSError:  # not Linux: half of what the machine has
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return min([free, *_job_limits()])
+
+
+def _job_limits() -> list[int]:
+    """What is left of the memory limits of the control groups that this process is in (a cluster job's, a container's)."""
+    root, found = Path("/sys/fs/cgroup"), []
+    try:
+        own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+    except (OSError, StopIteration):
+        return []
+    for folder in (root / own.lstrip("/"), *(root / own.lstrip("/")).parents):
+        try:
+            limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+        except OSError:
+            continue
+        if limit != "max":
+            found.append(max(0, int(limit) - int(used)))
+    return found
