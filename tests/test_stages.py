@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,13 @@ def terminate() -> None:
 STAGES = {"predictor": "tiny", "branches": "tiny", "drm": "tiny", "network": "tiny-net"}
 
 
-def encode() -> Path:
-    """What `mperceiver encode tiny tiny-train` does."""
+def encode(name: str = "tiny-train") -> Path:
+    """What `mperceiver encode tiny NAME` does."""
     from mperceiver.models.foundation import load
     from mperceiver.training import latents
 
-    path = latents.encode(load("tiny"), "tiny-train")
-    inputs = ["data/foundations/tiny.json", "data/prepared/tiny-train.json"]
+    path = latents.encode(load("tiny"), name)
+    inputs = ["data/foundations/tiny.json", f"data/prepared/{name}.json"]
     lineage.write_card(path.with_suffix(".json"), verb="encode", spec={}, inputs=inputs, outputs=[path])
     return path
 
@@ -225,13 +226,13 @@ def test_predictor_is_saved_for_embeddings_as_they_are(trained, monkeypatch):
 
 
 def objective(monkeypatch, run: str, name: str):
-    """The objective that a stage hands to the loop, and nothing trained."""
+    """The objective that a stage hands to the loop, drawing its own batch, and nothing trained."""
 
     class Found(Exception):
         pass
 
-    def grab(title, module, losses, *arguments, **options):
-        raise Found(losses)
+    def grab(title, module, losses, *arguments, draw, **options):
+        raise Found(lambda m, rng, generator, phase, step: losses(m, draw(rng, phase), generator, phase, step))
 
     with monkeypatch.context() as patch:
         patch_fit(patch, grab)
@@ -257,8 +258,11 @@ def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch
     from mperceiver.sampling import velocity
     from mperceiver.training.latents import Latents
 
-    path = Path("data/foundations/tiny/scheduler/scheduler_config.json")
-    path.write_text(path.read_text().replace("v_prediction", prediction))
+    load = towers.load
+    schedule = {"prediction_type": prediction}
+    monkeypatch.setattr(
+        towers, "load", lambda *a: (found := load(*a)) and replace(found, schedule=found.schedule | schedule)
+    )
     losses, cached = objective(monkeypatch, "tiny", "branches"), Latents("tiny", "tiny-train")
     foundation = towers.load("tiny")
     alphas, lq, gt = foundation.alphas(), every(cached.lq).float(), every(cached.gt).float()
@@ -397,45 +401,64 @@ def test_few_shot_of_the_other_stages(trained, monkeypatch, name):
     assert torch.equal(found[0]["out.weight"], source["out.weight"])
 
 
+def test_few_shot_of_some_modules(trained):
+    """`only` trains these; the others are saved as the run it starts from has them."""
+    from safetensors.torch import load_file
+
+    head = "like: tiny\nstart_from: tiny\nreuse: {predictor: tiny}\npredictor: null\ndrm: null\nlatents: null\n"
+    Path("config/runs/some.yaml").write_text(head + "branches: {only: [ir_adapter, textual.tp_pool], steps: 2}\n")
+    card = lineage.read_card(train("some", "branches"))
+    before, after = (load_file(f"results/runs/{run}/branches.safetensors") for run in ("tiny", "some"))
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(name.startswith(("ir_adapter.", "textual.tp_pool")) for name in moved)
+    assert {name.split(".")[0] for name in moved} == {"ir_adapter", "textual"}
+    trained_ones = [t for name, t in after.items() if name.startswith(("ir_adapter.", "textual.tp_pool"))]
+    assert card["result"]["parameters"] == sum(t.numel() for t in trained_ones)
+    Path("config/runs/some.yaml").write_text(head + "branches: {only: [ir_adaptor]}\n")
+    with pytest.raises(
+        config.ConfigError, match=r"branches\.only: there is no ir_adaptor; its modules are textual, ir_ada"
+    ):
+        train("some", "branches")
+
+
+# ---------------------------------------------------------------- Table 9
+
+# Row of the paper's Table 9 -> (its switches, which parts of the branches there must be)
+ABLATIONS = {
+    "textual": ("visual: false", {"textual.cm_adapter", "textual.tp_pool"}),
+    "textual-no-tp": ("visual: false, tp_pool: false", {"textual.cm_adapter"}),
+    "visual": ("textual: false", {"ir_adapter", "ir_adapter.vp_pool", "modulation"}),
+    "visual-no-vp": ("textual: false, vp_pool: false", {"ir_adapter", "modulation"}),
+    "both-no-tp": ("tp_pool: false", {"textual.cm_adapter", "ir_adapter", "ir_adapter.vp_pool", "modulation"}),
+    "both-no-vp": ("vp_pool: false", {"textual.cm_adapter", "textual.tp_pool", "ir_adapter", "modulation"}),
+    "full": (
+        "prompt_order: cm_first",
+        {"textual.cm_adapter", "textual.tp_pool", "ir_adapter", "ir_adapter.vp_pool", "modulation"},
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ABLATIONS)
+def test_every_row_of_table_9_trains_and_restores(trained, row):
+    from safetensors.torch import load_file
+
+    switches, parts = ABLATIONS[row]
+    Path("config/runs/row.yaml").write_text(
+        f"like: tiny\nmodel: {{{switches}}}\nreuse: {{predictor: tiny}}\npredictor: null\n"
+        "branches: {steps: 2}\nlatents: {steps: 1}\ndrm: {steps: 1}\n"
+    )
+    for name in ("branches", "drm"):
+        train("row", name)
+    names = load_file("results/runs/row/branches.safetensors").keys()
+    everything = {"textual.cm_adapter", "textual.tp_pool", "ir_adapter", "ir_adapter.vp_pool", "modulation"}
+    assert {part for part in everything if any(f"{name}.".startswith(f"{part}.") for name in names)} == parts
+    for name, drm in (("row", "true"), ("row-no-drm", "false")):
+        Path(f"config/methods/{name}.yaml").write_text(f"like: tiny\nrun: row\ndrm: {drm}\n")
+    assert not torch.equal(restored("row"), restored("row-no-drm"))
+
+
 # ---------------------------------------------------------------- cached work
-
-
-def test_encoding_twice_is_the_same_bytes(trained, trained_root):
-    path = Path("data/latents/tiny/tiny-train.arrow")
-    path.unlink()
-    path.with_suffix(".json").unlink()
-    assert encode() == path
-    for name in (path, path.with_suffix(".json")):
-        assert name.read_bytes() == (trained_root / name).read_bytes()
-
-
-def test_encoded_is_what_the_towers_say(trained, foundation):
-    from mperceiver.data.loader import Prepared
-    from mperceiver.training.latents import Latents
-
-    rows, cached = Prepared("tiny-train"), Latents("tiny", "tiny-train")
-    assert cached.crops.ids == rows.ids and cached.shape == (4, 16, 16) and len(cached) == 18
-    lq, gt = every(cached.lq), every(cached.gt)
-    pictures = torch.from_numpy(np.stack([rows.lq(i) for i in range(len(rows))])).permute(0, 3, 1, 2).float() / 255
-    with torch.no_grad():
-        posterior = foundation.vae.encode(pictures * 2 - 1).latent_dist
-        assert torch.allclose(every(cached.embedding), foundation.embed(pictures), atol=1e-5)
-    spread = (lq.float() - posterior.mean) / posterior.std
-    assert spread.std().item() == pytest.approx(1, abs=0.05) and abs(spread.mean()) < 0.05  # samples, not means
-    assert lq.dtype == torch.float16 and not torch.equal(lq, gt)
-
-
-def test_encoding_refuses_crops_of_several_sizes_or_odd_ones(trained, foundation):
-    from mperceiver.data import DataError
-    from mperceiver.data.prepare import prepare
-    from mperceiver.training.latents import encode
-
-    text = Path("config/datasets/tiny-train.yaml").read_text()
-    Path("config/datasets/odd.yaml").write_text(text.replace("crop_px: 32", "crop_px: 40"))
-    prepare("odd", workers=1)
-    with pytest.raises(DataError, match=r"odd: crops of 40x40 are no multiples of 16 px"):
-        encode(foundation, "odd")
-    assert not Path("data/latents/tiny/odd.arrow").exists()
 
 
 def test_datasets_with_crops_of_different_sizes_are_refused(trained, foundation):
@@ -453,56 +476,6 @@ def test_datasets_with_crops_of_different_sizes_are_refused(trained, foundation)
     lineage.write_card(path.with_suffix(".json"), verb="encode", spec={}, outputs=[path])
     with pytest.raises(DataError, match=r"one crop_px; their latents are tiny-train \(16, 16\), large \(24, 24\)"):
         train("mixed", "branches")
-
-
-def test_sampled_latents_are_cached(trained):
-    from mperceiver.training.latents import Latents, sampled
-
-    calls = []
-
-    def restore(lq, embedding, noise, fresh):
-        calls.append((lq, embedding, noise, fresh()))
-        return lq + noise
-
-    folder, cached = Path("results/resume/x/latents"), Latents("tiny", "tiny-train")
-    (first,) = sampled(folder, restore, [cached], 42, "key", "x")
-    lq, embedding, noise, more = calls[0]
-    assert len(calls) == 1 and len(first) == 18 and first[3].dtype == torch.float16 and first[3].shape == cached.shape
-    assert torch.equal(lq, every(cached.lq).float()) and torch.equal(embedding, every(cached.embedding))
-    assert torch.equal(every(first.__getitem__), (lq + noise).half())
-    assert noise.std().item() == pytest.approx(1, abs=0.05) and not torch.equal(noise, more)
-    (again,) = sampled(folder, restore, [cached], 42, "key", "x")
-    assert len(calls) == 1 and torch.equal(every(first.__getitem__), every(again.__getitem__))
-    sampled(folder, restore, [cached], 42, "another key", "x")  # other weights, another sampler: not taken
-    assert len(calls) == 2 and torch.equal(calls[1][2], noise)  # noise knows nothing of what ran before
-    sampled(folder, restore, [cached], 43, "third key", "x")
-    assert not torch.equal(calls[2][2], noise)
-
-
-def test_killed_sampling_goes_on_with_the_part_it_was_at(trained, monkeypatch):
-    from mperceiver.training import latents, parts
-
-    monkeypatch.setattr(parts, "PART", 4)
-    monkeypatch.setattr(latents, "BATCH", 2)
-    cached, folder, calls = latents.Latents("tiny", "tiny-train"), Path("results/resume/x/latents"), []
-
-    def restore(lq, embedding, noise, fresh):
-        calls.append(lq)
-        if len(calls) == 6:
-            raise KeyboardInterrupt
-        return lq + noise
-
-    with pytest.raises(KeyboardInterrupt):
-        latents.sampled(folder, restore, [cached], 1, "key", "x")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "made-of.txt",
-        "tiny-train-000000000.arrow",
-        "tiny-train-000000004.arrow",
-    ]
-    (resumed,) = latents.sampled(folder, restore, [cached], 1, "key", "x")
-    assert len(calls) == 6 + 5  # the third part anew, and the two after it
-    (straight,) = latents.sampled(Path("results/resume/y"), restore, [cached], 1, "key", "y")
-    assert torch.equal(every(resumed.__getitem__), every(straight.__getitem__))
 
 
 def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
@@ -538,13 +511,94 @@ def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
     assert len(samples) == 3
 
 
+def restored(method: str) -> torch.Tensor:
+    """A picture of an odd size, restored by a method's trained weights."""
+    from mperceiver.models.mperceiver import load_restorer
+    from mperceiver.restore import restore_picture
+
+    picture = torch.rand(1, 3, 30, 45, generator=torch.Generator().manual_seed(0))
+    found = restore_picture(load_restorer(method), picture, config.load("methods", method), seed=7)
+    assert found.shape == picture.shape and torch.isfinite(found).all() and not torch.equal(found, picture)
+    return found
+
+
 def test_trained_weights_restore(trained):
     """From a run's files to a picture: what stage 3 left is what the method loads."""
-    from mperceiver.models.mperceiver import load_restorer
-    from mperceiver.tiling import lay_out
+    assert torch.equal(restored("tiny"), restored("tiny"))
 
-    restorer = load_restorer("tiny")
-    picture = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
-    tiles = lay_out(restorer, (32, 48), 48, 0)
-    one, other = (restorer.restore(picture, restorer.look(picture), [7], tiles) for _ in range(2))
-    assert one.shape == picture.shape and torch.isfinite(one).all() and torch.equal(one, other)
+
+# ---------------------------------------------------------------- random crops
+
+
+@pytest.fixture
+def fresh(trained) -> Path:
+    """A run on random crops of whole pictures of several sizes, nothing encoded."""
+    from mperceiver.data.download import download
+    from mperceiver.data.prepare import prepare
+
+    shutil.rmtree("data/latents")
+    text = Path("config/datasets/tiny-train.yaml").read_text()
+    whole = text.replace("crop_px: 32\ncrops: 18\nevery: false\n", "every: false\nencode: {crop_px: 32, crops: 2}\n")
+    whole = whole.replace("from: [leaves]", "from: [leaves, large-leaves, small-leaves]")
+    Path("config/datasets/whole.yaml").write_text(whole)
+    for name, size in (("large-leaves", 80), ("small-leaves", 24)):
+        spec = Path("config/datasets/leaves.yaml").read_text().replace("size_px: 96", f"size_px: {size}")
+        Path(f"config/datasets/{name}.yaml").write_text(spec)
+        download(name, [])
+    prepare("whole", workers=1)
+    Path("config/runs/fresh.yaml").write_text("like: tiny\ntrain: [whole]\ncached: false\n")
+    return trained
+
+
+def test_random_crops_need_nothing_encoded(fresh):
+    assert not any(
+        "latents" in path for name in ("predictor", "branches") for path in config.stage_inputs("fresh", name)
+    )
+    assert "data/latents/tiny/whole.json" in config.stage_inputs("fresh", "drm")
+    bits = []
+    for _ in range(2):
+        for name in ("predictor", "branches"):
+            train("fresh", name)
+        bits.append([undo("fresh", name) for name in ("branches", "predictor")])
+    assert bits[0] == bits[1]
+
+
+def test_random_crops_go_through_the_towers_alike(fresh, monkeypatch, foundation):
+    """One picture, one place, mirrored or not: what the branches get is what the towers make of the crop."""
+    from mperceiver.data.loader import Prepared
+    from mperceiver.data.mixture import Mixture
+
+    train("fresh", "predictor")
+    losses, rows = objective(monkeypatch, "fresh", "branches"), Prepared("whole")
+    seen, cut = {}, []
+    original = Mixture.batch
+
+    def batch(self, indices, crop_px, rng, flip):
+        cut.append(original(self, indices, crop_px, rng, flip))
+        assert flip
+        return cut[-1]
+
+    monkeypatch.setattr(Mixture, "batch", batch)
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        oracle = lambda z, t, embedding, z_lq, p: seen.update(embedding=embedding, z_lq=z_lq) or z  # noqa: E731
+        losses(oracle, np.random.default_rng(seed), generator, config.Phase(batch=5, crop_px=32), 0)
+        lq, gt, _ = cut[-1]
+        assert lq.shape == (5, 3, 32, 32) and not torch.equal(lq, gt)
+        with torch.no_grad():
+            posterior = foundation.vae.encode(lq * 2 - 1).latent_dist
+            assert torch.allclose(seen["embedding"], foundation.embed(lq), atol=1e-5)
+        spread = (seen["z_lq"] / foundation.vae.config.scaling_factor - posterior.mean) / posterior.std
+        assert spread.std().item() == pytest.approx(1, abs=0.1)
+    assert len({rows.size(i) for i in range(len(rows))}) == 3
+
+
+def test_all_stages_on_crops_of_whole_pictures(fresh):
+    """The third stage learns on the fixed crops; the first two may, too."""
+    encode("whole")
+    Path("config/runs/cropped.yaml").write_text("like: tiny\ntrain: [whole]\n")
+    for name in ("predictor", "branches", "drm"):
+        card = lineage.read_card(train("cropped", name))
+        assert "data/latents/tiny/whole.json" in card["inputs"]
+    for name in ("predictor", "branches", "drm"):
+        train("fresh", name)

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import TASKS, Model, Name, Positive, Precision, Share
+from mperceiver.config.base import STAGES, TASKS, Model, Name, Positive, Precision, Share
 
 
 class Phase(Model):
@@ -102,6 +102,11 @@ class Stage(Model):
         description="keep a moving average of the weights, which falls off by this a step, and save it",
     )
     flip: bool = Field(True, description="random horizontal flips")
+    only: list[str] = Field(
+        default_factory=list,
+        description="train only these of its modules, by their names in the weights file (`ir_adapter`, `textual.tp_pool`), "
+        "the others staying as they are in the run it starts from; none: all",
+    )
     save_every_steps: Positive = Field(200, description="steps between two resume states")
     save_every_minutes: float | None = Field(
         None, gt=0, exclude=True, description="minutes after which one is written all the same; in no card"
@@ -159,6 +164,10 @@ class Run(Model):
             raise ValueError(f"{both[0]} is both trained and reused; drop one of them")
         if self.drm is not None and self.latents is None:
             raise ValueError("a run with a `drm` stage says in `latents` how its latents are sampled")
+        trained = {stage: getattr(self, stage) for stage in STAGES if getattr(self, stage) is not None}
+        part = next((stage for stage, spec in trained.items() if spec.only), None)
+        if part and not self.start_from:
+            raise ValueError(f"{part}.only leaves modules as they are in a run: name it in `start_from`")
         return self
 
 

@@ -90,6 +90,10 @@ class Mixture:
         d, rows = self._rows[t][int(np.searchsorted(self._cumulated[t], which, side="right"))]
         return d, int(rows[int(place * len(rows))])
 
+    def ids(self, drawn: list[tuple[int, int]]) -> list[str]:
+        """Names of rows, to be told in a message."""
+        return [f"{self.datasets[d].name}: {self.datasets[d].ids[row]}" for d, row in drawn]
+
     def labels(self, drawn: list[tuple[int, int]]) -> np.ndarray:
         """Index into ``tasks`` of each row, int64 (B,). Raises DataError for a row of none of them."""
         task = np.array([self._task[d][row] for d, row in drawn], np.int64)

@@ -50,7 +50,8 @@ def train(run_name: str, stage: str) -> Path:
 
 def _write(run: Run, stage: str, spec: Stage, inputs: dict, module: nn.Module, curve: str, target: Path, card: Path):
     """The weights, the curve and, last, the card."""
-    save_weights(target, module, run)
+    parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    save_weights(target, module.requires_grad_(True), run)  # what a few-shot run left as it was, too
     lineage.write_text(target.with_suffix(".csv"), curve)
     lineage.write_card(
         card,
@@ -60,5 +61,5 @@ def _write(run: Run, stage: str, spec: Stage, inputs: dict, module: nn.Module, c
         outputs=[target],
         seed=run.seed,
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        result={"parameters": sum(p.numel() for p in module.parameters() if p.requires_grad), "steps": spec.steps},
+        result={"parameters": parameters, "steps": spec.steps},
     )

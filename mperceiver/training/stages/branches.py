@@ -1,6 +1,7 @@
 """Stage 2: the textual and the visual branch around the frozen U-Net."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,10 +26,9 @@ def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: d
     branches.set_up(spec.precision, spec.channels_last, gradient_checkpointing=spec.gradient_checkpointing)
     alphas = foundation.alphas()
 
-    def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
-        drawn = work.mixture.draw(rng, phase.batch)
-        z_lq, z_gt, embedding = work.batch(drawn, phase, rng, generator)
-        t = torch.randint(len(alphas), (len(drawn),), generator=generator, device=generator.device)
+    def losses(module: nn.Module, batch: dict[str, Any], generator, phase: Phase, step: int) -> dict[str, Tensor]:
+        z_lq, z_gt, embedding = work.latents_of(batch, generator)
+        t = torch.randint(len(alphas), (len(z_gt),), generator=generator, device=generator.device)
         noise = torch.randn(z_gt.shape, generator=generator, device=generator.device)
         alpha = alphas[t].view(-1, 1, 1, 1)
         target = noise if foundation.prediction == "epsilon" else velocity(z_gt, noise, alpha)
@@ -36,6 +36,13 @@ def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: d
         return {"loss": F.mse_loss(output.float(), target)}
 
     curve = fit(
-        f"{run_name} branches", branches, losses, spec, seed=run.seed + 1, resume=resume / "branches.pt", inputs=inputs
+        f"{run_name} branches",
+        branches,
+        losses,
+        spec,
+        seed=run.seed + 1,
+        resume=resume / "branches.pt",
+        inputs=inputs,
+        draw=work.draw,
     )
     return branches, curve

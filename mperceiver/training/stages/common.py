@@ -1,7 +1,7 @@
 """What the stages share: where a batch's frozen work comes from, and the modules they start from."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,9 +33,22 @@ def mixed(datasets: list, tasks: list[str] | None = None) -> Mixture:
 
 
 def start(module: nn.Module, run: Run, stage: str) -> nn.Module:
-    """``module``, ready to train, from the weights of the run it starts from if there is one."""
+    """``module``, ready to train, from the weights of the run it starts from if there is one.
+
+    Raises ConfigError if the stage is to train modules ``only`` that there are not.
+    """
     if run.start_from:
         load_weights(weights_path(config.weights_of(run.start_from)[stage], stage), module)
+    if only := getattr(run, stage).only:
+        names = [name for name, _ in module.named_parameters()]
+        wrong = [part for part in only if not any(f"{name}.".startswith(f"{part}.") for name in names)]
+        if wrong:
+            there = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+            raise config.ConfigError(
+                f"{stage}.only: there is no {wrong[0]}; its modules are {there}, and those inside of them"
+            )
+        for name, parameter in module.named_parameters():
+            parameter.requires_grad_(any(f"{name}.".startswith(f"{part}.") for part in only))
     return module.train().to(processes.device())
 
 
@@ -70,15 +83,24 @@ class Cached:
     """Frozen work as `encode` left it: no picture is read and no tower runs."""
 
     def __init__(self, run: Run, foundation: Foundation, tasks: list[str] | None = None) -> None:
-        self.latents, self.factor, self.device = all_latents(run), foundation.factor, processes.device()
+        self.latents, self.factor = all_latents(run), foundation.factor
         self.mixture = mixed([found.crops for found in self.latents], tasks)
 
-    def embeddings(self, drawn: Drawn, phase: Phase, rng: np.random.Generator) -> Tensor:
+    def embedding_of(self, drawn: Drawn) -> Tensor:
         """e_img of the degraded pictures: (B, C_clip)."""
-        return torch.stack([self.latents[d].embedding(row) for d, row in drawn]).to(self.device)
+        return torch.stack([self.latents[d].embedding(row) for d, row in drawn])
 
-    def batch(self, drawn: Drawn, phase: Phase, rng: np.random.Generator, generator: torch.Generator) -> Batch:
-        """Latents cut at one place for the whole batch; e_img is that of whole crops."""
+    def looks(self, drawn: Drawn, phase: Phase, rng: np.random.Generator) -> dict[str, Any]:
+        """What ``embedding`` needs of these pictures."""
+        return {"ids": self.mixture.ids(drawn), "embedding": self.embedding_of(drawn)}
+
+    def embedding(self, batch: dict[str, Any]) -> Tensor:
+        """e_img (B, C_clip) of what ``looks`` read."""
+        return batch["embedding"]
+
+    def draw(self, rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
+        """What ``latents_of`` needs of a batch: latents cut at one place for all of it; e_img is that of whole crops."""
+        drawn = self.mixture.draw(rng, phase.batch)
         side = phase.crop_px // self.factor
         high, wide = self.latents[0].shape[-2:]
         if side > min(high, wide):
@@ -90,9 +112,13 @@ class Cached:
 
         def take(read) -> Tensor:
             rows = [read(self.latents[d], row)[:, top : top + side, left : left + side].float() for d, row in drawn]
-            return torch.stack(rows).to(self.device)
+            return torch.stack(rows)
 
-        return Batch(take(Latents.lq), take(Latents.gt), self.embeddings(drawn, phase, rng))
+        return self.looks(drawn, phase, rng) | {"z_lq": take(Latents.lq), "z_gt": take(Latents.gt)}
+
+    def latents_of(self, batch: dict[str, Any], generator: torch.Generator) -> Batch:
+        """The latents and embeddings of what ``draw`` read."""
+        return Batch(batch["z_lq"], batch["z_gt"], batch["embedding"])
 
     def statistics(self, seed: int) -> tuple[Tensor, Tensor]:
         """Mean and deviation of all embeddings, (C_clip,) each, on the CPU."""
@@ -101,7 +127,7 @@ class Cached:
 
 
 class Fresh:
-    """Frozen work done at each step, on random crops of the pictures themselves."""
+    """Frozen work done at each step, on random crops of the pictures themselves; the methods are those of ``Cached``."""
 
     LOOKED_AT = 1024  # pictures, for the embeddings' mean and deviation
 
@@ -109,30 +135,28 @@ class Fresh:
         self.foundation, self.spec = foundation, spec
         self.mixture = mixed([Prepared(name) for name in run.train], tasks)
 
-    @torch.no_grad()
-    def embeddings(self, drawn: Drawn, phase: Phase, rng: np.random.Generator) -> Tensor:
-        """e_img of the degraded crops: (B, C_clip)."""
-        return self.foundation.embed(self._pictures(drawn, phase, rng)[0])
-
-    @torch.no_grad()
-    def batch(self, drawn: Drawn, phase: Phase, rng: np.random.Generator, generator: torch.Generator) -> Batch:
-        """Posterior samples, as `encode` takes them, and e_img of the same crops."""
-        lq, gt = self._pictures(drawn, phase, rng)
-        return Batch(
-            self.foundation.encode(lq, generator), self.foundation.encode(gt, generator), self.foundation.embed(lq)
-        )
-
-    def _pictures(self, drawn: Drawn, phase: Phase, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def looks(self, drawn: Drawn, phase: Phase, rng: np.random.Generator) -> dict[str, Any]:
         lq, gt, _ = self.mixture.batch(drawn, phase.crop_px, rng, self.spec.flip)
-        return lq.to(self.foundation.device), gt.to(self.foundation.device)
+        return {"ids": self.mixture.ids(drawn), "lq": lq, "gt": gt}
+
+    @torch.no_grad()
+    def embedding(self, batch: dict[str, Any]) -> Tensor:
+        return self.foundation.embed(batch["lq"].to(self.foundation.device))
+
+    def draw(self, rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
+        return self.looks(self.mixture.draw(rng, phase.batch), phase, rng)
+
+    @torch.no_grad()
+    def latents_of(self, batch: dict[str, Any], generator: torch.Generator) -> Batch:
+        """Posterior samples, as `encode` takes them, and e_img of the same crops."""
+        z_lq, z_gt = (self.foundation.encode(batch[name], generator).float() for name in ("lq", "gt"))
+        return Batch(z_lq, z_gt, self.embedding(batch))
 
     def statistics(self, seed: int) -> tuple[Tensor, Tensor]:
         """Mean and deviation of some crops' embeddings, (C_clip,) each, on the CPU; always the same for one seed."""
         rng, phase = np.random.default_rng([seed, self.LOOKED_AT]), self.spec.phases[0]
         rounds = max(self.LOOKED_AT // phase.batch, 1)
-        known = torch.cat(
-            [self.embeddings(self.mixture.draw(rng, phase.batch), phase, rng).cpu() for _ in range(rounds)]
-        )
+        known = torch.cat([self.embedding(self.draw(rng, phase)).cpu() for _ in range(rounds)])
         return known.mean(0), known.std(0).clamp(min=1e-6)
 
 

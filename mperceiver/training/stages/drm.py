@@ -3,7 +3,9 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -37,17 +39,21 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     drm.set_up(foundation.vae, spec.channels_last, spec.gradient_checkpointing)
     picture_losses = PictureLosses(spec.losses, foundation.device)
 
-    def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
+    def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
         drawn = mixture.draw(rng, phase.batch)
         lq, gt, _ = mixture.batch(drawn, whole_px, rng, flip=False)  # a sampled latent fits its crop as it is
-        side = phase.crop_px // foundation.factor
-        top, left = (int(rng.integers(whole_px // foundation.factor - side + 1)) for _ in range(2))
+        side, factor = phase.crop_px // foundation.factor, foundation.factor
+        top, left = (int(rng.integers(whole_px // factor - side + 1)) for _ in range(2))
         rows = [latents[d][row][:, top : top + side, left : left + side].float() for d, row in drawn]
-        window = (..., *(slice(v * foundation.factor, v * foundation.factor + phase.crop_px) for v in (top, left)))
-        z, lq, gt = (x.to(generator.device) for x in (torch.stack(rows), lq[window], gt[window]))
-        p = predictor.probabilities(torch.stack([cached[d].embedding(row) for d, row in drawn]).to(generator.device))
-        _, degraded = drm.degraded_features(foundation.encode, lq)
-        return picture_losses(module(foundation.decode, z, degraded, p), gt, step)
+        window = (..., *(slice(v * factor, v * factor + phase.crop_px) for v in (top, left)))
+        embedding = torch.stack([cached[d].embedding(row) for d, row in drawn])
+        found = {"z": torch.stack(rows), "lq": lq[window], "gt": gt[window], "embedding": embedding}
+        return found | {"ids": mixture.ids(drawn)}
+
+    def losses(module: nn.Module, batch: dict[str, Any], generator, phase: Phase, step: int) -> dict[str, Tensor]:
+        _, degraded = drm.degraded_features(foundation.encode, batch["lq"])
+        p = predictor.probabilities(batch["embedding"])
+        return picture_losses(module(foundation.decode, batch["z"], degraded, p), batch["gt"], step)
 
     curve = fit(
         f"{run_name} drm",
@@ -58,6 +64,7 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
         resume=resume / "drm.pt",
         inputs=inputs,
         adversary=picture_losses.discriminator,
+        draw=draw,
     )
     return drm, curve
 
@@ -71,7 +78,7 @@ def _latents(
     cached: list[Latents],
     inputs: dict,
 ) -> list[Sampled]:
-    """What the run's stage 2 makes of each crop; it is held in memory only until that is done."""
+    """What the run's stage 2 makes of each crop; then it and the U-Net leave the GPU to stage 3."""
     branches = Branches(foundation, len(run.tasks), run.model)
     load_weights(weights_path(config.weights_of(run_name)["branches"], "branches"), branches)
     towers.freeze(branches).to(foundation.device)
@@ -93,4 +100,7 @@ def _latents(
 
     made_of = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
     key = json.dumps([run.latents.model_dump(mode="json"), spec.precision, made_of], sort_keys=True)
-    return sampled(latents_folder(run_name), restore, cached, run.latents.seed, key, run_name)
+    found = sampled(latents_folder(run_name), restore, cached, run.latents.seed, key, run_name)
+    for tower in (branches, foundation.unet, foundation.text_encoder, foundation.clip):
+        tower.cpu()
+    return found

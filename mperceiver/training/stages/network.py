@@ -1,7 +1,9 @@
 """A baseline: one stage on random crops of the same pairs."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -21,9 +23,13 @@ def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inp
     network = start(baselines.build(spec), run, "network")
     picture_losses = PictureLosses(spec.losses, processes.device())
 
-    def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
-        lq, gt, _ = mixture.batch(mixture.draw(rng, phase.batch), phase.crop_px, rng, spec.flip)
-        return picture_losses(module(lq.to(generator.device)), gt.to(generator.device), step)
+    def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
+        drawn = mixture.draw(rng, phase.batch)
+        lq, gt, _ = mixture.batch(drawn, phase.crop_px, rng, spec.flip)
+        return {"ids": mixture.ids(drawn), "lq": lq, "gt": gt}
+
+    def losses(module: nn.Module, batch: dict[str, Any], generator, phase: Phase, step: int) -> dict[str, Tensor]:
+        return picture_losses(module(batch["lq"]), batch["gt"], step)
 
     curve = fit(
         f"{run_name} network",
@@ -34,5 +40,6 @@ def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inp
         resume=resume / "network.pt",
         inputs=inputs,
         adversary=picture_losses.discriminator,
+        draw=draw,
     )
     return network, curve

@@ -1,7 +1,9 @@
 """Stage 1: the degradation predictor."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,16 +26,25 @@ def train_predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: 
     if run.start_from:  # its weights are of embeddings as they are; training sees them standardised
         predictor.fold_standardisation(*(x.to(processes.device()) for x in (-mean / deviation, 1 / deviation)))
 
-    def losses(module: nn.Module, rng, generator, phase: Phase, step: int) -> dict[str, Tensor]:
+    def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
         drawn = work.mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
-        x = work.embeddings(drawn, phase, rng)
-        labels = torch.from_numpy(work.mixture.labels(drawn)).to(x.device)
+        return work.looks(drawn, phase, rng) | {"labels": torch.from_numpy(work.mixture.labels(drawn))}
+
+    def losses(module: nn.Module, batch: dict[str, Any], generator, phase: Phase, step: int) -> dict[str, Tensor]:
+        x, labels = work.embedding(batch), batch["labels"]
         logits = module((x - mean.to(x)) / deviation.to(x))
         accuracy = (logits.argmax(1) == labels).float().mean()
         return {"loss": focal(logits, labels, spec.gamma), "accuracy": accuracy}
 
     curve = fit(
-        f"{run_name} predictor", predictor, losses, spec, seed=run.seed, resume=resume / "predictor.pt", inputs=inputs
+        f"{run_name} predictor",
+        predictor,
+        losses,
+        spec,
+        seed=run.seed,
+        resume=resume / "predictor.pt",
+        inputs=inputs,
+        draw=draw,
     )
     predictor.cpu().fold_standardisation(mean, deviation)
     return predictor, curve
