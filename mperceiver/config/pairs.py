@@ -107,7 +107,7 @@ class Pairs(Model):
         description="regular expression: task of the pairs in whose path it is found, the first that fits",
     )
     root: Globs | None = Field(
-        None, description="folder that paths are relative to; the first in which `lq` finds a file. None: the top"
+        None, description="folder that paths are relative to: the first in which `lq` finds a file, else the top"
     )
     lq: Globs | None = Field(None, description="the degraded pictures (the clean ones, if `gt` is `itself`)")
     match: Pattern | None = Field(None, description="regular expression that the whole path of each of them must fit")

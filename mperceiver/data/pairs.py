@@ -227,14 +227,14 @@ def _array(files: dict[str, Path], path: str, key: str | None, target: Path) -> 
 def _root(name: str, roots: list[str] | None, files: dict[str, Path], wanted: list[str]) -> str:
     """The folder, with its slash, below which ``wanted`` is found; "" for the top. Raises DataError if there is none."""
     folders = dict.fromkeys(str(parent) for path in files for parent in Path(path).parents if str(parent) != ".")
-    for pattern in roots or [None]:
+    for pattern in [*(roots or []), None]:
         candidates = (
             [""] if pattern is None else [f"{f}/" for f in sorted(folders, key=natural) if matches(f, [pattern])]
         )
         for root in candidates:
             if any(path.startswith(root) and matches(path.removeprefix(root), wanted) for path in files):
                 return root
-    where = f" below {' or '.join(roots)}" if roots else ""
+    where = f" below {' or '.join(roots)} or at the top" if roots else ""
     there = few(list(files)) or "nothing"
     raise DataError(
         f"{name}: no {' or '.join(wanted)}{where} in what was downloaded, where {len(files)} files are: {there}. Another "
