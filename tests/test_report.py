@@ -273,6 +273,23 @@ def test_the_papers_numbers_stand_beside_and_are_never_ranked(paper):
     assert built.progress == (3, 4)  # a reported row is nothing to run
 
 
+def test_the_papers_number_of_an_average(paper):
+    table = yaml_of("tables", "paper")
+    columns = [table["blocks"][1]["columns"][0]]
+    world["dump"]("methods", "one", world["METHODS"]["one"] | {"reported": ["Other", "Ours"]})
+    where = {"table": 1, "task": "dehazing", "dataset": "Average"}
+    rows = [{"title": "All", "methods": ["one", "theirs"]}]
+    world["dump"](
+        "tables",
+        "mean",
+        {"title": "", "caption": "", "rows": rows, "columns": columns, "average": True, "average_reported": where},
+    )
+    built = tables.build("mean")
+    mean = cell(built, "one", None, "psnr")
+    assert (mean.mean, mean.reported) == (24.25, 21.0)
+    assert (cell(built, "theirs", None, "psnr").reported, cell(built, "theirs", None, "psnr").why) == (99.0, "")
+
+
 def test_blocks_and_the_papers_numbers_in_print(paper):
     tables.write("paper")
     rows = list(csv.DictReader(io.StringIO(Path("results/tables/paper.csv").read_text())))

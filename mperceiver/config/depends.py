@@ -105,7 +105,8 @@ def table_inputs(name: str) -> list[str]:
     columns = [column for block in table.parts for column in block.columns]
     protocols = [load("datasets", dataset).protocol for column in columns for dataset in column.datasets]
     found += [file for protocol in dict.fromkeys(protocols) for file in files_of("protocols", protocol)]
-    return list(dict.fromkeys(found + [REPORTED] * any(column.reported for column in columns)))
+    reported = any(column.reported for column in columns) or any(block.average_reported for block in table.parts)
+    return list(dict.fromkeys(found + [REPORTED] * reported))
 
 
 def figure_inputs(name: str) -> list[str]:

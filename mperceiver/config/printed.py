@@ -75,6 +75,7 @@ class Block(Model):
     rows: list[Rows] = Field(description="groups of rows, from top to bottom")
     columns: list[Column] = Field(description="from left to right")
     average: bool = Field(False, description="append the mean over the columns")
+    average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
 
 
 class Table(Model):
@@ -85,6 +86,7 @@ class Table(Model):
     rows: list[Rows] = Field(default_factory=list, description="groups of rows, from top to bottom")
     columns: list[Column] = Field(default_factory=list, description="from left to right")
     average: bool = Field(False, description="append the mean over the columns")
+    average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
     blocks: list[Block] = Field(
         default_factory=list,
         description="instead of rows and columns: parts below each other, as in the paper's Table 1",
@@ -101,7 +103,14 @@ class Table(Model):
     @property
     def parts(self) -> list[Block]:
         """The blocks; a table without any is one itself."""
-        return self.blocks or [Block(rows=self.rows, columns=self.columns, average=self.average)]
+        return self.blocks or [
+            Block(
+                rows=self.rows,
+                columns=self.columns,
+                average=self.average,
+                average_reported=self.average_reported,
+            )
+        ]
 
 
 class Panel(Model):

@@ -241,13 +241,13 @@ class Method(Model):
     )
     overlap_px: Positive = Field(64, description="of two neighbouring tiles")
     citation: str = Field("", description="whom to cite for it")
-    reported: str | None = Field(
-        None, description="its name in config/reported/cvpr2024.csv, beside whose numbers ours stand"
+    reported: str | list[str] = Field(
+        [], description="its name, or names, in config/reported/cvpr2024.csv, beside whose numbers ours stand"
     )
 
     @model_validator(mode="after")
     def _kind(self):
-        if self.kind == "reported" and self.reported is None:
+        if self.kind == "reported" and not self.reported:
             raise ValueError("a method of kind reported says in `reported` under which name the paper has its numbers")
         if self.kind in ("mperceiver", "network") and self.run is None:
             raise ValueError(f"a method of kind {self.kind} names its `run`")

@@ -60,7 +60,6 @@ def fill(name: str, table: config.Table) -> Built:
     """``build`` for a table that may stand in no file (the bars of a figure)."""
     scores = {pair: _scores(*pair) for pair in config.cells(table)}
     methods = {m: config.load("methods", m) for block in table.parts for rows in block.rows for m in rows.methods}
-    paper = reported_numbers() if any(c.reported for block in table.parts for c in block.columns) else {}
     rows: list[Row] = []
     columns: list[Column] = []
     blocks: list[Block] = []
@@ -81,12 +80,15 @@ def fill(name: str, table: config.Table) -> Built:
             _one_protocol(
                 f"table {name}, column {columns[j].label} ({columns[j].place})", _used(rows, at, [columns[j]], scores)
             )
-            for i in at:
-                number = _of_paper(paper, methods[rows[i].method].reported, columns[j])
-                found[i, j] = _cell(rows[i], number, columns[j], scores)
+            found |= {(i, j): _cell(rows[i], columns[j], scores) for i in at}
         if part.average:
-            _append_average(name, block, rows, columns, found, scores)
+            _append_average(name, part, block, rows, columns, found, scores)
         blocks.append(block)
+    paper = reported_numbers() if any(column.reported for column in columns) else {}
+    for (i, j), cell in found.items():
+        number = _of_paper(paper, methods[rows[i].method], columns[j])
+        why = cell.why if rows[i].measured else ("not reported" if number is None else "")
+        found[i, j] = replace(cell, reported=number, why=why)
     grid = [[found.get((i, j)) for j in range(len(columns))] for i in range(len(rows))]
     for j, column in enumerate(columns):
         at = [i for i in range(len(rows)) if grid[i][j] is not None]
@@ -101,12 +103,14 @@ def fill(name: str, table: config.Table) -> Built:
     return Built(name, table.title, table.caption, rows, columns, grid, blocks, protocols)
 
 
-def _append_average(name: str, block: Block, rows: list[Row], columns: list[Column], found: dict, scores: dict) -> None:
+def _append_average(
+    name: str, part: config.Block, block: Block, rows: list[Row], columns: list[Column], found: dict, scores: dict
+) -> None:
     """Add the mean over a block's columns, a column a metric."""
     for metric in dict.fromkeys(columns[j].metric for j in block.columns):
         at = [j for j in block.columns if columns[j].metric == metric and not columns[j].average]
         _one_protocol(f"table {name}, column Average", _used(rows, block.rows, [columns[j] for j in at], scores))
-        columns.append(Column("Average", ("average",), None, metric, average=True))
+        columns.append(Column("Average", ("average",), None, metric, part.average_reported, average=True))
         block.columns.append(len(columns) - 1)
         for i in block.rows:
             found[i, len(columns) - 1] = _average([found[i, j] for j in at], metric)
@@ -129,13 +133,12 @@ def _scores(method: str, dataset: str) -> dict | None:
     return result
 
 
-def _cell(row: Row, paper: float | None, column: Column, scores: dict) -> Cell:
+def _cell(row: Row, column: Column, scores: dict) -> Cell:
     """A cell; of several datasets the mean of their means, only where all are there."""
     if not row.measured:
-        return Cell(reported=paper, why="" if paper is not None else "not reported")
+        return Cell()
     cells = [_one(scores[row.method, dataset], dataset, column) for dataset in column.datasets]
-    cell = cells[0] if len(cells) == 1 else _average(cells, column.metric, "datasets")
-    return replace(cell, reported=paper)
+    return cells[0] if len(cells) == 1 else _average(cells, column.metric, "datasets")
 
 
 def reported_numbers() -> dict[tuple[int, str, str, str, str], float]:
@@ -148,9 +151,13 @@ def reported_numbers() -> dict[tuple[int, str, str, str, str], float]:
         }
 
 
-def _of_paper(paper: dict, method: str | None, column: Column) -> float | None:
-    where = column.reported
-    return where and paper.get((where.table, where.task, where.dataset, method, METRICS[column.metric].label))
+def _of_paper(paper: dict, method: config.Method, column: Column) -> float | None:
+    where, label = column.reported, METRICS[column.metric].label
+    names = [method.reported] if isinstance(method.reported, str) else method.reported
+    if where is None:
+        return None
+    found = (paper.get((where.table, where.task, where.dataset, name, label)) for name in names)
+    return next((number for number in found if number is not None), None)
 
 
 def _one(scores: dict | None, dataset: str, column: Column) -> Cell:
