@@ -194,11 +194,7 @@ def _from_mirror(staging: _Staging, file: _File, mirror: config.Mirror) -> str:
         if found is None:
             raise lineage.LineageError(f"no {file.source} there")
         return _from_folder(staging, file, found)
-    if mirror.hub is not None:
-        url = hub.file_url(mirror.hub, file.source, mirror.revision, endpoint=mirror.endpoint)
-        headers = hub.headers(mirror.endpoint)
-    else:
-        url, headers = f"{mirror.url.rstrip('/')}/{file.source}", {}
+    url, headers = hub.of_mirror(mirror, file.source)
     label = f"{staging.name}/{file.path}"
     target = staging.work / file.path
     return fetch(url, target, sha256=file.sha256, bytes=file.bytes, headers=headers, label=label).sha256

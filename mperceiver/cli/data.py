@@ -41,6 +41,20 @@ def download(
 
 
 @verb
+def doctor(
+    names: Annotated[list[str] | None, typer.Argument(help="datasets and foundations; none: all of them")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+) -> None:
+    """Ask after every source of datasets and foundations without downloading any; code 1 if one gives no more what it did."""
+    from mperceiver.data.doctor import FINE, examine, shown
+
+    findings = examine(names or [], config.mirrors(_experiment()))
+    shown(findings, as_json)
+    if any(finding.state not in FINE for finding in findings):
+        raise typer.Exit(1)
+
+
+@verb
 def prepare(
     name: DatasetName,
     workers: Workers = 0,

@@ -26,6 +26,14 @@ MANUAL = Path("data/manual")
 PARTIAL = Path("data/raw/.partial")
 
 
+class Refused(DataError):
+    """A server does not give what was asked for; ``state`` is the doctor's word for it."""
+
+    def __init__(self, message: str, state: str = "unreachable") -> None:
+        super().__init__(message)
+        self.state = state
+
+
 @dataclass(frozen=True)
 class Job:
     """A dataset to be filled, where to look first, and what its card told of the last time: {origin: {bytes, sha256}}."""
@@ -47,6 +55,7 @@ class Wanted:
     sha256: str | None = None
     bytes: int | None = None
     headers: dict[str, str] = field(default_factory=dict, repr=False)
+    offered: str | None = None  # the digest that the server's own listing tells
 
 
 @dataclass(frozen=True)
@@ -109,6 +118,13 @@ def bring(job: Job, source: Model, wanted: list[Wanted], folder: Path, place: st
     return Taken({found["from"]: found["sha256"] for found in taken.values()}, taken)
 
 
+def state_of(status: int | None) -> str:
+    """The doctor's word for an answer's status: none where no server answered."""
+    if status is not None and 200 <= status < 300:
+        return "ok"
+    return {401: "needs login", 403: "needs login", 404: "moved", 410: "moved"}.get(status, "unreachable")
+
+
 def told(name: str, size: int | None) -> str:
     """A file and its size, in words."""
     return name if size is None else f"{name} ({size / 1e6:,.1f} MB, {size} bytes)"
@@ -119,9 +135,14 @@ def _digest(job: Job, file: Wanted) -> str | None:
     return file.sha256 or job.known.get(file.origin, {}).get("sha256")
 
 
+def drop_ins(name: str, mirrors: list[Path]) -> list[Path]:
+    """Folders in which a dataset's files may have been put by hand, first to be looked into first."""
+    return [MANUAL / name, *(mirror / name for mirror in mirrors)]
+
+
 def _places(job: Job, file: Wanted) -> list[Path]:
     """Where a file may lie already, nearest first."""
-    folders = [MANUAL / job.name, *(mirror / job.name for mirror in job.mirrors)]
+    folders = drop_ins(job.name, job.mirrors)
     if job.there and file.origin in job.known:
         folders.insert(0, job.there)
     return [folder / file.name for folder in folders]

@@ -10,7 +10,7 @@ import requests
 
 from mperceiver import config
 from mperceiver.data import DataError
-from mperceiver.data.sources.base import Job, Taken, Wanted, bring, listed
+from mperceiver.data.sources.base import Job, Refused, Taken, Wanted, bring, listed, state_of
 from mperceiver.fetch.base import AGENT, TIMEOUT
 
 DOWNLOAD = "https://drive.usercontent.google.com/download"
@@ -36,7 +36,9 @@ def wanted_gdrive(source: config.GdriveSource) -> list[Wanted]:
             id=source.folder, quiet=True, use_cookies=False, skip_download=True, timeout=TIMEOUT
         )
     except (gdown.DownloadError, gdown.FileURLRetrievalError, requests.RequestException) as error:
-        raise DataError(f"{what}: not to be listed: {' '.join(str(error).split())}") from None
+        words = " ".join(str(error).split())
+        status = re.search(r"status code (\d+)", words)
+        raise Refused(f"{what}: not to be listed: {words}", state_of(int(status[1]) if status else None)) from None
     ids = {file.path: file.id for file in told}
     if len(ids) != len(told):
         raise DataError(f"{what}: two of its files have one name; give `files` with their ids instead")
@@ -59,22 +61,26 @@ def address(file_id: str) -> str:
                 return url
             page = answer.raw.read(PAGE_BYTES, decode_content=True).decode("utf-8", "replace")
     except requests.RequestException as error:
-        raise DataError(f"Google Drive is not to be reached: {error}") from None
+        raise Refused(f"Google Drive is not to be reached: {error}") from None
     if answer.status_code < 400 and "ServiceLogin" not in answer.url:
         with contextlib.suppress(FileURLRetrievalError):
             return get_url_from_gdrive_confirmation(page)
-    raise DataError(f"file {file_id} on Google Drive: {refusal(answer.status_code, page, answer.url)}")
+    state, words = refusal(answer.status_code, page, answer.url)
+    raise Refused(f"file {file_id} on Google Drive: {words}", state)
 
 
-def refusal(status: int, page: str, at: str) -> str:
-    """Why Drive does not give a file, and what to do."""
+def refusal(status: int, page: str, at: str) -> tuple[str, str]:
+    """Why Drive does not give a file: the doctor's word for it, and what to do."""
     if any(sign in page for sign in QUOTA):
-        return "its quota is used up, as many have downloaded it today; try again tomorrow, or bring it by hand from a browser"
+        return (
+            "unreachable",
+            "its quota is used up, as many have downloaded it today; try again tomorrow, or bring it by hand from a browser",
+        )
     if "ServiceLogin" in at or status in (401, 403):
-        return "it wants a login: its owner has closed it; another source is needed, or bring it by hand"
+        return "needs login", "it wants a login: its owner has closed it; another source is needed, or bring it by hand"
     if status == 404:
-        return "it is not there, or no longer"
+        return "moved", "it is not there, or no longer"
     words = re.sub(
         r"\s+", " ", html.unescape(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", page, flags=re.S))
     ).strip()
-    return f"Drive answers {status} with a page instead of it: {words[:200]!r}"
+    return "unreachable", f"Drive answers {status} with a page instead of it: {words[:200]!r}"

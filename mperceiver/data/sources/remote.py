@@ -8,7 +8,7 @@ import requests
 
 from mperceiver import config
 from mperceiver.data import DataError
-from mperceiver.data.sources.base import Job, Taken, Wanted, bring, listed
+from mperceiver.data.sources.base import Job, Refused, Taken, Wanted, bring, listed, state_of
 from mperceiver.fetch import hub
 from mperceiver.fetch.base import AGENT, TIMEOUT
 
@@ -35,19 +35,12 @@ def huggingface(job: Job, source: config.HuggingfaceSource, folder: Path) -> Tak
 
 def wanted_huggingface(source: config.HuggingfaceSource) -> list[Wanted]:
     """The files of a source, by the hub's listing. Raises DataError where there is none."""
-    import huggingface_hub
-    from huggingface_hub.hf_api import RepoFile
-
     what = f"{source.repo}@{source.revision} on the Hugging Face hub"
     headers = hub.headers()
-    api = huggingface_hub.HfApi(endpoint=hub.root(), token=headers["Authorization"].split()[1] if headers else False)
     try:
-        tree = api.list_repo_tree(
-            source.repo, source.root, recursive=True, revision=source.revision, repo_type=source.repo_type
-        )
-        files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-    except Exception as error:  # the hub's client passes on those of its transport, too
-        raise DataError(f"{what}: not to be listed: {' '.join(str(error).split()) or type(error).__name__}") from None
+        files = {file.path: file for file in hub.listing(source.repo, source.root, source.revision, source.repo_type)}
+    except hub.NotListed as error:
+        raise Refused(f"{what}: not to be listed: {error}", state_of(error.status)) from None
     found = listed(files, source.root, source.files, source.count, what)
     _no_stray_digests(source, found)
     return [
@@ -55,9 +48,10 @@ def wanted_huggingface(source: config.HuggingfaceSource) -> list[Wanted]:
             name,
             f"huggingface:{source.repo}@{source.revision}/{path}",
             hub.file_url(source.repo, path, source.revision, source.repo_type),
-            source.sha256.get(name) or (files[path].lfs.sha256 if files[path].lfs else None),
-            files[path].size,
+            source.sha256.get(name) or files[path].sha256,
+            files[path].bytes,
             headers,
+            files[path].sha256,
         )
         for name, path in found.items()
     ]
@@ -100,8 +94,9 @@ def _tree(source: config.GithubSource) -> dict[str, int | None]:
         told = answer.json()
         tree = {e["path"]: None if source.lfs else e.get("size") for e in told["tree"] if e["type"] == "blob"}
     except (requests.RequestException, KeyError, TypeError, ValueError) as error:
-        hint = "; it lists 60 times an hour without GITHUB_TOKEN" if "403" in str(error) or "429" in str(error) else ""
-        raise DataError(f"{what}: not to be listed: {error}{hint}") from None
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        hint = "; it lists 60 times an hour without GITHUB_TOKEN" if status in (403, 429) else ""
+        raise Refused(f"{what}: not to be listed: {error}{hint}", state_of(status)) from None
     if told.get("truncated"):
         raise DataError(
             f"{what}: too many files for GitHub to list; give `files` without globs, or none for an archive"
