@@ -419,9 +419,7 @@ def test_the_hub_is_listed_at_a_revision(world, server, monkeypatch):
     card = lineage.read_card(download("d", []))
     assert here("d") == {"train/gt/a.png": png(2), "train/lq/a b.png": png(1)}
     assert "huggingface:some/set@main" in card["inputs"] and "hf_secret" not in raw_card("d").read_text()
-    told = [
-        {key.lower(): value for key, value in headers.items()} for _, _, headers in server.asked if "some/set" in path
-    ]
+    told = [{key.lower(): value for key, value in headers.items()} for _, _, headers in server.asked]
     assert [headers.get("authorization") for headers in told] == ["Bearer hf_secret"] * 3
     server.put("/datasets/some/set/resolve/main/train/lq/a%20b.png", png(3))
     remote("e", {"source": "huggingface", "repo": "some/set", "files": ["train/lq/*"]})
@@ -548,7 +546,7 @@ def test_a_folder_of_drive_is_listed(world, internet):
     with pytest.raises(DataError, match=r"2 files fit .*, 3 are wanted"):
         download("e", [])
     remote("f", {"source": "gdrive", "folder": "N" * 33})
-    with pytest.raises(DataError, match="not to be listed: the hub answers 404"):
+    with pytest.raises(DataError, match="not to be listed: .*404"):
         download("f", [])
 
 

@@ -97,7 +97,9 @@ def shown(findings: list[Finding], as_json: bool) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "source", "state", "file", "what is known", header_style="bold")
+    table = Table("name", "source", "state", header_style="bold")
+    table.add_column("file", overflow="fold")
+    table.add_column("what is known", overflow="fold")
     last = None
     for found in findings:
         state = Text(found.state, style={"ok": "green", "manual": "yellow"}.get(found.state, "red"))
