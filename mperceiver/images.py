@@ -200,11 +200,11 @@ def encode(picture: np.ndarray, **kept: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def resize(picture: np.ndarray, side: int) -> np.ndarray:
-    """uint8 (H, W, 3) -> uint8 (side, side, 3), bilinear with antialiasing, as PIL does it."""
+def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 (H, W, 3) -> uint8 (height, width, 3), bilinear with antialiasing, as PIL does it."""
     from PIL import Image
 
-    return np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def to_tensor(picture: np.ndarray) -> "torch.Tensor":

@@ -101,6 +101,29 @@ def encode(
     processes.leave()
 
 
+@verb
+def show(
+    name: DatasetName,
+    file: Annotated[Path | None, typer.Argument(help="PNG to write; none: results/shown/<name>.png")] = None,
+    count: Annotated[int, typer.Option(min=1, help="pairs at most")] = 24,
+    task: Annotated[str | None, typer.Option(help="only pictures of this task")] = None,
+) -> None:
+    """Draw a contact sheet of a prepared dataset: degraded pictures beside their ground truths."""
+    from mperceiver.data.show import show as draw
+
+    print(draw(name, file, count, task))
+
+
+@verb
+def export(
+    name: DatasetName, folder: Annotated[Path, typer.Argument(help="a new folder; gets lq/, gt/ and pairs.jsonl")]
+) -> None:
+    """Write a prepared dataset as plain folders of pictures, for other programs."""
+    from mperceiver.data.export import export as write
+
+    print(write(name, folder))
+
+
 def _experiment() -> config.Experiment | None:
     """The experiment in force, for its `mirror`: $MPERCEIVER_EXPERIMENT, set by the workflow, or none."""
     path = os.environ.get("MPERCEIVER_EXPERIMENT")

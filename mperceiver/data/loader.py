@@ -59,6 +59,10 @@ class Prepared:
             raise DataError(f"{self.name}: picture {self.ids[i]} has no {what} ({column} is empty)")
         return data
 
+    def has(self, column: str, i: int) -> bool:
+        """Whether picture i has bytes of its own in a column: a clean one has no `lq`, a real one may have no `gt`."""
+        return self._table[column][i].is_valid
+
     def _scalar(self, column: str, i: int) -> Any:
         """The bytes of a picture, still on disk."""
         scalar = self._table[column][i]
@@ -76,7 +80,8 @@ class Prepared:
     @cached_property
     def on_the_fly(self) -> bool:
         """Whether the rows have no lq: it is made of gt whenever a row is read (see config.Dataset)."""
-        return self._table["lq"].null_count > 0 and set(self.tasks) != {CLEAN}
+        without = self._table["lq"].is_null().to_pylist()
+        return any(task != CLEAN for task, none in zip(self.tasks, without, strict=True) if none)
 
     @cached_property
     def _ways(self) -> dict[str, list[tuple[str, dict]]]:

@@ -181,7 +181,7 @@ def _refit(spec: config.Pairs, picture: np.ndarray | None) -> tuple[np.ndarray |
         (top, bottom), (left, right) = ((n // part, n * (part - 1) // part) for n in picture.shape[:2])
         picture = np.ascontiguousarray(picture[top:bottom, left:right])
     if spec.resize_px:
-        picture = images.resize(picture, spec.resize_px)
+        picture = images.resize(picture, spec.resize_px, spec.resize_px)
     return picture, images.encode(picture)
 
 
