@@ -62,11 +62,19 @@ def drawing(
             waiting.extend(thread.submit(make, turn) for turn in islice(turns, 1))
             yield one._replace(batch={k: _on(device, v) for k, v in one.batch.items()})
 
-    thread = ThreadPoolExecutor(1, "draw", initializer=torch.set_flush_denormal, initargs=(True,))
+    thread = ThreadPoolExecutor(1, "draw")
     try:
+        thread.submit(_modest).result()
+        torch.set_num_threads(torch.get_num_threads())  # for threads to come; the other one's 1 is its own
         yield drawn(thread)
     finally:
         thread.shutdown(cancel_futures=True)
+
+
+def _modest() -> None:
+    """One core for the thread that draws: a second team of OpenMP's would spin where the step computes."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
 
 
 def _on(device: torch.device, value: Any) -> Any:
