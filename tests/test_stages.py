@@ -147,6 +147,36 @@ def test_stage_stopped_and_resumed_is_the_same_bytes(trained, monkeypatch, name,
     assert undo(run, name) == first
 
 
+def test_only_what_a_stage_depends_on_begins_it_anew(trained, monkeypatch):
+    """A comment, a tracker or another stage's keys in the run's file leave a stopped training its state; its own do not."""
+    from safetensors.torch import load
+
+    path, first = Path("config/runs/tiny.yaml"), undo("tiny", "branches")
+    spec = path.read_text()
+    with monkeypatch.context() as patch:
+        patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, at(3, terminate, losses), *a, **o))
+        with pytest.raises(SystemExit):
+            train("tiny", "branches")
+    state = {path: path.read_bytes() for path in Path("results/resume/tiny").iterdir()}
+    for change, begun in [
+        (("branches: {", "branches: {save_every_minutes: 9, trackers: [], "), 4),
+        (("drm:\n  steps: 4", "drm:  # fewer\n  steps: 3"), 4),
+        (("branches: {steps: 6", "branches: {steps: 7"), 0),
+        (("tp_tokens: 2", "tp_tokens: 2\n  prompt_order: cm_first"), 0),
+    ]:
+        assert change[0] in spec
+        path.write_text(spec.replace(*change))
+        for place, data in state.items():
+            place.write_bytes(data)
+        gone = []
+        with monkeypatch.context() as patch:
+            patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, seen(losses, gone), *a, **o))  # noqa: B023
+            train("tiny", "branches")
+        assert gone[0] == begun, change
+        made, known = (load(files[".safetensors"]) for files in (undo("tiny", "branches"), first))
+        assert not begun or all(torch.equal(made[key], known[key]) for key in known)
+
+
 def seen(losses, steps: list[int]):
     def run(module, rng, generator, phase, step):
         steps.append(step)

@@ -37,7 +37,10 @@ def train(run_name: str, stage: str) -> Path:
     lineage.commit()
     resume = Path("results/resume") / run_name
     inputs = {path: lineage.sha256(path) for path in config.stage_inputs(run_name, stage)}
-    module, curve = STAGES[stage](run_name, run, spec, resume, inputs)
+    # A state goes by what the run's file says of this stage, not by its bytes: a comment or a tracker begins nothing anew.
+    made_of = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
+    made_of["config/runs"] = run.model_dump(mode="json", exclude={"title", *config.STAGES})
+    module, curve = STAGES[stage](run_name, run, spec, resume, made_of)
     target = weights_path(run_name, stage)
     card = target.with_suffix(".json")
     if processes.is_main():
