@@ -327,13 +327,13 @@ def test_figures_are_the_same_bytes_each_time(tree, name, kinds):
 def test_comparison_shows_every_pixel(tree):
     figures.write("side-by-side")
     drawn = images.decode(Path("results/figures/side-by-side.png"))
-    restored = figures.crop(images.decode(Path("results/restored/one/toys/haze-0.png")))
+    restored = figures.comparison.crop(images.decode(Path("results/restored/one/toys/haze-0.png")))
     height, width = restored.shape[:2]
     assert (height, width) == (8 * 24, 8 * 32)
     found = [
         (y, x)
         for y in range(0, drawn.shape[0] - height)
-        for x in (44 + figures.CELL_PX + figures.GAP_PX,)
+        for x in (44 + figures.comparison.CELL_PX + figures.comparison.GAP_PX,)
         if (drawn[y : y + height, x : x + width] == restored).all()
     ]
     assert len(found) == 1
@@ -352,6 +352,95 @@ def test_figures_of_what_is_not_there(tree):
     shutil.rmtree("results/runs")
     with pytest.raises(figures.FigureError, match="no training curve of one, two"):
         figures.write("curves")
+
+
+@pytest.fixture
+def kinds(tree):
+    """What the kinds of figures need that are of MPerceiver alone: prompt pools, probabilities, samplers of several steps."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    phases = [{"batch": 1, "crop_px": 8}]
+    stage = {"steps": 4, "phases": phases}
+    run = {"title": "p", "foundation": "toy", "train": ["toys"], "tasks": ["haze", "rain"], "branches": stage}
+    world["dump"]("runs", "prompted", run)
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 5, (2, 2, 1, 6))
+    pools = {
+        "ir_adapter.vp_pool": centres + rng.normal(size=(2, 2, 8, 6)),
+        "textual.tp_pool": rng.normal(size=(2, 4, 6)),
+    }
+    Path("results/runs/prompted").mkdir(parents=True)
+    save_file(pools, "results/runs/prompted/branches.safetensors")
+    world["card"]("results/runs/prompted/branches.json", "train_branches")
+    lines = ["id,task,haze,rain", "haze-0,haze,0.9,0.1", "haze-1,haze,0.7,0.3", "rain-0,rain,0.25,0.75"]
+    Path("results/restored/one/toys/probabilities.csv").write_text("\n".join(lines) + "\n")
+    for method, steps in (("one", 50), ("two", 4)):
+        world["dump"]("methods", method, world["METHODS"][method] | {"sampler": {"steps": steps}})
+        Path(f"results/benchmarks/restore/{method}").mkdir(parents=True)
+        Path(f"results/benchmarks/restore/{method}/toys.tsv").write_text(f"s\th:m:s\n{steps}\t0\n")
+    figure = {"title": "Figure", "caption": "Caption."}
+    columns = [{**column, "metrics": ["psnr"]} for column in world["TABLE"]["columns"]]
+    world["dump"]("figures", "prompts", figure | {"kind": "prompts", "runs": ["prompted"]})
+    world["dump"](
+        "figures", "probabilities", figure | {"kind": "probabilities", "methods": ["one"], "columns": columns}
+    )
+    world["dump"]("figures", "tradeoff", figure | {"kind": "tradeoff", "methods": ["one", "two"], "columns": columns})
+    return tree
+
+
+@pytest.mark.parametrize("name", ["prompts", "probabilities", "tradeoff"])
+def test_figures_of_the_method_are_the_same_bytes_each_time(kinds, name):
+    card = figures.write(name)
+    before = [Path(f"results/figures/{name}.{kind}").read_bytes() for kind in ("png", "svg", "json")]
+    figures.write(name)
+    assert [Path(f"results/figures/{name}.{kind}").read_bytes() for kind in ("png", "svg", "json")] == before
+    told = lineage.read_card(card)
+    wanted = {"prompts": "results/runs/prompted/branches.json", "probabilities": "results/restored/one/toys.json"}
+    assert wanted.get(name, "results/scores/two/toys.json") in told["inputs"]
+    assert set(config.figure_inputs(name)) <= {*told["inputs"], "config/reported/cvpr2024.csv"}
+
+
+def test_what_the_methods_figures_show(kinds):
+    result = lineage.read_card(figures.write("probabilities"))["result"]
+    assert result == {"Haze": [0.8, 0.2], "Rain": [0.25, 0.75]}
+    assert lineage.read_card(figures.write("tradeoff"))["result"] == {"steps": {"one": 50, "two": 4}, "timed": True}
+    embedded = figures.prompts._embedded(
+        figures.prompts._pools(Path("results/runs/prompted/branches.safetensors"))["visual prompts, scale 1"]
+    )
+    centres = embedded.mean(1)
+    spread = max(abs(embedded[i] - centres[i]).max() for i in range(2))
+    assert abs(centres[0] - centres[1]).max() > spread  # two clusters stay two
+    Path("results/runs/prompted/branches.safetensors").unlink()
+    with pytest.raises(figures.FigureError, match="train first"):
+        figures.write("prompts")
+    Path("results/restored/one/toys/probabilities.csv").unlink()
+    with pytest.raises(figures.FigureError, match="restore first"):
+        figures.write("probabilities")
+
+
+def test_a_comparison_shows_the_part_that_is_asked_for(tree):
+    figure = config.load("figures", "side-by-side").model_dump(mode="json", exclude_defaults=True)
+    figure["panels"] = [{"dataset": "toys", "picture": "haze-0", "crop": [4, 2, 16]}]
+    world["dump"]("figures", "part", figure)
+    figures.write("part")
+    picture = images.decode(Path("results/restored/one/toys/haze-0.png"))
+    part = figures.comparison.crop(picture, (4, 2, 16))
+    assert part.shape[:2] == (256, 256) and (part[::16, ::16] == picture[2:18, 4:20]).all()
+    figure["panels"][0]["crop"] = [20, 2, 16]
+    world["dump"]("figures", "part", figure)
+    with pytest.raises(figures.FigureError, match="out of a picture of 32x24"):
+        figures.write("part")
+
+
+def test_bars_show_what_the_paper_reports(paper):
+    where = {"table": 1, "task": "deraining", "dataset": "Toys"}
+    column = {"dataset": "toys", "task": "rain", "label": "Rain", "metrics": ["psnr"], "reported": where}
+    figure = {"title": "", "caption": "", "kind": "bars", "methods": ["one", "theirs"], "columns": [column]}
+    world["dump"]("figures", "reported", figure)
+    figures.write("reported")
+    assert "theirs" not in str([path for path in config.figure_inputs("reported") if "scores" in path])
+    assert config.REPORTED in config.figure_inputs("reported")
 
 
 # ---------------------------------------------------------------- trace

@@ -113,20 +113,18 @@ def figure_inputs(name: str) -> list[str]:
     """The figure's file and the cards of what it shows."""
     figure = load("figures", name)
     found = files_of("figures", name)
-    for panel in figure.panels:
-        found += [f"data/prepared/{panel.dataset}.json"] + [
-            f"results/scores/{m}/{panel.dataset}.json" for m in figure.methods
-        ]
-    found += [
-        f"results/scores/{method}/{dataset}.json"
-        for column in figure.columns
-        for dataset in column.datasets
-        for method in figure.methods
-    ]
-    found += [
-        weights_card(run, stage) for run in figure.runs for stage, owner in weights_of(run).items() if owner == run
-    ]
-    return list(dict.fromkeys(found))
+    measured = [method for method in figure.methods if load("methods", method).kind != "reported"]
+    datasets = [panel.dataset for panel in figure.panels]
+    found += [f"data/prepared/{dataset}.json" for dataset in datasets]
+    datasets += [dataset for column in figure.columns for dataset in column.datasets]
+    of = "restored" if figure.kind == "probabilities" else "scores"
+    found += [f"results/{of}/{method}/{dataset}.json" for dataset in datasets for method in measured]
+    stages = {run: weights_of(run) for run in figure.runs}
+    if figure.kind == "prompts":
+        found += [weights_card(owners["branches"], "branches") for owners in stages.values() if "branches" in owners]
+    else:
+        found += [weights_card(run, s) for run, owners in stages.items() for s, owner in owners.items() if owner == run]
+    return list(dict.fromkeys(found + [REPORTED] * any(column.reported for column in figure.columns)))
 
 
 def pictures_of(dataset_name: str) -> list[str]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import MetricName, Model, Name
+from mperceiver.config.base import MetricName, Model, Name, Positive
 
 
 class Protocol(Model):
@@ -118,6 +118,10 @@ class Panel(Model):
 
     dataset: Name = Field(description="the dataset that the picture is in")
     picture: str = Field(description="picture id inside the dataset")
+    crop: tuple[int, int, Positive] | None = Field(
+        None,
+        description="left, top and side in px of the part that is shown, the same of every column; none: the middle",
+    )
 
 
 class Figure(Model):
@@ -125,13 +129,21 @@ class Figure(Model):
 
     title: str = Field(description="heading")
     caption: str = Field(description="what a reader must know to read it")
-    kind: Literal["comparison", "curves", "bars"] = Field(
-        description="pictures side by side, training curves, or a metric as bars"
+    kind: Literal["comparison", "curves", "bars", "prompts", "probabilities", "tradeoff"] = Field(
+        description="comparison: pictures side by side; curves: training curves; bars: a metric as bars; prompts: t-SNE of a "
+        "run's prompt tokens; probabilities: what the predictor says of the pictures of each task; tradeoff: quality against "
+        "steps and seconds"
     )
-    methods: list[Name] = Field(default_factory=list, description="comparison: columns; bars: series")
+    methods: list[Name] = Field(
+        default_factory=list,
+        description="comparison: columns; bars: series; probabilities: one; tradeoff: points of a curve, which differ in steps",
+    )
     panels: list[Panel] = Field(default_factory=list, description="comparison: rows")
-    runs: list[Name] = Field(default_factory=list, description="curves: runs whose training curves are drawn")
-    columns: list[Column] = Field(default_factory=list, description="bars: one group each (first metric)")
+    runs: list[Name] = Field(default_factory=list, description="curves: runs whose curves are drawn; prompts: one run")
+    columns: list[Column] = Field(
+        default_factory=list,
+        description="bars, probabilities: one group, or bar, each; tradeoff: one curve each (first metric)",
+    )
 
 
 class Experiment(Model):

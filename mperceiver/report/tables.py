@@ -58,7 +58,7 @@ def build(name: str) -> Built:
 
 def fill(name: str, table: config.Table) -> Built:
     """``build`` for a table that may stand in no file (the bars of a figure)."""
-    scores = {pair: _scores(*pair) for pair in config.cells(table)}
+    scores = {pair: scores_of(*pair) for pair in config.cells(table)}
     methods = {m: config.load("methods", m) for block in table.parts for rows in block.rows for m in rows.methods}
     rows: list[Row] = []
     columns: list[Column] = []
@@ -122,7 +122,7 @@ def _used(rows: list[Row], at: list[int], columns: list[Column], scores: dict) -
     return {f"{m} on {d}": scores[m, d] for m, d in pairs if scores.get((m, d))}
 
 
-def _scores(method: str, dataset: str) -> dict | None:
+def scores_of(method: str, dataset: str) -> dict | None:
     """The `result` of a score card, None where there is no card yet."""
     path = score_card(method, dataset)
     if not path.is_file():

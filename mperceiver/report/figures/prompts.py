@@ -1,0 +1,82 @@
+"""What the prompts have learned: t-SNE of the visual and the textual prompt tokens, a colour a degradation (Fig. 8)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mperceiver import config
+from mperceiver.report.figures.common import FigureError
+
+# Paul Tol's "muted" palette, nine colours that the colour-blind can tell apart
+COLOURS = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499"]
+MARKERS = "osD^vP*X<"
+PERPLEXITY = 20
+
+
+def draw(name: str, figure: config.Figure):
+    """A plot for each scale of the visual prompt pools and one for the textual pool of the first run; a point a token."""
+    import matplotlib.pyplot as plt
+
+    if len(figure.runs) != 1:
+        raise FigureError(f"{config.path_of('figures', name)}: prompts are those of one run: give `runs` one name")
+    run = config.load("runs", figure.runs[0])
+    path = Path("results/runs") / config.weights_of(figure.runs[0]).get("branches", "") / "branches.safetensors"
+    pools = _pools(path)
+    if not pools:
+        raise FigureError(
+            f"{config.path_of('figures', name)}: {path} has no prompt pools yet; train first (snakemake {path.with_suffix('.json')})"
+        )
+    across = min(3, len(pools))
+    down = -(-len(pools) // across)
+    drawn, axes = plt.subplots(
+        down, across, figsize=(2.3 * across, 2.3 * down + 0.9), layout="constrained", squeeze=False
+    )
+    for axis in list(axes.flat)[len(pools) :]:
+        axis.remove()
+    for (title, pool), axis in zip(pools.items(), axes.flat, strict=False):
+        for i, points in enumerate(_embedded(pool)):
+            marker, colour = MARKERS[i % len(MARKERS)], COLOURS[i % len(COLOURS)]
+            axis.scatter(
+                *points.T, s=11, marker=marker, color=colour, linewidths=0, label=run.tasks[i].replace("-", " ")
+            )
+        axis.set_title(title, fontsize=9.5, loc="left")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.grid(False)
+    handles = axes.flat[0].get_legend_handles_labels()
+    drawn.legend(*handles, loc="outside lower center", ncols=5, fontsize=8, handletextpad=0.2, columnspacing=1.1)
+    return (
+        drawn,
+        [path.with_suffix(".json"), path],
+        {"pools": {title: list(pool.shape) for title, pool in pools.items()}},
+    )
+
+
+def _pools(path: Path) -> dict[str, np.ndarray]:
+    """Title -> tokens (N, M, C) of each pool in a weights file."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        return {}
+    found = {}
+    with safe_open(path, framework="np") as file:
+        names = set(file.keys())
+        if "ir_adapter.vp_pool" in names:
+            scales = file.get_tensor("ir_adapter.vp_pool").astype(np.float64)
+            found = {f"visual prompts, scale {k + 1}": pool for k, pool in enumerate(scales)}
+        if "textual.tp_pool" in names:
+            found["textual prompts"] = file.get_tensor("textual.tp_pool").astype(np.float64)
+    return found
+
+
+def _embedded(pool: np.ndarray) -> np.ndarray:
+    """t-SNE of all tokens together: (N, M, C) -> (N, M, 2)."""
+    from sklearn.manifold import TSNE
+
+    n, m, _ = pool.shape
+    flat = pool.reshape(n * m, -1)
+    flat = (flat - flat.mean(0)) / (flat.std(0) + 1e-12)
+    perplexity = min(PERPLEXITY, max(2, (n * m - 1) // 3))
+    return (
+        TSNE(2, perplexity=perplexity, init="pca", random_state=0, method="exact").fit_transform(flat).reshape(n, m, 2)
+    )
