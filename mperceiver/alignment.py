@@ -1,8 +1,7 @@
-"""What is done to a pair of pictures before it is scored, where a benchmark has a rule of its own.
+"""RealBlur's alignment before scoring (Rim et al., ECCV 2020).
 
-RealBlur (Rim et al., ECCV 2020): its pairs come from two cameras, so the restored picture is first brought to the ground
-truth's exposure and warped onto it by a homography (ECC, Evangelidis & Psarakis, doi:10.1109/TPAMI.2008.113); what the warp
-does not cover is not counted. TIP2018 (Sun et al., doi:10.1109/TIP.2018.2834737): the central two thirds, at 256 x 256.
+Its pairs come from two cameras, so the restored picture is first brought to the ground truth's exposure and warped onto it by
+a homography (ECC, Evangelidis & Psarakis, doi:10.1109/TPAMI.2008.113); what the warp does not cover is not counted.
 """
 
 import numpy as np
@@ -42,18 +41,3 @@ def onto(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     aligned = cv2.warpPerspective(exposed, warp, size, flags=cv2.INTER_CUBIC + back, borderMode=cv2.BORDER_REFLECT)
     covered = cv2.warpPerspective(np.ones_like(gt), warp, size, flags=cv2.INTER_NEAREST + back)
     return aligned.astype(np.float64), covered.astype(np.float64)
-
-
-def centre(pictures: np.ndarray, side: int = 256) -> np.ndarray:
-    """The central box from 1/6 to 5/6 of each side, resized to ``side``: (B, H, W, 3), 0 to 255 -> (B, side, side, 3).
-
-    Bilinear with antialiasing, as Pillow resizes; rounded to 8 bit as its pictures are.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    height, width = pictures.shape[1:3]
-    box = pictures[:, round(height / 6) : round(height * 5 / 6), round(width / 6) : round(width * 5 / 6)]
-    tensor = torch.from_numpy(np.ascontiguousarray(box)).permute(0, 3, 1, 2)
-    small = F.interpolate(tensor, (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return small.permute(0, 2, 3, 1).numpy().round()

@@ -153,7 +153,7 @@ def _named(metric: str, words: tuple[str, ...]) -> tuple[str, ...]:
         kind = next(k for k, ssim in SSIMS.items() if ssim == protocol.ssim)
         region = next((r for r, border in REGIONS.items() if border == protocol.border_px), None)
         said = (*((kind, channel) if metric == "ssim" else (channel,)), region, EXPOSURES[0])
-        plain = protocol.align == "none" and protocol.view == "whole" and metric in protocol.metrics
+        plain = protocol.align == "none" and metric in protocol.metrics
         if plain and words[: len(said)] == said and words[len(said) :] in ((), (POOLS[0],)):
             found.append(name)
     return tuple(found)

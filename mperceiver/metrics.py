@@ -297,10 +297,6 @@ def _levels(pictures: Pictures, protocol: Protocol) -> np.ndarray:
             raise PictureError(f"expected uint8 or float in [0, 1], got {pictures.dtype} in [{low:.4g}, {high:.4g}]")
         levels = pictures.astype(np.float64) * 255
         levels = np.round(levels) if protocol.quantised else levels
-    if protocol.view == "tip2018":
-        from mperceiver.alignment import centre
-
-        levels = centre(levels)
     border = protocol.border_px
     if min(levels.shape[1:3]) <= 2 * border:
         raise PictureError(f"a border of {border} px leaves nothing of a picture of {_size(levels)} px")

@@ -230,17 +230,6 @@ def test_what_cannot_be_aligned_is_told():
         metrics.psnr(flat, flat, protocol(align="realblur"))
 
 
-def test_tip2018_view_is_pillows_resize_of_the_centre():
-    from PIL import Image
-
-    gt = images.decode(PAIRS / "ref_dir" / "I19.bmp")
-    height, width = gt.shape[:2]
-    box = (round(width / 6), round(height / 6), round(width * 5 / 6), round(height * 5 / 6))
-    expected = np.asarray(Image.fromarray(gt).crop(box).resize((256, 256), Image.Resampling.BILINEAR))
-    found = metrics._levels(gt[None], protocol(view="tip2018"))[0]
-    assert np.abs(found - expected).max() <= 1 and np.abs(found - expected).mean() < 0.01
-
-
 def test_border_is_cropped_from_each_side():
     restored, gt = noisy((1, 48, 40, 3))
     inner = (slice(None), slice(4, -4), slice(4, -4))

@@ -15,10 +15,6 @@ class Protocol(Model):
     luma_rounded: bool = Field(False, description="round luma to 8 bit, as MATLAB's rgb2ycbcr does of 8-bit pictures")
     border_px: int = Field(0, ge=0, description="cropped from each side before scoring")
     quantised: bool = Field(True, description="round to 8 bit before scoring")
-    view: Literal["whole", "tip2018"] = Field(
-        "whole",
-        description="tip2018: the central two thirds of each side, resized to 256x256, both of restored and ground truth",
-    )
     align: Literal["none", "realblur"] = Field(
         "none",
         description="realblur: the restored picture is brought to the ground truth's exposure and warped onto it by a "
