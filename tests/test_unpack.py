@@ -1,16 +1,19 @@
 """Unpacking: every kind of archive, whole or split, and those that must not be unpacked."""
 
 import io
+import json
 import os
 import stat
 import struct
+import sys
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
 
-from mperceiver.data import DataError
+from mperceiver.data import DataError, tools
 from mperceiver.data import unpack as module
 from mperceiver.data.unpack import check, unpack
 
@@ -275,3 +278,155 @@ def test_what_is_no_archive_is_named(content):
 
 
 # ---------------------------------------------------------------- passwords and tools
+
+
+def encrypted(path: str, name: str, data: bytes, password: bytes) -> Path:
+    """A zip with one member, stored and encrypted in the old way (APPNOTE 6.1)."""
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0xEDB88320 if value & 1 else 0)
+        table.append(value)
+    keys = [0x12345678, 0x23456789, 0x34567890]
+
+    def take(byte: int) -> None:
+        keys[0] = keys[0] >> 8 ^ table[(keys[0] ^ byte) & 255]
+        keys[1] = ((keys[1] + (keys[0] & 255)) * 134775813 + 1) & 0xFFFFFFFF
+        keys[2] = keys[2] >> 8 ^ table[(keys[2] ^ keys[1] >> 24) & 255]
+
+    def hidden(byte: int) -> int:
+        mask = keys[2] | 2
+        took = byte ^ (mask * (mask ^ 1) >> 8 & 255)
+        take(byte)
+        return took
+
+    for byte in password:
+        take(byte)
+    check_byte = zlib.crc32(data) >> 24
+    body = bytes(hidden(byte) for byte in bytes(11) + bytes([check_byte]) + data)
+    zipped(path, {name: body}, zipfile.ZIP_STORED)
+    raw = bytearray(Path(path).read_bytes())
+    for header, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = raw.index(header) + offset
+        raw[at] |= 1
+        struct.pack_into("<L", raw, at + 8, zlib.crc32(data))
+        struct.pack_into("<L", raw, at + 16, len(data))
+    Path(path).write_bytes(raw)
+    return Path(path)
+
+
+def test_a_password_opens_what_is_encrypted():
+    archive = encrypted("a.zip", "a.png", b"picture", b"1234567")
+    with pytest.raises(DataError, match=r"a\.zip: a\.png is encrypted; give `passwords: \{a\.zip: …\}`"):
+        unpack([archive], Path("out"))
+    with pytest.raises(DataError, match=r"the password given under `passwords` is not that of a\.png"):
+        unpack([archive], Path("out"), password="other")
+    assert untouched()
+    for password in ("1234567", {"a.zip": "1234567"}):
+        unpack([archive], Path("out"), password=password)
+        assert told() == {"a.png": b"picture"}
+
+
+FAKE = """#!{python}
+# Stands for unrar: an "archive" is JSON, what is asked of it is written down.
+import json, os, pathlib, sys
+words = sys.argv[1:]
+path = words[words.index("--") + 1]
+pathlib.Path("asked").open("a").write(json.dumps(words) + "\\n")
+archive = json.load(open(path))
+if archive.get("password") and "-p" + archive["password"] not in words:
+    sys.exit("Incorrect password for " + path)
+if words[0] == "lt":
+    for name, (kind, data) in archive["files"].items():
+        print(f"        Name: {{name}}\\n        Type: {{kind}}\\n        Size: {{archive.get('size', len(data))}}\\n")
+else:
+    for name, (kind, data) in archive["files"].items():
+        file = pathlib.Path(words[-1], name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(data) if kind == "File" else file.symlink_to("/etc/passwd")
+    if archive.get("fails"):
+        sys.exit("CRC failed in " + name)
+"""
+
+
+@pytest.fixture
+def unrar(tmp_path, monkeypatch):
+    """A tool by that name, the only one there is."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/unrar").write_text(FAKE.format(python=sys.executable))
+    (tmp_path / "bin/unrar").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+
+
+def rar(path: str, files: dict[str, str], **more) -> Path:
+    told = {name: ["File", data] for name, data in files.items()} | more.pop("others", {})
+    Path(path).write_text(json.dumps({"files": told} | more))
+    return Path(path)
+
+
+def test_a_tool_opens_what_python_does_not(unrar):
+    archive = rar("a.rar", {"set/lq/a.png": "1", "set/gt/a.png": "2", "set/.hidden": "3"}, password="8901234")
+    unpack([archive], Path("out"), ["set/lq/*", "**/.*"], password={"a.rar": "8901234"})
+    assert told() == {"set/lq/a.png": b"1"} and check([archive], "8901234") == 3
+    with pytest.raises(DataError, match=r"a\.rar: no tool here opens it \(unrar: Incorrect password .*`passwords`"):
+        unpack([archive], Path("other"))
+    parts = [rar(f"b.part{i}.rar", {"a.png": "1"}) for i in (1, 2)]
+    unpack(parts[::-1], Path("out"))
+    assert (
+        json.loads(Path("asked").read_text().splitlines()[-1])[-2] == "b.part1.rar"
+    )  # the tool finds the others itself
+    with pytest.raises(DataError, match=r"b\.rar: part 1 is missing"):
+        unpack(parts[1:], Path("out"))
+
+
+@pytest.mark.parametrize(
+    ("files", "more", "message"),
+    [
+        ({"../a.png": "1"}, {}, "member '../a.png' would be written outside its folder"),
+        ({"a.png": "1"}, {"others": {"l": ["Unix symbolic link", ""]}}, "member 'l' is a link"),
+        ({"a.png": "1"}, {"fails": True}, "unrar could not unpack it: CRC failed in a.png; it is damaged"),
+        ({"a.png": "1"}, {"size": 7}, "unrar brought 1 bytes out, 7 are listed in it"),
+        ({"a.png": "1"}, {"size": 10**12}, r"\d+ bytes inside, at most"),
+    ],
+)
+def test_a_tool_is_not_trusted_either(unrar, files, more, message):
+    with pytest.raises(DataError, match=rf"a\.rar: {message}"):
+        unpack([rar("a.rar", files, **more)], Path("out"))
+    asked = [json.loads(line)[0] for line in Path("asked").read_text().splitlines()]
+    assert asked == ["lt", "x"] or ("x" not in asked and message.startswith(("member", r"\d+ bytes")))
+    assert untouched() and not Path("../a.png").exists()
+
+
+def test_without_a_tool_it_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    archive = rar("a.rar", {"a.png": "1"})
+    with pytest.raises(DataError, match=r"a\.rar: needs a program for rar.*apt-get install unar"):
+        unpack([archive], Path("out"))
+    assert check([archive]) == 1  # whether it is sound is seen when it is unpacked
+
+
+@pytest.mark.parametrize(
+    ("parser", "text", "found"),
+    [
+        (
+            tools._of_7z,
+            "Path = set\nFolder = +\nSize = 0\nAttributes = D drwxr-xr-x\n\nPath = set/a.png\nFolder = -\nSize = 12\nComment = \n"
+            "Attributes = A -rw-r--r--\n\nPath = l\nFolder = -\nSize = 3\nAttributes = A lrwxrwxrwx\n",
+            [("set", 0, "folder"), ("set/a.png", 12, "file"), ("l", 3, "link")],
+        ),
+        (
+            tools._of_lsar,
+            '{"lsarContents": [{"XADFileName": "a b.png", "XADFileSize": 5}, {"XADFileName": "d", "XADIsDirectory": 1},'
+            ' {"XADFileName": "l", "XADIsLink": 1}]}',
+            [("a b.png", 5, "file"), ("d", 0, "folder"), ("l", 0, "link")],
+        ),
+        (
+            tools._of_bsdtar,
+            "-rw-r--r--  0 me us 300 Nov 23 23:52 set/a b.png\nlrwxr-xr-x  0 me us 0 Nov 23 23:52 l -> a\n",
+            [("set/a b.png", 300, "file"), ("l -> a", 0, "link")],
+        ),
+    ],
+)
+def test_listings_of_other_tools(parser, text, found):
+    """As 7-Zip 26.02, lsar 1.10.1 and bsdtar 3.6.2 print them."""
+    assert parser(text) == found

@@ -65,7 +65,10 @@ def members(archive: Archive, scratch: Path, limit: int, password: str | None = 
     """
     tool, listed = listing(archive, password)
     for path, _, kind in listed:
-        safe(path)
+        try:
+            safe(path)
+        except DataError as error:
+            raise DataError(f"{archive.parts[0]}: {error}") from None
         if kind not in ("file", "folder"):
             raise DataError(f"{archive.parts[0]}: member {path!r} is a {kind}; archives with such are not unpacked")
     if (total := sum(size for _, size, _ in listed)) > limit:
