@@ -19,7 +19,7 @@ file. Names are lower-case letters, digits and single hyphens.
 
 | file | what it describes | where its name turns up | add one |
 |---|---|---|---|
-| `foundations/<name>.yaml` | the frozen Stable Diffusion and CLIP | `data/foundations/<name>/` | its weights in a folder, named by `local` |
+| `foundations/<name>.yaml` | the frozen Stable Diffusion and CLIP | `data/foundations/<name>/` | [how](../docs/foundations.md) |
 | `datasets/<name>.yaml` | pictures, or pairs made of them | `data/raw/<name>/`, `data/prepared/<name>.arrow` | [how](../docs/add-a-dataset.md), \
 [a degradation](../docs/add-a-degradation.md) |
 | `runs/<name>.yaml` | how weights are made | `results/runs/<name>/<stage>.safetensors` | [how](../docs/add-a-method.md) |

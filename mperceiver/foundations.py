@@ -71,7 +71,12 @@ def stage(name: str) -> Path:
         wanted = _wanted(staging)
         if staging.local and (staging.local / CARD).is_file():
             sources[f"project:{spec.local}/{CARD}"] = lineage.sha256(staging.local / CARD)
-        told = {file.path: _bring(staging, file) for file in wanted}
+        told: dict[str, dict] = {}
+        for file in wanted:
+            told[file.path] = _bring(staging, file)
+            held.hold(
+                staging.work, held.noted(staging.work) | told
+            )  # an interrupted staging knows where its files came from
         for path in staging.work.rglob("*"):  # begun at another time, and wanted no more
             if path.is_file() and path.relative_to(staging.work).as_posix() not in told:
                 path.unlink()
@@ -92,10 +97,16 @@ def stage(name: str) -> Path:
 
 def _told(folder: Path, card: Path) -> dict[str, dict]:
     """What the card tells of each file, or the note in the folder: a workflow removes a card before it makes it again."""
-    told = {path: {key: entry[key] for key in TOLD if key in entry} for path, entry in held.noted(folder).items()}
+    told = _noted(folder)
     with contextlib.suppress(lineage.LineageError):
         told |= lineage.read_card(card)["result"].get("files", {})
     return told
+
+
+def _noted(folder: Path) -> dict[str, dict]:
+    return {
+        path: {key: entry[key] for key in TOLD} for path, entry in held.noted(folder).items() if {*TOLD} <= {*entry}
+    }
 
 
 # ---------------------------------------------------------------- what is wanted
@@ -147,7 +158,9 @@ def _bring(staging: _Staging, file: _File) -> dict:
     target.parent.mkdir(parents=True, exist_ok=True)
     if staging.local and (found := _in_folder(staging.local, file)):
         return _entry(target, _from_folder(staging, file, found), f"local {staging.spec.local}")
-    if file.sha256 and staged.is_file() and lineage.sha256(staged) == file.sha256:
+    if (done := _noted(staging.work).get(file.path)) and _is(target, done["sha256"], file):
+        return done
+    if file.sha256 and _is(staged, file.sha256, file):
         _place(staged, target)
         return _entry(target, file.sha256, staging.before.get(file.path, {}).get("from", "an earlier staging"))
     if not file.mirrors:
@@ -170,6 +183,11 @@ def _bring(staging: _Staging, file: _File) -> dict:
         f"What has come is kept, and mperceiver foundation {staging.name} goes on. If you have the weights already, name their "
         f"folder as `local` in {config.path_of('foundations', staging.name)}"
     )
+
+
+def _is(path: Path, digest: str, file: _File) -> bool:
+    """Whether what lies there has a digest, and that is the wanted one, if one is."""
+    return path.is_file() and file.sha256 in (None, digest) and lineage.sha256(path) == digest
 
 
 def _in_folder(folder: Path, file: _File) -> Path | None:

@@ -11,8 +11,12 @@ NOTE = ".hashed.json"  # hidden, so no part of the folder's own digest
 
 def hold(folder: Path, told: dict[str, dict]) -> None:
     """Note that files ({path: {"sha256": …, whatever else is to be remembered}}) are as they were hashed just now."""
-    seen = {path: [(at := (folder / path).stat()).st_size, at.st_mtime_ns] for path in told}
-    lineage.write_json(folder / NOTE, {path: entry | {"seen": seen[path]} for path, entry in told.items()})
+    seen = {
+        path: [(at := (folder / path).stat()).st_size, at.st_mtime_ns] for path in told if (folder / path).is_file()
+    }
+    lineage.write_json(
+        folder / NOTE, {path: entry | {"seen": seen[path]} for path, entry in told.items() if path in seen}
+    )
 
 
 def noted(folder: Path) -> dict[str, dict]:

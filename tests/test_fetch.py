@@ -163,6 +163,17 @@ def test_a_part_that_was_spoiled_costs_one_more_start(server, target, capsys):
     assert target.read_bytes() == BODY and "once more" in capsys.readouterr().err
 
 
+def test_an_address_that_gives_nothing_leaves_the_part_of_another(server, target):
+    url = interrupted(server, target)
+    for gone in (server.url + "/gone", server.put("/busy", BODY, fails=[503] * 50), "http://127.0.0.1:1/w"):
+        with pytest.raises(FetchError):
+            fetch(gone, target)
+    server.asked.clear()
+    server.files["/w"].cuts.clear()
+    fetch(url, target)
+    assert server.gets("/w")[0]["Range"] == "bytes=100000-" and target.read_bytes() == BODY
+
+
 @pytest.mark.parametrize("notes", [None, "{", "[]"])
 def test_a_part_without_its_notes_is_not_trusted(server, target, notes):
     url = interrupted(server, target)

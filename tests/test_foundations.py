@@ -160,9 +160,10 @@ def test_weights_are_all_pinned():
     assert len(weights) == 4 and all(file.sha256 and file.bytes for file in weights.values())
 
 
-def test_real_architectures_have_the_counts_of_the_notes():
+def test_real_architectures_have_the_counts_of_the_notes_and_the_weights_of_the_pinned_files():
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from open_clip import get_model_config
+    from open_clip.model import CLIP as OpenClip
     from transformers import CLIPTextConfig, CLIPTextModel
 
     def count(module):
@@ -172,13 +173,26 @@ def test_real_architectures_have_the_counts_of_the_notes():
         vae = AutoencoderKL.from_config(SD21["vae/config.json"])
         unet = UNet2DConditionModel.from_config(SD21["unet/config.json"])
         text = CLIPTextModel(CLIPTextConfig.from_dict(SD21["text_encoder/config.json"]))
-        clip = towers.build_clip_tower(get_model_config("ViT-H-14"))
+        clip = OpenClip(**get_model_config("ViT-H-14"))
+        visual = towers.build_clip_tower(get_model_config("ViT-H-14"))
     assert vae.config.scaling_factor == 0.18215, "the file does not give it"
-    assert (count(vae), count(unet), count(text), count(clip)) == (83_653_863, 865_910_724, 340_387_840, 632_076_800)
-    # float32 weights and a header: what the files' sizes leave beside the parameters
+    assert (count(vae), count(unet), count(text), count(visual)) == (83_653_863, 865_910_724, 340_387_840, 632_076_800)
     sizes = {path.partition("/")[0]: file.bytes for path, file in pinned().items() if path.endswith(".safetensors")}
-    for name, module in (("vae", vae), ("unet", unet), ("text_encoder", text)):
-        assert 0 < sizes[name] - 4 * count(module) < 200_000, name
+    # Names and shapes make a file's header, so its size tells of them.
+    assert 0 <= sizes["vae"] - size(old_attention(vae.state_dict())) < 8
+    assert 0 <= sizes["unet"] - size(unet.state_dict()) < 8
+    assert 0 <= sizes["image_encoder"] - size(clip.state_dict()) < 8
+    assert abs(sizes["text_encoder"] - size(old_text(text.state_dict()))) < 16  # another order of two kinds
+
+
+def size(state: dict) -> int:
+    """Bytes of a safetensors file, short of the spaces that may fill up its header to a multiple of 8."""
+    header, at = {"__metadata__": {"format": "pt"}}, 0
+    for name, value in sorted(state.items()):
+        kind, after = {4: "F32", 8: "I64"}[value.element_size()], at + value.numel() * value.element_size()
+        header[name] = {"dtype": kind, "shape": list(value.shape), "data_offsets": [at, after]}
+        at = after
+    return 8 + len(json.dumps(header, separators=(",", ":"))) + at
 
 
 # ---------------------------------------------------------------- a tiny one in the true layout
@@ -203,9 +217,7 @@ def tiny_sd(tmp_path_factory) -> tuple[Path, dict]:
     clip = OpenClip(**CLIP, output_dict=True)
     save_file(old_attention(vae.state_dict()), root / "vae/diffusion_pytorch_model.safetensors", {"format": "pt"})
     save_file(unet.state_dict(), root / "unet/diffusion_pytorch_model.safetensors", {"format": "pt"})
-    then = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in text.state_dict().items()}
-    then["text_model.embeddings.position_ids"] = torch.arange(77)[None]
-    save_file(then, root / "text_encoder/model.safetensors", {"format": "pt"})
+    save_file(old_text(text.state_dict()), root / "text_encoder/model.safetensors", {"format": "pt"})
     save_file(
         {name: value.contiguous() for name, value in clip.state_dict().items()}, root / "open_clip_model.safetensors"
     )
@@ -222,6 +234,11 @@ def old_attention(state: dict) -> dict:
                 name = name.replace(f".{now}.", f".{then}.")
         found[name] = value
     return found
+
+
+def old_text(state: dict) -> dict:
+    found = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in state.items()}
+    return found | {"text_model.embeddings.position_ids": torch.arange(77)[None]}
 
 
 def spec_of(mirror: str | dict, clip_mirror: str | dict | None = None, digests: dict | None = None) -> dict:
@@ -537,7 +554,7 @@ def test_a_local_file_that_is_another_one_is_refused(world, server, mirror, tiny
 
 
 def test_interrupted_it_keeps_what_it_has_and_goes_on(world, server, mirror, tiny_sd):
-    describe(spec_of(mirror))
+    describe(spec_of([{"url": f"{server.url}/gone"}, {"url": mirror}]))
     served = server.files[f"/sd/{UNET}"]
     served.cuts = [len(served.body) // 2, *[0] * 20]
     complaint()
@@ -545,6 +562,7 @@ def test_interrupted_it_keeps_what_it_has_and_goes_on(world, server, mirror, tin
     got = [path for method, path, _ in server.asked]
     server.asked.clear()
     foundations.stage("far")
+    assert {entry["from"] for entry in told().values()} == {mirror}, "also of what had come before"
     (again,) = server.gets(f"/sd/{UNET}")
     assert again["Range"] == f"bytes={len(served.body) // 2}-"
     assert "/sd/vae/diffusion_pytorch_model.safetensors" in got

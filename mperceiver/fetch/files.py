@@ -83,13 +83,14 @@ def _as_wanted(target: Path, sha256: str | None, size: int | None) -> Fetched | 
 
 def _bring(part: Part, label: str) -> str:
     """Try until the part is whole and right; its digest. A wrong one is dropped."""
-    tries, furthest = 0, part.size()
+    tries, furthest = 0, 0
     while True:
         try:
             digest = _try(part, label)
         except Again as again:
-            if part.size() > furthest:  # new bytes, not the same ones once more
-                tries, furthest = 0, part.size()
+            reached = part.size() if part.memo else 0
+            if reached > furthest:  # new bytes, not the same ones once more
+                tries, furthest = 0, reached
             if tries == len(WAITS):
                 raise _given_up(part, str(again)) from None
             wait = min(again.wait or WAITS[tries] * (1 + random.random() / 4), LONGEST_WAIT)

@@ -56,15 +56,17 @@ def hashed(part: Part, size: int):
 
 
 def resume(part: Part) -> tuple[int, dict[str, str]]:
-    """Where to go on, and the headers that ask for it; a part that may be of another file is dropped."""
+    """Where to go on, and the headers that ask for it; 0 where the part may be of another file."""
     size = part.size()
     part.memo = _noted(part) if size else {}
     same = part.memo.get("url") == part.url and (part.memo.get("etag") or part.memo.get("modified"))
     certain = part.sha256 is not None and part.memo.get("sha256") == part.sha256
     total = part.bytes or part.memo.get("total")
     if not size or not (same or certain) or (total is not None and size > total):
-        part.drop()
-        part.memo, part.mixed = {}, False
+        part.memo, part.mixed = (
+            {},
+            False,
+        )  # what lies there stays until something better comes: the next mirror may go on with it
         return 0, part.headers
     part.mixed = True
     headers = part.headers | {"Range": f"bytes={size}-"}
@@ -95,7 +97,8 @@ def begin(part: Part, answer: requests.Response, start: int) -> int:
             part.memo["total"] = total or part.memo.get("total")
             return start
     if status in (206, 416):  # not what was asked for, or of another file
-        part.drop()
+        if start:
+            part.drop()
         raise Again("the file there is no longer the one this part is of; from the start")
     if status != 200:
         raise FetchError(f"{part.url}: the server answers {status} {answer.reason}{_hint(status)}")
