@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
-VERSIONS = ["torch", "diffusers", "transformers", "open_clip_torch", "numpy", "pillow", "lpips", "spandrel"]
+VERSIONS = ["torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy", "pillow", "lpips", "spandrel"]
 
 
 class LineageError(RuntimeError):
