@@ -105,11 +105,13 @@ def test_names_that_are_referred_to_exist(shipped):
 
 def test_pairs_are_made_of_clean_pictures_by_known_degradations(shipped):
     from mperceiver.degradations import DEGRADATIONS
+    from mperceiver.degradations.mix import ways_of
 
     for name, dataset in everything("datasets").items():
         assert config.prepare_inputs(name)[0] == f"config/datasets/{name}.yaml"  # raises for what it cannot be made of
         for task, layers in dataset.degradations.items():
-            assert layers and set(layers) <= set(DEGRADATIONS), f"{name}, {task}"
+            drawn = {way for layer in layers.items() for way in ways_of(*layer)}
+            assert drawn and drawn <= set(DEGRADATIONS), f"{name}, {task}"
 
 
 def test_columns_exist_in_their_datasets_and_protocols(shipped):

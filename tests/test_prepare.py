@@ -21,7 +21,7 @@ from mperceiver.data.loader import Prepared
 from mperceiver.data.mixture import Mixture
 from mperceiver.data.prepare import prepare
 from mperceiver.degradations import DEGRADATIONS
-from mperceiver.degradations.mix import replay
+from mperceiver.degradations.mix import replay, ways_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 HEAD = "title: t\nlicence: l\n"
@@ -399,7 +399,7 @@ def test_every_dataset_of_the_project_names_things_that_exist(name):
     for origin in dataset.from_:
         assert datasets[origin].sources or datasets[origin].pairs, f"{origin} is made of others itself"
     for task, layers in dataset.degradations.items():
-        for layer, numbers in layers.items():
+        for layer, numbers in (way for given in layers.items() for way in ways_of(*given).items()):
             known = inspect.signature(DEGRADATIONS[layer]).parameters
             assert set(numbers) <= set(known), f"{task}: {layer} takes {list(known)}"
         degraded.try_degradations(name, dataset)

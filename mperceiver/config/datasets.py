@@ -65,6 +65,11 @@ class Dataset(Model):
         description="which picture of ready-made pairs is degraded: the clean one, or the degraded one, for a mix whose "
         "first part is real",
     )
+    depth: Name | None = Field(
+        None,
+        description="downloaded dataset that has a depth map for each picture, under the picture's id, white being far; for the "
+        "degradations that need one (haze, underwater). None: they draw an analytic one, and the recipes say so",
+    )
     every: bool = Field(
         True, description="true: each crop is degraded in every way; false: the ways take turns over the crops"
     )
@@ -115,8 +120,10 @@ class Dataset(Model):
             raise ValueError("`crops` and `crop_px` go together")
         if self.multiple_px and self.crop_px:
             raise ValueError("`multiple_px` is for whole pictures; crops are of `crop_px` anyway")
-        if not self.degradations and (self.only or self.sample or self.multiple_px or self.short_side_px):
-            raise ValueError("`only`, `sample`, `multiple_px` and `short_side_px` are for `degradations`")
+        if not self.degradations and (self.only or self.depth or self.sample or self.multiple_px or self.short_side_px):
+            raise ValueError("`only`, `depth`, `sample`, `multiple_px` and `short_side_px` are for `degradations`")
+        if self.on_the_fly and self.depth:
+            raise ValueError("`on_the_fly` degrades without a `depth` map; leave one of them out")
         if self.pairs and self.crop_px:
             raise ValueError("`crop_px` is for `degradations`; to cut ready-made pairs give `tile_px` in `pairs`")
         if self.on_the_fly and not self.degradations:

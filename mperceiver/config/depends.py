@@ -148,6 +148,10 @@ def prepare_inputs(dataset_name: str) -> list[str]:
                 + ("; name what is downloaded" if dataset.pairs else " and no `pairs`; name datasets of clean pictures")
             )
         found.append(f"data/{'raw' if made_of.sources else 'prepared'}/{origin}.json")
+    if dataset.depth:
+        if not load("datasets", dataset.depth).sources:
+            raise ConfigError(f"{path_of('datasets', dataset_name)}: depth: {dataset.depth} has no `sources`")
+        found.append(f"data/raw/{dataset.depth}.json")
     return found
 
 

@@ -39,6 +39,8 @@ class Opened(NamedTuple):
     gt: np.ndarray  # what restoring it should give; the same one, unless a pair's degraded picture is degraded further
     sha256: str  # of the file that `base` was read from
     source: str  # what the row tells of its source
+    depth: np.ndarray | None  # float32 (H, W) in [0, 1], if there is a map of it
+    depth_sha256: str  # of that map's file
 
 
 class Job(NamedTuple):
@@ -187,19 +189,37 @@ def _prepared(name: str) -> Prepared:
 
 
 @lru_cache(maxsize=2)  # neighbouring jobs cut the same picture
-def open_picture(origin: Origin, onto: str, label: str) -> Opened:
-    """Decode a picture and its ground truth. Raises PictureError and DataError, which begin with ``label``."""
+def open_picture(origin: Origin, onto: str, depths: str | None, label: str) -> Opened:
+    """Decode a picture, its ground truth, and its map of the dataset ``depths``. Errors begin with ``label``.
+
+    Raises:
+        PictureError, DataError: one of them is not there, cannot be read, or is of another size.
+    """
     if isinstance(origin.place, str):
         data = Path(origin.place).read_bytes()
         picture, digest = images.decode(data, name=label), hashlib.sha256(data).hexdigest()
-        return Opened(picture, picture, digest, digest)
+        return Opened(picture, picture, digest, digest, *_depth_map(depths, origin.picture, picture.shape, label))
     pairs = _prepared(origin.dataset)
     gt = pairs.gt(origin.place)
     base = pairs.lq(origin.place) if onto == "lq" else gt
     if base.shape != gt.shape:
         raise DataError(f"{label}: the pair's pictures differ in size, {base.shape} and {gt.shape}")
     digest = hashlib.sha256(pairs.stored(onto, origin.place)).hexdigest()
-    return Opened(base, gt, digest, pairs.source(origin.place))
+    source = pairs.source(origin.place)
+    return Opened(base, gt, digest, source, *_depth_map(depths, origin.picture, gt.shape, label))
+
+
+def _depth_map(depths: str | None, picture: str, shape: tuple[int, ...], label: str) -> tuple[np.ndarray | None, str]:
+    if depths is None:
+        return None, ""
+    file = next((path for path in pictures_in(raw_folder(depths)) if path.stem == picture), None)
+    if file is None:
+        raise DataError(f"{label}: {depths} has no depth map {picture}")
+    data = file.read_bytes()
+    depth = images.decode(data, name=f"{label}: depth map of {depths}")
+    if depth.shape != shape:
+        raise DataError(f"{label}: its depth map in {depths} is {depth.shape[:2]}, the picture {shape[:2]}")
+    return to_float(depth).mean(-1), hashlib.sha256(data).hexdigest()
 
 
 def places(job: Job, picture: np.ndarray) -> list[tuple[int, int, int, int]]:
@@ -221,7 +241,7 @@ def places(job: Job, picture: np.ndarray) -> list[tuple[int, int, int, int]]:
 
 
 def cut(picture: np.ndarray, place: tuple[int, int, int, int]) -> np.ndarray:
-    """The part (y, x, height, width) of a picture (H, W, 3)."""
+    """The part (y, x, height, width) of a picture (H, W, 3) or a map (H, W)."""
     y, x, height, width = place
     return np.ascontiguousarray(picture[y : y + height, x : x + width])
 
@@ -229,7 +249,7 @@ def cut(picture: np.ndarray, place: tuple[int, int, int, int]) -> np.ndarray:
 def rows_of(job: Job) -> list[dict[str, Any]]:
     """The finished rows of a job, as the Arrow file has them. Raises PictureError, DataError by name."""
     label = f"{job.name}: picture {job.picture}"
-    opened = open_picture(job.origin, job.dataset.onto, label)
+    opened = open_picture(job.origin, job.dataset.onto, job.dataset.depth, label)
     try:
         cuts = places(job, opened.gt)
         return [row for index in range(job.first, job.last) for row in _degraded(job, index, opened, cuts[index])]
@@ -248,7 +268,10 @@ def _degraded(job: Job, index: int, opened: Opened, place: tuple[int, int, int, 
     if not job.dataset.every:
         tasks = [tasks[(job.offset + index) % len(tasks)]]
     base = to_float(cut(opened.base, place))
+    depth = None if opened.depth is None else cut(opened.depth, place)
     origin = {"dataset": job.origin.dataset, "picture": job.origin.picture, "onto": job.dataset.onto}
+    if depth is not None:
+        origin |= {"depth": job.dataset.depth, "depth_sha256": opened.depth_sha256}
     rows = []
     for task in tasks:
         row_id = f"{job.picture}-{index}-{task}"
@@ -256,7 +279,7 @@ def _degraded(job: Job, index: int, opened: Opened, place: tuple[int, int, int, 
             rows.append({"id": row_id, "task": task, "lq": None, "gt": png, "source": opened.source, "recipe": ""})
             continue
         seed = picture_seed(job.name, row_id, job.dataset.seed)
-        lq, drawn = degrade(base, list(ways[task].items()), seed)
+        lq, drawn = degrade(base, list(ways[task].items()), seed, depth)
         recipe = {
             "dataset": job.name,
             "id": row_id,

@@ -58,14 +58,17 @@ def render(recipe: dict[str, Any]) -> Rendered:
     origins = {origin.picture: origin for origin in pictures_of(source["dataset"], recipe["dataset"])}
     if source["picture"] not in origins:
         raise DataError(f"{label}: {source['dataset']} has no picture {source['picture']}, of which it was made")
-    opened = open_picture(origins[source["picture"]], source["onto"], label)
-    if opened.sha256 != source["sha256"]:
-        raise DataError(
-            f"{label}: picture {source['picture']} of {source['dataset']} has SHA-256 {opened.sha256}, it was made of one with "
-            f"{source['sha256']}"
-        )
+    opened = open_picture(origins[source["picture"]], source["onto"], source.get("depth"), label)
+    for what, found in (("sha256", opened.sha256), ("depth_sha256", opened.depth_sha256)):
+        if found != source.get(what, ""):
+            raise DataError(
+                f"{label}: picture {source['picture']} of {source['dataset']}, or its depth map, has SHA-256 {found}; it was "
+                f"made of one with {source.get(what, '')}"
+            )
     base = to_float(cut(opened.base, recipe["cut"]))
-    return Rendered(mix.replay(base, recipe), cut(opened.gt, recipe["cut"]), mix.layers_of(base, recipe))
+    depth = None if opened.depth is None else cut(opened.depth, recipe["cut"])
+    layers = mix.layers_of(base, recipe, depth)
+    return Rendered(mix.replay(base, recipe, depth), cut(opened.gt, recipe["cut"]), layers)
 
 
 def replay(name: str, picture: str) -> Path:

@@ -93,7 +93,7 @@ def _generator(seed: int, purpose: int) -> np.random.Generator:
 
 
 def degrade(
-    image: np.ndarray, layers: Sequence[tuple[str, dict[str, Any]]], seed: int
+    image: np.ndarray, layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: np.ndarray | None = None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Draw the numbers of each layer, apply the layers in float, clip and round once.
 
@@ -102,6 +102,7 @@ def degrade(
         layers: (name, numbers as for draw), in the order of ORDER's stages; within a stage any order. Instead of a degradation
             also (any name, {"one_of": {degradation: numbers, ...}}): one of them is drawn, all equally likely.
         seed: whole number >= 0, such as picture_seed's.
+        depth: (H, W) in [0, 1], 1 is far, for the degradations that need one; if not given, they draw an analytic one.
 
     Returns:
         The degraded picture, uint8 (H, W, 3), and the recipe for replay, which json can write.
@@ -109,21 +110,24 @@ def degrade(
     Raises:
         ValueError: unknown name, wrong order, a number outside its range, or not a picture.
     """
-    recipe = draw_recipe(layers, seed)
-    return replay(image, recipe), recipe
+    recipe = draw_recipe(layers, seed, "analytic" if depth is None else "given")
+    return replay(image, recipe, depth), recipe
 
 
-def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int) -> dict[str, Any]:
-    """The recipe of ``degrade``: each layer with its numbers drawn. Raises ValueError: unknown name or wrong order."""
+def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: str = "analytic") -> dict[str, Any]:
+    """The recipe of ``degrade``: each layer with its numbers drawn, and how it comes by its depth (analytic or given).
+
+    Raises ValueError: unknown name or wrong order.
+    """
     recipe: dict[str, Any] = {"version": VERSION, "seed": int(seed), "layers": []}
     for position, (name, numbers) in enumerate(layers):
         layer_seed = _hash(f"{seed}|{position}|{name}")
         rng = _generator(layer_seed, 0)
-        ways = _ways(name, numbers)
+        ways = ways_of(name, numbers)
         name = list(ways)[int(rng.integers(len(ways)))] if len(ways) > 1 else next(iter(ways))
         layer = {"name": name, "numbers": draw(ways[name], rng), "seed": layer_seed}
         if _needs_depth(name):
-            layer["depth"] = "analytic"  # no network's, no sensor's
+            layer["depth"] = depth
         recipe["layers"].append(layer)
     _check_names([layer["name"] for layer in recipe["layers"]])
     return recipe
@@ -131,7 +135,7 @@ def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int) -> dict
 
 def check_layers(layers: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """Raise ValueError or TypeError for layers that ``degrade`` would not take, whatever is drawn."""
-    ways = [list(_ways(name, numbers).items()) for name, numbers in layers]
+    ways = [list(ways_of(name, numbers).items()) for name, numbers in layers]
     for i in range(max(map(len, ways), default=0)):
         taken = [of_layer[i % len(of_layer)] for of_layer in ways]
         draw_recipe(taken, seed=0)
@@ -146,8 +150,8 @@ def _end(spec: Any, end: int) -> Any:
     return found[end] if isinstance(found, (list, tuple)) else found
 
 
-def _ways(name: str, numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The degradations that a layer may be."""
+def ways_of(name: str, numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The degradations that a layer may be, each with its numbers: one, or those of ``one_of``. Raises ValueError."""
     if list(numbers) != ["one_of"]:
         return {name: numbers}
     ways = numbers["one_of"]
@@ -160,37 +164,42 @@ def _needs_depth(name: str) -> bool:
     return name in DEGRADATIONS and "depth" in inspect.signature(DEGRADATIONS[name]).parameters
 
 
-def replay(image: np.ndarray, recipe: dict[str, Any]) -> np.ndarray:
+def replay(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> np.ndarray:
     """Render a recipe of degrade again, equal in every pixel: float32 (H, W, 3) in [0, 1] -> uint8 (H, W, 3).
 
     Raises:
-        ValueError: the recipe is of another version, or not a recipe degrade could have written.
+        ValueError: the recipe is of another version, or not a recipe degrade could have written; it wants the depth map.
     """
-    return np.round(render(image, recipe) * 255).astype(np.uint8)
+    return np.round(render(image, recipe, depth) * 255).astype(np.uint8)
 
 
-def render(image: np.ndarray, recipe: dict[str, Any]) -> np.ndarray:
+def render(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> np.ndarray:
     """``replay`` before it is rounded: float32 (H, W, 3) in [0, 1], clipped."""
-    return _render(image, recipe)[0]
+    return _render(image, recipe, depth)[0]
 
 
-def layers_of(image: np.ndarray, recipe: dict[str, Any]) -> dict[str, np.ndarray]:
+def layers_of(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> dict[str, np.ndarray]:
     """What lies between ``image`` and what ``replay`` makes of it: depth, streaks, masks, point spread functions, as float32.
 
     Named by the layer's place, its degradation and what it is: ``1-haze-depth``.
     """
-    return _render(image, recipe)[1]
+    return _render(image, recipe, depth)[1]
 
 
-def _render(image: np.ndarray, recipe: dict[str, Any]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _render(
+    image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     check_picture("degrade", image)
     if recipe.get("version") != VERSION:
         raise ValueError(f"recipe has version {recipe.get('version')!r}, this code renders version {VERSION}")
     _check_names([layer["name"] for layer in recipe["layers"]])
     found = {}
     for place, layer in enumerate(recipe["layers"], 1):
+        given = {"depth": depth} if layer.get("depth") == "given" else {}
+        if given and depth is None:
+            raise ValueError(f"{layer['name']} was rendered with a depth map; it cannot be rendered again without")
         with maps() as kept:
-            image = DEGRADATIONS[layer["name"]](image, _generator(layer["seed"], 1), **layer["numbers"])
+            image = DEGRADATIONS[layer["name"]](image, _generator(layer["seed"], 1), **layer["numbers"], **given)
         found |= {f"{place}-{layer['name']}-{what}": array for what, array in kept.items()}
     return np.clip(image, 0, 1), found
 
