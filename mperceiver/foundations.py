@@ -137,6 +137,11 @@ def _whole_folder(staging: _Staging) -> list[_File]:
     if not (local / CARD).is_file():
         return [_File(path, path) for path in _weights_in(local)]
     digests = lineage.read_card(local / CARD)["outputs"]
+    for path in map(Path, digests):
+        if path.is_absolute() or ".." in path.parts or path.suffix not in config.WEIGHTS:
+            raise lineage.LineageError(
+                f"{local / CARD}: {path}: only {' and '.join(config.WEIGHTS)} inside its folder are taken"
+            )
     return [*(_File(path, path, digest, None, "its card") for path, digest in digests.items()), _File(CARD, CARD)]
 
 

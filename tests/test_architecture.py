@@ -143,7 +143,10 @@ def test_only_lineage_asks_git_and_few_start_processes():
 
 @pytest.mark.parametrize(
     "name",
-    ["config/__init__.py", "lineage.py", "images.py", "cli/base.py", "metrics.py", "restore.py", "report/tables.py"],
+    [
+        *("config/__init__.py", "lineage.py", "images.py", "fetch/files.py", "foundations.py"),
+        *("cli/base.py", "metrics.py", "restore.py", "report/tables.py"),
+    ],
 )
 def test_torch_is_not_imported_with(name):
     heavy = {

@@ -624,6 +624,15 @@ def test_pickles_in_a_folder_are_passed_over(world, tmp_path, capsys):
     assert list(told()) == ["config.json"] and "passed over model.bin" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["../up.json", "/etc/passwd", "unet/weights.bin"])
+def test_a_card_that_came_with_weights_is_no_way_out(world, tmp_path, name):
+    (tmp_path / "own").mkdir()
+    card = {"verb": "foundation --build", "inputs": {}, "outputs": {name: "0" * 64}}
+    (tmp_path / "own" / foundations.CARD).write_text(json.dumps(card))
+    describe({"title": "t", "licence": "l", "local": str(tmp_path / "own")})
+    assert "only .safetensors and .json inside its folder are taken" in complaint()
+
+
 @pytest.mark.parametrize(
     ("mirror", "message"),
     [

@@ -51,7 +51,7 @@ class MPerceiver:
         owners = config.weights_of(run_name)
         self.foundation, self.sampler, self.device = foundation, sampler, foundation.device
         self.clip_crop_px, self.tasks = clip_crop_px, run.tasks
-        self.multiple, self.minimum = foundation.multiple, getattr(foundation, "minimum", foundation.multiple)
+        self.multiple, self.minimum = foundation.multiple, foundation.minimum
         self.alphas = foundation.alphas()
         self.predictor = build_predictor(foundation, run)
         self.branches = Branches(foundation, len(run.tasks), run.model)
