@@ -13,6 +13,7 @@ from torch import nn
 from mperceiver.config import Losses, Stage
 from mperceiver.training import losses as objectives
 from mperceiver.training.loop import fit
+from mperceiver.training.schedule import TrainingError
 
 
 def stage(**changes) -> Stage:
@@ -154,16 +155,15 @@ def main(what: str, folder: Path) -> None:
         torch.save(module.state_dict(), folder / f"smooth-{rank}.pt")
     if what == "stopped":  # only the second process gets the signal
         Duel(accumulate=2).fit(folder / "s.pt", terminate, 3 if rank else -1)
-    if what == "around":  # the wrapper that averages gradients is not what the losses call
-
-        def losses(module, *rest):
-            return regress(network, *rest)
-
-        network = smooth()
-        fit("around", network, losses, stage(accumulate=2), seed=1, resume=folder / "s.pt")
     if what == "held":
         train_toy(folder / "s.pt", objective=at(3, terminate))
-    if what == "nan":  # only in the second process
+    if what == "nan":  # only in the second process; before it, losses that do not call the wrapper they are given
+        network = smooth()
+        try:
+            spec = stage(accumulate=2)
+            fit("around", network, lambda _, *rest: regress(network, *rest), spec, seed=1, resume=folder / "around.pt")
+        except TrainingError as error:
+            print(f"rank {rank}: {error}", flush=True)
 
         def losses(module, batch, generator, phase, step):
             found = regress_drawn(module, batch, generator, phase, step)

@@ -138,20 +138,20 @@ def test_two_tasks_of_srun_stop_together_and_go_on_alone(tmp_path):
 
 
 def test_a_bad_number_in_one_process_stops_both(tmp_path):
-    """The second one's batches have it; the message and the bundle tell of all."""
+    """The second one's batches have it; the message and the bundle tell of all.
+
+    Before that, losses that go round the wrapper are refused: the processes would drift apart unseen.
+    """
     ((code, out),) = ended(by_torchrun("nan", tmp_path))
+    for rank in range(2):
+        assert f"rank {rank}: Sequential can be trained by one process only: its losses go round its forward" in out, (
+            out
+        )
     assert code != 0 and "smooth: loss_twice is nan at step 3 on picture-" in out, out
     found = nonfinite.read(tmp_path / "nonfinite-3")
     assert [part.key for part in found.parts] == [[1, 3, 0], [1, 3, 2], [1, 3, 1], [1, 3, 3]]
     assert [part.bad for part in found.parts] == ["", "", "loss_twice is nan", "loss_twice is nan"]
     assert all(len(part.ids) == 8 for part in found.parts)
-
-
-def test_losses_that_go_round_the_wrapper_are_refused(tmp_path):
-    """Their gradients would not be averaged, and the processes would drift apart unseen."""
-    results = ended(by_srun("around", tmp_path))
-    for code, out in results:
-        assert code == 1 and "Sequential can be trained by one process only" in out, out
 
 
 def test_the_stages_by_two_processes_are_the_stages_by_one(tiny_world, tmp_path_factory, monkeypatch):

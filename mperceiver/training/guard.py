@@ -44,8 +44,9 @@ class Guard:
 
         Raises NotFinite for a step whose flag is due.
         """
-        found = torch.stack([number.detach().float().reshape(()) for number in numbers])
-        asked = [torch.full((), float(flag), device=found.device) for flag in (stop, save)]  # no copy from the host
+        device = self.bad.device
+        found = torch.stack([number.detach().float().reshape(()).to(device, non_blocking=True) for number in numbers])
+        asked = [torch.full((), float(flag), device=device) for flag in (stop, save)]  # no copy from the host
         flags = torch.stack([1 - found.isfinite().all().float(), *asked])
         flags = self.accelerator.reduce(flags, "sum").clamp(max=1)
         self.bad = torch.maximum(self.bad, flags[0])

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mperceiver.config import Phase, Stage
 from mperceiver.training import nonfinite, preemption, processes
-from mperceiver.training.ahead import Draw, drawing
+from mperceiver.training.ahead import Draw, Drawn, drawing
 from mperceiver.training.guard import Guard, NotFinite
 from mperceiver.training.learner import SKIPS, Learner
 from mperceiver.training.meter import TRACKED, Meter, check_trackers, start_trackers
@@ -69,9 +69,9 @@ def fit(
     learner = Learner(module, adversary, spec, accelerator)
     states = States(resume, title, spec, seed, inputs)
     meter = Meter(title, spec, accelerator, curve_path(resume))
-    step = _take_up(states, learner, meter, title)
     if spec.trackers:
         start_trackers(title, accelerator)
+    step = _take_up(states, learner, meter, title)
     device = accelerator.device
     guard = Guard(accelerator, 1 if device.type == "cuda" and learner.scaler is None else 0)
     stop = preemption.StopSignal()
@@ -82,11 +82,7 @@ def fit(
             while step < spec.steps:
                 seen = []
                 for one in itertools.islice(batches, len(mine)):
-                    generator = torch.Generator(device).manual_seed(one.seed)
-                    with learner.sharing(last=len(seen) == len(mine) - 1):
-                        with learner.precision():
-                            found = losses(learner.wrapped, one.batch, generator, one.phase, step)
-                        learner.backward(found, len(mine))
+                    found = _batch(learner, losses, one, len(mine), last=len(seen) == len(mine) - 1)
                     meter.add(found)
                     seen.append(nonfinite.part(one.key, one.batch, found))
                 norms = learner.gradients()
@@ -119,6 +115,16 @@ def fit(
     learner.finish()
     processes.together()
     return meter.text()
+
+
+def _batch(learner: Learner, losses: Losses, one: Drawn, share: int, last: bool) -> dict[str, Tensor]:
+    """The losses of one batch, their gradients added to those of the ``share`` batches of a step."""
+    generator = torch.Generator(learner.accelerator.device).manual_seed(one.seed)
+    with learner.sharing(last):
+        with learner.precision():
+            found = losses(learner.wrapped, one.batch, generator, one.phase, one.step)
+        learner.backward(found, share)
+    return found
 
 
 def _turns(spec: Stage, seed: int, step: int, mine: range) -> Iterator[tuple[int, int, list[int], Phase]]:

@@ -76,7 +76,7 @@ class Meter:
         means = {k: self.accelerator.reduce(v, "mean").item() / self.counts[k] for k, v in self.sums.items()}
         seconds = max(time.monotonic() - self.start, 1e-9)
         row = {"step": step, "lr": learning_rate(self.spec, step - 1), **means}
-        row |= {"pictures_per_s": round(self.pictures / seconds, 2), "gib": round(_gib(), 3)}
+        row |= {"pictures_per_s": round(self.pictures / seconds, 2), "gib": round(_gib(self.accelerator.device), 3)}
         self.rows.append(row)
         self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=step)
         left = (time.monotonic() - self.begun) / (step - self.first) * (self.spec.steps - step)
@@ -129,14 +129,15 @@ def check_trackers(spec: Stage) -> None:
 def start_trackers(title: str, accelerator: Accelerator) -> None:
     """Begin ``results/trackers/<run>-<stage>/``; a training that goes on goes on in it."""
     folder = title.replace(", ", "-").replace(" ", "-")
-    dvclive = {"dir": str(TRACKED / folder / "dvclive"), "save_dvc_exp": False, "report": None, "resume": True}
+    # Its own dvc.yaml would be written over the project's.
+    dvclive = {"dir": str(TRACKED / folder / "dvclive"), "dvcyaml": None, "save_dvc_exp": False, "resume": True}
     accelerator.init_trackers(folder, init_kwargs={"dvclive": dvclive})
 
 
-def _gib() -> float:
-    """Peak memory: of the GPU where there is one, else resident memory of the process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
+def _gib(device: torch.device) -> float:
+    """Peak memory: of the GPU, or else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

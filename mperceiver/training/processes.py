@@ -16,9 +16,9 @@ from mperceiver.training import slurm
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-# How long a process waits for the others: the main one may sample latents or write a large state meanwhile. A process that
-# died is not waited for: its launcher ends the others.
-PATIENCE = timedelta(days=1)
+# How long a process waits for the others: one may still be sampling latents, or the main one be writing a large state. For
+# a process that died nobody waits: its launcher ends the others (srun with --kill-on-bad-exit).
+PATIENCE = timedelta(hours=2)
 
 
 def world() -> "PartialState":

@@ -4,7 +4,7 @@ import os
 import subprocess
 import time
 
-ANSWER_S = 60  # a busy controller takes its time
+ANSWER_S = 20  # a busy controller takes its time, and KillWait is 30 s by default
 HOLD_S = 600  # a requeued job is killed within KillWait, 30 s by default; who is forgotten gives the nodes back
 
 
