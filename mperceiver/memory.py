@@ -2,8 +2,8 @@
 
 **The estimate.** A restorer's ``probe`` does every kind of work on a tile once. It is run on tensors without contents
 (PyTorch's FakeTensorMode), which takes next to no memory and time, while each storage that is made and dropped is counted:
-the most that is there at a time is what the work takes beside the weights. Two sizes give a line over the pixels, for
-convolutions, fused attention and the DRM's windows all take memory in proportion to them. ``SCRATCH`` is added for what a
+the most that is there at a time is what the work takes beside the weights. Convolutions, fused attention and the DRM's
+windows all take memory in proportion to the pixels, so that one size tells of any other. ``SCRATCH`` is added for what a
 library takes inside one operation, which no tensor shows. The estimate does not depend on the machine, so that the same
 budget gives the same tiles, and the same picture, everywhere.
 """
@@ -64,7 +64,8 @@ class Peak(TorchDispatchMode):
 def peak(restorer: Any, count: int, height: int, width: int) -> int:
     """Bytes that a restorer's work on ``count`` tiles takes at most, beside its weights."""
     kind = torch.device(restorer.device).type
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), Peak(kind) as found:
+    as_written = torch.compiler.set_stance("force_eager")  # what is compiled takes no more
+    with as_written, torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), Peak(kind) as found:
         restorer.probe(torch.zeros(count, 3, height, width))
     return round(found.bytes * SCRATCH)
 
@@ -85,9 +86,8 @@ class Plan:
         self.room = None if told or not hasattr(restorer, "probe") else self._room()
         if self.room is not None:
             side = self.smallest
-            small, large = (peak(restorer, 1, s, s) for s in (side, 2 * side))
-            self._slope = (large - small) / (3 * side * side)
-            self._base = max(0, small - self._slope * side * side)
+            self._least = peak(restorer, 1, side, side)
+            self._pixel = peak(restorer, 1, 2 * side, 2 * side) / (2 * side) ** 2
 
     def tiles(self, size: tuple[int, int]) -> Tiles:
         """For a padded picture of (H, W)."""
@@ -113,23 +113,25 @@ class Plan:
             return lay_out(self.restorer, size, side, overlap, most)
         whole = size[0] * size[1] * (HELD + (COPIES if self.device.type == "cpu" else 0))
         if self.method.tile_px is None and self._need(1, size) + whole > self.room:
-            least, multiple = self.smallest, self.restorer.multiple
-            pixels = max(0, self.room - whole - self._base) / self._slope
-            side = max(least, int(pixels**0.5) // multiple * multiple)
+            multiple = self.restorer.multiple
+            # The least tile that there can be; one that the memory does not do for is refused below.
+            least = max(self.smallest, math.ceil((overlap + 1) / multiple) * multiple)
+            side = max(least, int((max(0, self.room - whole) / self._pixel) ** 0.5) // multiple * multiple)
         tiles = lay_out(self.restorer, size, side, overlap)
-        held = whole if tiles.count == 1 else 0
-        fits = [n for n in range(1, most + 1) if self._need(n, tiles.tile) + whole + (n - 1) * held <= self.room]
+        more = whole if tiles.count == 1 else 0
+        fits = [n for n in range(1, most + 1) if self._need(n, tiles.tile) + whole + (n - 1) * more <= self.room]
         if not fits:
             raise config.ConfigError(
                 f"a picture of {size[1]}x{size[0]} px in tiles of {max(tiles.tile)} px takes "
                 f"{(self._need(1, tiles.tile) + whole) / GIB:.2f} GiB beside the weights, and there are "
-                f"{self.room / GIB:.2f}; raise --memory-gib (memory_gib in config/methods/), take smaller tiles, or a machine with more"
+                f"{max(0, self.room) / GIB:.2f}; raise --memory-gib (memory_gib in config/methods/), take smaller tiles, "
+                "or a machine with more"
             )
         tiles.batch = max(fits)
         return tiles
 
     def _need(self, count: int, tile: tuple[int, int]) -> float:
-        return self._base + self._slope * count * tile[0] * tile[1]
+        return max(self._least, self._pixel * count * tile[0] * tile[1])
 
     def _room(self) -> float:
         """Bytes for the work: within the method's budget, weights taken off, and within what is free."""
