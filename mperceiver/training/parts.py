@@ -71,10 +71,11 @@ class Rows:
         import pyarrow as pa
 
         self.table = pa.concat_tables([pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in paths])
+        self._columns = {name: self.table[name] for name in self.table.column_names}
 
     def __len__(self) -> int:
         return self.table.num_rows
 
     def bytes(self, column: str, i: int):
         """The bytes of one binary value, where they lie on the disk."""
-        return self.table[column][i].as_buffer()
+        return self._columns[column][i].as_buffer()
