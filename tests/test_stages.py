@@ -488,6 +488,20 @@ def test_every_row_of_table_9_trains_and_restores(trained, row):
     assert not torch.equal(restored("row"), restored("row-no-drm"))
 
 
+def test_the_baseline_of_table_9_is_stable_diffusion(trained):
+    """Neither branch: nothing is trained but the predictor, which only tells; the picture enters by its noised latent."""
+    switches = "like: tiny\nmodel: {textual: false, visual: false}\nreuse: {predictor: tiny}\npredictor: null\n"
+    Path("config/runs/bare.yaml").write_text(switches + "branches: null\ndrm: null\nlatents: null\n")
+    Path("config/methods/bare.yaml").write_text(
+        "like: tiny\nrun: bare\ndrm: false\nsampler: {init: lq_noised, strength: 0.5}\n"
+    )
+    assert config.method_weights("bare") == {"predictor": "tiny"}
+    assert torch.equal(restored("bare"), restored("bare"))
+    Path("config/runs/bare.yaml").write_text(switches)
+    with pytest.raises(config.ConfigError, match="the model has neither branch"):
+        config.load("runs", "bare")
+
+
 # ---------------------------------------------------------------- cached work
 
 

@@ -33,7 +33,9 @@ def method_weights(method_name: str) -> dict[str, str]:
     if method.kind == "network":
         wanted = ["network"]
     else:
-        wanted = ["predictor", "branches", "drm"] if method.drm else ["predictor", "branches"]
+        model = load("runs", method.run).model
+        steered = model.textual or model.visual  # without either branch it is Stable Diffusion as it is
+        wanted = ["predictor", *["branches"] * steered, *["drm"] * method.drm]
     missing = [stage for stage in wanted if stage not in found]
     if missing:
         raise ConfigError(

@@ -164,6 +164,10 @@ class Run(Model):
             raise ValueError(f"{both[0]} is both trained and reused; drop one of them")
         if self.drm is not None and self.latents is None:
             raise ValueError("a run with a `drm` stage says in `latents` how its latents are sampled")
+        if self.branches is not None and not (self.model.textual or self.model.visual):
+            raise ValueError(
+                "the model has neither branch (`textual`, `visual`): there is nothing to train in `branches`"
+            )
         trained = {stage: getattr(self, stage) for stage in STAGES if getattr(self, stage) is not None}
         part = next((stage for stage, spec in trained.items() if spec.only), None)
         if part and not self.start_from:

@@ -58,7 +58,8 @@ class MPerceiver:
         self.drm = DetailRefinement(foundation.vae, len(run.tasks), run.model) if drm else None
         parts = {"predictor": self.predictor, "branches": self.branches} | ({"drm": self.drm} if drm else {})
         for stage, module in parts.items():
-            load_weights(weights_path(owners[stage], stage), module)
+            if next(module.parameters(), None) is not None:  # without either branch there is nothing to load
+                load_weights(weights_path(owners[stage], stage), module)
             towers.freeze(module).to(foundation.device)
         on_cpu = torch.device(self.device).type == "cpu"
         self.branches.set_up("no" if on_cpu else precision, channels_last, compile)
