@@ -111,6 +111,8 @@ def shown(findings: list[Finding], as_json: bool) -> None:
     console.print(table)
     counts = Counter(found.state for found in findings)
     console.print(", ".join(f"{count} {state}" for state, count in counts.most_common()) or "no sources")
+    if counts["unreachable"] > 1 and all(found.state in ("manual", "unreachable") for found in findings):
+        console.print("Not one server was to be reached: has this machine a network? (Compute nodes often have none.)")
 
 
 # ---------------------------------------------------------------- datasets

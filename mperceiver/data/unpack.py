@@ -78,11 +78,24 @@ def check(files: Iterable[Path], password: str | Mapping[str, str] | None = None
             else:
                 count += 1
         else:
-            found = sum(member.kind == "file" for member in archives.members(archive, _password(password, archive)))
+            members = archives.members(archive, _password(password, archive))
+            found = sum(member.kind == "file" for member in _shown(f"look through {archive.name}", archive, members))
             if not found:
                 raise DataError(f"{archive.parts[0]}: no files in it")
             count += found
     return count
+
+
+def _shown(label: str, archive: Archive, members: Iterator[Member]) -> Iterator[Member]:
+    """The same members, with progress told in bytes of the archive."""
+    with progress(label, archive.size, "bytes") as step:
+        done = 0
+        for member in members:
+            if (now := min(archive.size, member.at)) > done:
+                step(now - done)
+                done = now
+            yield member
+        step(archive.size - done)
 
 
 def _wanted(wanted: Wanted) -> Callable[[str], bool]:
@@ -149,7 +162,7 @@ class _Unpacking:
                 self.unpack(found, folder, "" if below == "." else f"{below}/", inside=True)
 
     def _told(self, archive: Archive, scratch: Path, limit: int, label: str) -> Iterator[Member]:
-        """Members, with progress told in bytes of the archive."""
+        """Members, by whatever opens the archive."""
         key = _password(self.password, archive)
         if archives.needs_tool(archive):
             out = scratch / "tool"
@@ -157,14 +170,7 @@ class _Unpacking:
             found = tools.members(archive, out, limit, key)
         else:
             found = archives.members(archive, key)
-        with progress(label, archive.size, "bytes") as step:
-            done = 0
-            for member in found:
-                if (now := min(archive.size, member.at)) > done:
-                    step(now - done)
-                    done = now
-                yield member
-            step(archive.size - done)
+        return _shown(label, archive, found)
 
     def _new(self, path: str) -> str:
         """Take note of a path. Raises DataError if a file system may take it for one that is there."""

@@ -11,7 +11,7 @@ import requests
 from mperceiver import config
 from mperceiver.data import DataError
 from mperceiver.data.sources.base import Job, Refused, Taken, Wanted, bring, listed, state_of
-from mperceiver.fetch.base import AGENT, TIMEOUT
+from mperceiver.fetch.base import AGENT, TIMEOUT, reason
 
 DOWNLOAD = "https://drive.usercontent.google.com/download"
 PAGE_BYTES = 1 << 20
@@ -36,7 +36,7 @@ def wanted_gdrive(source: config.GdriveSource) -> list[Wanted]:
             id=source.folder, quiet=True, use_cookies=False, skip_download=True, timeout=TIMEOUT
         )
     except (gdown.DownloadError, gdown.FileURLRetrievalError, requests.RequestException) as error:
-        words = " ".join(str(error).split())
+        words = reason(error) if isinstance(error, requests.RequestException) else " ".join(str(error).split())
         status = re.search(r"status code (\d+)", words)
         raise Refused(f"{what}: not to be listed: {words}", state_of(int(status[1]) if status else None)) from None
     ids = {file.path: file.id for file in told}
@@ -61,7 +61,7 @@ def address(file_id: str) -> str:
                 return url
             page = answer.raw.read(PAGE_BYTES, decode_content=True).decode("utf-8", "replace")
     except requests.RequestException as error:
-        raise Refused(f"Google Drive is not to be reached: {error}") from None
+        raise Refused(f"Google Drive is not to be reached: {reason(error)}") from None
     if answer.status_code < 400 and "ServiceLogin" not in answer.url:
         with contextlib.suppress(FileURLRetrievalError):
             return get_url_from_gdrive_confirmation(page)
