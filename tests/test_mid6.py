@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from mperceiver import config, images, lineage
+from mperceiver.cli import app
 from mperceiver.data import DataError, prepared_card, prepared_file
 from mperceiver.data.download import download, raw_folder
+from mperceiver.data.export import export
 from mperceiver.data.loader import Prepared
 from mperceiver.data.prepare import prepare
 from mperceiver.data.replay import recipe_of, render, replay
@@ -158,11 +161,18 @@ def test_replay_writes_the_pair_and_its_layers(small_mid6):
     assert np.array_equal(images.decode(folder / "lq.png"), rows.lq(3))
     with np.load(folder / "layers.npz") as layers:
         assert layers["1-rain-streaks"].shape == (512, 512) and 0 < layers["2-raindrop-mask"].mean() < 0.9
+    found = export("mid6", Path("plain"), layers=True)
+    told = [json.loads(line) for line in (found / "pairs.jsonl").read_text().splitlines()]
+    assert [row["layers"] for row in told] == [f"layers/{row['id']}.npz" for row in told]
+    with np.load(found / told[0]["layers"]) as layers:
+        assert "1-haze-depth" in layers and layers["1-haze-depth"].shape == (512, 512)
     copy = Path("mine.json")
     shutil.copy(folder / "recipe.json", copy)
     shutil.rmtree("data/prepared")
     before = (folder / "lq.png").read_bytes()
-    assert replay("mid6", "mine.json") == folder and (folder / "lq.png").read_bytes() == before
+    result = CliRunner().invoke(app, ["prepare", "mid6", "--replay", "mine.json"])
+    assert result.exit_code == 0 and result.stdout.strip() == str(folder), result.output
+    assert (folder / "lq.png").read_bytes() == before
 
     recipe = json.loads(copy.read_text())
     for fault, message in [

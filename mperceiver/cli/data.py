@@ -116,12 +116,17 @@ def show(
 
 @verb
 def export(
-    name: DatasetName, folder: Annotated[Path, typer.Argument(help="a new folder; gets lq/, gt/ and pairs.jsonl")]
+    name: DatasetName,
+    folder: Annotated[Path, typer.Argument(help="a new folder; gets lq/, gt/ and pairs.jsonl")],
+    layers: Annotated[
+        bool,
+        typer.Option("--layers", help="also layers/: depth, streaks, masks and blurs of pictures that have a recipe"),
+    ] = False,
 ) -> None:
     """Write a prepared dataset as plain folders of pictures, for other programs."""
     from mperceiver.data.export import export as write
 
-    print(write(name, folder))
+    print(write(name, folder, layers))
 
 
 def _experiment() -> config.Experiment | None:

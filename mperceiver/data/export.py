@@ -3,20 +3,25 @@
 import json
 from pathlib import Path
 
+import numpy as np
+
 from mperceiver import images, lineage
 from mperceiver.data import DataError
 from mperceiver.data.loader import Prepared
+from mperceiver.data.replay import render
 from mperceiver.progress import progress
 
 
-def export(name: str, folder: Path) -> Path:
+def export(name: str, folder: Path, layers: bool = False) -> Path:
     """Write lq/ and gt/ with pictures of equal names, and pairs.jsonl (id, task, files, source, recipe); whole or not at all.
 
     Bytes are as they were prepared, so no picture is encoded again unless the two of a pair are of different kinds: then both
-    become PNG. Pictures without ground truth have no file in gt/, clean ones none in lq/.
+    become PNG. Pictures without ground truth have no file in gt/, clean ones none in lq/. With ``layers``, pictures that have a
+    recipe are rendered again, and layers/ has what lies between gt and lq: depth, streaks, masks, point spread functions (.npz).
 
     Raises:
-        DataError: the dataset is not prepared, or the folder is there and not empty. PictureError: a picture is damaged.
+        DataError: the dataset is not prepared, the folder is there and not empty, or a picture that ``layers`` needs is not as
+            it was. PictureError: a picture is damaged.
     """
     pairs = Prepared(name)
     if pairs.on_the_fly:
@@ -28,6 +33,10 @@ def export(name: str, folder: Path) -> Path:
             for i, id_ in enumerate(pairs.ids):
                 row = {"id": id_, "task": pairs.tasks[i]} | _write(pairs, i, beside)
                 row |= {"source": pairs.source(i), "recipe": pairs.recipe(i)}
+                if layers and row["recipe"]:
+                    row["layers"] = f"layers/{id_}.npz"
+                    (beside / "layers").mkdir(exist_ok=True)
+                    np.savez_compressed(beside / row["layers"], **render(row["recipe"]).layers)
                 listed.write(json.dumps(row) + "\n")
                 step(1)
     return folder

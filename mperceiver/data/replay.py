@@ -1,6 +1,5 @@
 """Render a degraded picture again from its recipe and the picture it was made of, and show what lies between the two."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,9 +99,7 @@ def replay(name: str, picture: str) -> Path:
         (beside / "recipe.json").write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n")
         for layer, values in rendered.layers.items():
             (beside / f"{layer}.png").write_bytes(images.encode(_shown(values)))
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **rendered.layers)
-        (beside / "layers.npz").write_bytes(buffer.getvalue())
+        np.savez_compressed(beside / "layers.npz", **rendered.layers)
     return folder
 
 
