@@ -74,9 +74,8 @@ def stage(name: str) -> Path:
         told: dict[str, dict] = {}
         for file in wanted:
             told[file.path] = _bring(staging, file)
-            held.hold(
-                staging.work, held.noted(staging.work) | told
-            )  # an interrupted staging knows where its files came from
+            # An interrupted staging knows where its files came from.
+            held.hold(staging.work, held.noted(staging.work) | told)
         for path in staging.work.rglob("*"):  # begun at another time, and wanted no more
             if path.is_file() and path.relative_to(staging.work).as_posix() not in told:
                 path.unlink()

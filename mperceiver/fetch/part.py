@@ -63,10 +63,8 @@ def resume(part: Part) -> tuple[int, dict[str, str]]:
     certain = part.sha256 is not None and part.memo.get("sha256") == part.sha256
     total = part.bytes or part.memo.get("total")
     if not size or not (same or certain) or (total is not None and size > total):
-        part.memo, part.mixed = (
-            {},
-            False,
-        )  # what lies there stays until something better comes: the next mirror may go on with it
+        # What lies there stays until bytes come in its place: another mirror may go on with it.
+        part.memo, part.mixed = {}, False
         return 0, part.headers
     part.mixed = True
     headers = part.headers | {"Range": f"bytes={size}-"}
