@@ -624,20 +624,7 @@ def test_pages_speak_of_a_toy_only_where_there_is_one(tree):
     assert "A toy." not in Path("results/report/index.html").read_text()
 
 
-# ---------------------------------------------------------------- the committed configuration
-
-
-def test_committed_tables_and_figures(monkeypatch):
-    monkeypatch.chdir(PROJECT)
-    for name in config.names("tables"):
-        columns = [column for block in config.load("tables", name).parts for column in block.columns]
-        for column, dataset in ((c, config.load("datasets", d)) for c in columns for d in c.datasets):
-            assert column.task is None or column.task in dataset.degradations, (name, column)
-            assert set(column.metrics) <= set(config.load("protocols", dataset.protocol).metrics), (name, column)
-    for name in config.names("figures"):
-        for panel in config.load("figures", name).panels:
-            dataset = config.load("datasets", panel.dataset)
-            assert any(panel.picture.endswith(f"-{task}") for task in dataset.degradations), (name, panel)
+# ---------------------------------------------------------------- weight
 
 
 def test_tables_do_not_import_torch():
