@@ -1,10 +1,14 @@
 """MPerceiver, the VAE's ceiling and networks as restorers: whole pictures in, whole pictures out, whatever the tiles."""
 
+import json
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
-from mperceiver import config, images
+from mperceiver import cli, config, images, memory
 from mperceiver.lineage import LineageError
 from mperceiver.models import foundation as towers
 from mperceiver.models import mperceiver as model
@@ -176,6 +180,15 @@ def test_methods_without_the_drm_do_not_load_it(restorer, tiny_world):
         model.load_restorer("tiny")
 
 
+def test_sides_are_at_least_the_foundations(restorer):
+    """sd21 was trained at 512 px; smaller pictures are padded to what its file names."""
+    assert restorer.minimum == restorer.foundation.minimum == restorer.multiple
+    restorer.foundation.minimum_px = 40
+    assert restorer.foundation.minimum == 40
+    restorer.minimum = 40
+    assert memory.Plan(restorer, config.load("methods", "tiny")).padded((1, 50)) == (48, 64)
+
+
 # ---------------------------------------------------------------- the others
 
 
@@ -197,3 +210,41 @@ def test_a_network_sees_tiles_and_knows_no_batch():
     assert (tiled[0] - tiled[1]).abs().max() < 1e-6
     inside = (..., slice(8, 24), slice(8, 24))  # a tile fades out slowly: its false border hardly counts
     assert (tiled[0] - restored(restorer, whole, [0, 0]))[inside].abs().max() < 1e-4
+
+
+# ---------------------------------------------------------------- through the verb
+
+
+def test_photographs_of_odd_sizes_by_the_verb(restorer, tiny_world):
+    """From 1x1 on, H and W unlike, in tiles where the budget wants them; the same whether restored together or alone."""
+    sizes = [(1, 1), (1, 150), (2, 3), (33, 47), (47, 33), (33, 47), (96, 130)]
+    for i, (height, width) in enumerate(sizes):
+        picture = np.random.default_rng(i).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        path = tiny_world / f"in/{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(images.encode(picture))
+    tensors = {t for module in restorer.modules() for t in (*module.parameters(), *module.buffers())}
+    gib = (sum(t.nbytes for t in tensors) + 6_000_000) / memory.GIB  # does not do for 96x130 at once
+    (tiny_world / "config/methods/small.yaml").write_text("like: tiny\ntile_px: null\noverlap_px: 16\n")
+    runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+
+    def said(*arguments: str):
+        result = runner.invoke(cli.app, ["restore", "small", *arguments, "--json", "--memory-gib", f"{gib:.6f}"])
+        assert result.exit_code == 0, result.output
+        return [json.loads(line) for line in result.stdout.splitlines()], result.stderr
+
+    records, told = said("in", "out")
+    assert sorted((r["source"], *r["size"]) for r in records) == [
+        (f"in/{i}.png", w, h) for i, (h, w) in enumerate(sizes)
+    ]
+    for record in records:
+        assert list(record["probabilities"]) == restorer.tasks and sum(
+            record["probabilities"].values()
+        ) == pytest.approx(1)
+        height, width = sizes[int(record["source"][3])]
+        assert images.decode(record["path"]).shape == (height, width, 3)
+        assert (record["tiles"]["count"] > 1) == (height == 96)
+    assert "in/6.png: 130x96 in " in told and "; looks like " in told
+    [alone], _ = said("in/6.png", "alone.png")
+    assert alone["tiles"] == next(r for r in records if r["source"] == "in/6.png")["tiles"]
+    assert (tiny_world / "alone.png").read_bytes() == (tiny_world / "out/6.png").read_bytes()
