@@ -4,7 +4,7 @@ A photograph's start noise comes from the sampler's seed alone, so that it is re
 whatever is restored with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from mperceiver import config, images, lineage
 from mperceiver.images import PictureError
-from mperceiver.restore import Job, Outcome, load, restore_all
+from mperceiver.restore import VIEWS, Job, Outcome, load, restore_all
 
 
 @dataclass
@@ -112,14 +112,26 @@ def in_folder(folder: Path, target: Path) -> list[Photograph]:
     return [Photograph(source, target / f"{source.stem}.png") for source in sources]
 
 
-def restore(method: str, spec: config.Method, photographs: list[Photograph]) -> Iterator[Result]:
+def steps(spec: config.Method) -> int:
+    """Of the sampler, over all views of one picture."""
+    return spec.sampler.steps * len(VIEWS[spec.self_ensemble])
+
+
+def restore(
+    method: str, spec: config.Method, photographs: list[Photograph], on_step: Callable[[int], None] | None = None
+) -> Iterator[Result]:
     """Restore photographs with ``spec`` of ``method``; yield each one's result, errors too, as it is done.
+
+    ``on_step`` is called with 1 after each step of a sampler, see ``steps``.
 
     Raises ConfigError, LineageError: the method has no weights yet, or its tiles do not fit the memory.
     """
     seed, by_source = spec.sampler.seed, {str(p.source): p for p in photographs}
     jobs = (Job(name, photograph.read, photograph.write, seed) for name, photograph in by_source.items())
-    for outcome in restore_all(load(method), spec, jobs):
+    restorer = load(method)
+    if on_step and spec.kind == "mperceiver":
+        restorer.on_step = on_step
+    for outcome in restore_all(restorer, spec, jobs):
         if outcome.error and not outcome.error.startswith(outcome.job.name):  # what is read names itself
             outcome.error = f"{outcome.job.name}: {outcome.error}"
         yield Result(by_source[outcome.job.name], outcome, seed)

@@ -169,6 +169,15 @@ def test_noise_is_of_the_whole_picture_and_never_the_same(restorer, monkeypatch)
     assert not any(torch.equal(fields[i], fields[j]) for i in range(6) for j in range(i))
 
 
+def test_each_step_is_told_whatever_the_tiles_and_a_probe_tells_none(restorer):
+    told = []
+    restorer.on_step = told.append
+    restored(restorer, pictures(1, 3, 48, 96), [1], side=48)
+    assert told == [1] * restorer.sampler.steps and restorer.sampler.steps > 1
+    restorer.probe(pictures(1, 3, 16, 16))
+    assert len(told) == restorer.sampler.steps
+
+
 def test_methods_without_the_drm_do_not_load_it(restorer, tiny_world):
     weights.weights_path("tiny", "drm").unlink()
     (tiny_world / "config/methods/plain.yaml").write_text("like: tiny\ndrm: false\n")

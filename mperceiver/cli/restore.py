@@ -63,9 +63,10 @@ def _photographs(method: str, source: Path, target: Path, changes: dict, skip_ex
     todo = [photograph for photograph in found if not (skip_existing and photograph.target.exists())]
     if len(todo) < len(found):
         _say(f"{len(found) - len(todo)} of {len(found)} pictures are in {target} already")
-    failed = []
-    with progress(f"restore {method} {source}", len(todo)) as advance:
-        for result in photographs.restore(method, spec, todo) if todo else ():
+    failed, alone = [], len(todo) == 1
+    total, unit = (photographs.steps(spec), "steps") if alone else (len(todo), "pictures")
+    with progress(f"restore {method} {source}", total, unit) as advance:
+        for result in photographs.restore(method, spec, todo, advance if alone else None) if todo else ():
             for note in result.photograph.notes:
                 _say(f"{result.photograph.source}: {note}")
             if result.error:
@@ -78,7 +79,7 @@ def _photographs(method: str, source: Path, target: Path, changes: dict, skip_ex
                 print(text.dumps(result.record()), flush=True)
             elif not result.error:
                 print(result.photograph.target, flush=True)
-            if len(found) > 1:
+            if not alone:
                 advance(1)
     if len(failed) == 1 and len(found) == 1:
         fail(failed[0].error)

@@ -1,6 +1,6 @@
 """A run's weights around their foundation, ready to restore: predictor, dual branch, sampler and DRM (section 3, Fig. 3)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +52,7 @@ class MPerceiver:
         self.foundation, self.sampler, self.device = foundation, sampler, foundation.device
         self.clip_crop_px, self.tasks = clip_crop_px, run.tasks
         self.multiple, self.minimum = foundation.multiple, foundation.minimum
+        self.on_step: Callable[[int], None] = lambda steps: None  # called with 1 after each step of the sampler
         self.alphas = foundation.alphas()
         self.predictor = build_predictor(foundation, run)
         self.branches = Branches(foundation, len(run.tasks), run.model)
@@ -115,7 +116,9 @@ class MPerceiver:
         def predict(z: Tensor, t: Tensor) -> Tensor:
             work = zip(tiles.cut(z), degraded, statics, strict=True)
             parts = (self.branches.predict(part, t[:1].expand(len(part)), static, lq) for part, lq, static in work)
-            return tiles.blend(parts, len(z), z.device)
+            found = tiles.blend(parts, len(z), z.device)
+            self.on_step(1)
+            return found
 
         noise = draw().to(self.device)
         return ddim(predict, noise, self.alphas, self.foundation.prediction, self.sampler, lq_latent, draw)
@@ -141,11 +144,12 @@ class MPerceiver:
     def probe(self, pictures: Tensor) -> None:
         """Every kind of work once on tiles (n, 3, h, w), for what it takes of the memory."""
         some = Tiles(tuple(pictures.shape[-2:]), [0], [0], tuple(pictures.shape[-2:]), len(pictures), self.device)
-        sampler, self.sampler = self.sampler, self.sampler.model_copy(update={"steps": 1})
+        kept = self.sampler, self.on_step
+        self.sampler, self.on_step = self.sampler.model_copy(update={"steps": 1}), lambda steps: None
         try:
             self.restore(pictures, self.look(pictures), [0] * len(pictures), some)
         finally:
-            self.sampler = sampler
+            self.sampler, self.on_step = kept
 
 
 def _by_batch(static: Static, owners: list[list[int]]) -> list[Static]:
