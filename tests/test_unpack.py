@@ -370,6 +370,9 @@ def test_a_tool_opens_what_python_does_not(unrar):
     assert told() == {"set/lq/a.png": b"1"} and check([archive], "8901234") == 3
     with pytest.raises(DataError, match=r"a\.rar: no tool here opens it \(unrar: Incorrect password .*`passwords`"):
         unpack([archive], Path("other"))
+    unpack([rar("c.rar", {"other/a.png": "1"}), archive], Path("some"), ["set/lq/*"], password={"a.rar": "8901234"})
+    asked = [json.loads(line) for line in Path("asked").read_text().splitlines()]
+    assert [words[0] for words in asked if "c.rar" in words] == ["lt"]  # nothing of it is wanted, so it stays as it is
     parts = [rar(f"b.part{i}.rar", {"a.png": "1"}) for i in (1, 2)]
     unpack(parts[::-1], Path("out"))
     assert (

@@ -58,8 +58,10 @@ def listing(archive: Archive, password: str | None = None) -> tuple[Tool, list[t
     )
 
 
-def members(archive: Archive, scratch: Path, limit: int, password: str | None = None) -> Iterator[Member]:
-    """Unpack everything into the empty folder ``scratch`` and yield it.
+def members(
+    archive: Archive, scratch: Path, limit: int, password: str | None, wanted: Callable[[str], bool]
+) -> Iterator[Member]:
+    """Unpack everything into the empty folder ``scratch`` and yield it; nothing if no file is wanted by its path.
 
     Raises DataError if no tool opens it, it says or writes more than ``limit`` bytes, or the tool fails.
     """
@@ -71,6 +73,8 @@ def members(archive: Archive, scratch: Path, limit: int, password: str | None = 
             raise DataError(f"{archive.parts[0]}: {error}") from None
         if kind not in ("file", "folder"):
             raise DataError(f"{archive.parts[0]}: member {path!r} is a {kind}; archives with such are not unpacked")
+    if not any(kind == "file" and wanted(path) for path, _, kind in listed):
+        return
     if (total := sum(size for _, size, _ in listed)) > limit:
         raise DataError(
             f"{archive.parts[0]}: {total} bytes inside, at most {limit} are believed of an archive of its size"

@@ -129,7 +129,7 @@ class _Unpacking:
             laid = Path(scratch) / "nested"
             out = count = 0
             label = f"unpack {archive.name}"
-            for member in self._told(archive, Path(scratch), limit, label):
+            for member in self._told(archive, Path(scratch), limit, label, prefix, inside):
                 count += 1
                 if count > MOST_FILES:
                     raise DataError(f"{where}: more than {MOST_FILES} members; such an archive is not unpacked")
@@ -137,7 +137,7 @@ class _Unpacking:
                     path = safe(prefix + member.path)
                     if path is None or member.kind == "folder":
                         continue
-                    deeper = not inside and config.matches(path, self.nested)
+                    deeper = self._deeper(path, inside)
                     if not deeper and not self.wanted(path):
                         continue
                     if member.kind != "file":
@@ -161,13 +161,24 @@ class _Unpacking:
                 below = found.parts[0].parent.relative_to(laid).as_posix()
                 self.unpack(found, folder, "" if below == "." else f"{below}/", inside=True)
 
-    def _told(self, archive: Archive, scratch: Path, limit: int, label: str) -> Iterator[Member]:
+    def _deeper(self, path: str, inside: bool) -> bool:
+        """Whether a member is an archive to be unpacked in its turn."""
+        return not inside and config.matches(path, self.nested)
+
+    def _told(
+        self, archive: Archive, scratch: Path, limit: int, label: str, prefix: str, inside: bool
+    ) -> Iterator[Member]:
         """Members, by whatever opens the archive."""
         key = _password(self.password, archive)
         if archives.needs_tool(archive):
             out = scratch / "tool"
             out.mkdir()
-            found = tools.members(archive, out, limit, key)
+
+            def useful(member: str) -> bool:
+                path = safe(prefix + member)
+                return path is not None and (self._deeper(path, inside) or self.wanted(path))
+
+            found = tools.members(archive, out, limit, key, useful)
         else:
             found = archives.members(archive, key)
         return _shown(label, archive, found)
