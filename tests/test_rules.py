@@ -67,6 +67,12 @@ def test_a_verb_or_option_that_does_not_exist_is_seen():
             command(words)
 
 
+def test_what_was_downloaded_outlives_its_job():
+    """Snakemake deletes the outputs of a job before it runs and when it fails; gigabytes must not go because a title changed."""
+    output = RULES["download"]["output"]
+    assert 'update("data/raw/{dataset}.json")' in output and "directory" not in output and output.count("data/raw") == 1
+
+
 def test_nothing_but_rules_and_functions():
     text = "\n".join(file.read_text() for file in [PROJECT / "Snakefile", *RULE_FILES])
     assert not re.search(r"\blambda\b|^\s*(checkpoint|run|script|notebook)\b.*:|\bconfig\[", text, re.MULTILINE)

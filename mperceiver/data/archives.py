@@ -13,13 +13,13 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal
 
 from mperceiver.data import DataError
+from mperceiver.data.joined import Joined
 
 TAR = r"tar|tgz|tbz2?|txz|tar\.gz|tar\.bz2|tar\.xz"
 PLAIN = re.compile(rf"(?P<stem>.+)\.(?P<kind>zip|rar|7z|{TAR})", re.I)
@@ -160,66 +160,6 @@ def safe(path: str) -> str | None:
 # ---------------------------------------------------------------- reading
 
 
-class Joined(io.RawIOBase):
-    """Files read as if they were one; ``patches`` {offset: bytes} are seen instead of what the files have there."""
-
-    def __init__(self, parts: Iterable[Path]):
-        super().__init__()
-        self.files = [Path(part).open("rb") for part in parts]
-        sizes = [Path(part).stat().st_size for part in parts]
-        self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
-        self.size = sum(sizes)
-        self.position = 0
-        self.patches: dict[int, bytes] = {}
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self.position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.position, io.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise OSError("seek before the start")
-        self.position = base + offset
-        return self.position
-
-    def readinto(self, buffer) -> int:
-        if self.position >= self.size:
-            return 0
-        index = bisect_right(self.starts, self.position) - 1
-        while index + 1 < len(self.starts) and self.starts[index + 1] <= self.position:
-            index += 1  # an empty part
-        file = self.files[index]
-        file.seek(self.position - self.starts[index])
-        view = memoryview(buffer).cast("B")
-        count = file.readinto(view)
-        for offset, patch in self.patches.items():
-            low, high = max(offset, self.position), min(offset + len(patch), self.position + count)
-            if low < high:
-                view[low - self.position : high - self.position] = patch[low - offset : high - offset]
-        self.position += count
-        return count
-
-    def exactly(self, offset: int, count: int) -> bytes:
-        """The bytes from ``offset`` on, fewer only at the end."""
-        self.seek(offset)
-        found = b""
-        while len(found) < count and (more := self.read(count - len(found))):
-            found += more
-        self.seek(0)
-        return found
-
-    def close(self) -> None:
-        for file in self.files:
-            file.close()
-        super().close()
-
-
 def members(archive: Archive, password: str | None = None) -> Iterator[Member]:
     """Members of a zip or tar archive, in order. Raises DataError for a damaged or encrypted one, naming it."""
     raw = Joined(archive.parts)
@@ -246,6 +186,12 @@ def needs_tool(archive: Archive) -> bool:
         raw.close()
 
 
+def begins_well(archive: Archive) -> bool:
+    """Whether the first bytes are those of a rar, 7z or zip archive."""
+    with archive.parts[0].open("rb") as file:
+        return file.read(8).startswith((b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c", b"PK"))
+
+
 def _of_zip(archive: Archive, raw: Joined, password: str | None) -> Iterator[Member]:
     with _open_zip(archive, raw) as bundle:
         key = password.encode() if password else None
@@ -254,10 +200,6 @@ def _of_zip(archive: Archive, raw: Joined, password: str | None) -> Iterator[Mem
             kind = "link" if mode == stat.S_IFLNK else "folder" if info.is_dir() else "file"
             if mode not in (0, stat.S_IFREG, stat.S_IFLNK, stat.S_IFDIR):
                 kind = "device or the like"
-            if info.flag_bits & 1 and kind == "file" and key is None:
-                raise DataError(
-                    f"{archive.parts[-1]}: {info.filename} is encrypted; give `passwords: {{{archive.name}: …}}`"
-                )
             yield Member(info.filename, info.file_size, kind, _opener(archive, bundle, info, key), info.header_offset)
 
 
@@ -265,12 +207,12 @@ def _opener(
     archive: Archive, bundle: zipfile.ZipFile, info: zipfile.ZipInfo, key: bytes | None
 ) -> Callable[[], IO[bytes]]:
     def opened() -> IO[bytes]:
+        if info.flag_bits & 1 and key is None:
+            raise DataError(f"{info.filename} is encrypted; give `passwords: {{{archive.name}: …}}`")
         try:
             return bundle.open(info, pwd=key)
         except RuntimeError:
-            raise DataError(
-                f"{archive.parts[-1]}: the password given under `passwords` is not that of {info.filename}"
-            ) from None
+            raise DataError(f"the password given under `passwords` is not that of {info.filename}") from None
 
     return opened
 

@@ -9,12 +9,10 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mperceiver import config, lineage
-from mperceiver.config.base import Model
 from mperceiver.data import DataError
 from mperceiver.data.archives import is_archive
 from mperceiver.data.unpack import check
@@ -80,12 +78,11 @@ def listed(paths: Iterable[str], root: str | None, globs: list[str], count: int 
     return found
 
 
-def bring(job: Job, source: Model, wanted: list[Wanted], folder: Path, place: str | None = None) -> Taken:
+def bring(job: Job, wanted: list[Wanted], folder: Path, place: str | None = None) -> Taken:
     """Bring files into ``folder``, each verified.
 
     Args:
         job: the dataset.
-        source: its entry in the config; what is half there is kept for it alone.
         wanted: the files.
         folder: where they go.
         place: for the card one line for all of them, instead of one a file.
@@ -93,25 +90,28 @@ def bring(job: Job, source: Model, wanted: list[Wanted], folder: Path, place: st
     Raises:
         DataError, FetchError: a file is not to be had, not what it should be, or an archive that is damaged.
     """
-    mark = hashlib.sha256(source.model_dump_json().encode()).hexdigest()[:12]
-    partial = PARTIAL / job.name / mark
     absent = [file for file in wanted if file.url is None and not any(p.is_file() for p in _places(job, file))]
     if absent:
         raise DataError("missing: " + ", ".join(told(file.name, file.bytes) for file in absent))
+    # Files of one name from two sources are kept apart while they are on their way.
+    mark = hashlib.sha256("\n".join(file.origin for file in wanted).encode()).hexdigest()[:12]
+    partial = PARTIAL / job.name / mark
     taken: dict[str, dict] = {}
-    many = len(wanted) > AT_ONCE
-    with (
-        ThreadPoolExecutor(AT_ONCE if many else 1) as pool,
-        progress(f"download {job.name}", len(wanted), "files") if many else nullcontext(lambda n: None) as step,
-    ):
-        coming = [pool.submit(_one, job, file, partial / file.name, folder / file.name) for file in wanted]
-        try:
-            for file, future in zip(wanted, coming, strict=True):
-                taken[file.name] = future.result()
-                step(1)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    _sound(job, [f for f in wanted if _digest(job, f) is None], folder, partial)
+
+    def one(file: Wanted) -> None:
+        taken[file.name] = _one(job, file, partial / file.name, folder / file.name)
+
+    if len(wanted) <= AT_ONCE:  # large ones, most likely: one after the other
+        for file in wanted:
+            one(file)
+    else:
+        with ThreadPoolExecutor(AT_ONCE) as pool, progress(f"download {job.name}", len(wanted), "files") as step:
+            try:
+                for _ in pool.map(one, wanted):
+                    step(1)
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+    _sound([file for file in wanted if _digest(job, file) is None], folder, partial)
     if place:
         lines = "".join(f"{taken[name]['sha256']}  {name}\n" for name in sorted(taken))
         return Taken({place: hashlib.sha256(lines.encode()).hexdigest()}, taken)
@@ -196,14 +196,14 @@ def _recorded(job: Job) -> str:
     )
 
 
-def _sound(job: Job, files: list[Wanted], folder: Path, partial: Path) -> None:
+def _sound(files: list[Wanted], folder: Path, partial: Path) -> None:
     """Look into archives that nothing vouches for; drop those that are damaged, so that they come again."""
     vouched = {file.name for file in files}
     archives = [folder / name for name in vouched if is_archive(name)]
     if not archives:
         return
     try:  # with the parts that have a digest, which belong to them
-        check(sorted(p for p in folder.rglob("*") if p.is_file() and is_archive(p.name)), job.dataset.passwords)
+        check(sorted(p for p in folder.rglob("*") if p.is_file() and is_archive(p.name)))
     except DataError as error:
         for file in files:
             (partial / file.name).unlink(missing_ok=True)

@@ -21,7 +21,7 @@ QUOTA = ("Quota exceeded", "quota", "Too many users have viewed or downloaded")
 def gdrive(job: Job, source: config.GdriveSource, folder: Path) -> Taken:
     """Files by their ids, or all wanted ones of a folder."""
     place = f"gdrive:{source.folder}" if source.folder else None
-    return bring(job, source, wanted_gdrive(source), folder, place)
+    return bring(job, wanted_gdrive(source), folder, place)
 
 
 def wanted_gdrive(source: config.GdriveSource) -> list[Wanted]:

@@ -120,7 +120,7 @@ def _copy(job: Job, source: config.LocalSource, place: Path, folder: Path) -> st
 def manual(job: Job, source: config.ManualSource, folder: Path) -> Taken:
     """Files that a person has brought to data/manual/<dataset>/ or a mirror; else word of what to bring, and how to go on."""
     try:
-        return bring(job, source, wanted_manual(source), folder)
+        return bring(job, wanted_manual(source), folder)
     except DataError as error:
         here = MANUAL / job.name
         raise DataError(

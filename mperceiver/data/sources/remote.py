@@ -20,7 +20,7 @@ API = "https://api.github.com"
 
 def http(job: Job, source: config.HttpSource, folder: Path) -> Taken:
     """Files behind plain URLs."""
-    return bring(job, source, wanted_http(source), folder)
+    return bring(job, wanted_http(source), folder)
 
 
 def wanted_http(source: config.HttpSource) -> list[Wanted]:
@@ -30,7 +30,7 @@ def wanted_http(source: config.HttpSource) -> list[Wanted]:
 
 def huggingface(job: Job, source: config.HuggingfaceSource, folder: Path) -> Taken:
     """Files of a repository of the hub; the digests of large ones are told by the hub itself."""
-    return bring(job, source, wanted_huggingface(source), folder, place=_place("huggingface", source, source.revision))
+    return bring(job, wanted_huggingface(source), folder, place=_place("huggingface", source, source.revision))
 
 
 def wanted_huggingface(source: config.HuggingfaceSource) -> list[Wanted]:
@@ -59,7 +59,7 @@ def wanted_huggingface(source: config.HuggingfaceSource) -> list[Wanted]:
 
 def github(job: Job, source: config.GithubSource, folder: Path) -> Taken:
     """Files of a repository at a commit, or all of it as one archive."""
-    return bring(job, source, wanted_github(source), folder, place=_place("github", source, source.commit))
+    return bring(job, wanted_github(source), folder, place=_place("github", source, source.commit))
 
 
 def wanted_github(source: config.GithubSource) -> list[Wanted]:
