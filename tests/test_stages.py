@@ -377,6 +377,16 @@ def test_stages_say_what_they_lack(tiny_world):
         train("tiny", "predictor")
 
 
+def test_crops_that_the_u_net_cannot_halve_are_refused(trained):
+    Path("config/runs/odd.yaml").write_text(
+        "like: tiny\nreuse: {predictor: tiny}\npredictor: null\nbranches: {phases: [{batch: 2, crop_px: 24}]}\n"
+    )
+    with pytest.raises(
+        config.ConfigError, match=r"odd\.yaml: branches\.phases: crop_px 24 is no multiple of 16, which tiny"
+    ):
+        train("odd", "branches")
+
+
 # ---------------------------------------------------------------- few-shot
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mperceiver import config
 from mperceiver.config import Phase, Run, Stage
 from mperceiver.models import foundation as towers
 from mperceiver.models.branches import Branches
@@ -20,6 +21,12 @@ def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: d
     """Eq. 1 on latents: the foundation is frozen, the target (epsilon or v) is the foundation's own."""
     torch.manual_seed(run.seed + 1)
     foundation = towers.load(run.foundation, processes.device())
+    for phase in spec.phases:
+        if phase.crop_px % foundation.multiple:
+            raise config.ConfigError(
+                f"{config.path_of('runs', run_name)}: branches.phases: crop_px {phase.crop_px} is no multiple of "
+                f"{foundation.multiple}, which {foundation.name} needs"
+            )
     predictor = predictor_of(foundation, run_name, run)
     work = frozen_work(run, foundation, spec)
     branches = start(Branches(foundation, len(run.tasks), run.model), run, "branches")

@@ -136,15 +136,17 @@ class Fresh:
         self.mixture = mixed([Prepared(name) for name in run.train], tasks)
 
     def looks(self, drawn: Drawn, phase: Phase, rng: np.random.Generator) -> dict[str, Any]:
-        lq, gt, _ = self.mixture.batch(drawn, phase.crop_px, rng, self.spec.flip)
-        return {"ids": self.mixture.ids(drawn), "lq": lq, "gt": gt}
+        lq, _, _ = self.mixture.batch(drawn, phase.crop_px, rng, self.spec.flip)
+        return {"ids": self.mixture.ids(drawn), "lq": lq}
 
     @torch.no_grad()
     def embedding(self, batch: dict[str, Any]) -> Tensor:
         return self.foundation.embed(batch["lq"].to(self.foundation.device))
 
     def draw(self, rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
-        return self.looks(self.mixture.draw(rng, phase.batch), phase, rng)
+        drawn = self.mixture.draw(rng, phase.batch)
+        lq, gt, _ = self.mixture.batch(drawn, phase.crop_px, rng, self.spec.flip)
+        return {"ids": self.mixture.ids(drawn), "lq": lq, "gt": gt}
 
     @torch.no_grad()
     def latents_of(self, batch: dict[str, Any], generator: torch.Generator) -> Batch:
