@@ -91,6 +91,7 @@ class Duel:
         self.restorer = nn.Conv2d(3, 3, 3, padding=1)
         weights = Losses(perceptual=0, adversarial=0.1, adversarial_from_step=2)
         self.losses = objectives.PictureLosses(weights, "cpu")
+        self.losses.discriminator = objectives.PatchDiscriminator(8)
 
     @staticmethod
     def draw(rng, phase) -> dict:

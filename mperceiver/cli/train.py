@@ -6,15 +6,12 @@ from mperceiver.cli.base import RunName, Threads, quiet, verb
 
 
 def _train(run: str, stage: str, threads: int) -> None:
-    quiet(
-        threads and max(threads // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
-    )  # a launcher's processes share them
+    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # a launcher's processes on this machine
+    quiet(threads and max(threads // sharing, 1))
     from mperceiver.training import processes
     from mperceiver.training.stages import train
 
-    card = train(run, stage)
-    if processes.is_main():
-        print(card)
+    processes.say(str(train(run, stage)))
     processes.leave()
 
 

@@ -101,11 +101,9 @@ def fit(
                     _save(states, learner, meter, step)
                     guard.save, saved = False, time.monotonic()
                 if guard.stop:
-                    if world.is_main_process:
-                        print(
-                            f"{title}: stopped by a signal after step {step} of {spec.steps}; the same command goes on from there",
-                            flush=True,
-                        )
+                    processes.say(
+                        f"{title}: stopped by a signal after step {step} of {spec.steps}; the same command goes on from there"
+                    )
                     preemption.end()
     except NotFinite as error:
         raise TrainingError(_keep(title, error, learner, resume)) from None
@@ -143,8 +141,7 @@ def _take_up(states: States, learner: Learner, meter: Meter, title: str) -> int:
             learner.load(state)
         except TrainingError as error:
             raise TrainingError(f"{states.good[0]}: {error}; remove it to start anew") from None
-        if processes.is_main():
-            print(f"{title}: resuming after step {step}", flush=True)
+        processes.say(f"{title}: resuming after step {step}")
     steps = processes.gathered(step)
     if len(set(steps)) > 1:
         raise TrainingError(

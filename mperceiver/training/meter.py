@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mperceiver import lineage
 from mperceiver.config import Stage
+from mperceiver.training import processes
 from mperceiver.training.schedule import TrainingError, learning_rate
 
 LINE_EVERY = 50  # steps between two rows of the curve, and two lines where there is no terminal
@@ -85,8 +86,8 @@ class Meter:
         )
         if self.bar:
             self.bar.update(self.task, note=note)
-        elif self.accelerator.is_main_process:
-            print(f"{self.title}: step {step}/{self.spec.steps} {note} ETA {left:.0f} s", flush=True)
+        else:
+            processes.say(f"{self.title}: step {step}/{self.spec.steps} {note} ETA {left:.0f} s")
         self.sums, self.counts, self.pictures, self.start = {}, {}, 0, time.monotonic()
         if self.start - self.written > WRITE_EVERY_S:
             self.write()

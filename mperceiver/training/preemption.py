@@ -33,7 +33,6 @@ def end() -> NoReturn:
     Otherwise exit with 143: a failure that the same command, run again, goes on from.
     """
     if processes.told(slurm.requeue() if processes.is_main() else None):
-        if processes.is_main():
-            print("requeued by SLURM: waiting for it to end this job, which goes on later", flush=True)
+        processes.say("requeued by SLURM: waiting for it to end this job, which goes on later")
         slurm.hold()
     raise SystemExit(STOPPED)

@@ -41,6 +41,12 @@ def is_main() -> bool:
     return world().is_main_process
 
 
+def say(text: str) -> None:
+    """Print a line, once."""
+    if is_main():
+        print(text, flush=True)
+
+
 def together() -> None:
     """Wait until all processes are here."""
     world().wait_for_everyone()

@@ -10,6 +10,7 @@ import torch
 
 from mperceiver import lineage
 from mperceiver.config import Stage
+from mperceiver.training import processes
 from mperceiver.training.schedule import TrainingError
 
 KEPT = 2
@@ -40,16 +41,15 @@ class States:
                 state = read(path)
             except DAMAGE as error:
                 damaged.append(path)
-                print(f"{self.title}: {path} is damaged ({error}); trying the one before", flush=True)
+                processes.say(f"{self.title}: {path} is damaged ({error}); trying the one before")
                 continue
             if state["fingerprint"] == self.fingerprint:
                 self.good = [path]
                 return state
             foreign.append(path)
         if foreign:
-            print(
-                f"{self.title}: {foreign[0]} was made under other settings or data; starting from the beginning",
-                flush=True,
+            processes.say(
+                f"{self.title}: {foreign[0]} was made under other settings or data; starting from the beginning"
             )
         elif damaged:
             names = ", ".join(map(str, damaged))
