@@ -435,6 +435,32 @@ def test_the_hub_is_listed_at_a_revision(world, server, monkeypatch):
         download("g", [])
 
 
+def test_a_long_listing_comes_in_pages(world, server, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    url = "/api/datasets/some/set/tree/main?recursive=true"
+    pages = [[{"type": "file", "path": f"{page}-{i}.png", "size": len(png(i))} for i in range(8)] for page in range(2)]
+    link = {"Link": f'<{server.url}{url}&cursor=x>; rel="next"'}
+    server.put(url, json.dumps(pages[0]).encode(), kind="application/json", extra=link)
+    server.put(f"{url}&cursor=x", json.dumps(pages[1]).encode(), kind="application/json")
+    for entry in pages[0] + pages[1]:
+        server.put(f"/datasets/some/set/resolve/main/{entry['path']}", png(int(entry["path"][2])))
+    remote("d", {"source": "huggingface", "repo": "some/set"}, expected=16)
+    download("d", [])
+    assert len(here("d")) == 16
+
+
+def test_half_a_file_survives_a_change_of_its_config(world, server, monkeypatch):
+    big = zipped({"a.bin": np.random.default_rng(0).bytes(3_000_000)})
+    url = server.put("/set.zip", big, cuts=[1_500_000] + [0] * 20)
+    remote("d", {"source": "http", "files": [{"url": url}]})
+    with pytest.raises(DataError, match=r"bytes are kept in data/raw/\.partial/d/"):
+        download("d", [])
+    server.files["/set.zip"].cuts.clear()
+    remote("d", {"source": "http", "files": [{"url": url, "bytes": len(big)}]}, citation="somebody")
+    download("d", [])
+    assert here("d") == {"set.zip": big} and server.sent == len(big)
+
+
 def test_github_gives_files_at_a_commit(world, internet):
     commit = "a" * 40
     raw = f"/raw.githubusercontent.com/some/set/{commit}"
