@@ -1,6 +1,7 @@
 """Frozen work done once: fixed crops, what the towers make of them, degradations on the fly, and what stage 2 samples."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -188,6 +189,35 @@ def pa_table(data: bytes):
     import pyarrow as pa
 
     return pa.ipc.open_file(pa.py_buffer(data)).read_all()
+
+
+def test_two_processes_share_the_parts(tmp_path, monkeypatch):
+    """Each makes every second part; what one of them left is made by who comes next, whatever their number."""
+    import pyarrow as pa
+
+    monkeypatch.setattr(parts, "PART", 4)
+    made = []
+
+    def make(name, rows, advance):
+        made.append((name, rows.start))
+        advance(len(rows))
+        return [pa.record_batch({"number": list(rows)})]
+
+    def go(index: int, number: int) -> dict[str, list[Path]]:
+        world = SimpleNamespace(process_index=index, num_processes=number)
+        monkeypatch.setattr(parts.processes, "world", lambda: world)
+        monkeypatch.setattr(parts.processes, "is_main", lambda: index == 0)
+        monkeypatch.setattr(parts.processes, "together", lambda: None)
+        return parts.in_parts(tmp_path / "parts", "key", {"a": 10, "b": 5}, make, "work")
+
+    go(0, 2)
+    assert made == [("a", 0), ("a", 8), ("b", 4)]
+    go(1, 2)
+    assert made[3:] == [("a", 4), ("b", 0)]
+    (tmp_path / "parts/a-000000004.arrow").unlink()
+    found = go(0, 1)
+    assert made[5:] == [("a", 4)]
+    assert [parts.Rows(found[name]).table["number"].to_pylist() for name in "ab"] == [list(range(10)), list(range(5))]
 
 
 def test_latents_of_another_version_are_refused(tiny_world, foundation, monkeypatch):
