@@ -1,9 +1,12 @@
 """The modules of the method against the acceptance checks of its notes: counts at full width, splices, symmetries, starts."""
 
 import copy
+import importlib.util
 import socket
+import sys
 import urllib.request
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,7 +20,7 @@ from mperceiver.models import visual, weights
 from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.modulation import Modulation, residual_blocks
-from mperceiver.models.predictor import DegradationPredictor
+from mperceiver.models.predictor import DegradationPredictor, build_predictor
 from mperceiver.models.textual import CMAdapter, TextualBranch, empty_prompt
 from mperceiver.models.visual import IRAdapter, VPModulator
 from mperceiver.training.losses import PatchDiscriminator
@@ -87,38 +90,12 @@ def test_no_network():
 @pytest.fixture(scope="module")
 def paper() -> towers.Foundation:
     """Stable Diffusion 2.1-base and CLIP ViT-H-14 on the meta device."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from open_clip import get_model_config
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    with torch.device("meta"):
-        vae = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            block_out_channels=(128, 256, 512, 512),
-            layers_per_block=2,
-            latent_channels=4,
-            scaling_factor=0.18215,
-        )
-        unet = UNet2DConditionModel(
-            block_out_channels=(320, 640, 1280, 1280),
-            attention_head_dim=(5, 10, 20, 20),
-            cross_attention_dim=1024,
-            use_linear_projection=True,
-        )
-        text = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=49408,
-                hidden_size=1024,
-                intermediate_size=4096,
-                num_hidden_layers=23,
-                num_attention_heads=16,
-                max_position_embeddings=77,
-                hidden_act="gelu",
-            )
-        )
-        clip = towers.build_clip_tower(get_model_config("ViT-H-14"))
-    return towers.Foundation("paper", vae, unet, text, clip, {}, config.Tokens(), 224)
+    path = Path(__file__).resolve().parent.parent / "benchmarks/sd21.py"
+    described = importlib.util.spec_from_file_location("sd21", path)
+    sd21 = importlib.util.module_from_spec(described)
+    sys.modules["sd21"] = sd21  # where its dataclass looks for itself
+    described.loader.exec_module(sd21)
+    return sd21.foundation("meta")
 
 
 def test_frozen_towers_are_those_of_the_notes(paper):
@@ -566,13 +543,17 @@ def gradients(branches: Branches, inputs: dict) -> dict[str, torch.Tensor]:
     return {name: parameter.grad for name, parameter in branches.named_parameters()}
 
 
-def test_gradients_reach_everything_and_no_frozen_tower(foundation, spec, inputs):
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_gradients_reach_everything_and_no_frozen_tower(foundation, tiny_run, spec, inputs, checkpointing):
     """In general position every single parameter learns; a degradation of probability 0 does not."""
     torch.manual_seed(0)
+    predictor = towers.freeze(build_predictor(foundation, tiny_run))
+    predictor.out.bias[6] = -torch.inf  # a probability of exactly 0
     branches = Branches(foundation, N, spec)
     stir(branches)
-    p = inputs["probabilities"].clone()
-    p[:, 6] = 0
+    branches.set_up(gradient_checkpointing=checkpointing)
+    p = predictor.probabilities(inputs["embedding"])
+    assert not p[:, 6].any() and p[:, :6].all()
     found = gradients(branches, inputs | {"probabilities": p})
     assert [name for name, grad in found.items() if grad is None or not grad.any()] == []
     textual = "textual.cm_adapter."
@@ -587,7 +568,7 @@ def test_gradients_reach_everything_and_no_frozen_tower(foundation, spec, inputs
     }
     for what, grad in by_degradation.items():
         assert [i for i in range(N) if not grad[i].any()] == [6], what
-    for tower in (foundation.clip, foundation.text_encoder, foundation.unet, foundation.vae):
+    for tower in (foundation.clip, foundation.text_encoder, foundation.unet, foundation.vae, predictor):
         assert not any(parameter.requires_grad or parameter.grad is not None for parameter in tower.parameters())
 
 

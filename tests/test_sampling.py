@@ -51,8 +51,32 @@ def test_fifty_steps_of_stable_diffusion():
     assert timesteps(Sampler(spacing="trailing"), 1000) == list(range(999, 0, -20))
 
 
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        (50, list(range(999, 0, -20))),
+        (20, list(range(999, 0, -50))),
+        (10, list(range(999, 0, -100))),
+        (4, [999, 749, 499, 249]),
+        (1, [999]),
+    ],
+)
+def test_presets_begin_at_pure_noise(steps, expected):
+    assert timesteps(Sampler(steps=steps, spacing="trailing"), 1000) == expected
+
+
+def test_one_step_from_noise_is_the_schedules_last(alphas):
+    """With `trailing`; the one `leading` step, t = 1, takes what it is given for a latent that is nearly clean."""
+    assert timesteps(Sampler(steps=1), 1000) == [1]
+    z0, noise = random(1, 4, 4, 4), random(1, 4, 4, 4, seed=1)
+    found = ddim(
+        lambda z, t: noise, diffuse(z0, noise, alphas[999]), alphas, "epsilon", Sampler(steps=1, spacing="trailing")
+    )
+    assert (found - z0).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
-@pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 12, 25, 30, 50, 100, 500])
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 10, 12, 20, 25, 30, 50, 100, 500])
 @pytest.mark.parametrize("strength", [1.0, 0.75, 0.5])
 def test_timesteps_are_diffusers(spacing, steps, strength):
     """A strength below 1 is the schedule of that share of the thousand steps."""
@@ -89,10 +113,11 @@ def test_targets_are_diffusers(alphas):
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("last", ["x0", "release"])
-def test_oracle(alphas, spacing, prediction, last):
+@pytest.mark.parametrize("steps", [50, 20, 10, 4])
+def test_oracle(alphas, spacing, prediction, last, steps):
     """A model that knows the noise: z0 comes back, or, as the release stops at alpha_0, 0.9996 z0 + 0.029 epsilon."""
     z0, noise = random(2, 4, 8, 12), random(2, 4, 8, 12, seed=1)
-    spec = Sampler(spacing=spacing, last=last)
+    spec = Sampler(steps=steps, spacing=spacing, last=last)
     calls = []
 
     def oracle(z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

@@ -104,10 +104,13 @@ class Branches(nn.Module):
                 module.to(memory_format=torch.channels_last)
         for module in unet.modules() if self.half else []:
             if isinstance(module, (nn.Conv2d, nn.Linear)):
-                module.to(self.half)
+                for parameter in module.parameters():
+                    parameter.data = parameter.data.to(self.half)
         if compile:
             unet.compile_repeated_blocks(dynamic=False)
         if gradient_checkpointing:
+            if self.spec.textual:
+                self.textual.checkpointing = True
             if self.spec.visual:
                 self.ir_adapter.checkpointing = True
                 self.modulation.given.checkpoint(unet)

@@ -1,8 +1,11 @@
 """Textual branch: CM-Adapter (Eq. 2), textual prompt pool, and their splice into the frozen text encoder (Eq. 3)."""
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mperceiver.config import ModelConfig
 from mperceiver.models.foundation import Foundation
@@ -39,7 +42,12 @@ class CMAdapter(nn.Module):
 
 
 class TextualBranch(nn.Module):
-    """e_img and P -> the U-Net's text context: the P-weighted mean of the N encoded prompts (Eq. 3)."""
+    """e_img and P -> the U-Net's text context: the P-weighted mean of the N encoded prompts (Eq. 3).
+
+    With ``checkpointing`` the text encoder's insides are computed again for the gradient instead of being kept.
+    """
+
+    checkpointing = False
 
     def __init__(self, embedding_width: int, width: int, count: int, spec: ModelConfig) -> None:
         super().__init__()
@@ -62,7 +70,10 @@ class TextualBranch(nn.Module):
         used = textual + self.spec.cm_tokens
         head, tail = base[:1].expand(b, n, -1, -1), base[1 + used :].expand(b, n, -1, -1)
         spliced = torch.cat([head, *parts, tail], dim=2)  # start, prompts, end, padding
-        encoded = foundation.encode_text(spliced.flatten(0, 1)).unflatten(0, (b, n))
+        encode = foundation.encode_text
+        if self.checkpointing and torch.is_grad_enabled():
+            encode = partial(checkpoint, encode, use_reentrant=False)
+        encoded = encode(spliced.flatten(0, 1)).unflatten(0, (b, n))
         return torch.einsum("bn,bntc->btc", probabilities, encoded)
 
 

@@ -1,0 +1,305 @@
+"""Cost of MPerceiver at the paper's width: one restoration at 512 px and one training step of stages 2 and 3.
+
+    uv run python benchmarks/full_width.py [--out FILE.json]                  counted, on any machine in a minute
+    uv run python benchmarks/full_width.py --device cuda [--out FILE.json]    measured, on a GPU, with random weights
+
+Counted: the modules are run on tensors without contents (FakeTensorMode); torch's FlopCounterMode counts the multiply-adds of
+products and convolutions, and the live storages are summed for the peak of memory, weights, gradients and AdamW's states
+included, a library's scratch space and fragmentation not. No second follows from either by itself.
+
+Measured: the same calls on the device; seconds are medians after a warm-up, memory is torch.cuda.max_memory_allocated.
+"""
+
+import argparse
+import dataclasses
+import gc
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from unittest.mock import patch
+
+import sd21
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from mperceiver.config import TASKS, Losses, ModelConfig
+from mperceiver.memory import Peak
+from mperceiver.models import foundation as towers
+from mperceiver.models.branches import HALF, Branches
+from mperceiver.models.drm import DetailRefinement
+from mperceiver.models.predictor import DegradationPredictor
+from mperceiver.perceptual import Lpips
+from mperceiver.training.losses import PictureLosses
+
+STEPS = (50, 20, 10, 4, 1)
+GIB = 2**30
+N = len(TASKS)
+PRECISIONS = ("no", "bf16")
+CASES = [
+    {"stage": stage, "batch": batch, "precision": precision, "checkpointing": checkpointing}
+    for stage in ("stage 2", "stage 3")
+    for batch in (1, 2)
+    for precision in PRECISIONS
+    for checkpointing in (False, True)
+]
+
+
+class Model:
+    """All that a restoration runs through, with random weights."""
+
+    def __init__(self, device: str, widths: sd21.Widths, precision: str = "no", **set_up: bool) -> None:
+        self.device = device
+        self.foundation = sd21.foundation(device, widths)
+        with torch.device(device):
+            self.predictor = towers.freeze(DegradationPredictor(self.foundation.embedding_width, 512, N))
+            self.branches = Branches(self.foundation, N, ModelConfig())
+            self.branches.set_up(precision, **set_up)
+
+    def with_drm(self, **set_up: bool) -> "Model":
+        with torch.device(self.device):
+            self.drm = DetailRefinement(self.foundation.vae, N, ModelConfig())
+            self.drm.attach(self.foundation.vae)
+            self.drm.set_up(self.foundation.vae, **set_up)
+        return self
+
+    def latents(self, batch: int, px: int) -> Tensor:
+        side = px // self.foundation.factor
+        return torch.randn(batch, 4, side, side, device=self.device)
+
+
+# ---------------------------------------------------------------- what is run
+
+
+def restoration(model: Model, px: int) -> dict[str, Callable[[], object]]:
+    """The parts of one restoration, in order; the step is gone through once for each step of the sampler."""
+    picture = torch.rand(1, 3, px, px, device=model.device)
+    z, lq_latent, t = model.latents(1, px), model.latents(1, px), torch.full((1,), 500, device=model.device)
+    foundation, branches = model.foundation, towers.freeze(model.branches)
+    towers.freeze(model.drm)
+    embedding = torch.randn(1, foundation.embedding_width, device=model.device)
+    p = torch.full((1, N), 1 / N, device=model.device)
+    static = branches.prepare(embedding, p)
+    branches.predict(z, t, static, lq_latent)  # what does not depend on t is there from the second step on
+    degraded = model.drm.degraded_features(foundation.encode, picture)[1]
+    return {
+        "CLIP and predictor": lambda: model.predictor.probabilities(foundation.embed(picture)),
+        "prompts and what else is static": lambda: branches.prepare(embedding, p),
+        "VAE encoder": lambda: model.drm.degraded_features(foundation.encode, picture),
+        "step": lambda: branches.predict(z, t, static, lq_latent),
+        "VAE decoder and DRM": lambda: model.drm(foundation.decode, z, degraded, p),
+    }
+
+
+def stage_2(model: Model, batch: int, px: int) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """Eq. 1 on cached latents."""
+    z, lq_latent = model.latents(batch, px), model.latents(batch, px)
+    t = torch.full((batch,), 500, device=model.device)
+    embedding = torch.randn(batch, model.foundation.embedding_width, device=model.device)
+    p = torch.full((batch, N), 1 / N, device=model.device)
+    return model.branches, lambda: F.mse_loss(model.branches(z, t, embedding, lq_latent, p).float(), z)
+
+
+def stage_3(model: Model, batch: int, px: int) -> tuple[nn.Module, Callable[[], Tensor]]:
+    """The DRM's losses on cached latents, the discriminator's included."""
+    picture, z = torch.rand(batch, 3, px, px, device=model.device), model.latents(batch, px)
+    p = torch.full((batch, N), 1 / N, device=model.device)
+    losses = PictureLosses(Losses(perceptual=0), model.device)  # LPIPS's own weights are not needed
+    with torch.device(model.device):
+        trunk = towers.freeze(Lpips("vgg"))
+
+    def step() -> Tensor:
+        degraded = model.drm.degraded_features(model.foundation.encode, picture)[1]
+        output = model.drm(model.foundation.decode, z, degraded, p).float()
+        found = losses(output, picture, 10**6)
+        perceptual = sum((a - b).square().mean() for a, b in zip(trunk.taps(output), trunk.taps(picture), strict=True))
+        return found["loss"] + found["adversary"] + perceptual
+
+    return model.drm, step
+
+
+def training(
+    *, stage: str, batch: int, precision: str, checkpointing: bool, device: str, widths: sd21.Widths, px: int
+) -> Callable[[], None]:
+    """One whole step: forward, backward, AdamW."""
+    if stage == "stage 2":
+        model = Model(device, widths, precision, gradient_checkpointing=checkpointing)
+        module, loss = stage_2(model, batch, px)
+    else:
+        model = Model(device, widths).with_drm(gradient_checkpointing=checkpointing)
+        del model.branches, model.foundation.unet, model.foundation.text_encoder, model.foundation.clip
+        module, loss = stage_3(model, batch, px)
+    half = HALF.get(precision)
+    optimiser = torch.optim.AdamW([p for p in module.parameters() if p.requires_grad], foreach=False)
+
+    def step() -> None:
+        with torch.autocast(torch.device(device).type, half) if half else nullcontext():
+            value = loss()
+        value.backward()
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+
+    return step
+
+
+# ---------------------------------------------------------------- counted
+
+
+def multiply_adds(function: Callable[[], object]) -> float:
+    """Thousand millions of them (GMAC)."""
+    with FlopCounterMode(display=False) as counter:
+        function()
+    return counter.get_total_flops() / 2e9
+
+
+@contextmanager
+def without_contents() -> Iterator[Peak]:
+    """Tensors have shapes only inside; what asks for their values is left out."""
+    no_draw = patch("torch.nn.init.trunc_normal_", lambda tensor, *_, **__: tensor)
+    one_device = patch.object(nn.Module, "to", lambda module, *_, **__: module)
+    torch.backends.mha.set_fastpath_enabled(False)  # whose one operation is not counted
+    with FakeTensorMode(allow_non_fake_inputs=True), no_draw, one_device, Peak("cpu") as peak:
+        yield peak
+
+
+def counted(widths: sd21.Widths, px: int) -> dict:
+    found = {"restoration": [], "training": []}
+    for precision in PRECISIONS:
+        with without_contents() as peak, torch.no_grad():
+            model = Model("cpu", widths, precision).with_drm()
+            weights = sum(storage_bytes(model))
+            parts = restoration(model, px)
+            for part in parts.values():
+                part()
+            row = {"precision": precision, "weights_gib": weights / GIB, "peak_gib": peak.bytes / GIB}
+            gmac = row["gmac"] = {name: multiply_adds(part) for name, part in parts.items()}
+        found["restoration"].append(row | {"gmac_at_steps": at_steps(gmac)})
+    gmac = {}
+    for case in CASES:
+        with without_contents() as peak:
+            step = training(device="cpu", widths=widths, px=px, **case)
+            step()
+            step()  # with AdamW's states there from the beginning
+            most = peak.bytes / GIB  # the counter of multiply-adds would hold on to tensors
+            key = case["stage"], case["checkpointing"]
+            if key not in gmac:  # of batch 1; precision does not matter
+                gmac[key] = multiply_adds(step)
+        found["training"].append(case | {"gmac": case["batch"] * gmac[key], "peak_gib": most})
+    return found
+
+
+def storage_bytes(model: Model) -> Iterator[int]:
+    towers_of = [model.foundation.clip, model.foundation.text_encoder, model.foundation.unet, model.foundation.vae]
+    for module in [*towers_of, model.predictor, model.branches, model.drm]:
+        yield from (p.numel() * p.element_size() for p in module.parameters())
+
+
+def at_steps(cost: dict[str, float]) -> dict[int, float]:
+    """Of a whole restoration, by steps of the sampler."""
+    fixed = sum(cost.values()) - cost["step"]
+    return {steps: fixed + steps * cost["step"] for steps in STEPS}
+
+
+# ---------------------------------------------------------------- measured
+
+
+def seconds(function: Callable[[], object], device: str, repeats: int) -> float:
+    """Median of ``repeats`` calls after two that warm up."""
+    taken = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        function()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken[2:])
+
+
+def peak_gib(device: str) -> float | None:
+    return torch.cuda.max_memory_allocated() / GIB if device == "cuda" else None
+
+
+def measured(device: str, widths: sd21.Widths, px: int, repeats: int) -> dict:
+    found = {"restoration": [], "training": []}
+    for precision in PRECISIONS:
+        for ways in ({}, {"channels_last": True}, {"channels_last": True, "compile": True}):
+            _empty(device)
+            with torch.no_grad():
+                parts = restoration(Model(device, widths, precision, **ways).with_drm(), px)
+                taken = {name: seconds(part, device, repeats) for name, part in parts.items()}
+            row = {"precision": precision, **ways, "peak_gib": peak_gib(device), "seconds": taken}
+            found["restoration"].append(row | {"seconds_at_steps": at_steps(taken)})
+            del parts
+    for case in CASES:
+        _empty(device)
+        step = training(device=device, widths=widths, px=px, **case)
+        taken = seconds(step, device, repeats)
+        row = {"seconds": taken, "samples_per_s": case["batch"] / taken, "peak_gib": peak_gib(device)}
+        found["training"].append(case | row)
+        del step
+    return found
+
+
+def _empty(device: str) -> None:
+    gc.collect()
+    if device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+# ---------------------------------------------------------------- printed
+
+
+def show(found: dict) -> None:
+    unit = "seconds" if "seconds" in found["restoration"][0] else "gmac"
+    for row in found["restoration"]:
+        ways = [key for key in ("channels_last", "compile") if row.get(key)]
+        print(
+            f"\nrestoration of one picture, precision {row['precision']} {' '.join(ways)}: peak {_gib(row['peak_gib'])}"
+        )
+        for name, cost in row[unit].items():
+            print(f"  {name:34} {cost:12.3f} {unit}")
+        for steps, cost in row[f"{unit}_at_steps"].items():
+            print(f"  in all at {steps:2} steps {cost:27.3f} {unit}")
+    print("\ntraining step              precision  checkpointing         " + unit + "       peak")
+    for row in found["training"]:
+        title = f"{row['stage']}, batch {row['batch']}"
+        print(
+            f"{title:26} {row['precision']:9}  {row['checkpointing']!s:13} {row[unit]:13.3f}  {_gib(row['peak_gib']):>9}"
+        )
+
+
+def _gib(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.1f} GiB"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="measure there, instead of counting")
+    parser.add_argument("--quarter", action="store_true", help="a quarter of the widths, at 64 px: to see that it runs")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    widths, px = (sd21.QUARTER, 64) if options.quarter else (sd21.Widths(), 512)
+    told = {"widths": dataclasses.asdict(widths), "px": px, "torch": torch.__version__}
+    if options.device:
+        found = measured(options.device, widths, px, options.repeats)
+        name = torch.cuda.get_device_name() if options.device == "cuda" else platform.machine()
+        told |= {"how": "measured, random weights", "device": name, "repeats": options.repeats}
+    else:
+        found = counted(widths, px)
+        told |= {"how": "counted on tensors without contents, not measured on any device"}
+    print(told["how"])
+    show(found)
+    if options.out:
+        options.out.write_text(json.dumps(told | found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The architectures of Stable Diffusion 2.1-base and CLIP ViT-H-14, and small ones of the same kind, without their weights."""
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+
+import torch
+
+from mperceiver import config
+from mperceiver.models import foundation as towers
+
+# What stands in the scheduler_config.json of Stable Diffusion 2.1-base.
+SCHEDULE = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+}
+
+
+@dataclass(frozen=True)
+class Widths:
+    """What tells one foundation of this kind from another; the defaults are SD 2.1's and ViT-H-14's."""
+
+    vae: tuple[int, ...] = (128, 256, 512, 512)
+    vae_layers: int = 2
+    unet: tuple[int, ...] = (320, 640, 1280, 1280)
+    heads: tuple[int, ...] = (5, 10, 20, 20)
+    text: int = 1024
+    text_layers: int = 23
+    text_heads: int = 16
+    clip: str = "ViT-H-14"
+
+
+# A quarter of the widths; CLIP's smallest tower. What runs on any machine in seconds.
+QUARTER = Widths((32, 64, 128, 128), 1, (96, 160, 320, 320), (2, 3, 5, 5), 256, 6, 4, "ViT-S-32")
+
+
+def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.Foundation:
+    """Random weights on ``device``; on the meta device, or under FakeTensorMode, none at all."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    clip = json.loads((files("open_clip") / "model_configs" / f"{widths.clip}.json").read_text())
+    with torch.device(device):
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * len(widths.vae),
+            up_block_types=("UpDecoderBlock2D",) * len(widths.vae),
+            block_out_channels=widths.vae,
+            layers_per_block=widths.vae_layers,
+            latent_channels=4,
+            scaling_factor=0.18215,
+        )
+        unet = UNet2DConditionModel(
+            block_out_channels=widths.unet,
+            attention_head_dim=widths.heads,
+            cross_attention_dim=widths.text,
+            use_linear_projection=True,
+        )
+        text = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=49408,
+                hidden_size=widths.text,
+                intermediate_size=4 * widths.text,
+                num_hidden_layers=widths.text_layers,
+                num_attention_heads=widths.text_heads,
+                max_position_embeddings=77,
+                hidden_act="gelu",
+            )
+        )
+        tower = towers.build_clip_tower(clip)
+    parts = [towers.freeze(part) for part in (vae, unet, text, tower)]
+    return towers.Foundation("sd21", *parts, SCHEDULE, config.Tokens(), clip["vision_cfg"]["image_size"])
