@@ -12,6 +12,8 @@ A method's model is a restorer, an object with
 Whole pictures stay on the CPU: the device holds their latents and the work on one batch of tiles.
 """
 
+import csv
+import io
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -259,6 +261,9 @@ def _finished(group: list[tuple[Outcome, Future]]) -> Iterator[Outcome]:
 # ---------------------------------------------------------------- datasets
 
 
+PROBABILITIES = "probabilities.csv"  # beside the restored pictures, of a method that looks at degradations
+
+
 def restored_folder(method: str, dataset: str) -> Path:
     return Path("results/restored") / method / dataset
 
@@ -269,6 +274,8 @@ def restored_card(method: str, dataset: str) -> Path:
 
 def restore_dataset(method: str, dataset: str) -> Path:
     """Write results/restored/{method}/{dataset}/{id}.png and the card, whole or not at all; return the card's path.
+
+    A method that looks at degradations leaves its probabilities there too (PROBABILITIES).
 
     Pictures of one size that fit a tile go through the model together. A picture's seed is a hash of (dataset, id, the
     sampler's seed), so neither order nor batch matters.
@@ -289,7 +296,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     read = prepared.gt if spec.kind == "vae" else prepared.lq
     restorer = load(method)
     folder, card = restored_folder(method, dataset), restored_card(method, dataset)
-    tiled = 0
+    tiled, seen = 0, {}
     with lineage.whole_folder(folder) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:
         jobs = (
             Job(name, partial(read, i), partial(_write, beside / f"{name}.png"), _seed(prepared, name, spec))
@@ -299,7 +306,11 @@ def restore_dataset(method: str, dataset: str) -> Path:
             if outcome.error:
                 raise PictureError(f"{dataset}, {outcome.job.name}: {outcome.error}")
             tiled += outcome.tiles is not None and outcome.tiles.count > 1
+            if outcome.probabilities:
+                seen[outcome.job.name] = outcome.probabilities
             advance(1)
+        if seen:
+            (beside / PROBABILITIES).write_text(_table(prepared, seen))
         card.unlink(missing_ok=True)  # the old one must not stand beside the new pictures
     lineage.write_card(
         card,
@@ -312,6 +323,17 @@ def restore_dataset(method: str, dataset: str) -> Path:
         result={"count": len(prepared)} | ({"tiled": tiled} if tiled else {}),
     )
     return card
+
+
+def _table(prepared: Prepared, seen: dict[str, dict[str, float]]) -> str:
+    """What the predictor said of every picture, in the dataset's order: id, task, a column a class."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    classes = list(next(iter(seen.values())))
+    writer.writerow(["id", "task", *classes])
+    for name, task in zip(prepared.ids, prepared.tasks, strict=True):
+        writer.writerow([name, task, *(f"{seen[name][key]:.6g}" for key in classes)])
+    return out.getvalue()
 
 
 def _seed(prepared: Prepared, name: str, spec: config.Method) -> int:

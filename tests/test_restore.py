@@ -1,7 +1,9 @@
 """Padding, tiles and self-ensembles with small fake models, and the writing of datasets and files."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from mperceiver import config, images, lineage, restore
 from mperceiver.config import ConfigError, Method
+from mperceiver.data.loader import Prepared
 from mperceiver.degradations.mix import picture_seed
 from mperceiver.images import PictureError
 
@@ -226,6 +229,35 @@ def test_neither_batch_nor_order_matters(world, monkeypatch):
         assert max(shape[0] for shape in fake.wholes) == min(batch, 8)
         assert all(shape[0] == 1 for shape in fake.wholes if max(shape[-2:]) > 48)
     assert found[0] == found[1] == found[2] == found[3]
+
+
+class Looking(Fake):
+    """One that tells two degradations apart, by the mean of a picture."""
+
+    tasks = ("dark", "bright")
+
+    def look(self, whole):
+        mean = super().look(whole)
+        return SimpleNamespace(mean=mean, probabilities=torch.stack([1 - mean, mean], 1))
+
+    def restore(self, whole, seen, seeds, tiles):
+        return super().restore(whole, seen.mean, seeds, tiles)
+
+
+def test_what_is_seen_of_a_dataset_is_written_down(world, monkeypatch):
+    monkeypatch.setattr(restore, "load", lambda name: Looking(same, batch=4))
+    card = restore.restore_dataset("fake", "odd")
+    with (card.with_suffix("") / restore.PROBABILITIES).open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    prepared = Prepared("odd")
+    assert [row["id"] for row in rows] == prepared.ids and [row["task"] for row in rows] == prepared.tasks
+    for i, row in enumerate(rows):
+        assert float(row["dark"]) + float(row["bright"]) == pytest.approx(1, abs=1e-5)
+        padded = images.pad(images.to_tensor(prepared.lq(i)), 8, 16)
+        assert float(row["bright"]) == pytest.approx(padded.mean().item(), abs=1e-5)
+    monkeypatch.setattr(restore, "load", lambda name: Fake(same))
+    restore.restore_dataset("fake", "odd")
+    assert not (card.with_suffix("") / restore.PROBABILITIES).exists()
 
 
 def test_seed_of_a_picture_is_a_hash_of_its_names(world, monkeypatch):
