@@ -12,8 +12,6 @@ A method's model is a restorer, an object with
 Whole pictures stay on the CPU: the device holds their latents and the work on one batch of tiles.
 """
 
-import csv
-import io
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -327,13 +325,12 @@ def restore_dataset(method: str, dataset: str) -> Path:
 
 def _table(prepared: Prepared, seen: dict[str, dict[str, float]]) -> str:
     """What the predictor said of every picture, in the dataset's order: id, task, a column a class."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     classes = list(next(iter(seen.values())))
-    writer.writerow(["id", "task", *classes])
-    for name, task in zip(prepared.ids, prepared.tasks, strict=True):
-        writer.writerow([name, task, *(f"{seen[name][key]:.6g}" for key in classes)])
-    return out.getvalue()
+    rows = [["id", "task", *classes]]
+    rows += [
+        [i, task, *(f"{seen[i][c]:.6g}" for c in classes)] for i, task in zip(prepared.ids, prepared.tasks, strict=True)
+    ]
+    return "".join(",".join(row) + "\n" for row in rows)  # neither ids nor names hold a comma
 
 
 def _seed(prepared: Prepared, name: str, spec: config.Method) -> int:
