@@ -42,6 +42,7 @@ VIEWS = {
     "flip4": list(product((0, 2), (False, True))),
     "geometric8": list(product(range(4), (False, True))),
 }
+PROBABILITIES = "probabilities.csv"  # beside the restored pictures, of a method that looks at degradations
 HELD = 4  # batches that wait for pictures of their size, or to be written; pictures read ahead
 
 
@@ -259,9 +260,6 @@ def _finished(group: list[tuple[Outcome, Future]]) -> Iterator[Outcome]:
 # ---------------------------------------------------------------- datasets
 
 
-PROBABILITIES = "probabilities.csv"  # beside the restored pictures, of a method that looks at degradations
-
-
 def restored_folder(method: str, dataset: str) -> Path:
     return Path("results/restored") / method / dataset
 
@@ -324,7 +322,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
 
 
 def _table(prepared: Prepared, seen: dict[str, dict[str, float]]) -> str:
-    """What the predictor said of every picture, in the dataset's order: id, task, a column a class."""
+    """What the predictor said of every picture, as CSV: id, task, a column a class."""
     classes = list(next(iter(seen.values())))
     rows = [["id", "task", *classes]]
     rows += [
