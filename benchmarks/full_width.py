@@ -184,6 +184,7 @@ def counted(widths: sd21.Widths, px: int) -> dict:
     for case in CASES:
         with without_contents() as peak:
             step = training(device="cpu", widths=widths, px=px, **case)
+            peak.bytes = 0  # without what was built only to be left out
             step()
             step()  # with AdamW's states there from the beginning
             most = peak.bytes / GIB  # the counter of multiply-adds would hold on to tensors
