@@ -20,16 +20,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mperceiver import config
+from mperceiver import config, images
 from mperceiver.tiling import Tiles, lay_out, smallest_side
 
 GIB = 2**30
 SCRATCH = 1.3  # of the tensors' peak: what convolutions take inside
 FREE = 0.9  # of what is free: memory fragments
 HELD = 16  # bytes a pixel of a whole picture: its latents, and what the branches keep of them from step to step
-COPIES = (
-    7 * 3 * 4
-)  # bytes a pixel on the CPU: a whole picture as float, padded, restored, blended, averaged; others read ahead
+# Bytes a pixel on the CPU: a whole picture as float, padded, restored, blended, averaged; as a file; others read ahead.
+COPIES = 8 * 3 * 4
 
 
 class Peak(TorchDispatchMode):
@@ -73,7 +72,8 @@ def peak(restorer: Any, count: int, height: int, width: int) -> int:
 class Plan:
     """The tiles of pictures of any size for a restorer, as large as a method's ``tile_px`` and the memory allow.
 
-    Raises ConfigError, at the first picture, if the memory does not do for the smallest tile.
+    ``tiles`` raises PictureError for a picture whose smallest tiles the memory does not do for, ConfigError for tiles that
+    cannot be cut.
     """
 
     def __init__(self, restorer: Any, method: config.Method) -> None:
@@ -103,7 +103,10 @@ class Plan:
 
     def together(self, size: tuple[int, int]) -> int:
         """Pictures of (H, W), not padded, to restore at once."""
-        tiles = self.tiles(self.padded(size))
+        try:
+            tiles = self.tiles(self.padded(size))
+        except images.PictureError:  # too large for the memory: when it is restored, alone, it is told
+            return 1
         return tiles.batch if tiles.count == 1 else 1
 
     def _lay_out(self, size: tuple[int, int]) -> Tiles:
@@ -121,7 +124,7 @@ class Plan:
         more = whole if tiles.count == 1 else 0
         fits = [n for n in range(1, most + 1) if self._need(n, tiles.tile) + whole + (n - 1) * more <= self.room]
         if not fits:
-            raise config.ConfigError(
+            raise images.PictureError(
                 f"a picture of {size[1]}x{size[0]} px in tiles of {max(tiles.tile)} px takes "
                 f"{(self._need(1, tiles.tile) + whole) / GIB:.2f} GiB beside the weights, and there are "
                 f"{max(0, self.room) / GIB:.2f}; raise --memory-gib (memory_gib in config/methods/), take smaller tiles, "

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from mperceiver import memory, restore
-from mperceiver.config import ConfigError, Method
+from mperceiver.config import Method
 from mperceiver.memory import COPIES, GIB, HELD, SCRATCH, Peak, Plan, peak
 from mperceiver.models import mperceiver as model
 from mperceiver.models import weights
@@ -117,9 +118,18 @@ def test_what_is_left_takes_more_tiles_at_once():
 def test_too_little_memory_is_told_with_what_it_takes():
     restorer = network()
     with pytest.raises(
-        ConfigError, match=r"320x256 px in tiles of 24 px takes 0\.01 GiB.*there are 0\.00; raise --memory-gib"
+        restore.PictureError, match=r"320x256 px in tiles of 24 px takes 0\.01 GiB.*there are 0\.00; raise --memory-gib"
     ):
         Plan(restorer, method(memory_gib=budget(restorer, 1e6))).tiles((256, 320))
+
+
+def test_a_picture_too_large_for_the_memory_does_not_take_the_others():
+    restorer = network()
+    room = 64 * 64 * (HELD + COPIES) + 2 * peak(restorer, 1, 64, 64)
+    pixels = {"large": np.zeros((800, 800, 3), np.uint8), "small": np.zeros((64, 64, 3), np.uint8)}
+    jobs = [restore.Job(name, lambda p=p: p, lambda p: None, 0) for name, p in pixels.items()]
+    found = list(restore.restore_all(restorer, method(memory_gib=budget(restorer, room)), jobs))
+    assert {outcome.job.name: outcome.error is None for outcome in found} == {"large": False, "small": True}
 
 
 def test_within_what_is_free(monkeypatch):
