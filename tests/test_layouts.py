@@ -4,6 +4,7 @@
 
 import hashlib
 import io
+import runpy
 import shutil
 import zipfile
 from pathlib import Path
@@ -263,6 +264,12 @@ def unlimited(name: str) -> str:
 def test_every_dataset_of_pairs_has_its_layout_here():
     parsed = {path.stem: config.parse(path, config.Dataset) for path in DATASETS.glob("*.yaml")}
     assert {name for name, dataset in parsed.items() if dataset.pairs} == set(LAYOUTS) | set(ARRAYS)
+
+
+def test_the_page_of_all_datasets_is_up_to_date(monkeypatch):
+    monkeypatch.chdir(DATASETS.parents[1])
+    page = runpy.run_path("docs/datasets.py")["page"]()
+    assert Path("docs/datasets.md").read_text() == page, "uv run python docs/datasets.py > docs/datasets.md"
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
