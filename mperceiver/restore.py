@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 # (quarter turns, mirrored) of the views that a self-ensemble averages; a half turn and a mirror make the vertical flip.
 VIEWS = {
     "none": [(0, False)],
+    "flip2": list(product((0,), (False, True))),
     "flip4": list(product((0, 2), (False, True))),
     "geometric8": list(product(range(4), (False, True))),
 }

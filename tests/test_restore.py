@@ -58,7 +58,7 @@ SIZES = [(64, 64), (17, 501), (501, 17), (1, 1), (5, 3), (64, 65), (129, 200), (
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("ensemble", ["none", "flip4", "geometric8"])
+@pytest.mark.parametrize("ensemble", ["none", "flip2", "flip4", "geometric8"])
 def test_nothing_changes_on_the_way(size, ensemble):
     """Through padding, tiles, blending and turning, the identity is exact."""
     source = picture(*size)
@@ -99,7 +99,7 @@ def test_tiles_too_small_for_the_model_are_refused():
 
 def test_views_are_four_flips_and_eight_symmetries():
     square = torch.arange(4.0).view(1, 1, 2, 2)
-    for name, count in (("none", 1), ("flip4", 4), ("geometric8", 8)):
+    for name, count in (("none", 1), ("flip2", 2), ("flip4", 4), ("geometric8", 8)):
         views = [square.rot90(turns, (-2, -1)) for turns, _ in restore.VIEWS[name]]
         views = [v.flip(-1) if m else v for v, (_, m) in zip(views, restore.VIEWS[name], strict=True)]
         assert len({tuple(v.flatten().tolist()) for v in views}) == count

@@ -227,8 +227,9 @@ class Method(Model):
         description="CLIP looks at crops of this side, and the logits and embeddings are averaged, instead of at the whole "
         "picture squashed, which changes the size of grain and streaks",
     )
-    self_ensemble: Literal["none", "flip4", "geometric8"] = Field(
-        "none", description="mean over the mirrored (4), or the mirrored and turned (8), views of a picture"
+    self_ensemble: Literal["none", "flip2", "flip4", "geometric8"] = Field(
+        "none",
+        description="mean over views of a picture: it and its mirror (2), mirrored both ways (4), mirrored and turned (8)",
     )
     precision: Precision = Field(
         "no",
