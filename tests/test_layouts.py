@@ -145,6 +145,9 @@ LAYOUTS = {
     **{f"rainds-real-{split}": Layout({"RainDS.zip": DS_REAL}, {
         f"{way}_2": (DS.format("real", f"{split}_set", f"{way}/2"), DS.format("real", f"{split}_set", "gt/2")) for way in WAYS
     }, {"raindrop", "rain", "rain-raindrop"}) for split in ("train", "test")},
+    "rainds-real-both": Layout({"RainDS.zip": DS_REAL}, {
+        "rainstreak_raindrop_2": (DS.format("real", "test_set", "rainstreak_raindrop/2"), DS.format("real", "test_set", "gt/2"))
+    }, {"rain-raindrop"}),
     **{f"rainds-syn-{split}": Layout({"RainDS.zip": DS_SYN}, {
         f"{way}_{pie}101": (DS.format("syn", split, f"{way}/{pie}{kind}-101"), DS.format("syn", split, f"gt/{pie}norain-101"))
         for way, pie, kind in (("raindrop", "", "rd"), ("raindrop", "pie-", "rd"), ("rainstreak", "", "rain"), ("rainstreak_raindrop", "pie-", "rd-rain"))
