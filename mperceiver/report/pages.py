@@ -10,16 +10,17 @@ import math
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mperceiver import config, images, lineage
 from mperceiver.metrics import METRICS
-from mperceiver.report import figures, grid, tables, trace
+from mperceiver.report import figures, grid, pictures, tables, trace
+
+if TYPE_CHECKING:
+    import numpy as np
 
 OUT = Path("results/report")
-SHOWN = 2  # pictures shown of the worst, and of the best
 WIDE = 18  # a table of more numbers a row opens on its first metric
-PIXELATED_PX = 256  # smaller pictures are enlarged pixel by pixel
 
 
 @dataclass
@@ -45,6 +46,13 @@ class Site:
         if not (self.folder / place).exists():
             (self.folder / place).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, self.folder / place)
+        return place
+
+    def picture(self, place: str, pixels: "np.ndarray") -> str:
+        """Write a picture, uint8 (H, W, 3), into the site, unless it is there; ``place`` again."""
+        if not (self.folder / place).exists():
+            (self.folder / place).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / place).write_bytes(images.encode(pixels))
         return place
 
 
@@ -146,7 +154,8 @@ def _cells(site: Site, table: grid.Built, number: int) -> list[Path]:
         here = {table.rows[i].method: i for i, j, cell in table.there() if j == at[0] and cell.n}
         for method, i in here.items():
             cards = [tables.score_card(method, dataset) for dataset in datasets]
-            used += cards
+            references = _references(method, [table.columns[j] for j in at])
+            used += cards + [tables.score_card(name, dataset) for name in references for dataset in datasets]
             scores = _scores(method, datasets, task)
             inputs = _scores("input", datasets, task) if method != "input" else {}
             metrics = [m for m in METRICS if any(v.get(m) is not None for v in scores.values())]
@@ -166,13 +175,38 @@ def _cells(site: Site, table: grid.Built, number: int) -> list[Path]:
                 mixed=len({v["task"] for v in scores.values()}) > 1,
                 metrics=metrics,
                 gains=gains if any(g is not None for g in gains.values()) else {},
-                shown=_shown(site, method, scores, main),
+                shown=pictures.shown(site, method, scores, main),
+                white=pictures.FULL_255,
+                references=list(references.values()),
                 main=main,
                 others=[(table.rows[k].title, m, f"{m}/{place}.html") for m, k in here.items()],
                 chains=[(dataset, _chain(site, str(card))) for dataset, card in zip(datasets, cards, strict=True)],
                 commands=[trace.command(table.name, method, dataset, task) for dataset in datasets],
             )
     return used
+
+
+def _references(method: str, columns: list[grid.Column]) -> dict[str, tuple[str, list[grid.Cell]]]:
+    """Method -> (title, a cell a column) of what every result is to be held against, where it has been scored alike.
+
+    That is the degraded input itself, and what a perfect restorer would reach through the frozen VAE that this method has.
+    """
+    foundation, mine = config.method_foundation(method), _scored_by(method, columns[0])
+    known = {name: config.load("methods", name) for name in config.names("methods")}
+    inputs = [name for name, spec in known.items() if spec.kind == "identity"]
+    ceilings = [name for name, spec in known.items() if spec.kind == "vae"]
+    ceilings = [name for name in ceilings if foundation in (None, config.method_foundation(name))]
+    return {
+        name: (known[name].title, [tables.cell(name, column) for column in columns])
+        for name in inputs + ceilings
+        if name != method and mine and _scored_by(name, columns[0]) == mine
+    }
+
+
+def _scored_by(method: str, column: grid.Column) -> list[str]:
+    """Digests of the protocols under which a method's scores were made; none if one of them is not there."""
+    found = [tables.scores_of(method, dataset) for dataset in column.datasets]
+    return [scores["protocol_sha256"] for scores in found] if all(found) else []
 
 
 def _scores(method: str, datasets: tuple[str, ...], task: str | None) -> dict[tuple[str, str], dict]:
@@ -188,55 +222,6 @@ def _scores(method: str, datasets: tuple[str, ...], task: str | None) -> dict[tu
 def _gain(scores: dict, of_input: dict) -> float | None:
     mine, before = scores.get("psnr"), of_input.get("psnr")
     return None if mine is None or before is None or math.isinf(before) else mine - before
-
-
-def _shown(site: Site, method: str, scores: dict, metric: str) -> list[tuple[str, list[dict]]]:
-    """("Worst" and "Best", their pictures) by a metric, best last in its direction; no picture in both."""
-    have = [k for k, v in scores.items() if v.get(metric) is not None]
-    have.sort(key=lambda k: (scores[k][metric], k), reverse=not METRICS[metric].higher_is_better)
-    worst, best = have[:SHOWN], have[SHOWN:][-SHOWN:][::-1]
-    return [
-        (title, [p for p in (_pictures(site, method, *k) for k in ids) if p])
-        for title, ids in (("Worst", worst), ("Best", best))
-        if ids
-    ]
-
-
-def _pictures(site: Site, method: str, dataset: str, picture: str) -> dict | None:
-    """Input, restored and ground truth of a picture, copied into the site; None where they are not here."""
-    restored = Path("results/restored") / method / dataset / f"{picture}.png"
-    if dataset not in site.prepared:
-        site.prepared[dataset] = _open(dataset)
-    if site.prepared[dataset] is None or not restored.is_file():
-        return None
-    pairs, index = site.prepared[dataset]
-    if picture not in index:
-        return None
-    lq = pairs.lq(index[picture])
-    found = {
-        "id": picture,
-        "key": (dataset, picture),
-        "height": lq.shape[0],
-        "width": lq.shape[1],
-        "restored": site.copy(restored),
-    }
-    found["pixelated"] = max(lq.shape[:2]) <= PIXELATED_PX
-    for role, pixels in (("input", lq), ("target", figures.ground_truth(pairs, index[picture]))):
-        place = site.folder / "files/data" / dataset / f"{picture}-{role}.png"
-        if pixels is not None and not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(images.encode(pixels))
-        found[role] = place.relative_to(site.folder).as_posix() if pixels is not None else None
-    return found
-
-
-def _open(dataset: str):
-    from mperceiver.data.loader import Prepared
-
-    if not (Path("data/prepared") / f"{dataset}.arrow").is_file():
-        return None
-    pairs = Prepared(dataset)
-    return pairs, {name: i for i, name in enumerate(pairs.ids)}
 
 
 def _chain(site: Site, card: str) -> list[dict]:

@@ -141,6 +141,12 @@ def _cell(row: Row, column: Column, scores: dict) -> Cell:
     return cells[0] if len(cells) == 1 else _average(cells, column.metric, "datasets")
 
 
+def cell(method: str, column: Column) -> Cell:
+    """A method's cell under a column of some table, whether or not the table has such a row; without a rank."""
+    scores = {(method, dataset): scores_of(method, dataset) for dataset in column.datasets}
+    return _cell(Row("", method, ""), column, scores)
+
+
 def reported_numbers() -> dict[tuple[int, str, str, str, str], float]:
     """The paper's numbers: (table, task, dataset, method, metric's label) -> value."""
     with Path(config.REPORTED).open(newline="") as file:

@@ -205,6 +205,96 @@ def test_the_slider_by_mouse(at):
     assert abs(int(slider.get_attribute("value")) - 25) <= 2
 
 
+PANES = """
+return [...arguments[0].querySelectorAll('.pane img')].filter((i) => i.offsetParent).map((i) => {
+  const m = new DOMMatrix(getComputedStyle(i).transform), box = i.closest('.pane').getBoundingClientRect();
+  return [m.a, m.d, m.e / box.width, m.f / box.height];
+});
+"""
+
+
+def panes(driver, pair):
+    """[scale across, scale down, x, y in pane sizes] of the pictures that are shown; the same for all of them."""
+    found = [pytest.approx(part, abs=0.006) for part in driver.execute_script(PANES, pair)]
+    assert len(found) == 3 and all(part.expected == found[0] for part in found)
+    return found[0]
+
+
+def test_zoom_by_buttons_and_keys_enlarges_every_pane_alike(at):
+    from selenium.webdriver.common.keys import Keys
+
+    driver = at("cells/toys/one/toys--haze.html")
+    pair = find(driver, ".pair")[0]
+    less, whole, more = pair.find_elements("css selector", "[data-zoom]")
+    assert panes(driver, pair) == [1, 1, 0, 0] and not less.is_enabled() and not whole.is_enabled()
+    more.click()
+    assert panes(driver, pair) == [2, 2, -0.5, -0.5] and whole.text == "2×"
+    assert pair.find_element("css selector", "img").value_of_css_property("image-rendering") == "pixelated"
+    more.send_keys(Keys.SHIFT, Keys.ARROW_LEFT)  # to what is further left
+    assert panes(driver, pair) == [2, 2, -0.375, -0.5]
+    for _ in range(9):
+        more.send_keys(Keys.SHIFT, Keys.ARROW_LEFT)
+    assert panes(driver, pair) == [2, 2, 0, -0.5]  # no further than its edge
+    slider = pair.find_element("css selector", "input")
+    slider.send_keys("+")
+    assert panes(driver, pair).expected[0] == 4
+    slider.send_keys(Keys.ARROW_RIGHT)  # without the shift key arrows are the divider's
+    assert slider.get_attribute("value") == "51" and panes(driver, pair).expected[0] == 4
+    for _ in range(3):
+        slider.send_keys("+")
+    assert panes(driver, pair).expected[0] == 16 and not more.is_enabled()
+    slider.send_keys("0")
+    assert panes(driver, pair) == [1, 1, 0, 0]
+    assert panes(driver, find(driver, ".pair")[1]) == [1, 1, 0, 0]
+
+
+def test_zoom_by_wheel_and_drag(at):
+    from selenium.webdriver import ActionChains
+
+    driver = at("cells/toys/one/toys--haze.html")
+    pair = find(driver, ".pair")[0]
+    target = pair.find_element("css selector", ".target")
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", pair)
+    wheel = (
+        "arguments[0].dispatchEvent(new WheelEvent('wheel', {bubbles: true, cancelable: true, deltaY: -50, "
+        "ctrlKey: arguments[1], clientX: arguments[2], clientY: arguments[3]}))"
+    )
+    box = driver.execute_script(
+        "const b = arguments[0].getBoundingClientRect(); return [b.x, b.y, b.width, b.height]", target
+    )
+    corner = [box[0], box[1]]
+    assert driver.execute_script(f"return {wheel}", target, False, *corner)  # the page may scroll
+    assert panes(driver, pair).expected[0] == 1
+    assert not driver.execute_script(f"return {wheel}", target, True, *corner)
+    scale, _, x, y = panes(driver, pair).expected
+    assert 1.2 < scale < 1.4 and (x, y) == pytest.approx((0, 0), abs=0.006)  # about where the pointer is
+    pair.find_element("css selector", "[data-zoom='+']").click()
+    before = panes(driver, pair).expected
+    move = round(box[2] / 8)
+    ActionChains(driver).drag_and_drop_by_offset(target, move, 0).perform()
+    after = panes(driver, pair).expected
+    assert after[2] - before[2] == pytest.approx(move / box[2], abs=0.01) and after[3] == before[3]
+    slider, compare = pair.find_element("css selector", "input"), pair.find_element("css selector", ".compare")
+    width = driver.execute_script("return arguments[0].clientWidth", compare)
+    ActionChains(driver).drag_and_drop_by_offset(compare, round(width / 4), 0).perform()  # it begins on the divider
+    assert abs(int(slider.get_attribute("value")) - 75) <= 2 and after == panes(driver, pair)
+
+
+def test_the_difference_by_button_and_key(at):
+    driver = at("cells/toys/one/toys--haze.html")
+    pair = find(driver, ".pair")[0]
+    difference, button = (pair.find_element("css selector", name) for name in (".difference", ".differs"))
+    tag = pair.find_element("css selector", ".target .tag")
+    assert not difference.is_displayed() and button.get_attribute("aria-pressed") == "false"
+    assert "white 64 of 255 or more" in difference.get_attribute("alt")
+    button.click()
+    assert difference.is_displayed() and button.get_attribute("aria-pressed") == "true" and tag.text == "absolute error"
+    button.send_keys("d")
+    assert not difference.is_displayed() and tag.text == "ground truth"
+    pair.find_element("css selector", "input").send_keys("d")
+    assert difference.is_displayed()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("page", ["index.html", "cells/toys/one/toys--haze.html", "files/results/tables/toys.html"])
 def test_pages_are_readable_and_fit(at, page, scheme):
