@@ -13,21 +13,22 @@ import pytest
 
 from mperceiver import config, images, lineage
 from mperceiver.report import figures, grid, latex, pages, pictures, tables, trace
+from mperceiver.report.undone import undone
 
 PROJECT = Path(__file__).resolve().parent.parent
 world = runpy.run_path(str(PROJECT / "tests/report_world.py"))
 
 GOLDEN_CSV = """\
-block,group,method,dataset,task,metric,mean,low,high,n,rank,protocol,reported
-,Reference,input,toys,haze,psnr,12.5,12.0,13.0,2,2,rgb,
-,Reference,input,toys,haze,ssim,0.55,0.5,0.6,2,3,rgb,
-,Reference,input,toys,haze,lpips,0.45,0.4,0.5,2,2,rgb,
-,Reference,input,toys,rain,psnr,25.25,25.0,25.5,2,1,rgb,
-,Reference,input,toys,rain,ssim,0.71,0.7,0.72,2,3,rgb,
-,Reference,input,toys,rain,lpips,0.305,0.3,0.31,2,3,rgb,
-,Reference,input,average,,psnr,18.875,,,4,3,rgb,
-,Reference,input,average,,ssim,0.63,,,4,3,rgb,
-,Reference,input,average,,lpips,0.3775,,,4,3,rgb,
+block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported
+,Reference,input,toys,haze,psnr,12.5,,12.0,13.0,2,2,rgb,
+,Reference,input,toys,haze,ssim,0.55,,0.5,0.6,2,3,rgb,
+,Reference,input,toys,haze,lpips,0.45,,0.4,0.5,2,2,rgb,
+,Reference,input,toys,rain,psnr,25.25,,25.0,25.5,2,1,rgb,
+,Reference,input,toys,rain,ssim,0.71,,0.7,0.72,2,3,rgb,
+,Reference,input,toys,rain,lpips,0.305,,0.3,0.31,2,3,rgb,
+,Reference,input,average,,psnr,18.875,,,,4,3,rgb,
+,Reference,input,average,,ssim,0.63,,,,4,3,rgb,
+,Reference,input,average,,lpips,0.3775,,,,4,3,rgb,
 """
 GOLDEN_TEX = r"""
 One \& \textless{}only\textgreater{} & \textcolor{red}{20.00} & \textcolor{red}{0.810} & \textcolor{red}{0.210}
@@ -669,3 +670,112 @@ def test_cell_pages_name_the_input_and_the_ceiling(tree):
     pages.write("config/toy.yaml")
     line = page.read_text().partition('class="references"')[2].partition("</table>")[0]
     assert "Degraded input" in line and "VAE" not in line  # scored under another protocol
+
+
+@pytest.fixture
+def seeds(tree):
+    """`both`, the mean of the runs `one` and `three`, in a table; `three` is no row of it."""
+    world["dump"]("methods", "three", world["METHODS"]["one"] | {"title": "Three"})
+    world["dump"]("methods", "both", {"title": "Both", "kind": "mean", "methods": ["one", "three"]})
+    world["score"]("three", scores={"haze": [(22.0, 0.8, 0.2)] * 2, "rain": [(20.25, 0.7, 0.1)] * 2})
+    shutil.copytree("results/restored/one", "results/restored/three")
+    rows = [{"title": "Runs", "methods": ["input", "two", "both"]}]
+    world["dump"]("tables", "toys", world["TABLE"] | {"rows": rows})
+    return tree
+
+
+def test_a_mean_of_runs_has_their_standard_deviation(seeds):
+    built = tables.build("toys")
+    haze, average = cell(built, "both", "haze", "psnr"), cell(built, "both", None, "psnr")
+    assert (haze.mean, haze.sd, haze.n) == (pytest.approx((20.004 + 22) / 2), pytest.approx(1.996 / 2**0.5), 2)
+    assert (haze.low, haze.high, haze.rank) == (None, None, 1)
+    means = (20.004 + 24.25) / 2, (22 + 20.25) / 2  # each run's own average over the columns
+    assert average.sd == pytest.approx(abs(means[0] - means[1]) / 2**0.5)
+    assert set(config.cells(config.load("tables", "toys"))) == {(m, "toys") for m in ("input", "two", "one", "three")}
+    assert {f"config/methods/{m}.yaml" for m in ("both", "one", "three")} <= set(config.table_inputs("toys"))
+    row = next(r for r in csv.DictReader(io.StringIO(tables.to_csv(built))) if r["method"] == "both")
+    assert float(row["sd"]) == haze.sd and row["low"] == ""
+    assert r"\textcolor{red}{21.00}\,$\pm$\,1.41" in latex.to_tex(built)
+    assert "± 1.41" in tables.to_html(built) and "standard deviation over several runs" in tables.to_html(built)
+    Path("results/scores/three/toys.json").unlink()
+    built = tables.build("toys")
+    assert cell(built, "both", "haze", "psnr").why == cell(built, "both", None, "psnr").why == "1 of 2 runs"
+    assert built.progress == (4, 6)
+
+
+def test_pages_and_traces_of_a_mean_of_runs(seeds):
+    tables.write("toys")
+    site = written()
+    page = Path("results/report/cells/toys/both/toys--haze.html")
+    assert {"../one/toys--haze.html", "../three/toys--haze.html"} <= set(site[page].links)
+    text = page.read_text()
+    assert "± 1.41" in text and "20.00" in text and "22.00" in text and "Degraded input" in text
+    run = page.parent.parent / "three/toys--haze.html"
+    assert "../both/toys--haze.html" in site[run].links and "results/restored/one/toys.json" not in run.read_text()
+    lines = trace.trace("toys", "both", "toys", "haze").chain.lines()
+    for run in ("one", "three"):
+        assert any(f"results/scores/{run}/toys.json" in line for line in lines)
+    alone = trace.trace("toys", "three", "toys", "haze", verify=True)
+    assert "PSNR 22.00" in alone.chain.lines()[0] and alone.problems == []
+    Path("results/scores/three/toys.csv").write_text("changed")
+    assert trace.trace("toys", "both", "toys", "haze", verify=True).problems
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [(["one"], "two or more"), (["one", "one"], "each named once"), (["one", "both"], "kind mean"), ([], "kind mean")],
+)
+def test_a_mean_is_over_methods_with_scores(seeds, methods, message):
+    world["dump"]("methods", "both", {"title": "Both", "kind": "mean", "methods": methods})
+    with pytest.raises(config.ConfigError, match=message):
+        tables.build("toys")
+
+
+def test_a_mean_restores_nothing_itself(seeds):
+    with pytest.raises(config.ConfigError, match="both.yaml: a method of kind mean restores nothing itself"):
+        config.restore_inputs("both", "toys")
+
+
+def test_figures_of_a_mean_of_runs(seeds):
+    figure = yaml_of("figures", "bars") | {"methods": ["input", "both"]}
+    world["dump"]("figures", "bars", figure)
+    told = lineage.read_card(figures.write("bars"))["inputs"]
+    assert {"results/scores/one/toys.json", "results/scores/three/toys.json"} <= set(told)
+    assert set(config.figure_inputs("bars")) <= set(told)
+    world["dump"]("figures", "side-by-side", yaml_of("figures", "side-by-side") | {"methods": ["both"]})
+    with pytest.raises(figures.FigureError, match="both is a mean over methods"):
+        figures.write("side-by-side")
+
+
+def test_what_is_not_here_yet_says_what_it_waits_for(tree):
+    shutil.rmtree("results/scores/two")
+    (one,) = undone(tables.build("toys"))
+    assert (one.title, one.columns, one.waits) == ("Two_50%", ["Haze", "Rain"], ("scoring",))
+    assert one.commands == ["snakemake results/scores/two/toys.json"]
+    Path("results/restored/two/toys.json").unlink()
+    assert undone(tables.build("toys"))[0].waits == ("restoring",)
+    Path("results/runs/two/network.json").unlink()
+    assert undone(tables.build("toys"))[0].waits == ("the training of two",)
+    Path("data/prepared/toys.json").unlink()
+    assert undone(tables.build("toys"))[0].waits == ("the pictures of toys", "the training of two")
+    clean = yaml_of("datasets", "clean")
+    world["dump"]("datasets", "clean", clean | {"access": "manual"})
+    Path("data/raw/clean.json").unlink()
+    (one,) = undone(tables.build("toys"))
+    assert one.waits[0] == "the pictures of toys, which a person has to bring"
+    assert one.commands == ["mperceiver doctor clean", "snakemake results/scores/two/toys.json"]
+    assert cell(tables.build("toys"), "two", "haze", "psnr").why == "data by hand"
+    pages.write("config/toy.yaml")
+    text = Path("results/report/index.html").read_text()
+    assert (
+        "<b>Two_50%</b> on Haze; Rain. Waits for the pictures of toys, which a person has to bring, the training"
+        in text
+    )
+
+
+def test_an_index_of_nothing_yet(tree):
+    shutil.rmtree("results")
+    site = written()
+    assert len(site) == 1  # the index alone
+    text = Path("results/report/index.html").read_text()
+    assert "0 of 8 cells" in text and text.count("<li><b>") == 4 and "snakemake results/tables/toys.json" in text

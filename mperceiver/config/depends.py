@@ -24,6 +24,22 @@ def weights_of(run_name: str, seen: tuple[str, ...] = ()) -> dict[str, str]:
     return found
 
 
+def members(method_name: str) -> list[str]:
+    """The methods whose scores make a method's row: itself, those of a mean, or none for one that is only reported.
+
+    Raises ConfigError for a mean over what has no scores of its own.
+    """
+    method = load("methods", method_name)
+    if method.kind != "mean":
+        return [] if method.kind == "reported" else [method_name]
+    for name in method.methods:
+        if (kind := load("methods", name).kind) in ("mean", "reported"):
+            raise ConfigError(
+                f"{path_of('methods', method_name)}: methods: {name} is of kind {kind} and has no scores of its own"
+            )
+    return list(method.methods)
+
+
 def method_weights(method_name: str) -> dict[str, str]:
     """Stage -> run of every weight file a method needs (the DRM only where the method uses it)."""
     method = load("methods", method_name)
@@ -78,7 +94,10 @@ def weights_card(run_name: str, stage: str) -> str:
 
 
 def restore_inputs(method_name: str, dataset_name: str) -> list[str]:
-    """Files and cards that restoring a dataset by a method stands on."""
+    """Files and cards that restoring a dataset by a method stands on. Raises ConfigError for one that restores nothing."""
+    if members(method_name) != [method_name]:
+        kind = load("methods", method_name).kind
+        raise ConfigError(f"{path_of('methods', method_name)}: a method of kind {kind} restores nothing itself")
     found = [*files_of("methods", method_name), f"data/prepared/{dataset_name}.json"]
     foundation = method_foundation(method_name)
     if foundation:
@@ -102,7 +121,8 @@ def table_inputs(name: str) -> list[str]:
     table = load("tables", name)
     found = files_of("tables", name)
     found += [f"results/scores/{method}/{dataset}.json" for method, dataset in cells(table)]
-    methods = [method for block in table.parts for rows in block.rows for method in rows.methods]
+    rows = [method for block in table.parts for rows in block.rows for method in rows.methods]
+    methods = [method for row in rows for method in (row, *members(row))]
     found += [file for method in dict.fromkeys(methods) for file in files_of("methods", method)]
     columns = [column for block in table.parts for column in block.columns]
     protocols = [load("datasets", dataset).protocol for column in columns for dataset in column.datasets]
@@ -115,7 +135,7 @@ def figure_inputs(name: str) -> list[str]:
     """The figure's file and the cards of what it shows."""
     figure = load("figures", name)
     found = files_of("figures", name)
-    measured = [method for method in figure.methods if load("methods", method).kind != "reported"]
+    measured = [member for method in figure.methods for member in members(method)]
     datasets = [panel.dataset for panel in figure.panels]
     found += [f"data/prepared/{dataset}.json" for dataset in datasets]
     datasets += [dataset for column in figure.columns for dataset in column.datasets]
@@ -133,6 +153,12 @@ def pictures_of(dataset_name: str) -> list[str]:
     """The datasets whose pictures it shows: those in ``from`` if it degrades them, else itself."""
     dataset = load("datasets", dataset_name)
     return dataset.from_ if dataset.degradations else [dataset_name]
+
+
+def origins(dataset_name: str) -> list[str]:
+    """The downloaded datasets that a dataset is made of, itself if it is one."""
+    dataset = load("datasets", dataset_name)
+    return [dataset_name] if dataset.sources else list(dict.fromkeys(o for d in dataset.from_ for o in origins(d)))
 
 
 def prepare_inputs(dataset_name: str) -> list[str]:
@@ -158,13 +184,14 @@ def prepare_inputs(dataset_name: str) -> list[str]:
 
 
 def cells(table: Table) -> list[tuple[str, str]]:
-    """All (method, dataset) pairs a table needs, without repeats. A method of kind reported needs none."""
+    """All (method, dataset) pairs a table needs, without repeats. A reported method needs none, a mean its members'."""
     found = [
-        (method, dataset)
+        (member, dataset)
         for block in table.parts
         for rows in block.rows
         for method in rows.methods
+        for member in members(method)
         for column in block.columns
         for dataset in column.datasets
     ]
-    return [(m, d) for m, d in dict.fromkeys(found) if load("methods", m).kind != "reported"]
+    return list(dict.fromkeys(found))

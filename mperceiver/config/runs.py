@@ -205,12 +205,14 @@ class Method(Model):
     """config/methods/<name>.yaml: how a picture is restored."""
 
     title: str = Field(description="its row's label in tables")
-    kind: Literal["identity", "mperceiver", "network", "vae", "reported"] = Field(
+    kind: Literal["identity", "mperceiver", "network", "vae", "mean", "reported"] = Field(
         description="identity: the degraded picture itself; mperceiver: this project's model; network: a baseline trained "
-        "here; vae: encode-decode of the ground truth, the ceiling of any method without the DRM; reported: not run here, "
-        "only the paper's numbers are shown"
+        "here; vae: encode-decode of the ground truth, the ceiling of any method without the DRM, or with a `run` that of its "
+        "DRM; mean: mean and standard deviation over other methods, such as runs that differ in their seeds; reported: not "
+        "run here, only the paper's numbers are shown"
     )
     run: Name | None = Field(None, description="run whose weights are used")
+    methods: list[Name] = Field([], description="for kind mean: those that it is over, at least two")
     foundation: Name | None = Field(None, description="for kind vae")
     sampler: Sampler = Field(Sampler(), description="for kind mperceiver")
     drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module")
@@ -256,8 +258,12 @@ class Method(Model):
             raise ValueError("a method of kind reported says in `reported` under which name the paper has its numbers")
         if self.kind in ("mperceiver", "network") and self.run is None:
             raise ValueError(f"a method of kind {self.kind} names its `run`")
-        if self.kind == "vae" and self.foundation is None:
-            raise ValueError("a method of kind vae names its `foundation`")
+        if self.kind == "vae" and (self.foundation is None) == (self.run is None):
+            raise ValueError("a method of kind vae names its `foundation`, or with a DRM the `run` that trained it")
+        if (self.kind == "mean") != bool(self.methods) or len(set(self.methods)) != len(self.methods):
+            raise ValueError("`methods` are what a method of kind mean is over, each named once")
+        if self.kind == "mean" and len(self.methods) < 2:
+            raise ValueError("a method of kind mean is over two or more `methods`")
         return self
 
 

@@ -15,7 +15,12 @@ class Row:
     method: str
     title: str
     ranked: bool = True  # false: it was shown the ground truth (kind vae), so it is a ceiling and no competitor
-    measured: bool = True  # false: only the paper's numbers are shown (kind reported)
+    members: tuple[str, ...] = ()  # the methods whose scores it shows: itself; of kind mean several, reported none
+
+    @property
+    def measured(self) -> bool:
+        """False: only the paper's numbers are shown."""
+        return bool(self.members)
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class Column:
 @dataclass(frozen=True)
 class Cell:
     mean: float | None = None
+    sd: float | None = None  # of the members' means, where the row has several
     low: float | None = None
     high: float | None = None
     n: int = 0

@@ -104,5 +104,7 @@ def _tex_cell(cell: "Cell", metric: str) -> str:
         words = r"\textit{not run}" if cell.why == "not run" else "--"
         return (paper and (f"{words} ({paper})" if cell.why else paper)) or words
     colour = {1: "red", 2: "blue"}.get(cell.rank)
+    spread = "" if cell.sd is None else rf"\,$\pm$\,{cell.sd:.{METRICS[metric].decimals}f}"
     text = rf"\textcolor{{{colour}}}{{{tex(cell.text)}}}" if colour else tex(cell.text)
+    text += spread
     return f"{text} ({paper})" if paper else text

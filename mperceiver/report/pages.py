@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mperceiver import config, images, lineage
 from mperceiver.metrics import METRICS
 from mperceiver.report import figures, grid, pictures, tables, trace
+from mperceiver.report.undone import undone
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,7 +103,7 @@ def write(experiment_path: Path | str) -> Path:
 
 def _toys(built: list[grid.Built]) -> list[str]:
     """Titles of the foundations that this project pre-trained itself: the numbers above them are a toy's."""
-    names = [config.method_foundation(row.method) for table in built for row in table.rows if row.measured]
+    names = [config.method_foundation(member) for table in built for row in table.rows for member in row.members]
     found = [config.load("foundations", name) for name in dict.fromkeys(names) if name]
     return [foundation.title for foundation in found if foundation.build]
 
@@ -118,6 +119,7 @@ def _table(site: Site, table: grid.Built) -> dict:
 
     return {
         "built": table,
+        "undone": undone(table),
         "href": href,
         "metrics": metrics,
         "first": metrics[0] if len(table.columns) > WIDE else "all",
@@ -146,43 +148,69 @@ def _figure(site: Site, name: str) -> dict:
 
 
 def _cells(site: Site, table: grid.Built, number: int) -> list[Path]:
-    """A page for each cell that has been run; the score cards they were made from."""
+    """The pages of the cells that have been run, and of the runs that some are a mean of; the score cards they show."""
     used = []
     places = dict.fromkeys((c.datasets, c.task, c.label, c.place) for c in table.columns if not c.average)
     for datasets, task, label, place in places:
         at = [j for j, c in enumerate(table.columns) if c.place == place and not c.average]
         here = {table.rows[i].method: i for i, j, cell in table.there() if j == at[0] and cell.n}
+        shared = {
+            "table": table,
+            "number": number,
+            "label": label,
+            "datasets": datasets,
+            "task": task,
+            "place": place,
+            "others": [(table.rows[k].title, m, f"{m}/{place}.html") for m, k in here.items()],
+        }
         for method, i in here.items():
-            cards = [tables.score_card(method, dataset) for dataset in datasets]
-            references = _references(method, [table.columns[j] for j in at])
-            used += cards + [tables.score_card(name, dataset) for name in references for dataset in datasets]
-            scores = _scores(method, datasets, task)
-            inputs = _scores("input", datasets, task) if method != "input" else {}
-            metrics = [m for m in METRICS if any(v.get(m) is not None for v in scores.values())]
-            gains = {k: _gain(v, inputs.get(k, {})) for k, v in scores.items()}
-            main = table.columns[at[0]].metric
-            site.page(
-                _place(table, method, table.columns[at[0]]),
-                "cell.html.j2",
-                table=table,
-                number=number,
-                row=table.rows[i],
-                label=label,
-                datasets=datasets,
-                task=task,
-                values=[(table.columns[j].metric, table.cells[i][j]) for j in at],
-                scores=scores,
-                mixed=len({v["task"] for v in scores.values()}) > 1,
-                metrics=metrics,
-                gains=gains if any(g is not None for g in gains.values()) else {},
-                shown=pictures.shown(site, method, scores, main),
-                white=pictures.FULL_255,
-                references=list(references.values()),
-                main=main,
-                others=[(table.rows[k].title, m, f"{m}/{place}.html") for m, k in here.items()],
-                chains=[(dataset, _chain(site, str(card))) for dataset, card in zip(datasets, cards, strict=True)],
-                commands=[trace.command(table.name, method, dataset, task) for dataset in datasets],
-            )
+            row, columns = table.rows[i], [table.columns[j] for j in at]
+            shown = {method: (row, [table.cells[i][j] for j in at])}
+            for member in row.members if len(row.members) > 1 else ():
+                title = config.load("methods", member).title
+                shown[member] = (
+                    grid.Row(row.group, member, title, row.ranked, (member,)),
+                    [tables.cell(member, column) for column in columns],
+                )
+            for name, (of, cells) in shown.items():
+                if name != method and name in here:
+                    continue
+                values = [(column.metric, cell) for column, cell in zip(columns, cells, strict=True)]
+                of_mean = [(method, row.title)] if name != method else []
+                runs = [(m, r.title, c) for m, (r, c) in shown.items() if m != method] if name == method else []
+                used += _cell(site, columns[0], of, shared | {"values": values, "of_mean": of_mean, "runs": runs})
+    return used
+
+
+def _cell(site: Site, column: grid.Column, row: grid.Row, shared: dict) -> list[Path]:
+    """The page of a cell, whose first column is given; the score cards it shows."""
+    table, datasets, task, method = shared["table"], column.datasets, column.task, row.method
+    cards = [tables.score_card(member, dataset) for member in row.members for dataset in datasets]
+    columns = [c for c in table.columns if c.place == column.place and not c.average]
+    references = _references(row.members[0], columns)
+    told = shared | {"row": row, "references": list(references.values())}
+    told["commands"] = [trace.command(table.name, method, dataset, task) for dataset in datasets]
+    place = _place(table, method, column)
+    used = cards + [tables.score_card(name, dataset) for name in references for dataset in datasets]
+    if len(row.members) > 1:
+        site.page(place, "mean.html.j2", **told)
+        return used
+    scores = _scores(method, datasets, task)
+    inputs = _scores("input", datasets, task) if method != "input" else {}
+    gains = {k: _gain(v, inputs.get(k, {})) for k, v in scores.items()}
+    site.page(
+        place,
+        "cell.html.j2",
+        **told,
+        scores=scores,
+        mixed=len({v["task"] for v in scores.values()}) > 1,
+        metrics=[m for m in METRICS if any(v.get(m) is not None for v in scores.values())],
+        gains=gains if any(g is not None for g in gains.values()) else {},
+        shown=pictures.shown(site, method, scores, column.metric),
+        white=pictures.FULL_255,
+        main=column.metric,
+        chains=[(dataset, _chain(site, str(card))) for dataset, card in zip(datasets, cards, strict=True)],
+    )
     return used
 
 

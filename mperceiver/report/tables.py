@@ -8,6 +8,7 @@ one to print differently has the next rank. No torch here, not even lazily.
 import csv
 import io
 import math
+import statistics
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -26,6 +27,7 @@ CSV_HEADER = [
     "task",
     "metric",
     "mean",
+    "sd",
     "low",
     "high",
     "n",
@@ -66,7 +68,7 @@ def fill(name: str, table: config.Table) -> Built:
     found: dict[tuple[int, int], Cell] = {}
     for part in table.parts:
         mine = [
-            Row(g.title, m, methods[m].title, methods[m].kind != "vae", methods[m].kind != "reported")
+            Row(g.title, m, methods[m].title, methods[m].kind != "vae", tuple(config.members(m)))
             for g in part.rows
             for m in g.methods
         ]
@@ -113,12 +115,14 @@ def _append_average(
         columns.append(Column("Average", ("average",), None, metric, part.average_reported, average=True))
         block.columns.append(len(columns) - 1)
         for i in block.rows:
-            found[i, len(columns) - 1] = _average([found[i, j] for j in at], metric)
+            means = {m: _average([_of(m, columns[j], scores) for j in at], metric) for m in rows[i].members}
+            found[i, len(columns) - 1] = _over(list(means.values()), metric)
 
 
 def _used(rows: list[Row], at: list[int], columns: list[Column], scores: dict) -> dict[str, dict]:
     """The scores that some columns show, by whose they are."""
-    pairs = dict.fromkeys((rows[i].method, dataset) for i in at for column in columns for dataset in column.datasets)
+    methods = [method for i in at for method in rows[i].members]
+    pairs = dict.fromkeys((method, dataset) for method in methods for column in columns for dataset in column.datasets)
     return {f"{m} on {d}": scores[m, d] for m, d in pairs if scores.get((m, d))}
 
 
@@ -134,17 +138,28 @@ def scores_of(method: str, dataset: str) -> dict | None:
 
 
 def _cell(row: Row, column: Column, scores: dict) -> Cell:
-    """A cell; of several datasets the mean of their means, only where all are there."""
-    if not row.measured:
-        return Cell()
-    cells = [_one(scores[row.method, dataset], dataset, column) for dataset in column.datasets]
+    return _over([_of(member, column, scores) for member in row.members], column.metric)
+
+
+def _over(cells: list[Cell], metric: str) -> Cell:
+    """The cell of a row out of its members': mean and standard deviation of several, only where all are there."""
+    if len(cells) < 2:
+        return cells[0] if cells else Cell()
+    mean, means = _average(cells, metric, "runs"), [cell.mean for cell in cells]
+    if mean.mean is None or not all(map(math.isfinite, means)):
+        return mean
+    return replace(mean, sd=statistics.stdev(means), n=cells[0].n)
+
+
+def _of(method: str, column: Column, scores: dict) -> Cell:
+    """A method's cell; of several datasets the mean of their means, only where all are there."""
+    cells = [_one(scores[method, dataset], dataset, column) for dataset in column.datasets]
     return cells[0] if len(cells) == 1 else _average(cells, column.metric, "datasets")
 
 
 def cell(method: str, column: Column) -> Cell:
     """A method's cell under a column of some table, whether or not the table has such a row; without a rank."""
-    scores = {(method, dataset): scores_of(method, dataset) for dataset in column.datasets}
-    return _cell(Row("", method, ""), column, scores)
+    return _of(method, column, {(method, dataset): scores_of(method, dataset) for dataset in column.datasets})
 
 
 def reported_numbers() -> dict[tuple[int, str, str, str, str], float]:
@@ -184,16 +199,15 @@ def _one(scores: dict | None, dataset: str, column: Column) -> Cell:
     if math.isnan(value["mean"]):
         return Cell(n=n, protocol=protocol, why="not a number")
     n = value.get("n", n)  # a metric that not every picture has says of how many it is
-    return Cell(
-        value["mean"], value.get("low"), value.get("high"), n, protocol, "", printed(value["mean"], column.metric)
-    )
+    text = printed(value["mean"], column.metric)
+    return Cell(value["mean"], None, value.get("low"), value.get("high"), n, protocol, "", text)
 
 
 def _absent(dataset: str) -> str:
     """Why a dataset has not been scored."""
     if Path(f"data/prepared/{dataset}.json").is_file():
         return "not run"
-    sources = [config.load("datasets", name) for name in config.pictures_of(dataset)]
+    sources = [config.load("datasets", name) for name in config.origins(dataset)]
     return "data by hand" if any(source.access == "manual" for source in sources) else "not run"
 
 
@@ -204,7 +218,7 @@ def _average(cells: list[Cell], metric: str, of: str = "columns") -> Cell:
     if len(there) < len(cells):
         return Cell(why=whys.pop() if not there and len(whys) == 1 else f"{len(there)} of {len(cells)} {of}")
     mean = math.fsum(there) / len(there)
-    return Cell(mean, None, None, sum(cell.n for cell in cells), cells[0].protocol, "", printed(mean, metric))
+    return Cell(mean, None, None, None, sum(cell.n for cell in cells), cells[0].protocol, "", printed(mean, metric))
 
 
 def _one_protocol(where: str, scores: dict[str, dict]) -> None:
@@ -276,7 +290,8 @@ def to_csv(built: Built) -> str:
     for block in built.blocks:
         for i, j in product(block.rows, block.columns):
             row, column, c = built.rows[i], built.columns[j], built.cells[i][j]
-            mean, low, high, paper = ("" if x is None else repr(x) for x in (c.mean, c.low, c.high, c.reported))
+            numbers = (c.mean, c.sd, c.low, c.high, c.reported)
+            mean, sd, low, high, paper = ("" if x is None else repr(x) for x in numbers)
             place = [block.title, row.group, row.method, column.dataset, column.task or "", column.metric]
-            writer.writerow([*place, mean, low, high, c.n or "", c.rank or "", c.protocol, paper])
+            writer.writerow([*place, mean, sd, low, high, c.n or "", c.rank or "", c.protocol, paper])
     return out.getvalue()

@@ -79,6 +79,7 @@ def command(table: str, method: str, dataset: str, task: str | None = None) -> s
 def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool) -> Traced:
     built = tables.build(table)
     rows = [i for i, row in enumerate(built.rows) if row.method == method]
+    rows = rows or [i for i, row in enumerate(built.rows) if method in row.members]
     places = [(d, c.task) for c in built.columns for d in c.datasets if not c.average]
     at = [
         (i, j)
@@ -92,7 +93,10 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
             + f". Methods: {', '.join(dict.fromkeys(r.method for r in built.rows))}. "
             f"Datasets: {', '.join(dict.fromkeys(d + (f' --task {t}' if t else '') for d, t in places))}"
         )
+    row = built.rows[at[0][0]]
     line = built.cells[at[0][0]]
+    if row.method != method:  # one of the runs that the row is a mean of
+        line = [None if c.average else tables.cell(method, c) for c in built.columns]
     shown: dict[str, list[int]] = {}
     for _, j in at:
         shown.setdefault(built.columns[j].place, []).append(j)
@@ -103,7 +107,8 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
     else:
         root.children = [Node("value", place.rpartition("--")[2], facts) for place, facts in values.items()]
 
-    score, card = str(tables.score_card(method, dataset)), f"results/tables/{table}.json"
+    scores = [str(tables.score_card(member, dataset)) for member in config.members(method)]
+    card = f"results/tables/{table}.json"
     above, problems = root, []
     if Path(card).is_file():
         # of all that the table stands on only this cell's part
@@ -112,15 +117,16 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
         above = printed
         if verify:  # the printed table itself, and that it was printed from the scores that are there now
             told = lineage.read_card(card)
-            files = told["outputs"] | {k: v for k, v in told["inputs"].items() if k == score}
+            files = told["outputs"] | {k: v for k, v in told["inputs"].items() if k in scores}
             problems += [f"{card}: {file} {_now(file)}" for file, digest in files.items() if _now(file) != digest]
-    if Path(score).is_file():
-        above.children.insert(
-            0 if above is not root else len(root.children), _node(score, lineage.sha256(score), set())
-        )
-        problems += lineage.verify(score) if verify else []
-    else:
-        above.children.append(Node("score", score, ["not run", f"next: snakemake {score}"]))
+    place, seen = 0 if above is not root else len(root.children), set()
+    for score in scores:
+        if Path(score).is_file():
+            above.children.insert(place, _node(score, lineage.sha256(score), seen))
+            problems += [problem for problem in (lineage.verify(score) if verify else []) if problem not in problems]
+        else:
+            above.children.insert(place, Node("score", score, ["not run", f"next: snakemake {score}"]))
+        place += 1
     return Traced(root, problems)
 
 

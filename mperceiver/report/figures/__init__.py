@@ -29,6 +29,11 @@ def write(name: str) -> Path:
 
     matplotlib.use("Agg")
     figure = config.load("figures", name)
+    means = [m for m in figure.methods if config.load("methods", m).kind == "mean"]
+    if means and figure.kind != "bars":
+        raise FigureError(
+            f"{config.path_of('figures', name)}: {means[0]} is a mean over methods and has no pictures; name one of them"
+        )
     stem = Path("results/figures") / name
     suffixes = [".png"] if figure.kind == "comparison" else [".png", ".svg"]
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):

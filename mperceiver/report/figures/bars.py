@@ -10,7 +10,8 @@ from mperceiver.report.figures.common import PALETTE, FigureError
 
 
 def draw(name: str, figure: config.Figure):
-    """A group of bars a column, a bar a method: the column's first metric with its 95 % interval. The axis starts at 0.
+    """A group of bars a column, a bar a method: the column's first metric with its 95 % interval, or of several runs their standard
+    deviation. The axis starts at 0.
 
     What the paper reports of a method that was not run here is drawn hatched.
     """
@@ -42,8 +43,8 @@ def draw(name: str, figure: config.Figure):
         there = [(j, c) for j, c in enumerate(built.cells[i]) if value(c) is not None]
         at = [j - 0.41 + thick * (i + 0.5) for j, _ in there]
         reach = [
-            [0 if c.low is None else c.mean - c.low for _, c in there],
-            [0 if c.high is None else c.high - c.mean for _, c in there],
+            [c.sd or 0 if c.low is None else c.mean - c.low for _, c in there],
+            [c.sd or 0 if c.high is None else c.high - c.mean for _, c in there],
         ]
         look = {"color": colour[row.method]}
         if not row.measured:
@@ -62,8 +63,9 @@ def draw(name: str, figure: config.Figure):
     axis.set_ylabel(f"{METRICS[metric].label}{unit}, {better} is better")
     axis.set_ylim(bottom=0)
     drawn.legend(loc="outside upper left", ncols=min(4, series), fontsize=8, handlelength=1.2, columnspacing=1.2)
-    pairs = [(m, d) for m in figure.methods for c in figure.columns for d in c.datasets]
-    inputs = [Path(file) for m in figure.methods for file in config.files_of("methods", m)]
+    methods = list(dict.fromkeys(m for method in figure.methods for m in (method, *config.members(method))))
+    pairs = [(m, d) for m in methods for c in figure.columns for d in c.datasets]
+    inputs = [Path(file) for m in methods for file in config.files_of("methods", m)]
     inputs += [tables.score_card(*pair) for pair in pairs]
     done, total = built.progress
     return drawn, [path for path in inputs if path.is_file()], {"cells": total, "run": done}
