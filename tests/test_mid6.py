@@ -89,6 +89,10 @@ def test_the_mixes_are_the_papers_and_in_its_order(monkeypatch):
         wanted = [name for name in SCENES if f"-{name}-" in f"-{mix}-"]
         assert [name for name in layers if name in SCENES] == wanted
         assert ("blur" in layers) == mix.endswith("blur") and "gaussian-noise" in layers
+        paired = config.load("datasets", f"mid6a-{mix}")
+        assert paired.degradations == {mix: {name: way for name, way in layers.items() if name not in SCENES}}
+        assert paired.onto == "lq" and not set(paired.from_) & set(mid6.from_) and paired.citation != mid6.citation
+        assert config.prepare_inputs(f"mid6a-{mix}")[-1] == f"data/prepared/{paired.from_[0]}.json"
     train = config.load("datasets", "mid6-train")
     assert train.degradations == mid6.degradations and not set(train.from_) & set(mid6.from_)
 
