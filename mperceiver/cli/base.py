@@ -22,8 +22,8 @@ Workers = Annotated[int, typer.Option(help="processes, 0: one a core")]
 Threads = Annotated[int, typer.Option(help="torch threads, 0: one a core")]
 
 
-def verb(function: Callable) -> Callable:
-    """Make a command of ``function``: errors a user can act on are told in words, without a traceback."""
+def verb(function: Callable, name: str | None = None) -> Callable:
+    """Make a command of ``function``, by its name: errors a user can act on are told in words, without a traceback."""
 
     @functools.wraps(function)
     def run(*arguments, **options):
@@ -35,7 +35,7 @@ def verb(function: Callable) -> Callable:
                 raise
             fail(message)
 
-    return app.command(function.__name__)(run)
+    return app.command(name or function.__name__)(run)
 
 
 def _message(error: Exception) -> str | None:

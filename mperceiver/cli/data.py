@@ -44,8 +44,16 @@ def download(
 def doctor(
     names: Annotated[list[str] | None, typer.Argument(help="datasets and foundations; none: all of them")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="ask the SLURM cluster instead: is it fit for slurm/")
+    ] = False,
 ) -> None:
     """Ask after every source of datasets and foundations without downloading any; code 1 if one gives no more what it did."""
+    if cluster:
+        from mperceiver.cli.cluster import preflight
+
+        preflight()
+        return
     from mperceiver.data.doctor import FINE, examine, shown
 
     findings = examine(names or [], config.mirrors(_experiment()))

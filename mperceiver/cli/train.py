@@ -2,10 +2,15 @@
 
 import os
 
+from mperceiver import config
 from mperceiver.cli.base import RunName, Threads, quiet, verb
 
 
 def _train(run: str, stage: str, threads: int) -> None:
+    from mperceiver.training import slurm
+
+    if spec := getattr(config.load("runs", run), stage):  # a stage that the run lacks is told later
+        slurm.spread(f"train_{stage}", run, threads, spec.accumulate)
     sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # a launcher's processes on this machine
     quiet(threads and max(threads // sharing, 1))
     from mperceiver.training import processes

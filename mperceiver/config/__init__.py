@@ -46,6 +46,7 @@ from mperceiver.config.files import (
     names,
     parse,
     path_of,
+    plain,
 )
 from mperceiver.config.foundations import WEIGHTS, Build, Foundation, Mirror, Part, Tokens, WeightFile
 from mperceiver.config.pairs import Arrays, Defects, Known, Listed, Pairs, Partner, Sample
@@ -164,6 +165,7 @@ __all__ = [
     "parse",
     "path_of",
     "pictures_of",
+    "plain",
     "prepare_inputs",
     "restore_inputs",
     "score_inputs",

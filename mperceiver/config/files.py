@@ -87,6 +87,17 @@ def _yaml(path: Path) -> Any:
         loader.dispose()
 
 
+def plain(path: Path) -> dict[str, Any]:
+    """A YAML file that is none of this project's kinds, as it stands. Raises ConfigError if it cannot be read."""
+    try:
+        found = _yaml(path)
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: no mapping of keys to values")
+    return found
+
+
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> Any:
     """YAML of a file; with `like: NAME`, laid over that of NAME beside it, key by key (a null takes a key away)."""
     try:

@@ -1,11 +1,36 @@
-"""What a training asks of SLURM: which of `srun`'s tasks it is, and to be put back in the queue when it was stopped."""
+"""What a training asks of SLURM: its tasks, which of them it is, and to be put back in the queue when it was stopped."""
 
 import os
+import re
 import subprocess
+import sys
 import time
 
 ANSWER_S = 20  # a busy controller takes its time, and KillWait is 30 s by default
 HOLD_S = 600  # a requeued job is killed within KillWait, 30 s by default; who is forgotten gives the nodes back
+
+
+def spread(verb: str, run: str, threads: int, shares: int) -> None:
+    """In the script of a job that was given several tasks: become an `srun` of as many processes as can share a step.
+
+    ``shares``: what their number must divide. Returns where there is nothing to start: outside of SLURM, within a step or a
+    launcher, in a job of one task. Raises subprocess.CalledProcessError if SLURM does not tell of its job.
+    """
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job or "SLURM_STEP_ID" in os.environ or "RANK" in os.environ:
+        return
+    told = dict(re.findall(r"(NumNodes|NumTasks|CPUs/Task)=(\d+)", _ask("scontrol", "-o", "show", "job", job)))
+    tasks, nodes = int(told.get("NumTasks", 1)), int(told.get("NumNodes", 1))
+    processes = max(number for number in range(1, tasks + 1) if shares % number == 0)
+    if tasks > processes:
+        print(f"{verb} {run}: accumulate is {shares}, so {processes} of the job's {tasks} tasks are used", flush=True)
+    if processes > 1:
+        nodes = min(nodes, processes)
+        counts = {"nodes": nodes, "ntasks": processes, "ntasks-per-node": -(-processes // nodes)}
+        counts["cpus-per-task"] = int(told.get("CPUs/Task", 1))  # a step does not take it from its job
+        words = ["srun", *(f"--{name}={count}" for name, count in counts.items()), "--kill-on-bad-exit=1"]
+        words += [sys.executable, "-m", "mperceiver.cli", verb, run, "--threads", str(threads)]
+        os.execvp("srun", words)  # its signals are then the processes'
 
 
 def tell_ranks() -> None:
