@@ -259,7 +259,7 @@ def _node(partition: str, with_gpu: bool, model: str) -> Iterator[Finding]:
     if isinstance(ran, Finding):
         yield ran
     elif with_gpu:
-        words = ran.split("CUDA", 1)[-1].split(maxsplit=1)
+        words = ran.split("CUDA", 1)[-1].strip().split(maxsplit=1)
         found = bool(words) and words[0] != "0"
         detail = (
             " ".join(words) if found else "a GPU was given, torch sees none there: its driver, or a torch without CUDA"
