@@ -7,6 +7,10 @@ min_version("9.0")
 configfile: "config/demo.yaml"
 
 
+# `snakemake --report report.html`: what was made, in one file that can be sent.
+report: "workflow/report/workflow.rst"
+
+
 # Jobs run in the environment that Snakemake itself runs in: uv.lock. With `--sdm apptainer` they run in this image instead,
 # one with the same environment that a site makes for itself; the file is not looked at otherwise.
 container: "mperceiver.sif"

@@ -73,6 +73,8 @@ def chosen(method: str, **changes: Any) -> config.Method:
         raise PictureError(
             f"{method} restores from the ground truth, which a photograph has not; choose another method"
         )
+    if config.members(method) != [method]:
+        raise PictureError(f"{method} is of kind {spec.kind} and restores nothing itself; choose another method")
     return spec.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 

@@ -3,10 +3,11 @@
 A method's model is a restorer, an object with
 
 - ``multiple``, ``minimum``: pixels that a side must be a multiple of, and at least; ``batch`` (1 if it has none):
-  tiles it takes at once at most; ``device`` (the CPU if it has none): where it works,
+  tiles it takes at once at most; ``device`` (the CPU if it has none): where it works; ``sees`` (``("lq",)`` if it has
+  none): which pictures of a pair it is given, as three channels each; a ceiling is shown ``gt``,
 - ``look(whole) -> seen``: what is to be known of whole pictures, (B, 3, H, W) in [0, 1], padded, on the CPU: for MPerceiver
   the CLIP embedding and the degradations' probabilities,
-- ``restore(whole, seen, seeds, tiles) -> restored``: the same shape, on the CPU again; ``seeds[b]`` is where all that is
+- ``restore(whole, seen, seeds, tiles) -> restored``: as large, RGB, on the CPU again; ``seeds[b]`` is where all that is
   drawn for picture b comes from, ``tiles`` (mperceiver.tiling) how its work is cut.
 
 Whole pictures stay on the CPU: the device holds their latents and the work on one batch of tiles.
@@ -70,7 +71,7 @@ def load(method: str) -> Any:
     elif kind == "network":
         from mperceiver.models.baselines import load_restorer
     else:
-        from mperceiver.models.foundation import load_vae_ceiling as load_restorer
+        from mperceiver.models.ceiling import load_restorer
     import torch
 
     return load_restorer(method, "cuda" if torch.cuda.is_available() else "cpu")
@@ -98,7 +99,8 @@ def restore_pictures(plan: "Plan", pictures: "torch.Tensor", seeds: list[int]) -
     """
     import torch
 
-    images.check(pictures)
+    for part in pictures.split(3, dim=1):
+        images.check(part)
     views = VIEWS[plan.method.self_ensemble]
     total, first = None, None
     with torch.inference_mode():
@@ -129,8 +131,8 @@ def _one_view(plan: "Plan", pictures: "torch.Tensor", seeds: list[int]) -> tuple
             f"no memory left for {width}x{height} px in tiles of {max(plan.tiles(size).tile)} px; "
             "give restoring less than it found free: --memory-gib (memory_gib in config/methods/)"
         ) from None
-    if restored.shape != whole.shape or not restored.isfinite().all():
-        what = "values that are not numbers" if restored.shape == whole.shape else f"the shape {tuple(restored.shape)}"
+    if restored.shape != whole[:, :3].shape or not restored.isfinite().all():
+        what = f"the shape {tuple(restored.shape)}" if restored.isfinite().all() else "values that are not numbers"
         raise PictureError(
             f"the model returned {what} for a picture of shape {tuple(whole.shape)}; "
             "its weights are damaged or its training diverged (see the run's curve)"
@@ -143,7 +145,7 @@ def _one_view(plan: "Plan", pictures: "torch.Tensor", seeds: list[int]) -> tuple
 
 @dataclass
 class Job:
-    """A picture to restore: how it comes, as uint8 (H, W, 3), and goes, and the seed of all that is drawn for it."""
+    """A picture to restore: how it comes, as uint8 (H, W, 3 for each seen), and goes, and the seed of what is drawn for it."""
 
     name: str
     read: Callable[[], np.ndarray]
@@ -272,10 +274,9 @@ def restored_card(method: str, dataset: str) -> Path:
 def restore_dataset(method: str, dataset: str) -> Path:
     """Write results/restored/{method}/{dataset}/{id}.png and the card, whole or not at all; return the card's path.
 
-    A method that looks at degradations leaves its probabilities there too (PROBABILITIES).
-
-    Pictures of one size that fit a tile go through the model together. A picture's seed is a hash of (dataset, id, the
-    sampler's seed), so neither order nor batch matters.
+    A method that looks at degradations leaves its probabilities there too (PROBABILITIES). Pictures of one size that fit a
+    tile go through the model together. A picture's seed is a hash of (dataset, id, the sampler's seed), so neither order nor
+    batch matters.
 
     Raises:
         ConfigError, LineageError, DataError: something is not described, or its weights or pictures are not there.
@@ -289,9 +290,8 @@ def restore_dataset(method: str, dataset: str) -> Path:
         if path.endswith(".json"):
             lineage.read_card(path)
     prepared = Prepared(dataset)
-    # The ceiling of the VAE is what it makes of the truth.
-    read = prepared.gt if spec.kind == "vae" else prepared.lq
     restorer = load(method)
+    read = partial(prepared.stacked, getattr(restorer, "sees", ("lq",)))
     folder, card = restored_folder(method, dataset), restored_card(method, dataset)
     tiled, seen = 0, {}
     with lineage.whole_folder(folder) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:

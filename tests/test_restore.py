@@ -268,7 +268,9 @@ def test_seed_of_a_picture_is_a_hash_of_its_names(world, monkeypatch):
 
 
 def test_ceiling_is_fed_the_ground_truth(world, monkeypatch):
-    monkeypatch.setattr(restore, "load", lambda name: Fake(same, batch=4))
+    fake = Fake(same, batch=4)
+    fake.sees = ("gt",)
+    monkeypatch.setattr(restore, "load", lambda name: fake)
     with pytest.raises(RuntimeError, match="p-0 has no ground truth"):
         restore.restore_dataset("ceiling", "odd")
     write_prepared([(8, 8), (32, 40), (20, 24)], order=[1, 2])

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from mperceiver import cli, config, images, memory
+from mperceiver import cli, config, images, memory, restore
 from mperceiver.lineage import LineageError
-from mperceiver.models import foundation as towers
 from mperceiver.models import mperceiver as model
 from mperceiver.models import weights
 from mperceiver.models.baselines import Network
 from mperceiver.models.branches import Branches
+from mperceiver.models.ceiling import load_restorer as load_ceiling
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import build_predictor
 from mperceiver.tiling import lay_out
@@ -202,12 +202,53 @@ def test_sides_are_at_least_the_foundations(restorer):
 
 
 def test_vae_ceiling_is_the_round_trip(tiny_world, foundation):
-    ceiling = towers.load_vae_ceiling("ceiling")
+    ceiling = load_ceiling("ceiling")
     whole = pictures(1, 3, 34, 46)
     with torch.no_grad():
         expected = foundation.decode(foundation.encode(whole)).clamp(0, 1)
     assert ceiling.multiple == 2 and torch.equal(restored(ceiling, whole, [0]), expected)
     assert restored(ceiling, whole, [0], side=24, overlap=4).shape == whole.shape
+
+
+def test_vae_ceiling_with_the_drm(tiny_world, restorer):
+    """The truth's latent decoded with the degraded picture's features: by hand, in tiles, in batches and from the memory."""
+    (tiny_world / "config/methods/ceiling-drm.yaml").write_text("title: C\nkind: vae\nrun: tiny\ntile_px: 512\n")
+    ceiling = load_ceiling("ceiling-drm")
+    pairs = pictures(2, 6, 32, 48)
+    lq, gt = pairs.split(3, dim=1)
+    clean, drm = restorer.foundation, restorer.drm
+    with torch.no_grad():
+        features = drm.degraded_features(clean.encode, lq)[1]
+        expected = drm(clean.decode, clean.encode(gt), features, restorer.look(lq).probabilities).clamp(0, 1)
+        plain = clean.decode(clean.encode(gt)).clamp(0, 1)
+    found = restored(ceiling, pairs, [0, 0])
+    assert (found - expected).abs().max() < 1e-5 and (found - plain).abs().max() > 1e-3
+    alone = torch.cat([restored(ceiling, pairs[i : i + 1], [0]) for i in range(2)])
+    assert (alone - found).abs().max() < 1e-5
+    tiled = [restored(ceiling, pairs, [0, 0], side=32, overlap=16, batch=batch) for batch in (1, 3)]
+    assert tiled[0].shape == gt.shape and (tiled[0] - tiled[1]).abs().max() < 1e-5
+    other = torch.cat([lq.flip(0), gt], dim=1)
+    assert (restored(ceiling, other, [0, 0]) - found).abs().max() > 1e-4  # it does look at the degraded picture
+    assert memory.peak(ceiling, 1, 32, 32) > 0
+
+
+def test_the_ceiling_with_the_drm_through_the_workflow(tiny_world, restorer, monkeypatch):
+    """It is given both pictures of a pair, padded and turned alike."""
+    lq, gt = (np.random.default_rng(i).integers(0, 256, (17, 23, 3), dtype=np.uint8) for i in range(2))
+    (tiny_world / "config/methods/ceiling-drm.yaml").write_text("title: C\nkind: vae\nrun: tiny\ntile_px: 512\n")
+    ceiling, spec = load_ceiling("ceiling-drm"), config.load("methods", "ceiling-drm")
+    written = {}
+    jobs = [
+        restore.Job("a", lambda: np.concatenate([lq, gt], axis=2), lambda picture: written.update(a=picture), 0),
+    ]
+    (outcome,) = restore.restore_all(ceiling, spec, jobs)
+    assert (
+        outcome.error is None and written["a"].shape == (17, 23, 3) and set(outcome.probabilities) == set(ceiling.tasks)
+    )
+    both = torch.cat([images.to_tensor(lq), images.to_tensor(gt)], dim=1)
+    padded = images.pad(both, ceiling.multiple, ceiling.minimum)
+    expected = images.to_picture(restored(ceiling, padded, [0])[..., :17, :23])
+    assert np.abs(written["a"].astype(int) - expected).max() <= 1
 
 
 def test_a_network_sees_tiles_and_knows_no_batch():

@@ -122,3 +122,19 @@ def test_dvc_knows_every_output_and_deletes_none():
             assert path.startswith(tuple(outs)), path
     settings = (PROJECT / ".dvc/config").read_text()
     assert "analytics = false" in settings and "autostage = false" in settings
+
+
+def test_what_is_printed_is_in_snakemakes_report():
+    """`snakemake --report`: outputs that people look at have a caption, which is there, and a category."""
+    text = (PROJECT / "workflow/rules/report.smk").read_text()
+    for name in (
+        "results/tables/{table}.html",
+        "results/figures/{figure}.png",
+        "results/report.json",
+    ):
+        flag = text.partition(f'report(\n            "{name}",')[2].partition("),")[0]
+        caption = re.search(r'caption="\.\./(report/\w+\.rst)"', flag)
+        assert caption and (PROJECT / "workflow" / caption[1]).is_file(), name
+        assert "category=" in flag and "labels=" in flag, name
+    assert 'report: "workflow/report/workflow.rst"' in (PROJECT / "Snakefile").read_text()
+    assert (PROJECT / "workflow/report/workflow.rst").is_file()

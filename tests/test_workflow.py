@@ -113,7 +113,7 @@ def test_everything_is_made_once(built):
         f"results/figures/{name}.{suffix}" for name in ("tiny-comparison", "tiny-curves") for suffix in ("png", "json")
     ]
     expected += [f"results/runs/tiny/{stage}.safetensors" for stage in ("predictor", "branches", "drm")]
-    methods = ["ceiling", "input", "tiny", "tiny-few", "tiny-net", "tiny-plus"]
+    methods = ["ceiling", "ceiling-drm", "input", "tiny", "tiny-few", "tiny-net", "tiny-plus"]
     expected += [f"results/scores/{method}/tiny-test.{suffix}" for method in methods for suffix in ("csv", "json")]
     assert [path for path in expected if not (built / path).is_file()] == []
     assert leftovers(built / "data") + leftovers(built / "results") == []
@@ -121,6 +121,17 @@ def test_everything_is_made_once(built):
     for log in (built / "results/logs").rglob("*.log"):
         assert "Traceback" not in log.read_text(), log
     assert plan(built) == {}
+
+
+@pytest.mark.slow
+def test_snakemakes_own_report(built):
+    made_of = snakemake(built, "--report", "own.html")
+    assert made_of.returncode == 0, made_of.stdout
+    text = (built / "own.html").read_text()
+    (built / "own.html").unlink()
+    named = ["tiny.html", "tiny-comparison.png", "tiny-curves.png"]
+    assert [name for name in named if name not in text] == []
+    assert "config/tables/tiny.yaml" in text and "config/figures/tiny-curves.yaml" in text  # the captions, filled in
 
 
 @pytest.mark.slow

@@ -46,8 +46,8 @@ def method_weights(method_name: str) -> dict[str, str]:
     if method.run is None:
         return {}
     found = weights_of(method.run)
-    if method.kind == "network":
-        wanted = ["network"]
+    if method.kind in ("network", "vae"):
+        wanted = ["network"] if method.kind == "network" else ["predictor", "drm"]
     else:
         model = load("runs", method.run).model
         steered = model.textual or model.visual  # without either branch it is Stable Diffusion as it is

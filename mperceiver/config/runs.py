@@ -213,7 +213,7 @@ class Method(Model):
     )
     run: Name | None = Field(None, description="run whose weights are used")
     methods: list[Name] = Field([], description="for kind mean: those that it is over, at least two")
-    foundation: Name | None = Field(None, description="for kind vae")
+    foundation: Name | None = Field(None, description="for kind vae without a `run`")
     sampler: Sampler = Field(Sampler(), description="for kind mperceiver")
     drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module")
     channels_last: bool = Field(

@@ -51,6 +51,10 @@ class Prepared:
         """Ground truth of picture i, uint8 (H, W, 3). Raises DataError if it has none, PictureError if it is damaged."""
         return self._decode("gt", i)
 
+    def stacked(self, columns: tuple[str, ...], i: int) -> np.ndarray:
+        """Several of `lq` and `gt` of picture i behind one another: uint8 (H, W, 3 each). Raises as they do."""
+        return np.concatenate([self._decode(column, i) for column in columns], axis=2)
+
     def stored(self, column: str, i: int) -> bytes:
         """The PNG or JPEG of picture i, `lq` or `gt`; a clean picture's lq is its gt. Raises DataError if it has none."""
         data = self._scalar(column, i).as_py()

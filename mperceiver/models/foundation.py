@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from mperceiver import config, held
 from mperceiver.lineage import LineageError, read_card
-from mperceiver.tiling import Tiles
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -132,39 +131,6 @@ class Foundation:
         from diffusers import DDIMScheduler
 
         return DDIMScheduler.from_config(self.schedule).alphas_cumprod.to(self.device)
-
-
-class VaeCeiling:
-    """Encode-decode of the ground truth: what no method can pass that restores through this VAE without the DRM."""
-
-    batch = 8
-
-    def __init__(self, foundation: Foundation) -> None:
-        self.foundation, self.device = foundation, foundation.device
-        self.multiple = self.minimum = foundation.factor
-
-    def look(self, whole: Tensor) -> None:
-        return None
-
-    @torch.no_grad()
-    def restore(self, whole: Tensor, seen: None, seeds: list[int], tiles: Tiles) -> Tensor:
-        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> encoded and decoded, the same."""
-        latent = tiles.blend(map(self.foundation.encode, tiles.cut(whole)), len(whole), self.device)
-        parts = (self.foundation.decode(part).clamp(0, 1) for part in tiles.cut(latent))
-        return tiles.blend(parts, len(whole), whole.device)
-
-    def modules(self) -> list[nn.Module]:
-        return self.foundation.towers
-
-    @torch.no_grad()
-    def probe(self, pictures: Tensor) -> None:
-        """The work on tiles (n, 3, h, w) once, for what it takes of the memory."""
-        self.foundation.decode(self.foundation.encode(pictures.to(self.device)))
-
-
-def load_vae_ceiling(method_name: str, device: torch.device | str = "cpu") -> VaeCeiling:
-    """The restorer of a method of kind vae."""
-    return VaeCeiling(load(config.load("methods", method_name).foundation, device))
 
 
 def freeze(tower: nn.Module) -> nn.Module:

@@ -1,30 +1,21 @@
 """A run's weights around their foundation, ready to restore: predictor, dual branch, sampler and DRM (section 3, Fig. 3)."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config, images
+from mperceiver import config
 from mperceiver.models import foundation as towers
 from mperceiver.models.branches import Branches, Static
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.foundation import Foundation
-from mperceiver.models.predictor import build_predictor
+from mperceiver.models.predictor import Seen, build_predictor, look
 from mperceiver.models.weights import load_weights, weights_path
 from mperceiver.sampling import ddim
 from mperceiver.tiling import Tiles
 
 Features = dict[int, Tensor]  # of the VAE's encoder, by level
-
-
-@dataclass
-class Seen:
-    """What CLIP and the predictor make of whole pictures: e_img (B, C_clip), P (B, N)."""
-
-    embedding: Tensor
-    probabilities: Tensor
 
 
 class MPerceiver:
@@ -68,19 +59,9 @@ class MPerceiver:
             self.drm.attach(foundation.vae)
             self.drm.set_up(foundation.vae, channels_last)
 
-    @torch.no_grad()
     def look(self, whole: Tensor) -> Seen:
         """At whole pictures (B, 3, H, W) in [0, 1], or at crops of ``clip_crop_px`` that cover them, averaged."""
-        side = self.clip_crop_px
-        if side is None or min(whole.shape[-2:]) < side:
-            embedding = self.foundation.embed(whole)
-            return Seen(embedding, self.predictor.probabilities(embedding))
-        corners = [
-            (y, x) for y in images.tiles(whole.shape[-2], side, 0) for x in images.tiles(whole.shape[-1], side, 0)
-        ]
-        embeddings = torch.stack([self.foundation.embed(whole[..., y : y + side, x : x + side]) for y, x in corners])
-        logits = self.predictor(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
-        return Seen(embeddings.mean(0), logits.mean(0).softmax(dim=1))
+        return look(self.foundation, self.predictor, whole, self.clip_crop_px)
 
     @torch.no_grad()
     def restore(self, whole: Tensor, seen: Seen, seeds: list[int], tiles: Tiles) -> Tensor:

@@ -1,8 +1,11 @@
 """Degradation predictor: probabilities of the N degradations from the pooled CLIP embedding (section 3.1, Fig. 3)."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
+from mperceiver import images
 from mperceiver.config import Run
 from mperceiver.models.foundation import Foundation
 
@@ -31,3 +34,25 @@ class DegradationPredictor(nn.Module):
 
 def build_predictor(foundation: Foundation, run: Run) -> DegradationPredictor:
     return DegradationPredictor(foundation.embedding_width, run.model.predictor_hidden, len(run.tasks))
+
+
+@dataclass
+class Seen:
+    """What CLIP and the predictor make of whole pictures: e_img (B, C_clip), P (B, N)."""
+
+    embedding: Tensor
+    probabilities: Tensor
+
+
+@torch.no_grad()
+def look(foundation: Foundation, predictor: DegradationPredictor, whole: Tensor, crop_px: int | None = None) -> Seen:
+    """At whole pictures (B, 3, H, W) in [0, 1], or at crops of ``crop_px`` that cover them, averaged."""
+    if crop_px is None or min(whole.shape[-2:]) < crop_px:
+        embedding = foundation.embed(whole)
+        return Seen(embedding, predictor.probabilities(embedding))
+    corners = [
+        (y, x) for y in images.tiles(whole.shape[-2], crop_px, 0) for x in images.tiles(whole.shape[-1], crop_px, 0)
+    ]
+    embeddings = torch.stack([foundation.embed(whole[..., y : y + crop_px, x : x + crop_px]) for y, x in corners])
+    logits = predictor(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
+    return Seen(embeddings.mean(0), logits.mean(0).softmax(dim=1))

@@ -3,7 +3,12 @@ rule table:
         table_inputs,
     output:
         card="results/tables/{table}.json",
-        html="results/tables/{table}.html",
+        html=report(
+            "results/tables/{table}.html",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}"},
+        ),
         csv="results/tables/{table}.csv",
         tex="results/tables/{table}.tex",
     log:
@@ -19,7 +24,12 @@ rule figure:
         figure_inputs,
     output:
         card="results/figures/{figure}.json",
-        png="results/figures/{figure}.png",
+        png=report(
+            "results/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
     log:
         "results/logs/figure/{figure}.log",
     benchmark:
@@ -34,7 +44,12 @@ rule report:
         tables=expand("results/tables/{table}.json", table=EXPERIMENT.tables),
         figures=expand("results/figures/{figure}.json", figure=EXPERIMENT.figures),
     output:
-        card="results/report.json",
+        card=report(
+            "results/report.json",
+            caption="../report/site.rst",
+            category="Site",
+            labels={"site": "card"},
+        ),
         site=directory("results/report"),
     log:
         "results/logs/report/report.log",
