@@ -118,7 +118,7 @@ def test_dvc_knows_every_output_and_deletes_none():
         outs |= {path: options for out in stage["outs"] for path, options in out.items()}
     assert all(options == {"persist": True} for options in outs.values())
     for rule in RULES.values():
-        for path in re.findall(r'"(.*?)"', rule["output"]):
+        for path in re.findall(r'"(.*?)"', re.sub(r"(caption|category|labels)=.*", "", rule["output"])):
             assert path.startswith(tuple(outs)), path
     settings = (PROJECT / ".dvc/config").read_text()
     assert "analytics = false" in settings and "autostage = false" in settings
