@@ -11,6 +11,7 @@ budget gives the same tiles, and the same picture, everywhere.
 import math
 import os
 import weakref
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mperceiver.tiling import Tiles, lay_out, smallest_side
 GIB = 2**30
 SCRATCH = 1.3  # of the tensors' peak: what convolutions take inside
 FREE = 0.9  # of what is free: memory fragments
+AMPLE = 2**16  # bytes a pixel that are enough for any work here, several times over
 HELD = 16  # bytes a pixel of a whole picture: its latents, and what the branches keep of them from step to step
 # Bytes a pixel on the CPU: a whole picture as float, padded, restored, blended, averaged; as a file; others read ahead.
 COPIES = 8 * 3 * 4
@@ -84,10 +86,15 @@ class Plan:
         # A tile on the CPU that the method itself names is no question of memory, nor is what works on no tensors.
         told = method.tile_px and method.memory_gib is None and self.device.type == "cpu"
         self.room = None if told or not hasattr(restorer, "probe") else self._room()
-        if self.room is not None:
-            side = self.smallest
-            self._least = peak(restorer, 1, side, side)
-            self._pixel = peak(restorer, 1, 2 * side, 2 * side) / (2 * side) ** 2
+
+    @cached_property
+    def _least(self) -> int:
+        return peak(self.restorer, 1, self.smallest, self.smallest)
+
+    @cached_property
+    def _pixel(self) -> float:
+        side = 2 * self.smallest
+        return peak(self.restorer, 1, side, side) / side**2
 
     def tiles(self, size: tuple[int, int]) -> Tiles:
         """For a padded picture of (H, W)."""
@@ -112,7 +119,8 @@ class Plan:
     def _lay_out(self, size: tuple[int, int]) -> Tiles:
         most, overlap = getattr(self.restorer, "batch", 1), self.method.overlap_px
         side = self.method.tile_px or max(size)
-        if self.room is None:
+        # Where there is no question, the seconds that the estimate takes are spared.
+        if self.room is None or most * max(size[0] * size[1], self.smallest**2) * AMPLE <= self.room:
             return lay_out(self.restorer, size, side, overlap, most)
         whole = size[0] * size[1] * (HELD + (COPIES if self.device.type == "cpu" else 0))
         if self.method.tile_px is None and self._need(1, size) + whole > self.room:

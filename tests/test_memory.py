@@ -146,6 +146,17 @@ def test_no_estimate_where_the_method_names_its_tiles(monkeypatch):
     assert Plan(SimpleNamespace(multiple=8, minimum=8), method()).tiles((8, 4000)).count == 1
 
 
+def test_no_estimate_where_there_is_plenty(monkeypatch):
+    picture, restorer = (64, 128), network()
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 8 * 64 * 128 * memory.AMPLE / memory.FREE + 1)
+    estimated = Plan(restorer, method())
+    monkeypatch.setattr(memory, "AMPLE", memory.AMPLE + 1)
+    assert estimated.tiles(picture).batch == Plan(restorer, method()).tiles(picture).batch == 8
+    monkeypatch.setattr(memory, "AMPLE", memory.AMPLE - 1)
+    monkeypatch.setattr(memory, "peak", lambda *_: pytest.fail("estimated"))
+    assert vars(Plan(restorer, method()).tiles(picture)) == vars(estimated.tiles(picture))
+
+
 def test_free_memory_is_that_of_the_machine():
     free = memory.free_bytes(torch.device("cpu"))
     with open("/proc/meminfo") as file:
