@@ -165,6 +165,11 @@ def test_an_average_over_two_protocols_is_refused(tree):
     world["dump"]("tables", "both", table)
     with pytest.raises(tables.TableError, match="column Average"):
         tables.build("both")
+    world["dump"]("tables", "both", table | {"average": "mixed"})
+    built = tables.build("both")
+    j = next(j for j, column in enumerate(built.columns) if column.average and column.metric == "psnr")
+    assert built.columns[j].label == "Average (over protocols)" and built.cells[0][j].protocol == "rgb + y"
+    assert set(built.protocols) == {"rgb", "y"}
     world["dump"]("tables", "both", table | {"average": False})
     built = tables.build("both")
     assert set(built.protocols) == {"rgb", "y"}

@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from mperceiver.config.base import MetricName, Model, Name, Positive
 
+Average = bool | Literal["mixed"]
+AVERAGE = "true: append the mean over the columns, which have one protocol; mixed: though they have several, and its heading says so"
+
 
 class Protocol(Model):
     """config/protocols/<name>.yaml: how a picture is scored."""
@@ -70,7 +73,7 @@ class Block(Model):
     title: str = Field("", description="heading, where the table has several")
     rows: list[Rows] = Field(description="groups of rows, from top to bottom")
     columns: list[Column] = Field(description="from left to right")
-    average: bool = Field(False, description="append the mean over the columns")
+    average: Average = Field(False, description=AVERAGE)
     average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
 
 
@@ -81,7 +84,7 @@ class Table(Model):
     caption: str = Field(description="what a reader must know to read it")
     rows: list[Rows] = Field(default_factory=list, description="groups of rows, from top to bottom")
     columns: list[Column] = Field(default_factory=list, description="from left to right")
-    average: bool = Field(False, description="append the mean over the columns")
+    average: Average = Field(False, description=AVERAGE)
     average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
     blocks: list[Block] = Field(
         default_factory=list,

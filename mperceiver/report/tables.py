@@ -97,7 +97,7 @@ def fill(name: str, table: config.Table) -> Built:
         places = rank([grid[i][j].mean if rows[i].ranked else None for i in at], column.metric)
         for i, place in zip(at, places, strict=True):
             grid[i][j] = replace(grid[i][j], rank=place)
-    used = dict.fromkeys(cell.protocol for cell in found.values() if cell.protocol)
+    used = dict.fromkeys(cell.protocol for (_, j), cell in found.items() if cell.protocol and not columns[j].average)
     used = used or dict.fromkeys(
         config.load("datasets", d).protocol for c in columns for d in c.datasets if not c.average
     )
@@ -111,8 +111,10 @@ def _append_average(
     """Add the mean over a block's columns, a column a metric."""
     for metric in dict.fromkeys(columns[j].metric for j in block.columns):
         at = [j for j in block.columns if columns[j].metric == metric and not columns[j].average]
-        _one_protocol(f"table {name}, column Average", _used(rows, block.rows, [columns[j] for j in at], scores))
-        columns.append(Column("Average", ("average",), None, metric, part.average_reported, average=True))
+        if part.average != "mixed":
+            _one_protocol(f"table {name}, column Average", _used(rows, block.rows, [columns[j] for j in at], scores))
+        label = "Average (over protocols)" if part.average == "mixed" else "Average"
+        columns.append(Column(label, ("average",), None, metric, part.average_reported, average=True))
         block.columns.append(len(columns) - 1)
         for i in block.rows:
             means = {m: _average([_of(m, columns[j], scores) for j in at], metric) for m in rows[i].members}
@@ -218,7 +220,8 @@ def _average(cells: list[Cell], metric: str, of: str = "columns") -> Cell:
     if len(there) < len(cells):
         return Cell(why=whys.pop() if not there and len(whys) == 1 else f"{len(there)} of {len(cells)} {of}")
     mean = math.fsum(there) / len(there)
-    return Cell(mean, None, None, None, sum(cell.n for cell in cells), cells[0].protocol, "", printed(mean, metric))
+    protocol = " + ".join(sorted({cell.protocol for cell in cells}))
+    return Cell(mean, None, None, None, sum(cell.n for cell in cells), protocol, "", printed(mean, metric))
 
 
 def _one_protocol(where: str, scores: dict[str, dict]) -> None:
@@ -230,7 +233,7 @@ def _one_protocol(where: str, scores: dict[str, dict]) -> None:
             raise TableError(
                 f"{where}: two protocols cannot stand in one column: {first[0]} was scored under {one}, {who} under {other}. "
                 "Either a dataset's `protocol` or the protocol itself was changed in between: score both again (snakemake); "
-                "or the columns differ by design: give each a table, or drop `average`"
+                "or the columns differ by design: give each a table, drop `average`, or say `average: mixed`"
             )
 
 
