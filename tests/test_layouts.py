@@ -1,14 +1,12 @@
 """Every dataset of ready-made pairs: a tiny archive in its true layout goes through prepare and gives the right pairs."""
 
-# ruff: noqa: E501 - the table of layouts has its rows in lines
+# ruff: noqa: E501 - names of members stand in lines
 
 import hashlib
 import io
 import runpy
 import shutil
-import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -20,170 +18,8 @@ from mperceiver.data.loader import Prepared
 from mperceiver.data.prepare import prepare
 
 DATASETS = Path(__file__).resolve().parents[1] / "config/datasets"
-
-
-class Layout(NamedTuple):
-    """What lies in data/raw/ and which pairs are to be found there."""
-
-    files: dict[
-        str, list[str]
-    ]  # archive, or "" for loose files: members; `name > archive: members` is one inside another
-    pairs: dict[str, tuple[str, str | None]]  # id: members with the degraded picture and the ground truth
-    tasks: set[str]
-    lists: dict[str, str] | None = None  # text files, by archive/member
-    sizes: dict[str, tuple[int, int]] | None = None  # of members that are not 8x8
-
-
-def same(*names: str, lq: str = "{}", gt: str = "{}", id_: str = "{}") -> dict[str, tuple[str, str]]:
-    """Pairs whose members' names differ in their folders only."""
-    return {id_.format(Path(name).stem): (lq.format(name), gt.format(name)) for name in names}
-
-
-RAIN = "rainy_image_dataset/{0}/rainy_image/{1}.jpg", "rainy_image_dataset/{0}/ground_truth/{1}.jpg"
-RAIN_MEMBERS = [RAIN[0].format("training", n) for n in ("17_14", "17_2", "900_1")]
-RAIN_MEMBERS += [RAIN[0].format("testing", n) for n in ("901_1", "1000_14")]
-RAIN_MEMBERS += [RAIN[1].format("training", n) for n in ("17", "900")]
-RAIN_MEMBERS += [RAIN[1].format("testing", n) for n in ("901", "1000")]
-HEAVY = ["in/im_0300_s80_a04.png", "in/im_0301_s80_a04.png", "in/im_0350_s95_a06.png", "in/im_0351_s80_a05.png"]
-HEAVY += [f"gt/im_0{n}.png" for n in (300, 301, 350, 351)]
-LHP = [f"{side}/{split}.png" for side in ("input", "gt") for split in ("train/2052", "train/9", "test/7")]
-SOTS = {
-    "SOTS.zip > SOTS/indoor.zip": ["indoor/hazy/1400_1.png", "indoor/hazy/1400_10.png", "indoor/gt/1400.png"],
-    "SOTS.zip > SOTS/outdoor.zip": ["outdoor/hazy/0001_0.8_0.2.jpg", "outdoor/gt/0001.png"],
-}
-HAZES = [f"{n}_{side}.png" for n in (50, 51, 55) for side in ("hazy", "GT")]
-DENSE = [f"hazy/{n}_hazy.png" for n in (50, 51, 55)] + [f"GT/{n}_GT.png" for n in (50, 51, 55)]
-SNOW = "media/jdway/GameSSD/overlapping/test/Snow100K-{}/{}/beautiful_smile_00003.jpg"
-SNOW_MEMBERS = [SNOW.format(size, kind) for size in "SML" for kind in ("gt", "synthetic", "mask")]
-REAL_SNOW = [
-    "RealSnow/Real_Snow_training_original_size/video2imgs_{}_re/a.jpg",
-    "RealSnow/testing/video2imgs_{}_testing_re/a.jpg",
-]
-DROPS = {
-    "train.zip": ["train/data/0_rain.png", "train/data/10_rain.png", "train/gt/0_clean.png", "train/gt/10_clean.png"],
-    "test_a.zip": ["test_a/data/0_rain.png", "test_a/gt/0_clean.png"],
-    "test_b.zip": ["test_b/data/0_rain.jpg", "test_b/gt/0_clean.jpg"],
-}
-WAYS = ("raindrop", "rainstreak", "rainstreak_raindrop")
-DS = "RainDS/RainDS_{}/{}/{}.png"
-DS_REAL = [DS.format("real", f"{s}_set", f"{way}/2") for s in ("train", "test") for way in (*WAYS, "gt")]
-DS_REAL += [DS.format("real", "test_set", "rainstreak/IMG_7435")]
-DS_SYN = ["raindrop/rd-101", "raindrop/pie-rd-101", "rainstreak/rain-101", "rainstreak_raindrop/pie-rd-rain-101"]
-DS_SYN = [DS.format("syn", s, n) for s in ("train", "test") for n in (*DS_SYN, "gt/norain-101", "gt/pie-norain-101")]
-LOL = ["LOL-v2/Real_captured/{}/Low/low00690.png", "LOL-v2/Real_captured/{}/Normal/normal00690.png"]
-LOL += ["LOL-v2/Synthetic/{}/Low/r0a1t.png", "LOL-v2/Synthetic/{}/Normal/r0a1t.png"]
-LOL_MEMBERS = [name.format(split) for split in ("Train", "Test") for name in LOL]
-DIV2K = {
-    "DIV2K_train_HR.zip": [f"DIV2K_train_HR/{n}.png" for n in ("0001", "0100", "0101", "0800")],
-    "DIV2K_valid_HR.zip": ["DIV2K_valid_HR/0801.png", "DIV2K_valid_HR/0900.png"],
-}
-SIDD = "SIDD_Medium_Srgb/Data/0001_001_S6_00100_00060_3200_L/0001_{}_SRGB_010.PNG"
-GOPRO = [f"{split}/{kind}/00000{n}.png" for split in ("train/GOPR0372_07_00", "test/GOPR0384_11_00", "test/GOPR0385_11_01")
-         for kind in ("blur", "blur_gamma", "sharp") for n in (1, 2)]  # fmt: skip
-J, R = "RealBlur-J_ECC_IMCORR_centroid_itensity_ref", "RealBlur-R_BM3D_ECC_IMCORR_centroid_itensity_ref"
-BLURS = [f"RealBlur/{kind}/scene{s}/{n}.png" for kind in (J, R) for s in (1, 230) for n in ("blur/blur_7", "gt/gt_7")]
-BLUR_LISTS = {
-    f"RealBlur.zip/RealBlur/RealBlur_{kind}_{split}_list.txt": f"{folder}/scene{s}/gt/gt_7.png {folder}/scene{s}/blur/blur_7.png \n"
-    for kind, folder in (("J", J), ("R", R))
-    for split, s in (("train", 1), ("test", 230))
-}
-DPDD = [f"{{}}/{name}.png" for name in ("inputC/1P0A1000", "inputC/1P0A999", "inputL/1P0A999", "target/1P0A1001", "target/1P0A998")]  # fmt: skip
-DPDD_PAIRS = {"1P0A999": ("{}/inputC/1P0A999.png", "{}/target/1P0A998.png"), "1P0A1000": ("{}/inputC/1P0A1000.png", "{}/target/1P0A1001.png")}  # fmt: skip
-UIEB = [f"{side}-890/{name}.png" for side in ("raw", "reference") for name in ("104_img_", "583_img_", "1_img_")]
-WATER = ["type1_data/underwater_type_1/7.bmp", "type1_data/gt_type_type_1/7.bmp"]
-WATERS = ["typeIA_data/underwater_type_IA/7.bmp", "typeIA_data/gt_type_IA/7.bmp"]
-MOIRE = [f"{part}Data/{side}/a_{side}.png" for part in ("train", "test") for side in ("source", "target")]
-
-
-def clean(*names: str) -> dict[str, tuple[str, str]]:
-    return {Path(name).stem: (name, name) for name in names}
-
-
-LAYOUTS = {
-    "rain1400-train": Layout({"d.zip": RAIN_MEMBERS}, {
-        n: (RAIN[0].format("training", n), RAIN[1].format("training", n.split("_")[0])) for n in ("17_2", "17_14", "900_1")
-    }, {"rain"}),
-    "rain1400-test": Layout({"d.zip": RAIN_MEMBERS}, {
-        n: (RAIN[0].format("testing", n), RAIN[1].format("testing", n.split("_")[0])) for n in ("901_1", "1000_14")
-    }, {"rain"}),
-    "outdoor-rain-train": Layout({"outdoor-rain.zip": HEAVY}, {
-        n: (f"in/{n}.png", f"gt/{n[:7]}.png") for n in ("im_0300_s80_a04", "im_0351_s80_a05")
-    }, {"rain"}),
-    "outdoor-rain-test1": Layout({"Test1.zip": [f"Test1/{name}".replace("/in/", "/input/") for name in HEAVY[1:3] + HEAVY[5:7]]}, {
-        n: (f"Test1/input/{n}.png", f"Test1/gt/{n[:7]}.png") for n in ("im_0301_s80_a04", "im_0350_s95_a06")
-    }, {"rain"}),
-    "ssid-test": Layout({"": ["x/ssid_real_test/001.jpg", "x/ssid_real_test/200.jpg", "x/ssid_real_train/9.jpg"]}, {
-        n: (f"x/ssid_real_test/{n}.jpg", None) for n in ("001", "200")
-    }, {"rain"}),
-    "lhp-rain-train": Layout({"LHP-Rain.zip": LHP}, same("9", lq="input/train/{}.png", gt="gt/train/{}.png"), {"rain"},
-                             sizes={"gt/train/2052.png": (8, 9)}),
-    "lhp-rain-test": Layout({"LHP-Rain.zip": LHP}, same("7", lq="input/test/{}.png", gt="gt/test/{}.png"), {"rain"}),
-    "its-train": Layout({"ITS.zip": ["ITS/train/ITS_haze/1_1_0.90179.png", "ITS/train/ITS_haze/1_10_0.9.png", "ITS/train/ITS_clear/1.png",
-                                     "ITS/val/haze/1_1_0.9.png", "ITS/val/clear/1.png"]}, {
-        n: (f"ITS/train/ITS_haze/{n}.png", "ITS/train/ITS_clear/1.png") for n in ("1_1_0.90179", "1_10_0.9")
-    }, {"haze"}),
-    "ots-train": Layout({"OTS.zip": ["OTS/0025_0.8_0.04.jpg", "OTS/0025_1_0.2.jpg"], "clear_images.zip": ["clear_images/0025.jpg"]},
-                        {"0025_0.8_0.04": ("OTS/0025_0.8_0.04.jpg", "clear_images/0025.jpg")}, {"haze"},
-                        {"/hazy_outside.txt": "synthetic/part1/0025_0.8_0.04.jpg\n"}),
-    "sots-indoor": Layout(SOTS, {n: (f"indoor/hazy/{n}.png", "indoor/gt/1400.png") for n in ("1400_1", "1400_10")}, {"haze"},
-                          sizes={"indoor/gt/1400.png": (28, 28)}),
-    "sots-outdoor": Layout(SOTS, {"0001_0.8_0.2": ("outdoor/hazy/0001_0.8_0.2.jpg", "outdoor/gt/0001.png")}, {"haze"}),
-    "nh-haze-train": Layout({"NH-HAZE.zip": [f"NH-HAZE/{name}" for name in HAZES]}, same("50", lq="NH-HAZE/{}_hazy.png", gt="NH-HAZE/{}_GT.png"), {"haze"}),
-    "nh-haze-test": Layout({"NH-HAZE.zip": HAZES}, same("51", "55", lq="{}_hazy.png", gt="{}_GT.png"), {"haze"}),
-    "dense-haze-train": Layout({"D.zip": DENSE}, same("50", lq="hazy/{}_hazy.png", gt="GT/{}_GT.png"), {"haze"}),
-    "dense-haze-test": Layout({"D.zip": [f"Dense/{name}" for name in DENSE]}, same("51", "55", lq="Dense/hazy/{}_hazy.png", gt="Dense/GT/{}_GT.png"), {"haze"}),
-    "snow100k-train": Layout({"Snow100K-training.tar.gz.zip": ["all/synthetic/a.jpg", "all/gt/a.jpg", "all/mask/a.jpg"]},
-                             {"a": ("all/synthetic/a.jpg", "all/gt/a.jpg")}, {"snow"}),
-    **{f"snow100k-{size.lower()}": Layout({"Snow100K-testset.zip": SNOW_MEMBERS}, {
-        "beautiful_smile_00003": (SNOW.format(size, "synthetic"), SNOW.format(size, "gt"))
-    }, {"snow"}) for size in "SML"},
-    "realsnow-train": Layout({"RealSnow.zip": [n.format(s) for n in REAL_SNOW for s in ("IN", "GT")]}, {"a": tuple(REAL_SNOW[0].format(s) for s in ("IN", "GT"))}, {"snow"}),
-    "realsnow-test": Layout({"RealSnow.zip": [n.format(s) for n in REAL_SNOW for s in ("IN", "GT")]}, {"a": tuple(REAL_SNOW[1].format(s) for s in ("IN", "GT"))}, {"snow"}),
-    "raindrop-train": Layout(DROPS, same("0", "10", lq="train/data/{}_rain.png", gt="train/gt/{}_clean.png"), {"raindrop"}),
-    "raindrop-a": Layout(DROPS, same("0", lq="test_a/data/{}_rain.png", gt="test_a/gt/{}_clean.png"), {"raindrop"}),
-    "raindrop-b": Layout(DROPS, same("0", lq="test_b/data/{}_rain.jpg", gt="test_b/gt/{}_clean.jpg"), {"raindrop"}),
-    **{f"rainds-real-{split}": Layout({"RainDS.zip": DS_REAL}, {
-        f"{way}_2": (DS.format("real", f"{split}_set", f"{way}/2"), DS.format("real", f"{split}_set", "gt/2")) for way in WAYS
-    }, {"raindrop", "rain", "rain-raindrop"}) for split in ("train", "test")},
-    "rainds-real-both": Layout({"RainDS.zip": DS_REAL}, {
-        "rainstreak_raindrop_2": (DS.format("real", "test_set", "rainstreak_raindrop/2"), DS.format("real", "test_set", "gt/2"))
-    }, {"rain-raindrop"}),
-    **{f"rainds-syn-{split}": Layout({"RainDS.zip": DS_SYN}, {
-        f"{way}_{pie}101": (DS.format("syn", split, f"{way}/{pie}{kind}-101"), DS.format("syn", split, f"gt/{pie}norain-101"))
-        for way, pie, kind in (("raindrop", "", "rd"), ("raindrop", "pie-", "rd"), ("rainstreak", "", "rain"), ("rainstreak_raindrop", "pie-", "rd-rain"))
-    }, {"raindrop", "rain", "rain-raindrop"}) for split in ("train", "test")},
-    **{f"lol-v2-real-{split.lower()}": Layout({"LOL-v2.zip": LOL_MEMBERS}, {"00690": (LOL[0].format(split), LOL[1].format(split))}, {"low-light"}) for split in ("Train", "Test")},
-    **{f"lol-v2-syn-{split.lower()}": Layout({"LOL-v2.zip": LOL_MEMBERS}, {"r0a1t": (LOL[2].format(split), LOL[3].format(split))}, {"low-light"}) for split in ("Train", "Test")},
-    "cbsd400": Layout({"": ["100075.jpg", "100080.jpg"]}, clean("100075.jpg", "100080.jpg"), {"clean"}),
-    "urban100": Layout({"Urban100_HR.zip": ["Urban100_HR/img_001.png", "Urban100_HR/img_100.png"]}, clean("Urban100_HR/img_001.png", "Urban100_HR/img_100.png"), {"clean"}),
-    "wed": Layout({"w.zip": ["exploration_database_and_code/pristine_images/00001.bmp", "exploration_database_and_code/x.bmp"]},
-                  clean("exploration_database_and_code/pristine_images/00001.bmp"), {"clean"}),
-    "div2k-train": Layout(DIV2K, clean(*DIV2K["DIV2K_train_HR.zip"]), {"clean"}),
-    "div2k-valid": Layout(DIV2K, clean(*DIV2K["DIV2K_valid_HR.zip"]), {"clean"}),
-    "div2k-first100": Layout(DIV2K, clean(*DIV2K["DIV2K_train_HR.zip"][:2]), {"clean"}),
-    "flickr2k": Layout({"F.zip": ["Flickr2K/000001.png", "Flickr2K/002650.png"]}, clean("Flickr2K/000001.png", "Flickr2K/002650.png"), {"clean"}),
-    "sidd-train": Layout({"SIDD_Medium_Srgb.zip": [SIDD.format(s) for s in ("NOISY", "GT")]}, {"0001_010": tuple(SIDD.format(s) for s in ("NOISY", "GT"))}, {"real-noise"}),
-    "gopro-train": Layout({"GOPRO_Large.zip": GOPRO}, {f"GOPR0372_07_00-00000{n}": tuple(f"train/GOPR0372_07_00/{k}/00000{n}.png" for k in ("blur", "sharp")) for n in (1, 2)}, {"motion-blur"}),
-    "gopro-test": Layout({"GOPRO_Large.zip": GOPRO}, {
-        f"{s}-00000{n}": tuple(f"test/{s}/{k}/00000{n}.png" for k in ("blur", "sharp")) for s in ("GOPR0384_11_00", "GOPR0385_11_01") for n in (1, 2)
-    }, {"motion-blur"}),
-    **{f"realblur-{kind.lower()}-{split}": Layout({"RealBlur.zip": BLURS}, {
-        f"scene{s}_7": tuple(f"RealBlur/{folder}/scene{s}/{k}/{k}_7.png" for k in ("blur", "gt"))
-    }, {"motion-blur"}, BLUR_LISTS) for kind, folder, split, s in (("J", J, "train", 1), ("J", J, "test", 230), ("R", R, "test", 230))},
-    **{f"dpdd-{split}": Layout({f"{split}.zip": [name.format(split) for name in DPDD]}, {
-        id_: (lq.format(split), gt.format(split)) for id_, (lq, gt) in DPDD_PAIRS.items()
-    }, {"defocus"}) for split in ("train", "val", "test")},
-    "uieb-90": Layout({"raw-890.zip": UIEB[:3], "reference-890.zip": UIEB[3:]}, same("104_img_", "583_img_", lq="raw-890/{}.png", gt="reference-890/{}.png"),
-                      {"underwater"}, {"/LIST_full_test_90.TXT": "104_img_.png\n583_img_.png\n"}),
-    "uwcnn-110": Layout({"type1_data.zip": WATER, "typeIA_data.zip": WATERS}, {"1-7": tuple(WATER), "IA-7": tuple(WATERS)}, {"underwater"}),
-    **{f"tip2018-{split}": Layout({"x.zip": MOIRE}, {"a": (f"{part}Data/source/a_source.png", f"{part}Data/target/a_target.png")}, {"moire"})
-       for split, part in (("train", "train"), ("test", "test"), ("5-percent", "train"))},
-}  # fmt: skip
-ARRAYS = {
-    "sidd-val": ("", "ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb", ("ValidationNoisyBlocksSrgb", "ValidationGtBlocksSrgb")),
-    "toled-test": ("UDC/", "toled_test_display", "toled_test_gt", ("test_display", "test_gt")),
-    "poled-test": ("UDC/", "poled_test_display", "poled_test_gt", ("test_display", "test_gt")),
-}  # fmt: skip
+layouts = runpy.run_path(str(Path(__file__).with_name("layouts.py")))
+Layout, LAYOUTS, ARRAYS = layouts["Layout"], layouts["LAYOUTS"], layouts["ARRAYS"]
 RESIZED = {"tip2018-train", "tip2018-test", "tip2018-5-percent"}
 
 
@@ -196,17 +32,11 @@ def world(tmp_path, monkeypatch):
     return tmp_path
 
 
-def picture(name: str, layout: Layout) -> np.ndarray:
+def encoded(name: str, layout: Layout) -> bytes:
     height, width = (layout.sizes or {}).get(name, (8, 8))
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def encoded(name: str, layout: Layout) -> bytes:
-    buffer = io.BytesIO()
-    form = {"jpg": "jpeg"}.get(Path(name).suffix[1:].lower(), Path(name).suffix[1:])
-    Image.fromarray(picture(name, layout)).save(buffer, form)
-    return buffer.getvalue()
+    picture = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return layouts["encoded"](name, picture)
 
 
 def decoded(name: str, layout: Layout) -> np.ndarray:
@@ -216,45 +46,13 @@ def decoded(name: str, layout: Layout) -> np.ndarray:
 def bring(origin: str, files: dict[str, dict[str, bytes]]) -> None:
     """Lay what a download brings into data/raw/: {archive or "": {member: bytes}}."""
     folder = raw_folder(origin)
-    folder.mkdir(parents=True)
-    for archive, members in files.items():
-        target = zipfile.ZipFile(folder / archive, "w") if archive else None
-        for name, data in members.items():
-            if target:
-                target.writestr(name, data)
-            else:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_bytes(data)
-        if target:
-            target.close()
+    layouts["write"](folder, files)
     lineage.write_card(raw_card(origin), verb="download", spec={}, outputs=[folder])
 
 
-def zipped(members: dict[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:
-        for name, data in members.items():
-            file.writestr(name, data)
-    return buffer.getvalue()
-
-
 def bring_all(name: str, layout: Layout) -> None:
-    files: dict[str, dict[str, bytes]] = {}
-    for archive, members in layout.files.items():
-        outer, _, inner = archive.partition(" > ")
-        found = {member: encoded(member, layout) for member in members}
-        files.setdefault(outer, {}).update({inner: zipped(found)} if inner else found)
-    origins = config.load("datasets", name).from_
-    for place, text in (layout.lists or {}).items():
-        archive, _, member = place.partition("/")
-        if archive:
-            files[archive][member] = text.encode()
-        else:  # a list has a raw dataset of its own
-            bring(origins[-1], {"": {member: text.encode()}})
-    bring(origins[0], files)
-    if name == "cbsd400":
-        bring(origins[1], {"": {"200.jpg": encoded("200.jpg", layout)}})
-        layout.pairs["200"] = ("200.jpg", "200.jpg")
+    for origin, files in layouts["raw_files"](name, layout, lambda member: encoded(member, layout)).items():
+        bring(origin, files)
 
 
 def unlimited(name: str) -> str:
@@ -277,7 +75,7 @@ def test_the_page_of_all_datasets_is_up_to_date(monkeypatch):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_pairs_in_their_true_layout(world, name):
-    layout = LAYOUTS[name]._replace(pairs=dict(LAYOUTS[name].pairs))
+    layout = LAYOUTS[name]
     bring_all(name, layout)
     prepare(unlimited(name), workers=1)
     rows = Prepared("tiny")
@@ -303,16 +101,9 @@ def test_pairs_in_their_true_layout(world, name):
 
 @pytest.mark.parametrize("name", ARRAYS)
 def test_arrays_in_their_true_layout(world, name):
-    from scipy.io import savemat
-
-    folder, lq, gt, keys = ARRAYS[name]
     shape = (2, 3, 8, 8, 3) if name == "sidd-val" else (3, 8, 16, 3)
     arrays = [np.random.default_rng(i).integers(0, 256, shape, dtype=np.uint8) for i in range(2)]
-    members = {}
-    for file, key, array in zip((lq, gt), keys, arrays, strict=True):
-        savemat(buffer := io.BytesIO(), {key: array})
-        members[f"{folder}{file}.mat"] = buffer.getvalue()
-    bring(config.load("datasets", name).from_[0], {"udc.zip" if folder else "": members})
+    bring(config.load("datasets", name).from_[0], layouts["array_files"](name, arrays))
     prepare(unlimited(name), workers=1)
     rows = Prepared("tiny")
     flat = [array.reshape(-1, *shape[-3:]) for array in arrays]
