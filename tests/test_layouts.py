@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from mperceiver import config, lineage
-from mperceiver.data.download import raw_card, raw_folder
+from mperceiver.data.download import download, raw_card, raw_folder
 from mperceiver.data.loader import Prepared
 from mperceiver.data.prepare import prepare
 
@@ -97,6 +98,28 @@ def test_pairs_in_their_true_layout(world, name):
             whole = decoded(gt, layout)
             border = (whole.shape[0] - 8) // 2
             assert np.array_equal(rows.gt(i), whole[border : border + 8, border : border + 8])
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_true_layout_comes_from_a_server(world, server, name):
+    """The descriptor with its sources on loopback: download, cut off once and gone on with, then prepare."""
+    layout = LAYOUTS[name]
+    for origin, files in layouts["raw_files"](name, layout, lambda member: encoded(member, layout)).items():
+        layouts["write"](Path("served"), files)
+        listed = []
+        for path in sorted(p for p in Path("served").rglob("*") if p.is_file()):
+            place, data = path.relative_to("served").as_posix(), path.read_bytes()
+            listed.append({"url": server.put(f"/{len(server.files)}", data, cuts=[len(data) // 2]), "name": place})
+        shutil.rmtree("served")
+        file = Path(f"config/datasets/{origin}.yaml")
+        described = yaml.safe_load(file.read_text()) | {"expected": None, "like": None}
+        described["sources"] = [{"source": "http", "files": listed}]
+        file.write_text(yaml.safe_dump({key: value for key, value in described.items() if value is not None}))
+        card = lineage.read_card(download(origin, []))
+        assert card["result"]["source"] == "http" and not list(Path("data/raw").rglob("*.part"))
+    prepare(unlimited(name), workers=1)
+    assert set(Prepared("tiny").ids) == set(layout.pairs)
+    assert len([asked for asked in server.asked if "Range" in asked[2]]) >= 1  # gone on with
 
 
 @pytest.mark.parametrize("name", ARRAYS)
