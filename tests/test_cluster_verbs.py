@@ -49,11 +49,25 @@ Error in rule restore:
     message: SLURM-job '41' failed, SLURM status is: '{state}'. For further error details see the log.
     jobid: 13
     output: results/restored/ours/rain.json, results/restored/ours/rain
-    log: results/logs/restore/ours/rain.log (check log file(s) for error details)
+    log: results/logs/restore/ours/rain.log, {folder}/slurm/41.log (check log file(s) for error details)
     shell:
         mperceiver restore ours rain --threads 4 > results/logs/restore/ours/rain.log 2>&1
         (command exited with non-zero exit code)
     external_jobid: 41
+Logfile {folder}/slurm/41.log:
+================================================================================
+rule restore:
+    jobid: 0
+    wildcards: method=ours, dataset=rain
+Error in rule restore:
+    message: None
+    jobid: 0
+    log: results/logs/restore/ours/rain.log (check log file(s) for error details)
+================================================================================
+Error in rule download:
+    message: None
+    jobid: 6
+    log: results/logs/download/rain.log (check log file(s) for error details)
 """
 SHOWN = "JobId=41 JobState={state} RunTime=01:02:03 TimeLimit=04:00:00 NodeList=g7 MinMemoryNode=8000M Comment=x"
 
@@ -196,7 +210,8 @@ def failed(programs, state: str = "FAILED", log: str = "", slurm_log: str = "", 
 
 def test_a_failed_job_is_told(programs):
     told = failed(programs, log="one\n\ntwo\nerror: results/x: no such file\n")
-    restored, scored = told.split("\n\n")[1:]
+    restored, downloaded, scored = told.split("\n\n")[1:]  # what went well in the end comes last
+    assert downloaded.startswith("download dataset=rain: 1 attempt failed\n  SLURM    job none")
     for words in (
         "restore method=ours, dataset=rain: 1 attempt failed",
         "job 41, FAILED, node g7",
@@ -226,6 +241,7 @@ def test_a_failed_job_is_told(programs):
             "",
             "weights or pictures are missing",
         ),
+        ("FAILED", "error: ours predictor: loss is nan at step 1", "", "a loss is no number"),
         ("FAILED", "error: rain.arrow: picture 7_3 cannot be decoded", "", "a picture is damaged"),
         ("FAILED", "error: the disk is full (results/a)", "", "make room"),
         ("FAILED", "", "bash: mperceiver: command not found", "start snakemake by `uv run`"),

@@ -1,7 +1,7 @@
 """What the last Snakemake of this folder wrote about its jobs: .snakemake/log/."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from mperceiver.cluster.ask import ClusterError
@@ -13,7 +13,6 @@ BLOCK = re.compile(
 LINE = re.compile(r"^    ([\w-]+): ?(.*)$", re.MULTILINE)
 FINISHED = re.compile(r"^Finished jobid: (\d+)", re.MULTILINE)
 STATE = re.compile(r"SLURM status is: '([^']+)'")
-SUBMITTED = re.compile(r"^Job (\d+) has been submitted with SLURM jobid (\w+) \(log: (.+?)\)", re.MULTILINE)
 
 
 @dataclass
@@ -31,7 +30,7 @@ class Failure:
     state: str = ""  # as the head saw it
     message: str = ""
     mended: bool = False  # a later attempt went well
-    places: list[int] = field(default_factory=list)
+    last: int = 0  # where the last attempt's failure stands
 
 
 def newest() -> Path:
@@ -43,33 +42,35 @@ def newest() -> Path:
 
 
 def failures(text: str) -> list[Failure]:
-    """The jobs that failed in a head's log, in the order of their first failure."""
-    described: dict[str, dict[str, str]] = {}
+    """The jobs that failed in a head's log, in the order of their first failure.
+
+    The end of a failed job's log stands in it too, with what the Snakemake inside of the job wrote. That one knows no
+    external_jobid, and numbers jobs anew.
+    """
+    blocks = [(block["head"].split()[-1], block, dict(LINE.findall(block["body"]))) for block in BLOCK.finditer(text)]
+    outside = {rule for rule, block, told in blocks if "external_jobid" in told}
+    described: dict[tuple[str, str], dict[str, str]] = {}
     found: dict[str, Failure] = {}
-    for block in BLOCK.finditer(text):
-        told = dict(LINE.findall(block["body"]))
-        number = told.get("jobid")
-        if number is None:
-            continue
+    for rule, block, told in blocks:
+        number = told.get("jobid", "")
         if not block["head"].startswith("Error"):
-            described[number] = told
+            described[number, rule] = told
             continue
-        before = described.get(number, {})
-        failure = found.setdefault(
-            number, Failure(number, block["head"].split()[-1], before.get("wildcards", ""), [], {})
-        )
+        if "external_jobid" not in told and rule in outside:
+            continue
+        before = described.get((number, rule), {})
+        failure = found.setdefault(number, Failure(number, rule, before.get("wildcards", ""), [], {}))
         failure.asked = dict(word.split("=", 1) for word in before.get("resources", "").split(", ") if "=" in word)
-        failure.logs = [path.strip() for path in told.get("log", "").partition(" (check")[0].split(",") if path.strip()]
+        failure.slurm_id = told.get("external_jobid", "")
+        paths = [path.strip() for path in told.get("log", "").partition(" (check")[0].split(",") if path.strip()]
+        failure.slurm_log = next((path for path in paths if Path(path).stem == failure.slurm_id), "")
+        failure.logs = [path for path in paths if path != failure.slurm_log]
         failure.message = told.get("message", "")
         failure.attempts += 1
-        failure.places.append(block.start())
+        failure.last = block.start()
         state = STATE.search(failure.message)
         failure.state = state[1] if state else ""
-        failure.slurm_id = told.get("external_jobid", "")
-    for number, slurm_id, log in SUBMITTED.findall(text):
-        if number in found and (not found[number].slurm_id or slurm_id == found[number].slurm_id):
-            found[number].slurm_id, found[number].slurm_log = slurm_id, log
     for match in FINISHED.finditer(text):
         if match[1] in found:
-            found[match[1]].mended = match.start() > found[match[1]].places[-1]
+            found[match[1]].mended = match.start() > found[match[1]].last
     return list(found.values())

@@ -110,7 +110,7 @@ CAUSES = [
         "its name stands in the log: bring that dataset again (mperceiver download NAME --force), then again",
     ),
     (
-        r"not finite|no finite number|no number",
+        r"loss is (nan|-?inf)|no finite number|is no number",
         "a loss is no number",
         "the log names the step and the pictures; docs/training.md, `A loss that is no number`",
     ),
