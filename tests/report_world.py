@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +175,23 @@ def build_world(rgb_title: str = "PSNR over RGB") -> None:
         )
         card(f"results/restored/{method}/toys.json", "restore", inputs, sorted(folder.iterdir()))
         score(method)
+
+
+def build_blocks() -> None:
+    """After ``build_world``: table `blocks` of two blocks, with `both`, the mean of `one` and `three`, which is no row of it, and
+    `four`, which has not been run."""
+    dump("methods", "three", METHODS["one"] | {"title": "Three"})
+    dump("methods", "four", METHODS["one"] | {"title": "Four"})
+    dump("methods", "both", {"title": "Both", "kind": "mean", "methods": ["one", "three"]})
+    score("three", scores={"haze": [(22.0, 0.8, 0.2)] * 2, "rain": [(20.25, 0.7, 0.1)] * 2})
+    shutil.copytree("results/restored/one", "results/restored/three")
+    rows = [{"title": "Reference", "methods": ["input"]}, {"title": "Runs", "methods": ["two", "both", "four"]}]
+    haze, rain = (
+        {**column, "metrics": metrics}
+        for column, metrics in zip(TABLE["columns"], (["psnr", "ssim"], ["psnr"]), strict=True)
+    )
+    blocks = [
+        {"title": "(a) Haze", "rows": rows, "columns": [haze]},
+        {"title": "(b) Rain", "rows": rows, "columns": [rain]},
+    ]
+    dump("tables", "blocks", {"title": "Blocks", "caption": "Caption.", "blocks": blocks})

@@ -680,10 +680,7 @@ def test_cell_pages_name_the_input_and_the_ceiling(tree):
 @pytest.fixture
 def seeds(tree):
     """`both`, the mean of the runs `one` and `three`, in a table; `three` is no row of it."""
-    world["dump"]("methods", "three", world["METHODS"]["one"] | {"title": "Three"})
-    world["dump"]("methods", "both", {"title": "Both", "kind": "mean", "methods": ["one", "three"]})
-    world["score"]("three", scores={"haze": [(22.0, 0.8, 0.2)] * 2, "rain": [(20.25, 0.7, 0.1)] * 2})
-    shutil.copytree("results/restored/one", "results/restored/three")
+    world["build_blocks"]()
     rows = [{"title": "Runs", "methods": ["input", "two", "both"]}]
     world["dump"]("tables", "toys", world["TABLE"] | {"rows": rows})
     return tree
@@ -776,6 +773,17 @@ def test_what_is_not_here_yet_says_what_it_waits_for(tree):
         "<b>Two_50%</b> on Haze; Rain. Waits for the pictures of toys, which a person has to bring, the training"
         in text
     )
+
+
+def test_every_kind_of_figure_has_its_place_on_the_index(kinds):
+    names = ["side-by-side", "bars", "curves", "prompts", "probabilities", "tradeoff"]
+    world["dump"](".", "toy", {"title": "Figures", "tables": ["toys"], "figures": names})
+    assert {config.load("figures", name).kind for name in names} == set(figures.KINDS)
+    for name in names[:-1]:
+        figures.write(name)
+    written()
+    text = Path("results/report/index.html").read_text()
+    assert text.count('<section class="figure"') == 6 and text.count("Not drawn yet") == 1
 
 
 def test_an_index_of_nothing_yet(tree):

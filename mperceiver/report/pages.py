@@ -85,7 +85,9 @@ def write(experiment_path: Path | str) -> Path:
             inputs += _cells(site, table, number)
         drawn = [_figure(site, name) for name in experiment.figures]
         shown = [_table(site, table) for table in built]
-        site.page("index.html", "index.html.j2", tables=shown, figures=drawn, foundations=_toys(built))
+        reported = any(cell.reported is not None for table in built for _, _, cell in table.there())
+        told = {"tables": shown, "figures": drawn, "foundations": _toys(built), "reported": reported}
+        site.page("index.html", "index.html.j2", **told)
     made = [Path("results/tables") / f"{name}.json" for name in experiment.tables]
     made += [Path("results/figures") / f"{name}.json" for name in experiment.figures]
     progress = [table.progress for table in built]
@@ -135,10 +137,14 @@ def _place(table: grid.Built, method: str, column: grid.Column) -> str:
 def _figure(site: Site, name: str) -> dict:
     spec = config.load("figures", name)
     files = [Path("results/figures") / f"{name}.{suffix}" for suffix in ("svg", "png")]
+    columns, methods, runs = ", ".join(c.label for c in spec.columns), ", ".join(spec.methods), ", ".join(spec.runs)
     what = {
-        "comparison": f"Pictures side by side: {len(spec.panels)} rows; columns input, {', '.join(spec.methods)}, ground truth.",
-        "curves": f"Training loss against step for the runs {', '.join(spec.runs)}.",
-        "bars": f"Bars for {', '.join(c.label for c in spec.columns)}; methods {', '.join(spec.methods)}.",
+        "comparison": f"Pictures side by side: {len(spec.panels)} rows; columns input, {methods}, ground truth.",
+        "curves": f"Training loss against step for the runs {runs}.",
+        "bars": f"Bars for {columns}; methods {methods}.",
+        "prompts": f"Prompt tokens of the run {runs} in the plane, a colour a degradation.",
+        "probabilities": f"Stacked bars of the predictor's mean probabilities for {columns}; method {methods}.",
+        "tradeoff": f"Quality against steps and seconds for {columns}; methods {methods}.",
     }
     there = [site.copy(file) for file in files if file.is_file()]
     return {"name": name, "spec": spec, "files": there, "alt": f"{spec.title}. {what[spec.kind]}"}

@@ -51,6 +51,9 @@ def site(tmp_path_factory):
         patch.chdir(folder)
         patch.setattr(lineage, "commit", lambda: world["COMMIT"])
         world["build_world"]()
+        world["build_blocks"]()
+        experiment = {"title": "An <experiment> & more", "tables": ["toys", "blocks"]}
+        world["dump"](".", "toy", experiment | {"figures": ["side-by-side", "bars", "curves"]})
         tables.write("toys")
         for name in ("side-by-side", "bars", "curves"):
             figures.write(name)
@@ -153,6 +156,64 @@ def test_one_metric_at_a_time(at):
         assert abs(head.rect["x"] + head.rect["width"] - cell.rect["x"] - cell.rect["width"]) < 2
     find(driver, ".switch input[value=all]")[0].click()
     assert len([c for c in find(driver, "#table-toys tbody:last-of-type tr:last-child td") if c.is_displayed()]) == 9
+
+
+def test_one_metric_at_a_time_in_blocks(at):
+    driver = at("index.html")
+
+    def seen():
+        return [
+            (
+                table.find_element("css selector", "caption").text,
+                {
+                    h.get_attribute("data-metric")
+                    for h in table.find_elements("css selector", "th.metric")
+                    if h.is_displayed()
+                },
+            )
+            for table in find(driver, "#blocks table")
+        ]
+
+    psnr, ssim, everything = find(driver, "#blocks .switch input")
+    driver.execute_script("arguments[0].click()", psnr)
+    assert seen() == [("(a) Haze", {"psnr"}), ("(b) Rain", {"psnr"})]
+    driver.execute_script("arguments[0].click()", ssim)
+    assert seen() == [("(a) Haze", {"ssim"}), ("(b) Rain", set())]  # which has none
+    driver.execute_script("arguments[0].click()", everything)
+    assert seen() == [("(a) Haze", {"psnr", "ssim"}), ("(b) Rain", {"psnr"})]
+    haze, rain = find(driver, "#blocks table")
+    button = haze.find_element("css selector", "th.metric button")
+    driver.execute_script("arguments[0].click()", button)
+    names = [
+        [
+            row.find_element("css selector", "th").text
+            for row in table.find_elements("css selector", "tbody tr:not(.group)")
+        ]
+        for table in (haze, rain)
+    ]
+    assert names[0] == ["Both", "Two_50%", "Degraded input", "Four"]  # what has not been run comes last
+    assert names[1] == ["Degraded input", "Two_50%", "Both", "Four"]  # as printed: each block sorts for itself
+
+
+def test_what_is_not_here_says_how_to_run_it(at):
+    driver = at("index.html")
+    assert find(driver, "#toys .undone") == []
+    (details,) = find(driver, "#blocks .undone")
+    assert not details.find_element("css selector", "ul").is_displayed()
+    details.find_element("css selector", "summary").click()
+    assert "snakemake results/scores/four/toys.json" in details.text and "Waits for restoring" in details.text
+
+
+def test_a_mean_leads_to_its_runs(at):
+    driver = at("index.html")
+    cell = find(driver, "#table-blocks tbody:last-of-type tr:nth-child(3) td")[0]
+    assert cell.text.startswith("21.00 ± 1.41")
+    cell.find_element("css selector", "a").click()
+    assert [e.text for e in find(driver, "main th.name a")] == ["One & <only>", "Three"]
+    find(driver, "main th.name a")[1].click()
+    assert driver.current_url.endswith("cells/blocks/three/toys--haze.html")
+    find(driver, ".gain a")[0].click()
+    assert driver.current_url.endswith("cells/blocks/both/toys--haze.html")
 
 
 def test_intervals_are_shown_on_demand(at):
@@ -296,7 +357,15 @@ def test_the_difference_by_button_and_key(at):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("page", ["index.html", "cells/toys/one/toys--haze.html", "files/results/tables/toys.html"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "index.html",
+        "cells/toys/one/toys--haze.html",
+        "cells/blocks/both/toys--haze.html",
+        "files/results/tables/toys.html",
+    ],
+)
 def test_pages_are_readable_and_fit(at, page, scheme):
     driver = at(page, scheme)
     assert driver.execute_script(CONTRAST) == []
@@ -358,4 +427,4 @@ def test_every_link_and_picture_resolves(at, site):
             assert Path(link.removeprefix("file://")).is_file(), f"{page}: {link}"
             if link.endswith(".html"):
                 waiting.append(link)
-    assert len(seen) == 1 + 8 + 1  # the index, a page a cell, the table alone
+    assert len(seen) == 1 + 8 + 2 * 5 + 1  # the index, a page a cell and a run, the table alone
