@@ -1,8 +1,9 @@
 """Degradations: milliseconds a picture for each family with its default numbers and for each mix of MID6, on one core.
 
-    uv run python benchmarks/degradations.py [--out benchmarks/results/NAME.json]
+    uv run --with albumentations==1.4.24 python benchmarks/degradations.py [--out benchmarks/results/NAME.json]
 
-Beside them, for scale: what decoding the picture's PNG and encoding it again costs, which `prepare` does as well.
+Beside them, for scale: what decoding the picture's PNG and encoding it again costs, which `prepare` does as well, and, where it is
+installed, what albumentations takes for families of the same name. Those are augmentations, not physics: the laws differ.
 """
 
 import argparse
@@ -49,6 +50,27 @@ def copied(png: bytes) -> bytes:
     return buffer.getvalue()
 
 
+def public(image: np.ndarray) -> dict[str, Callable]:
+    """What a public generator does to ``image`` by family, at strengths like our defaults; none where it is not installed."""
+    try:
+        import albumentations
+        import cv2
+    except ImportError:
+        return {}
+    cv2.setNumThreads(1)
+    kinds = {
+        "haze": albumentations.RandomFog(p=1),
+        "snow": albumentations.RandomSnow(p=1),
+        "rain": albumentations.RandomRain(p=1),
+        "motion-blur": albumentations.MotionBlur(blur_limit=(27, 27), p=1),
+        "defocus": albumentations.Defocus(radius=(3, 3), alias_blur=(0.3, 0.3), p=1),
+        "gaussian-blur": albumentations.GaussianBlur(blur_limit=(21, 21), sigma_limit=(1.2, 1.2), p=1),
+        "gaussian-noise": albumentations.GaussNoise(std_range=(25 / 255, 25 / 255), p=1),
+        "jpeg": albumentations.ImageCompression(quality_range=(10, 10), p=1),
+    }
+    return {name: lambda i, t=transform: t(image=image) for name, transform in kinds.items()}
+
+
 def measure(height: int, width: int, repeats: int) -> dict[str, dict[str, float]]:
     image = np.ascontiguousarray(dead_leaves(np.random.default_rng(0), max(height, width))[:height, :width])
     png = io.BytesIO()
@@ -63,6 +85,7 @@ def measure(height: int, width: int, repeats: int) -> dict[str, dict[str, float]
             name: milliseconds(lambda i, layers=layers: degrade(image, layers, i), repeats)
             for name, layers in mixes.items()
         },
+        "albumentations": {name: milliseconds(function, repeats) for name, function in public(image).items()},
         "png": {"decoded and encoded": milliseconds(lambda i: copied(png.getvalue()), max(1, repeats // 3))},
     }
 
@@ -73,7 +96,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=9)
     options = parser.parse_args()
     found = {size: measure(*shape, options.repeats) for size, shape in SIZES.items()}
-    for kind in ("families", "mixes", "png"):
+    for kind in ("families", "albumentations", "mixes", "png"):
         print(f"{kind:24}" + "".join(f"{size:>12}" for size in SIZES) + "   ms")
         for name in found["512x512"][kind]:
             print(f"  {name:22}" + "".join(f"{found[size][kind][name]:12.1f}" for size in SIZES))
