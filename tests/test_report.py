@@ -677,6 +677,21 @@ def test_cell_pages_name_the_input_and_the_ceiling(tree):
     assert "Degraded input" in line and "VAE" not in line  # scored under another protocol
 
 
+def test_the_ceiling_of_another_runs_detail_refinement_is_no_reference(tree):
+    stage = {"steps": 4, "phases": [{"batch": 1, "crop_px": 8}]}
+    run = {"title": "r", "foundation": "toy", "train": ["toys"], "latents": {}}
+    for name in ("mine", "other"):
+        world["dump"]("runs", name, run | {stage_: stage for stage_ in config.STAGES if stage_ != "network"})
+        world["dump"]("methods", f"drm-{name}", {"title": f"DRM of {name}", "kind": "vae", "run": name})
+        world["score"](f"drm-{name}", scores=world["SCORES"]["ceiling"])
+    world["dump"]("methods", "one", {"title": "One", "kind": "mperceiver", "run": "mine"})
+    pages.write("config/toy.yaml")
+    for method, named in (("one", ["VAE", "DRM of mine"]), ("input", ["VAE"]), ("two", ["VAE"])):
+        page = Path(f"results/report/cells/toys/{method}/toys--haze.html").read_text()
+        line = page.partition('class="references"')[2].partition("</table>")[0]
+        assert all(name in line for name in named) and "DRM of other" not in line
+
+
 @pytest.fixture
 def seeds(tree):
     """`both`, the mean of the runs `one` and `three`, in a table; `three` is no row of it."""

@@ -33,6 +33,7 @@ class Site:
     env: Any
     prepared: dict[str, Any] = field(default_factory=dict)
     chains: dict[str, dict] = field(default_factory=dict)
+    references: list[tuple] = field(default_factory=lambda: _held_against())
 
     def page(self, path: str, template: str, **values) -> None:
         """Write one page; ``root`` leads from it back to the site's folder."""
@@ -193,7 +194,7 @@ def _cell(site: Site, column: grid.Column, row: grid.Row, shared: dict) -> list[
     table, datasets, task, method = shared["table"], column.datasets, column.task, row.method
     cards = [tables.score_card(member, dataset) for member in row.members for dataset in datasets]
     columns = [c for c in table.columns if c.place == column.place and not c.average]
-    references = _references(row.members[0], columns)
+    references = _references(site, row.members[0], columns)
     told = shared | {"row": row, "references": list(references.values())}
     told["commands"] = [trace.command(table.name, method, dataset, task) for dataset in datasets]
     place = _place(table, method, column)
@@ -220,21 +221,30 @@ def _cell(site: Site, column: grid.Column, row: grid.Row, shared: dict) -> list[
     return used
 
 
-def _references(method: str, columns: list[grid.Column]) -> dict[str, tuple[str, list[grid.Cell]]]:
+def _references(site: Site, method: str, columns: list[grid.Column]) -> dict[str, tuple[str, list[grid.Cell]]]:
     """Method -> (title, a cell a column) of what every result is to be held against, where it has been scored alike.
 
-    That is the degraded input itself, and what a perfect restorer would reach through the frozen VAE that this method has.
+    That is the degraded input itself, and what a perfect restorer would reach through this method's frozen VAE and its DRM.
     """
-    foundation, mine = config.method_foundation(method), _scored_by(method, columns[0])
-    known = {name: config.load("methods", name) for name in config.names("methods")}
-    inputs = [name for name, spec in known.items() if spec.kind == "identity"]
-    ceilings = [name for name, spec in known.items() if spec.kind == "vae"]
-    ceilings = [name for name in ceilings if foundation in (None, config.method_foundation(name))]
+    foundation, drm = config.method_foundation(method), config.method_weights(method).get("drm")
+    mine = _scored_by(method, columns[0])
     return {
-        name: (known[name].title, [tables.cell(name, column) for column in columns])
-        for name in inputs + ceilings
-        if name != method and mine and _scored_by(name, columns[0]) == mine
+        name: (title, [tables.cell(name, column) for column in columns])
+        for name, title, of, refined_by in site.references
+        if name != method and (of is None or foundation in (None, of)) and refined_by in (None, drm)
+        if mine and _scored_by(name, columns[0]) == mine
     }
+
+
+def _held_against() -> list[tuple[str, str, str | None, str | None]]:
+    """(method, title, foundation, run of its DRM) of the degraded input and, after it, of the VAEs' ceilings."""
+    known = {name: config.load("methods", name) for name in config.names("methods")}
+    return [
+        (name, spec.title, config.method_foundation(name), config.method_weights(name).get("drm"))
+        for kind in ("identity", "vae")
+        for name, spec in known.items()
+        if spec.kind == kind
+    ]
 
 
 def _scored_by(method: str, column: grid.Column) -> list[str]:
