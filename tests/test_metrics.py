@@ -17,6 +17,7 @@ import pytest
 
 from mperceiver import config, frechet, images, lineage, metrics, perceptual, scoring
 from mperceiver.config import Protocol
+from mperceiver.data.download import pictures_in
 from mperceiver.data.loader import Prepared
 
 PAIRS = Path(importlib.util.find_spec("pyiqa").origin).parents[1] / "ResultsCalibra"
@@ -554,3 +555,55 @@ def test_interval_covers_the_mean_of_a_known_law():
     assert 88 <= inside <= 100
     assert np.mean(width) == pytest.approx(2 * 1.96 * 2 / np.sqrt(60), rel=0.1)
     assert scoring.interval([3.0]) == (3.0, 3.0, 3.0)
+
+
+# ---------------------------------------------------------------- on photographs
+
+
+def photographs() -> list[Path]:
+    """The benchmark sets of the mirrors where there are any, else the photographs that skimage ships."""
+    found = [
+        p
+        for mirror in config.mirrors()
+        for name in ("cbsd68", "kodak24", "mcmaster")
+        for p in pictures_in(mirror / name)
+    ]
+    shipped = Path(importlib.util.find_spec("skimage").origin).parent / "data"
+    return found or [shipped / name for name in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")]
+
+
+@pytest.mark.parametrize("sigma", [15, 25, 50])
+def test_noise_on_photographs_has_the_psnr_of_theory(sigma):
+    """20 log10(255 / sigma) before clipping; both sides at a quarter of the contrast, so that the noise fits into [0, 1]."""
+    found = []
+    for i, path in enumerate(photographs()):
+        gt = images.decode(path)[:256, :256] / 255
+        noisy = gt + np.random.default_rng(i).normal(0, sigma / 255, gt.shape)
+        pair = (np.clip(0.375 + side / 4, 0, 1)[None] for side in (noisy, gt))
+        found.append(metrics.psnr(*pair, protocol(quantised=False))[0] - 20 * np.log10(4))
+    assert np.mean(found) == pytest.approx(20 * np.log10(255 / sigma), abs=0.05)
+
+
+@pytest.mark.parametrize("sigma", [15, 25, 50])
+def test_scores_of_photographs_agree_with_a_recomputation(sigma):
+    """BasicSR's rule by hand, with OpenCV's filter where ours is skimage's."""
+    import cv2
+
+    kernel = cv2.getGaussianKernel(11, 1.5)
+    window = kernel @ kernel.T
+    for i, path in enumerate(photographs()[:6]):
+        gt = images.decode(path)[:128, :160]
+        noise = np.random.default_rng(i).normal(0, sigma, gt.shape)
+        restored = np.clip(gt + noise, 0, 255).round().astype(np.uint8)
+        a, b = restored.astype(np.float64), gt.astype(np.float64)
+        psnr = 10 * np.log10(255**2 / np.square(a - b).mean())
+        mean = [cv2.filter2D(x, -1, window)[5:-5, 5:-5] for x in (a, b)]
+        square = [cv2.filter2D(x * y, -1, window)[5:-5, 5:-5] for x, y in ((a, a), (b, b), (a, b))]
+        c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+        similar = (2 * mean[0] * mean[1] + c1) * (2 * (square[2] - mean[0] * mean[1]) + c2)
+        similar /= (mean[0] ** 2 + mean[1] ** 2 + c1) * (square[0] - mean[0] ** 2 + square[1] - mean[1] ** 2 + c2)
+        found = metrics.score_pair(restored, gt, protocol(metrics=["psnr", "ssim"]))
+        assert (found["psnr"], found["ssim"]) == (
+            pytest.approx(psnr, abs=1e-4),
+            pytest.approx(similar.mean(), abs=1e-4),
+        )
