@@ -136,6 +136,9 @@ def test_only_snakemakes_jobs_of_this_folder_are_orphans(programs):
 def test_none_and_a_living_head(programs, monkeypatch):
     programs(squeue=queue())
     assert says("orphans") == (0, "no jobs of this folder are in the queue\n")
+    Path(".snakemake/locks").mkdir(parents=True)
+    Path(".snakemake/locks/0.input.lock").touch()
+    assert "orphans --wait takes it away" in says("orphans")[1]
     monkeypatch.setattr(jobs, "heads", lambda: [4711])
     code, told = says("orphans", "--cancel")
     assert code == 1 and "process 4711" in told and "its own jobs" in told
@@ -250,6 +253,15 @@ def test_a_failed_job_is_told(programs):
 )
 def test_its_cause_and_the_next_command(programs, state, log, slurm_log, words):
     assert words in failed(programs, state, log, slurm_log).split("\n\n")[1]
+
+
+def test_an_attempt_that_slurm_refused_counts_as_one(programs):
+    refused = "Error in rule restore:\n    message: SLURM sbatch failed. The error message was 'sbatch: error: Memory'.\n    jobid: 13\n"
+    Path(".snakemake/log").mkdir(parents=True)
+    text = LOG.format(state="FAILED", folder=Path.cwd()) + refused
+    (failure,) = (found for found in runlog.failures(text) if found.rule == "restore")
+    assert failure.attempts == 2
+    assert why.cause(failure, why.Account(), ["loss is nan"])[0] == "SLURM refused the last attempt"
 
 
 def test_with_accounting_the_peak_is_known(programs):

@@ -35,6 +35,10 @@ def orphans(
         print(f"unlocked; {len(kept)} files that were finished meanwhile are kept. The same snakemake command goes on")
     elif not found:
         print("no jobs of this folder are in the queue")
+        if jobs.locked():
+            print(
+                "a head that was killed has left its lock: mperceiver orphans --wait takes it away and keeps what was finished"
+            )
 
 
 @functools.partial(verb, name="why-failed")

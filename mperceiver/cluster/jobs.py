@@ -53,6 +53,11 @@ def heads() -> list[int]:
     return found
 
 
+def locked() -> bool:
+    """Whether a head has locked this folder, or has left its lock behind."""
+    return any(Path(".snakemake/locks").glob("*.lock"))
+
+
 def refuse_a_living_head() -> None:
     """Raises ClusterError where a head of this folder runs on this machine: its jobs are no orphans."""
     if pids := heads():

@@ -56,7 +56,7 @@ def failures(text: str) -> list[Failure]:
         if not block["head"].startswith("Error"):
             described[number, rule] = told
             continue
-        if "external_jobid" not in told and rule in outside:
+        if "external_jobid" not in told and rule in outside and "sbatch" not in told.get("message", ""):
             continue
         before = described.get((number, rule), {})
         failure = found.setdefault(number, Failure(number, rule, before.get("wildcards", ""), [], {}))

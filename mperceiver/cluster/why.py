@@ -70,6 +70,11 @@ def tail(path: str, lines: int = LINES) -> list[str]:
 # (what is seen in the state or in the logs, the likely cause, the next command); the first that fits is told
 CAUSES = [
     (
+        r"SLURM sbatch failed|Job submission failed",
+        "SLURM refused the last attempt",
+        "mperceiver doctor --cluster; memory and time grow with each attempt: `mem_mb`, `runtime` in slurm/config.yaml",
+    ),
+    (
         r"CUDA out of memory|torch\.OutOfMemoryError",
         "the GPU's memory is full",
         "halve `batch` and double `accumulate` in the run's file (the same pictures a step), or a smaller `tile_px` in the method's",
@@ -129,11 +134,6 @@ CAUSES = [
         r"^CANCELLED$|CANCELLED AT",
         "cancelled from outside: scancel, Ctrl-C or an administrator",
         "the same snakemake command",
-    ),
-    (
-        r"submission failed|sbatch",
-        "SLURM refused the job",
-        "mperceiver doctor --cluster: partition, account, GPUs, limits",
     ),
 ]
 
