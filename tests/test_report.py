@@ -807,3 +807,11 @@ def test_an_index_of_nothing_yet(tree):
     assert len(site) == 1  # the index alone
     text = Path("results/report/index.html").read_text()
     assert "0 of 8 cells" in text and text.count("<li><b>") == 4 and "snakemake results/tables/toys.json" in text
+
+
+@pytest.mark.parametrize("kind", figures.KINDS)
+def test_every_kind_of_figure_stands_on_the_page(tree, kind):
+    """Also one that is not drawn yet."""
+    world["dump"]("figures", "other", {"title": "Other", "caption": "Another.", "kind": kind})
+    told = pages._figure(None, "other")
+    assert told["files"] == [] and told["alt"].startswith("Other. ") and len(told["alt"]) > 20

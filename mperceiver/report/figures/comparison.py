@@ -69,7 +69,7 @@ def draw(name: str, figure: config.Figure):
     crops = [[None if p is None else crop(p, part) for p, _ in cells] for _, cells, part in rows]
     tall = [max(c.shape[0] for c in line if c is not None) for line in crops]
     wide = max(c.shape[1] for line in crops for c in line if c is not None)
-    wrapped = ["\n".join(textwrap.wrap(title, 20)) for title in titles]
+    wrapped = ["\n".join(textwrap.wrap(title, 17, break_on_hyphens=False)) for title in titles]
     head, left, under = 16 + 30 * max(t.count("\n") + 1 for t in wrapped), 44, 38
     width = left + len(titles) * (wide + GAP_PX)
     height = head + sum(tall) + len(rows) * (under + GAP_PX // 2)

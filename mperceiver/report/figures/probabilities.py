@@ -55,6 +55,8 @@ def draw(name: str, figure: config.Figure):
                     va="center",
                     fontsize=7,
                     color="white" if dark else "black",
+                    # so that hatching does not run through the number
+                    bbox={"facecolor": COLOURS[k % len(COLOURS)], "edgecolor": "none", "pad": 0.8},
                 )
         left += shares
     axis.set_yticks(range(len(bars)), list(bars))

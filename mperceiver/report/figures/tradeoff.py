@@ -15,6 +15,7 @@ def draw(name: str, figure: config.Figure):
     Seconds are those of the workflow's benchmark of the restore job, loading included, over its pictures.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     rows = [config.Rows(title="", methods=figure.methods)] if figure.methods else []
     if not rows or not figure.columns:
@@ -48,7 +49,9 @@ def draw(name: str, figure: config.Figure):
     for axis, label in zip(axes[0], ["steps of the sampler", "seconds a picture"], strict=False):
         axis.set_xscale("log")
         axis.set_xlabel(label)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0, 0].legend(fontsize=8)
     cards = [tables.score_card(r.method, d) for r in built.rows for c in built.columns for d in c.datasets]
     inputs = [Path(file) for method in figure.methods for file in config.files_of("methods", method)]
