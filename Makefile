@@ -1,4 +1,5 @@
 # make demo: the whole pipeline at toy scale, from a fresh checkout to results/report/index.html. make test, make lint: what CI runs.
+# make paper: all of the paper's tables and figures in miniature, and what must be true of them; kept in $PAPER where that is set.
 # Needs git, make and a Python of 3.11 or later with its venv module (make demo PYTHON=python3.12 takes another than python3).
 PYTHON ?= python3
 # The uv of the PATH, else one that is put into .venv; uv is in the project's dev group, so the sync leaves it there.
@@ -8,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # The lock file is what is installed; uv is not to look for anything newer.
 export UV_FROZEN := 1
 
-.PHONY: demo test lint install
+.PHONY: demo test paper lint install
 
 demo: install
 	$(UV) run snakemake --cores all
@@ -16,6 +17,9 @@ demo: install
 
 test: install
 	$(UV) run pytest
+
+paper: install
+	$(UV) run pytest -m paper tests/paper
 
 lint: install
 	$(UV) run ruff check

@@ -1,0 +1,170 @@
+"""The paper's nine tables and all its figures, as they are committed, out of one call of Snakemake over a miniature of its data.
+
+`make paper` keeps the world in $PAPER, if that is set, to be looked at; a world that is there already is gone on with.
+"""
+
+import csv
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from mperceiver import config, lineage
+from mperceiver.report.tables import build
+
+pytestmark = pytest.mark.paper
+PROJECT = Path(__file__).resolve().parents[2]
+TABLES = [f"table-{i}" for i in range(1, 10)]
+AS_COMMITTED = ("tables", "figures", "protocols", "methods", "reported")
+REPORTED = 737  # of the 739 numbers: two are of Fig. 2 alone
+LIMIT = 2400  # seconds
+small = runpy.run_path(str(PROJECT / "tests/paper/world.py"))
+warm = runpy.run_path(str(PROJECT / "tests/paper/warm.py"))
+
+
+def snakemake(world: Path, environment: dict[str, str], *words: str) -> str:
+    words = ("snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--configfile", "config/paper.yaml", *words)
+    to_text = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run(words, cwd=world, env=environment, timeout=LIMIT, **to_text)
+    assert done.returncode == 0, done.stdout[-20000:]
+    return done.stdout
+
+
+def environment() -> dict[str, str]:
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MPERCEIVER_", "SNAKEMAKE_"))}
+    return kept | {"PATH": path, "PYTHONDONTWRITEBYTECODE": ""}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """The miniature, built; the working directory."""
+    folder = (
+        Path(os.environ["PAPER"]).resolve() if os.environ.get("PAPER") else tmp_path_factory.mktemp("paper") / "world"
+    )
+    if not (folder / "config").is_dir():
+        small["build"](folder)
+    with tempfile.TemporaryDirectory() as short:
+        with warm["serving"](Path(short) / "verbs", environment()) as variables:
+            (folder / "log").write_text(snakemake(folder, variables, "--cores", "2"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
+def test_nothing_is_left_to_do(world):
+    assert "Nothing to be done" in snakemake(world, environment(), "-n")
+
+
+def test_the_files_are_the_committed_ones(world):
+    for kind in AS_COMMITTED:
+        ours, theirs = ({p.name: p.read_bytes() for p in (at / "config" / kind).iterdir()} for at in (world, PROJECT))
+        assert ours == theirs
+    raw = {name for name in config.names("datasets") if config.load("datasets", name).sources}
+    for name in set(config.names("datasets")) - raw:
+        mine = _plain(config.load("datasets", name))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(PROJECT)
+            assert mine == _plain(config.load("datasets", name)), name
+    runs = [{name: config.load("runs", name) for name in config.names("runs") if name != "smoke"}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(PROJECT)
+        runs.append({name: config.load("runs", name) for name in config.names("runs")})
+    for name, run in runs[0].items():
+        assert (run.train, run.foundation, run.reuse, run.start_from) == (
+            (other := runs[1][name]).train,
+            other.foundation,
+            other.reuse,
+            other.start_from,
+        )
+
+
+def _plain(dataset: config.Dataset) -> dict:
+    """A dataset without what is small in this world."""
+    told = dataset.model_dump(mode="json", exclude=small["SMALL_KEYS"])
+    if told["pairs"] and (told["pairs"]["sample"] or {}).get("count"):
+        told["pairs"]["sample"] = None
+    return told
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_is_measured_or_says_why(world, name):
+    for suffix in ("html", "csv", "tex"):
+        assert (world / f"results/tables/{name}.{suffix}").stat().st_size > 1000
+    built = build(name)
+    for block in built.blocks:
+        for i in block.rows:
+            for j in block.columns:
+                cell, row = built.cells[i][j], built.rows[i]
+                assert cell.why or cell.mean is not None or cell.reported is not None, (row.title, built.columns[j])
+                assert not row.measured or cell.mean is not None, (row.title, built.columns[j], cell.why)
+    measured = {row.method for row in built.rows if row.measured}
+    assert "input" in measured and any(method.startswith("mperceiver") for method in measured)
+
+
+def test_the_papers_numbers_stand_in_the_tables(world):
+    found = 0
+    for name in TABLES:
+        with (world / f"results/tables/{name}.csv").open(newline="") as file:
+            found += sum(bool(row["reported"]) for row in csv.DictReader(file))
+    assert found == REPORTED
+
+
+def test_all_figures_are_drawn(world):
+    experiment = config.parse(Path("config/paper.yaml"), config.Experiment)
+    assert experiment.tables == TABLES and len(experiment.figures) == 8
+    for name in experiment.figures:
+        assert (world / f"results/figures/{name}.png").stat().st_size > 5000, name
+    bars = (world / "results/figures/fig-2.svg").read_text()
+    assert "<pattern" in bars, "what the paper reports is hatched"
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.links += [found[key] for key in ("href", "src") if found.get(key)]
+        self.anchors |= {found["id"]} if "id" in found else set()
+
+
+def test_the_site_is_whole_and_light(world):
+    site = world / "results/report"
+    pages = {}
+    for page in site.rglob("*.html"):
+        pages[page] = _Links()
+        pages[page].feed(page.read_text())
+    assert len(pages) > 100
+    for page, parsed in pages.items():
+        for link in parsed.links:
+            parts = urlsplit(link)
+            if parts.scheme in ("https", "http", "data", "mailto"):
+                continue
+            target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            assert target.exists(), f"{page}: {link}"
+            if parts.fragment and target in pages:
+                assert parts.fragment in pages[target].anchors, f"{page}: {link}"
+    assert (site / "index.html").stat().st_size < 2**20
+    shell = (site / "index.html").read_text()
+    assert "A toy." in shell and "FID by random weights" in shell
+
+
+def test_a_number_leads_to_the_pictures(world):
+    cards = lineage.chain("results/report.json")
+    assert {card["verb"] for card in cards.values()} >= {
+        "download",
+        "prepare",
+        "encode",
+        "train_drm",
+        "train_network",
+        "score",
+    }
