@@ -1,0 +1,236 @@
+"""The workflow on a real SLURM cluster: built, disturbed in every way that one machine can play, and asked about.
+
+There is no accounting here, as on many small clusters: sacct is there and fails from the first to the last test.
+"""
+
+import re
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+pytestmark = pytest.mark.slow
+
+
+def show(job: str) -> dict[str, str]:
+    text = slurm("scontrol", "-o", "show", "job", job)
+    return dict(word.split("=", 1) for word in text.split() if "=" in word)
+
+
+def slurm(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+def comments() -> dict[str, str]:
+    """What each job is for -> its id; of an array the task's."""
+    lines = slurm("squeue", "-h", "--states=all", "-o", "%k|%i").splitlines()
+    return dict(line.split("|") for line in lines)
+
+
+def submissions(run: str) -> int:
+    return slurm("squeue", "-h", "--states=all", "-o", "%k").splitlines().count(f"rule_train_network_wildcards_{run}")
+
+
+def same(world, run: str, straight: dict) -> None:
+    """A disturbed training has the very weights of one that was not, and nothing is left of it."""
+    found = load_file(world.weights(run))
+    assert found.keys() == straight.keys()
+    assert all(np.array_equal(found[name], straight[name]) for name in straight)
+    assert not any((world.root / "results/resume" / run).rglob("*.pt"))
+    left = [path for path in (world.root / "results").rglob(".*") if path.name != ".snakemake_timestamp"]
+    assert [path for path in left if run in str(path)] == []
+
+
+# ---------------------------------------------------------------- nothing in the way
+
+
+def test_the_workflow_is_built(built):
+    assert (built.root / "results/report/index.html").is_file()
+    again = built.head()
+    assert "Nothing to be done" in again.end()
+    assert subprocess.run(["sacct"], capture_output=True).returncode != 0
+
+
+def test_what_slurm_was_asked_for(built):
+    """Two preparations were one array; who asked for a GPU has one, in the right partition, with the site's limit."""
+    jobs = comments()
+    assert re.search(r"Submitted array job with .*individual task IDs are 1-2\.", built.first.told)
+    encode, train = (
+        next(show(i) for c, i in jobs.items() if c.startswith(name)) for name in ("rule_encode", "rule_train_drm")
+    )
+    assert encode["Partition"] == "gpu" and encode["TresPerJob"] == "gres:gpu:1"
+    assert (train["NumNodes"], train["TresPerNode"], train["TimeLimit"]) == ("2", "gres:gpu:1", "00:30:00")
+    score = next(show(i) for c, i in jobs.items() if c.startswith("rule_score"))
+    assert score["Partition"] == "cpu" and not any(key.startswith("Tres") for key in score)
+
+
+def test_two_nodes_are_one_process(built):
+    """A step shared by two processes on two nodes gives the weights of one process, to rounding."""
+    lines = {
+        "branches: ": "reuse: {predictor: tiny}\nbranches: {steps: 6, accumulate: 2, phases: [{batch: 2, crop_px: 16}]}"
+    }
+    for run in ("two-nodes", "one-process"):
+        built.describe(run, "tiny", **lines | {"predictor: ": "predictor: null"})
+    built.head("results/runs/two-nodes/branches.json").end()
+    job = show(comments()["rule_train_branches_wildcards_two-nodes"])
+    assert (job["NumNodes"], job["NumTasks"]) == ("2", "2")
+    log = (built.root / "results/logs/train_branches/two-nodes.log").read_text()
+    assert log.count("step 6/6") == 1 and "tasks are used" not in log
+    built.run("mperceiver", "train_branches", "one-process", "--threads", "1")
+    two, one = (
+        load_file(built.root / f"results/runs/{run}/branches.safetensors") for run in ("two-nodes", "one-process")
+    )
+    assert two.keys() == one.keys()
+    assert all(np.allclose(two[name], one[name], rtol=1e-3, atol=1e-5) for name in one)
+
+
+# ---------------------------------------------------------------- a training that is disturbed
+
+
+def test_requeued(built, straight):
+    head = built.training("requeued")
+    job = built.job("requeued")
+    slurm("scontrol", "requeue", job)
+    built.go_on(job)
+    head.end()
+    assert show(job)["Restarts"] == "1" and submissions("requeued") == 1
+    same(built, "requeued", straight)
+
+
+def test_its_time_limit_is_reached(built):
+    """SLURM sends TERM before the limit; the training saves, puts itself back in the queue, and no attempt is used up.
+
+    SLURM looks at limits every half a minute, so the training is a longer one.
+    """
+    head = built.training("limited", steps=4000)
+    job = built.job("limited")
+    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    built.wait_until(job, "PENDING")
+    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=30")
+    built.go_on(job)
+    told = head.end()
+    assert show(job)["Restarts"] == "1" and submissions("limited") == 1 and "Error in rule" not in told
+    same(built, "limited", built.undisturbed("unlimited", steps=4000))
+
+
+def test_cancelled_from_outside(built, straight):
+    """A cancelled job does not come back to life; the head submits it anew, and it goes on from its state."""
+    head = built.training("cancelled")
+    job = built.job("cancelled")
+    slurm("scancel", job)
+    head.end()
+    assert show(job)["JobState"] == "CANCELLED" and submissions("cancelled") == 2
+    same(built, "cancelled", straight)
+    told = built.run("mperceiver", "why-failed")
+    assert f"job {job}, CANCELLED" in told and "then one went well" in told and "cancelled from outside" in told
+
+
+def test_preempted(built, straight):
+    head = built.training("preempted")
+    job = built.job("preempted")
+    node = show(job)["NodeList"]
+    other = slurm(
+        "sbatch", "--parsable", "-p", "urgent", "--exclusive", "-w", node, "-o", "/dev/null", "--wrap", "sleep 1"
+    )
+    built.go_on(job)
+    head.end()
+    assert show(other)["JobState"] == "COMPLETED" and show(job)["Restarts"] == "1" and submissions("preempted") == 1
+    same(built, "preempted", straight)
+
+
+def test_its_node_is_lost(built, cluster, straight):
+    head = built.training("lost")
+    job = built.job("lost")
+    node = show(job)["NodeList"]
+    cluster.kill_node(node)
+    try:
+        built.wait_until(job, "PENDING")
+    finally:
+        cluster.start_node(node)
+    built.wait_for_node(node)
+    built.go_on(job)
+    head.end()
+    assert show(job)["Restarts"] == "1" and submissions("lost") == 1
+    same(built, "lost", straight)
+
+
+def test_the_controller_is_started_again(built, cluster, straight):
+    head = built.training("restarted")
+    job = built.job("restarted")
+    cluster.kill_controller()
+    time.sleep(1)
+    cluster.start_controller()
+    head.end()
+    assert submissions("restarted") == 1 and show(job)["Restarts"] == "0"
+    same(built, "restarted", straight)
+
+
+# ---------------------------------------------------------------- a head that is killed
+
+
+def test_a_killed_head_and_its_orphan_that_is_waited_for(built):
+    """What the orphan makes is kept: the next head has nothing to do."""
+    head = built.training("waited", steps=4000)
+    assert "these are its own jobs" in built.run("mperceiver", "orphans", code=1)
+    head.kill()
+    job = built.job("waited")
+    told = built.run("mperceiver", "orphans", code=1)
+    assert job in told and "train_network_wildcards_waited" in told and "orphans --wait" in told
+    assert "unlocked" in built.run("mperceiver", "orphans", "--wait")
+    assert "Nothing to be done" in built.head("results/runs/waited/network.json").end()
+    assert submissions("waited") == 1 and built.weights("waited").is_file()
+
+
+def test_a_killed_head_and_its_orphan_that_is_cancelled(built, straight):
+    head = built.training("left")
+    head.kill()
+    job = built.job("left")
+    assert "unlocked; 0 files" in built.run("mperceiver", "orphans", "--cancel")
+    assert show(job)["JobState"] == "CANCELLED"
+    assert "no jobs of this folder" in built.run("mperceiver", "orphans")
+    before = built.wait_for_state("left")
+    again = built.head("results/runs/left/network.json")
+    again.end()
+    assert submissions("left") == 2 and len(again.submitted) == 1
+    assert before > 0
+    same(built, "left", straight)
+
+
+# ---------------------------------------------------------------- asking
+
+
+def test_why_it_failed(built):
+    """A training whose loss becomes no number: three attempts, told as one failure with its place, log, cause and advice."""
+    built.describe("broken", **{"  steps: ": "  steps: 40\n  lr: 1.0e+30\n  clip_norm: 1.0e+30"})
+    head = built.head("results/runs/broken/network.json")
+    head.end(code=1)
+    told = built.run("mperceiver", "why-failed", code=1)
+    job = head.submitted[-1]
+    assert "train_network run=broken: 3 attempts failed" in told and f"job {job}, FAILED, node g" in told
+    assert "results/logs/train_network/broken.log" in told and "of 00:30:00" in told and "asked 96000M" in told, told
+    assert "cause    a loss is no number" in told and "A loss that is no number" in told
+
+
+def test_doctor(built):
+    """The site's profile is fit, but for GPUs that are none; a partition that is not there is told."""
+    told = built.run("mperceiver", "doctor", "--cluster", code=1)
+    wrong = [line for line in told.splitlines() if line.startswith("wrong")]
+    assert len(wrong) == 1 and "torch sees none there" in wrong[0], told
+    assert "files on cpu" in told and "2 nodes with 1 GPUs" in told and "MinJobAge" in told
+    profile = built.root / "slurm/config.yaml"
+    before = profile.read_text()
+    try:
+        profile.write_text(before.replace("slurm_partition: cpu", "slurm_partition: elsewhere"))
+        assert re.search(
+            r"partition elsewhere.*there is none of that name; there are cpu gpu urgent",
+            built.run("mperceiver", "doctor", "--cluster", code=1),
+        )
+    finally:
+        profile.write_text(before)
+
+
+def test_nothing_is_left_behind(built):
+    assert slurm("squeue", "-h", "--states=PENDING,RUNNING") == ""
+    assert not list((built.root / ".snakemake/locks").glob("*"))
