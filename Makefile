@@ -1,5 +1,6 @@
 # make demo: the whole pipeline at toy scale, from a fresh checkout to results/report/index.html. make test, make lint: what CI runs.
 # make paper: all of the paper's tables and figures in miniature, and what must be true of them; kept in $PAPER where that is set.
+# make cluster: the workflow on a SLURM cluster that the tests start on this machine (Debian's slurmctld, slurmd, slurm-client and munge; as root).
 # Needs git, make and a Python of 3.11 or later with its venv module (make demo PYTHON=python3.12 takes another than python3).
 PYTHON ?= python3
 # The uv of the PATH, else one that is put into .venv; uv is in the project's dev group, so the sync leaves it there.
@@ -9,7 +10,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # The lock file is what is installed; uv is not to look for anything newer.
 export UV_FROZEN := 1
 
-.PHONY: demo test paper lint install
+.PHONY: demo test paper cluster lint install
 
 demo: install
 	$(UV) run snakemake --cores all
@@ -20,6 +21,9 @@ test: install
 
 paper: install
 	$(UV) run pytest -m paper tests/paper
+
+cluster: install
+	$(UV) run pytest -m cluster tests/slurm
 
 lint: install
 	$(UV) run ruff check
