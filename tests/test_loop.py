@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from mperceiver.config import Stage
-from mperceiver.training import loop, nonfinite
+from mperceiver.training import ahead, loop, nonfinite
 from mperceiver.training import resume as states
 from mperceiver.training.ahead import generators
 from mperceiver.training.guard import Guard
@@ -294,8 +294,8 @@ def test_same_seed_same_bits(tmp_path):
 # ---------------------------------------------------------------- batches drawn ahead
 
 
-def test_batches_drawn_ahead_change_no_bit(tmp_path):
-    """The thread that draws them changes when a batch is made and not what is in it."""
+def test_batches_drawn_ahead_change_no_bit(tmp_path, monkeypatch):
+    """The thread that draws them, as for a GPU, changes when a batch is made and not what is in it; a CPU has none."""
     spec = stage(
         accumulate=3, phases=[{"share": 0.5, "batch": 4, "crop_px": 8}, {"share": 0.5, "batch": 6, "crop_px": 8}]
     )
@@ -306,9 +306,13 @@ def test_batches_drawn_ahead_change_no_bit(tmp_path):
         phases.append(phase.batch)
         return draw(rng, phase)
 
-    ahead = train_toy(tmp_path / "a.pt", spec, regress_drawn, draw=watched)
-    assert equal(ahead, train_toy(tmp_path / "b.pt", spec))
-    assert threads == {"draw_0"} and phases == [4] * 18 + [6] * 18
+    straight = train_toy(tmp_path / "b.pt", spec)
+    for worth, name in ((False, threading.current_thread().name), (True, "draw_0")):
+        monkeypatch.setattr(ahead, "_worth_a_thread", lambda device, worth=worth: worth)
+        threads.clear()
+        phases.clear()
+        assert equal(train_toy(tmp_path / f"{worth}.pt", spec, regress_drawn, draw=watched), straight)
+        assert threads == {name} and phases == [4] * 18 + [6] * 18
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("draw")]
 
 
@@ -328,8 +332,9 @@ def test_a_batch_that_cannot_be_drawn_stops_where_it_is_needed(tmp_path):
     assert [path.name for path in tmp_path.glob("*.pt")] == ["s-00000005.pt"]
 
 
-def test_reading_goes_on_while_a_step_runs(tmp_path):
+def test_reading_goes_on_while_a_step_runs(tmp_path, monkeypatch):
     """With 30 ms to draw and 30 ms to learn, the two overlap."""
+    monkeypatch.setattr(ahead, "_worth_a_thread", lambda device: True)
 
     def slow(rng, phase):
         time.sleep(0.03)

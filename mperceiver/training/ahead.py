@@ -41,12 +41,15 @@ def generators(key: list[int]) -> tuple[np.random.Generator, int]:
 def drawing(
     draw: Draw | None, turns: Iterator[tuple[int, int, list[int], Phase]], device: torch.device
 ) -> Iterator[Iterator[Drawn]]:
-    """Batches of ``turns`` (step, part, key, phase) in their order, on ``device``; drawn ahead where there is a ``draw``.
+    """Batches of ``turns`` (step, part, key, phase) in their order, on ``device``; drawn ahead where that pays.
 
     An exception of ``draw`` comes out where its batch would have.
     """
     if draw is None:
         yield (Drawn(*turn, seed, rng) for turn in turns for rng, seed in [generators(turn[2])])
+        return
+    if not _worth_a_thread(device):
+        yield (Drawn(*turn, seed, draw(rng, turn[3])) for turn in turns for rng, seed in [generators(turn[2])])
         return
     pin = device.type == "cuda"
 
@@ -69,6 +72,11 @@ def drawing(
         yield drawn(thread)
     finally:
         thread.shutdown(cancel_futures=True)
+
+
+def _worth_a_thread(device: torch.device) -> bool:
+    """Not on the CPU: the step has every core already, and loses half its speed to a thread that takes the interpreter's lock."""
+    return device.type != "cpu"
 
 
 def _modest() -> None:
