@@ -9,9 +9,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mperceiver import config, images, lineage
+from mperceiver.data.loader import Prepared
 from mperceiver.report import figures, grid, latex, pages, pictures, tables, trace
 from mperceiver.report.undone import undone
 
@@ -73,7 +75,7 @@ def test_csv_is_golden(tree):
 def test_tex_is_golden(tree):
     text = latex.to_tex(tables.build("toys"))
     assert GOLDEN_TEX.strip() in text
-    assert text.startswith("% needs \\usepackage{booktabs,xcolor,adjustbox}\n")
+    assert text.startswith("% needs \\usepackage{booktabs,graphicx,xcolor}\n")
     assert r"\cmidrule(lr){2-4}\cmidrule(lr){5-7}\cmidrule(lr){8-10}" in text
 
 
@@ -437,6 +439,40 @@ def test_a_comparison_shows_the_part_that_is_asked_for(tree):
     world["dump"]("figures", "part", figure)
     with pytest.raises(figures.FigureError, match="out of a picture of 32x24"):
         figures.write("part")
+
+
+def test_a_comparison_shows_whole_pictures_and_the_part_where_structure_was_lost(tree):
+    lq, target = (np.full((60, 80, 3), 100, np.uint8) for _ in range(2))
+    target[:] += 40  # a changed tone alone is no lost structure
+    target[31:43:2, 50:62] = 255
+    left, top, side = figures.comparison.telling(lq, target, 16)
+    assert side == 16 and left <= 50 and top <= 31 and left + side >= 62 and top + side >= 42
+    assert figures.comparison.telling(target, None, 16) == (
+        left,
+        top,
+        16,
+    )  # without a ground truth: where there is most to see
+    assert figures.comparison.telling(lq, target, 500)[1:] == (0, 60)
+    framed = figures.comparison.framed(lq, (left, top, side))
+    assert framed.shape == (192, 256, 3)
+    inside = np.zeros(framed.shape[:2], bool)
+    inside[round(top * 3.2) : round((top + 16) * 3.2) + 1, round(left * 3.2) : round((left + 16) * 3.2) + 1] = True
+    assert (framed[~inside] == 100).all() and not (framed[inside] == 100).all()
+
+    figure = config.load("figures", "side-by-side").model_dump(mode="json", exclude_defaults=True)
+    world["dump"]("figures", "zoomed", figure | {"zoom_px": 8})
+    figures.write("zoomed")
+    drawn = images.decode(Path("results/figures/zoomed.png"))
+    (pairs, restored) = Prepared("toys"), images.decode(Path("results/restored/one/toys/haze-0.png"))
+    part = figures.comparison.telling(pairs.lq(0), pairs.gt(0), 8)
+    x = 44 + figures.comparison.CELL_PX + figures.comparison.GAP_PX
+    for shown in (figures.comparison.framed(restored, part), figures.comparison.crop(restored, part)):
+        height, width = shown.shape[:2]
+        lines = [y for y in range(drawn.shape[0] - height) if (drawn[y : y + height, x : x + width] == shown).all()]
+        assert len(lines) == 1
+    world["dump"]("figures", "zoomed", figure | {"zoom_px": 24})  # as high as the pictures: there is little to frame
+    figures.write("zoomed")
+    assert images.decode(Path("results/figures/zoomed.png")).shape[0] < drawn.shape[0]
 
 
 def test_bars_show_what_the_paper_reports(paper):

@@ -119,7 +119,8 @@ class Panel(Model):
     picture: str = Field(description="picture id inside the dataset")
     crop: tuple[int, int, Positive] | None = Field(
         None,
-        description="left, top and side in px of the part that is shown, the same of every column; none: the middle",
+        description="left, top and side in px of the part that is shown, the same of every column; none: the middle, or "
+        "with the figure's zoom_px the part in which the error of the input varies most",
     )
 
 
@@ -138,6 +139,11 @@ class Figure(Model):
         description="comparison: columns; bars: series; probabilities: one; tradeoff: points of a curve, which differ in steps",
     )
     panels: list[Panel] = Field(default_factory=list, description="comparison: rows")
+    zoom_px: Positive | None = Field(
+        None,
+        description="comparison: side of the part that is shown enlarged below each whole picture, which has a frame around "
+        "it; none: parts alone",
+    )
     runs: list[Name] = Field(default_factory=list, description="curves: runs whose curves are drawn; prompts: one run")
     columns: list[Column] = Field(
         default_factory=list,

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mperceiver.report.grid import Block, Built, Cell
 
 COLUMNS = 15  # numbers side by side on a page; more of them go in blocks below each other, as in the paper's Table 1
+NO_WIDER = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"  # shrinks what is wider than the page
 TEX = {
     **{c: f"\\{c}" for c in "{}$&#_%"},
     "\\": r"\textbackslash{}",
@@ -57,7 +58,7 @@ def to_tex(built: "Built") -> str:
     if any(cell.reported is not None for _, _, cell in built.there()):
         caption += r" $\dagger$: as reported by the paper, not ranked; in brackets: the paper's number beside ours."
     lines = [
-        r"% needs \usepackage{booktabs,xcolor,adjustbox}",
+        r"% needs \usepackage{booktabs,graphicx,xcolor}",
         r"\begin{table*}[t]",
         r"\centering",
         rf"\caption{{\textbf{{{tex(built.title)}.}} {caption}}}",
@@ -80,7 +81,7 @@ def _tex_block(built: "Built", block: "Block", heads: list[tuple[str, list[int]]
     metrics = [METRICS[built.columns[j].metric] for j in at]
     title = [rf"\multicolumn{{{len(at) + 1}}}{{l}}{{\textbf{{{tex(block.title)}}}}} \\"] if block.title else []
     lines = [
-        r"\begin{adjustbox}{max width=\textwidth}",
+        NO_WIDER,
         rf"\begin{{tabular}}{{l{'c' * len(at)}}}",
         r"\toprule",
         *title,
@@ -95,7 +96,7 @@ def _tex_block(built: "Built", block: "Block", heads: list[tuple[str, list[int]]
             name = tex(row.title) + ("" if row.ranked else r" $\ddagger$") + ("" if row.measured else r" $\dagger$")
             cells = (_tex_cell(built.cells[i][j], built.columns[j].metric) for j in at)
             lines.append(" & ".join([name, *cells]) + r" \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}", r"\end{adjustbox}"]
+    return [*lines, r"\bottomrule", r"\end{tabular}}"]
 
 
 def _tex_cell(cell: "Cell", metric: str) -> str:

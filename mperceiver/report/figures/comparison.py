@@ -3,16 +3,21 @@
 import textwrap
 from pathlib import Path
 
+import numpy as np
+
 from mperceiver import config, images
 from mperceiver.report import tables
-from mperceiver.report.figures.common import DPI, FigureError, ground_truth, per_picture
+from mperceiver.report.figures.common import DPI, PALETTE, FigureError, ground_truth, per_picture
 
 CELL_PX = 256  # a picture of a comparison, after enlarging it a whole number of times
 GAP_PX = 10
+FRAME = PALETTE[4]  # around the part that is shown enlarged: orange, seen on light and on dark
+
+Part = tuple[int, int, int]  # left, top and side
 
 
-def crop(picture, part: tuple[int, int, int] | None = None):
-    """What of a picture (H, W, 3) is shown: a part (left, top, side), else all of it, or the middle of a large one.
+def crop(picture: np.ndarray, part: Part | None = None) -> np.ndarray:
+    """What of a picture (H, W, 3) is shown: a part, else all of it, or the middle of a large one.
 
     Enlarged a whole number of times, so that each pixel is one of the picture's. Raises FigureError for a part outside.
     """
@@ -25,8 +30,53 @@ def crop(picture, part: tuple[int, int, int] | None = None):
     return shown.repeat(times, axis=0).repeat(times, axis=1)
 
 
+def framed(picture: np.ndarray, part: Part) -> np.ndarray:
+    """All of a picture (H, W, 3), resampled so that its longer side is ``CELL_PX``, with a frame around a part of it."""
+    from PIL import Image, ImageDraw
+
+    scale = CELL_PX / max(picture.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    shown = Image.fromarray(images.resize(picture, height, width))
+    left, top, side = part
+    corners = [round(at * scale) for at in (left, top, left + side, top + side)]
+    box = [min(at, limit - 1) for at, limit in zip(corners, (width, height) * 2, strict=True)]
+    ImageDraw.Draw(shown).rectangle(box, outline=FRAME, width=2)
+    return np.array(shown)
+
+
+def telling(lq: np.ndarray, target: np.ndarray | None, side: int) -> Part:
+    """The part of a degraded picture (H, W, 3) whose error varies most, so where structure was lost; the first of equals.
+
+    It depends on no method. Without a ground truth (H, W, 3): the part that itself varies most. ``side`` px are
+    at most the picture's shorter side.
+    """
+    error = lq.astype(np.int64).sum(2) - (0 if target is None else target.astype(np.int64).sum(2))
+    side = min(side, *error.shape)
+
+    def sums(values: np.ndarray) -> np.ndarray:
+        whole = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        return whole[side:, side:] - whole[:-side, side:] - whole[side:, :-side] + whole[:-side, :-side]
+
+    variance = sums(error**2) - sums(error) ** 2 / side**2
+    top, left = np.unravel_index(variance.argmax(), variance.shape)
+    return int(left), int(top), side
+
+
+def _shown(cells: list, part: Part | None, zoom_px: int | None) -> list[list[np.ndarray | None]]:
+    """A panel's lines of pictures: the parts alone, or with ``zoom_px`` the whole pictures and the parts below them."""
+    pictures = [picture for picture, _ in cells]
+    if zoom_px is None or (part is None and zoom_px >= min(pictures[0].shape[:2])):
+        return [[None if p is None else crop(p, part) for p in pictures]]
+    part = part or telling(pictures[0], pictures[-1], zoom_px)
+    parts = [None if p is None else crop(p, part) for p in pictures]
+    return [[None if p is None else framed(p, part) for p in pictures], parts]
+
+
 def draw(name: str, figure: config.Figure):
-    """Rows are panels; columns the input, each method, the ground truth; PSNR under each. Pixel for pixel, not resampled."""
+    """Rows are panels; columns the input, each method, the ground truth; PSNR under each.
+
+    Parts are shown pixel for pixel, the same of every column; with `zoom_px` below the whole pictures, which are resampled.
+    """
     import matplotlib.pyplot as plt
 
     from mperceiver.data.loader import Prepared
@@ -64,41 +114,41 @@ def draw(name: str, figure: config.Figure):
                 Path("results/restored") / method / f"{panel.dataset}.json",
             ]
         task = next((s["task"] for s in scores.values() if s.get("task")), "")
-        rows.append((task.replace("-", " ") or panel.picture, cells, panel.crop))
+        rows.append((task.replace("-", " ") or panel.picture, cells, _shown(cells, panel.crop, figure.zoom_px)))
 
-    crops = [[None if p is None else crop(p, part) for p, _ in cells] for _, cells, part in rows]
-    tall = [max(c.shape[0] for c in line if c is not None) for line in crops]
-    wide = max(c.shape[1] for line in crops for c in line if c is not None)
+    tall = [[max(c.shape[0] for c in line if c is not None) for line in lines] for *_, lines in rows]
+    high = [sum(line) + GAP_PX * (len(line) - 1) for line in tall]
+    wide = max(c.shape[1] for *_, lines in rows for line in lines for c in line if c is not None)
     wrapped = ["\n".join(textwrap.wrap(title, 17, break_on_hyphens=False)) for title in titles]
     head, left, under = 16 + 30 * max(t.count("\n") + 1 for t in wrapped), 44, 38
     width = left + len(titles) * (wide + GAP_PX)
-    height = head + sum(tall) + len(rows) * (under + GAP_PX // 2)
+    height = head + sum(high) + len(rows) * (under + GAP_PX // 2)
     drawn = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
 
     def text(x, y, words, **how):
         drawn.text(x / width, 1 - y / height, words, **({"ha": "center", "fontsize": 9} | how))
 
-    for j, title in enumerate(wrapped):
-        text(left + j * (wide + GAP_PX) + wide / 2, head - 10, title, va="bottom", linespacing=1.05)
+    columns = [left + j * (wide + GAP_PX) for j in range(len(titles))]
+    for x, title in zip(columns, wrapped, strict=True):
+        text(x + wide / 2, head - 10, title, va="bottom", linespacing=1.05)
     y = head
-    for (label, cells, _), line, high in zip(rows, crops, tall, strict=True):
-        text(left - 10, y + high / 2, label, rotation=90, va="center", ha="right", style="italic")
+    for (label, cells, lines), heights, whole in zip(rows, tall, high, strict=True):
+        text(left - 10, y + whole / 2, label, rotation=90, va="center", ha="right", style="italic")
         best = max((v for _, v in cells[:-1] if v is not None), default=None)
-        for j, ((_, value), picture) in enumerate(zip(cells, line, strict=True)):
-            x = left + j * (wide + GAP_PX)
+        for x, (picture, value) in zip(columns, cells, strict=True):
             if picture is None:
-                text(
-                    x + wide / 2,
-                    y + high / 2,
-                    "not run" if j < len(cells) - 1 else "none",
-                    va="center",
-                    color="#666666",
-                )
-                continue
-            drawn.figimage(picture, x, height - y - picture.shape[0], origin="upper")
-            if value is not None:
+                words = "none" if x == columns[-1] else "not run"
+                text(x + wide / 2, y + whole / 2, words, va="center", color="#666666")
+            elif value is not None:
                 bold = "bold" if value == best else "normal"
-                text(x + wide / 2, y + high + 8, f"{value:.2f} dB", va="top", fontsize=8.5, fontweight=bold)
-        y += high + under + GAP_PX // 2
+                text(x + wide / 2, y + whole + 8, f"{value:.2f} dB", va="top", fontsize=8.5, fontweight=bold)
+        top = y
+        for line, tallest in zip(lines, heights, strict=True):
+            for x, picture in zip(columns, line, strict=True):
+                if picture is not None:
+                    middle = x + (wide - picture.shape[1]) // 2
+                    drawn.figimage(picture, middle, height - top - picture.shape[0], origin="upper")
+            top += tallest + GAP_PX
+        y += whole + under + GAP_PX // 2
     result = {"panels": len(rows), "missing": missing}
     return drawn, [path for path in inputs if path.is_file()], result
