@@ -7,12 +7,6 @@ min_version("9.0")
 configfile: "config/demo.yaml"
 
 
-# Snakemake's limit of jobs a second (100) looks at all that is ready once more a second for each job that has ended, until it
-# does nothing else (snakemake/snakemake#3744). None of its jobs is so short.
-if workflow.scheduling_settings:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
-
-
 # `snakemake --report report.html`: what was made, in one file that can be sent.
 report: "workflow/report/workflow.rst"
 
@@ -45,3 +39,9 @@ rule all:
     default_target: True
     input:
         "results/report.json",
+
+
+# Snakemake's limit of jobs a second looks at all that is ready once more a second for each job that has ended, until the head
+# does nothing else (snakemake/snakemake#3744). No job here is so short that it would be needed.
+onstart:
+    workflow.scheduler.job_rate_limiter = None
