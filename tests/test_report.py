@@ -21,16 +21,16 @@ PROJECT = Path(__file__).resolve().parent.parent
 world = runpy.run_path(str(PROJECT / "tests/report_world.py"))
 
 GOLDEN_CSV = """\
-block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported
-,Reference,input,toys,haze,psnr,12.5,,12.0,13.0,2,2,rgb,
-,Reference,input,toys,haze,ssim,0.55,,0.5,0.6,2,3,rgb,
-,Reference,input,toys,haze,lpips,0.45,,0.4,0.5,2,2,rgb,
-,Reference,input,toys,rain,psnr,25.25,,25.0,25.5,2,1,rgb,
-,Reference,input,toys,rain,ssim,0.71,,0.7,0.72,2,3,rgb,
-,Reference,input,toys,rain,lpips,0.305,,0.3,0.31,2,3,rgb,
-,Reference,input,average,,psnr,18.875,,,,4,3,rgb,
-,Reference,input,average,,ssim,0.63,,,,4,3,rgb,
-,Reference,input,average,,lpips,0.3775,,,,4,3,rgb,
+block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported,seen_in_training
+,Reference,input,toys,haze,psnr,12.5,,12.0,13.0,2,2,rgb,,
+,Reference,input,toys,haze,ssim,0.55,,0.5,0.6,2,3,rgb,,
+,Reference,input,toys,haze,lpips,0.45,,0.4,0.5,2,2,rgb,,
+,Reference,input,toys,rain,psnr,25.25,,25.0,25.5,2,1,rgb,,
+,Reference,input,toys,rain,ssim,0.71,,0.7,0.72,2,3,rgb,,
+,Reference,input,toys,rain,lpips,0.305,,0.3,0.31,2,3,rgb,,
+,Reference,input,average,,psnr,18.875,,,,4,3,rgb,,
+,Reference,input,average,,ssim,0.63,,,,4,3,rgb,,
+,Reference,input,average,,lpips,0.3775,,,,4,3,rgb,,
 """
 GOLDEN_TEX = r"""
 One \& \textless{}only\textgreater{} & \textcolor{red}{20.00} & \textcolor{red}{0.810} & \textcolor{red}{0.210}
@@ -851,3 +851,53 @@ def test_every_kind_of_figure_stands_on_the_page(tree, kind):
     world["dump"]("figures", "other", {"title": "Other", "caption": "Another.", "kind": kind})
     told = pages._figure(None, "other")
     assert told["files"] == [] and told["alt"].startswith("Other. ") and len(told["alt"]) > 20
+
+
+# ---------------------------------------------------------------- what was trained on
+
+
+def _sources(dataset: str, sources: list[str]) -> None:
+    """Write the prepared pairs of `toys` as a dataset of that name, made of files with these digests."""
+    import pyarrow as pa
+
+    with pa.memory_map("data/prepared/toys.arrow") as file:
+        table = pa.ipc.open_file(file).read_all()
+        told = table.set_column(table.schema.get_field_index("source"), "source", pa.array(sources))
+        path = Path(f"data/prepared/{dataset}.arrow")
+        with pa.OSFile(f"{path}.new", "wb") as out, pa.ipc.new_file(out, told.schema) as writer:
+            writer.write_table(told)
+    Path(f"{path}.new").replace(path)
+
+
+def test_pictures_that_were_trained_on_are_told(tree):
+    """Of the test set's four pictures the run `one` has one's degraded and another's clean file in its training sets."""
+    a, b, c, d, e = (letter * 64 for letter in "abcde")
+    _sources("toys", [f"{a} {b}", c, d, ""])  # haze-0, haze-1, rain-0, rain-1
+    _sources("more", [e, e, e, f"{c} {e}"])
+    _sources("others", [f"{e} {b}", e, "", ""])
+    for run, train in (("one", ["others", "more", "gone"]), ("two", ["others"])):
+        yaml_run = config.load("runs", run).model_dump(mode="json", exclude_defaults=True)
+        world["dump"]("runs", run, yaml_run | {"train": train})
+    built = tables.build("toys")
+    assert [cell(built, m, "haze", "psnr").seen for m in ("input", "ceiling", "one", "two")] == [0, 0, 2, 1]
+    assert [cell(built, m, "rain", "psnr").seen for m in ("one", "two")] == [0, 0]
+    assert cell(built, "one", None, "psnr").seen == 2  # the average stands on it
+    assert built.seen == ["One & <only> on toys: 1 in others, 1 in more", "Two_50% on toys: 1 in others"]
+    assert tables.to_csv(built).count(",2\n") == 3 + 3 and tables.to_csv(built).count(",1\n") == 3 + 3
+    assert r"\,\S" in latex.to_tex(built) and r"\S: some of its pictures were trained on" in latex.to_tex(built)
+    assert "some of its pictures were trained on: One &amp; &lt;only&gt; on toys: 1 in others, 1 in more" in (
+        tables.to_html(built)
+    )
+    pages.write("config/toy.yaml")
+    page = Path("results/report/cells/toys/one/toys--haze.html").read_text()
+    assert "§ 2 pictures were trained on" in page and "Not here to be compared: gone." in page
+    page = Path("results/report/cells/toys/two/toys--rain.html").read_text()
+    assert "No picture was trained on: compared with others by the hashes" in page
+    assert "trained on" not in Path("results/report/cells/toys/input/toys--rain.html").read_text()
+
+
+def test_what_started_a_run_was_learned_from_too(tree):
+    network = config.load("runs", "two").model_dump(mode="json", exclude_defaults=True)
+    world["dump"]("runs", "two", network | {"train": ["more"], "start_from": "one"})
+    assert config.learned_from("two") == ["more", "toys"]
+    assert config.learned_from("input") == [] and config.learned_from("ceiling") == []

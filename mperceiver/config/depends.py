@@ -88,6 +88,18 @@ def stage_inputs(run_name: str, stage: str) -> list[str]:
     return found
 
 
+def learned_from(method_name: str) -> list[str]:
+    """The datasets that a method's weights learned from: those of its runs and of what they started from."""
+    waiting = list(dict.fromkeys(method_weights(method_name).values()))
+    found = []
+    for name in waiting:  # grows as it goes
+        run = load("runs", name)
+        found += run.train
+        owners = weights_of(run.start_from).values() if run.start_from else ()
+        waiting += [owner for owner in dict.fromkeys(owners) if owner not in waiting]
+    return list(dict.fromkeys(found))
+
+
 def weights_card(run_name: str, stage: str) -> str:
     """The card of the weights that a run trained in a stage."""
     return f"results/runs/{run_name}/{stage}.json"

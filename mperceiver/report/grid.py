@@ -55,6 +55,7 @@ class Cell:
     text: str = ""  # the mean as printed
     rank: int | None = None
     reported: float | None = None  # the paper's number
+    seen: int = 0  # pictures that the method also learned from
 
     @property
     def difference(self) -> float | None:
@@ -83,6 +84,7 @@ class Built:
     cells: list[list[Cell | None]]
     blocks: list[Block]
     protocols: dict[str, str] = field(default_factory=dict)  # name: its title, in words
+    seen: list[str] = field(default_factory=list)  # where a method was scored on what it learned from, in words
 
     def groups(self, block: Block) -> list[tuple[str, list[int]]]:
         """(heading, row indices), in order."""

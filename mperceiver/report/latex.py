@@ -57,6 +57,8 @@ def to_tex(built: "Built") -> str:
         caption += r" $\ddagger$: sees the ground truth, not ranked."
     if any(cell.reported is not None for _, _, cell in built.there()):
         caption += r" $\dagger$: as reported by the paper, not ranked; in brackets: the paper's number beside ours."
+    if built.seen:
+        caption += rf" \S: some of its pictures were trained on ({tex('; '.join(built.seen))})."
     lines = [
         r"% needs \usepackage{booktabs,graphicx,xcolor}",
         r"\begin{table*}[t]",
@@ -107,5 +109,5 @@ def _tex_cell(cell: "Cell", metric: str) -> str:
     colour = {1: "red", 2: "blue"}.get(cell.rank)
     spread = "" if cell.sd is None else rf"\,$\pm$\,{cell.sd:.{METRICS[metric].decimals}f}"
     text = rf"\textcolor{{{colour}}}{{{tex(cell.text)}}}" if colour else tex(cell.text)
-    text += spread
+    text += spread + (r"\,\S" if cell.seen else "")
     return f"{text} ({paper})" if paper else text

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mperceiver import config, images, lineage
 from mperceiver.metrics import METRICS
 from mperceiver.report import figures, grid, pictures, tables, trace
+from mperceiver.report.seen import seen
 from mperceiver.report.undone import undone
 
 if TYPE_CHECKING:
@@ -213,6 +214,7 @@ def _cell(site: Site, column: grid.Column, row: grid.Row, shared: dict) -> list[
         mixed=len({v["task"] for v in scores.values()}) > 1,
         metrics=[m for m in METRICS if any(v.get(m) is not None for v in scores.values())],
         gains=gains if any(g is not None for g in gains.values()) else {},
+        seen=[(dataset, seen(method, dataset, task)) for dataset in datasets],
         shown=pictures.shown(site, method, scores, column.metric),
         white=pictures.FULL_255,
         main=column.metric,

@@ -17,6 +17,7 @@ from mperceiver import config, lineage
 from mperceiver.metrics import METRICS
 from mperceiver.report.grid import Block, Built, Cell, Column, Row, printed, rank, signed
 from mperceiver.report.latex import to_tex
+from mperceiver.report.seen import seen
 
 TEMPLATES = Path(__file__).parent / "templates"
 CSV_HEADER = [
@@ -34,6 +35,7 @@ CSV_HEADER = [
     "rank",
     "protocol",
     "reported",
+    "seen_in_training",
 ]
 
 
@@ -102,7 +104,15 @@ def fill(name: str, table: config.Table) -> Built:
         config.load("datasets", d).protocol for c in columns for d in c.datasets if not c.average
     )
     protocols = {p: config.load("protocols", p).title for p in used}
-    return Built(name, table.title, table.caption, rows, columns, grid, blocks, protocols)
+    both = {(i, columns[j].label): j for (i, j), cell in found.items() if cell.seen and not columns[j].average}
+    told = [line for (i, _), j in both.items() for line in _told(rows[i], columns[j])]
+    return Built(name, table.title, table.caption, rows, columns, grid, blocks, protocols, told)
+
+
+def _told(row: Row, column: Column) -> list[str]:
+    """What pictures under a column the methods of a row learned from, in words."""
+    pairs = [(d, seen(member, d, column.task)) for member in row.members for d in column.datasets]
+    return [f"{row.title} on {d}: {found}" for d, found in dict(pairs).items() if found.n]
 
 
 def _append_average(
@@ -155,7 +165,7 @@ def _over(cells: list[Cell], metric: str) -> Cell:
 
 def _of(method: str, column: Column, scores: dict) -> Cell:
     """A method's cell; of several datasets the mean of their means, only where all are there."""
-    cells = [_one(scores[method, dataset], dataset, column) for dataset in column.datasets]
+    cells = [_one(scores[method, dataset], method, dataset, column) for dataset in column.datasets]
     return cells[0] if len(cells) == 1 else _average(cells, column.metric, "datasets")
 
 
@@ -183,7 +193,7 @@ def _of_paper(paper: dict, method: config.Method, column: Column) -> float | Non
     return next((number for number in found if number is not None), None)
 
 
-def _one(scores: dict | None, dataset: str, column: Column) -> Cell:
+def _one(scores: dict | None, method: str, dataset: str, column: Column) -> Cell:
     if scores is None:
         return Cell(why=_absent(dataset))
     tasks, protocol = scores["tasks"], scores["protocol"]
@@ -202,7 +212,8 @@ def _one(scores: dict | None, dataset: str, column: Column) -> Cell:
         return Cell(n=n, protocol=protocol, why="not a number")
     n = value.get("n", n)  # a metric that not every picture has says of how many it is
     text = printed(value["mean"], column.metric)
-    return Cell(value["mean"], None, value.get("low"), value.get("high"), n, protocol, "", text)
+    mine = seen(method, dataset, column.task).n
+    return Cell(value["mean"], None, value.get("low"), value.get("high"), n, protocol, "", text, seen=mine)
 
 
 def _absent(dataset: str) -> str:
@@ -221,7 +232,8 @@ def _average(cells: list[Cell], metric: str, of: str = "columns") -> Cell:
         return Cell(why=whys.pop() if not there and len(whys) == 1 else f"{len(there)} of {len(cells)} {of}")
     mean = math.fsum(there) / len(there)
     protocol = " + ".join(sorted({cell.protocol for cell in cells}))
-    return Cell(mean, None, None, None, sum(cell.n for cell in cells), protocol, "", printed(mean, metric))
+    n, mine = sum(cell.n for cell in cells), sum(cell.seen for cell in cells)
+    return Cell(mean, None, None, None, n, protocol, "", printed(mean, metric), seen=mine)
 
 
 def _one_protocol(where: str, scores: dict[str, dict]) -> None:
@@ -296,5 +308,5 @@ def to_csv(built: Built) -> str:
             numbers = (c.mean, c.sd, c.low, c.high, c.reported)
             mean, sd, low, high, paper = ("" if x is None else repr(x) for x in numbers)
             place = [block.title, row.group, row.method, column.dataset, column.task or "", column.metric]
-            writer.writerow([*place, mean, sd, low, high, c.n or "", c.rank or "", c.protocol, paper])
+            writer.writerow([*place, mean, sd, low, high, c.n or "", c.rank or "", c.protocol, paper, c.seen or ""])
     return out.getvalue()

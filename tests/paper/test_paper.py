@@ -5,7 +5,9 @@
 
 import csv
 import os
+import re
 import runpy
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -108,12 +110,33 @@ def test_every_cell_is_measured_or_says_why(world, name):
     assert "input" in measured and any(method.startswith("mperceiver") for method in measured)
 
 
+def test_all_tables_compile_as_latex(world, tmp_path):
+    """With nothing but the packages that their first lines name (Debian: texlive-latex-recommended)."""
+    assert shutil.which("pdflatex"), "apt-get install texlive-latex-base texlive-latex-recommended"
+    texts = [(world / f"results/tables/{name}.tex").read_text() for name in TABLES]
+    (packages,) = {re.search(r"\\usepackage\{[^}]*\}", text)[0] for text in texts}
+    document = "\n\\clearpage\n".join(texts)
+    (tmp_path / "t.tex").write_text(rf"\documentclass{{article}}{packages}\begin{{document}}{document}\end{{document}}")
+    words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Missing character" not in (tmp_path / "t.log").read_text()
+    shutil.copy(tmp_path / "t.pdf", world / "tables.pdf")
+
+
 def test_the_papers_numbers_stand_in_the_tables(world):
     found = 0
     for name in TABLES:
         with (world / f"results/tables/{name}.csv").open(newline="") as file:
             found += sum(bool(row["reported"]) for row in csv.DictReader(file))
     assert found == REPORTED
+
+
+def test_test_pictures_that_were_trained_on_are_told(world):
+    """CBSD400, on which the paper's denoising is trained, holds the test pictures of BSDS500, on which Table 6 is measured."""
+    told = build("table-6").seen
+    assert any(re.search(r"on bsds500-test-jpeg-10: \d+ in cbsd400-noise-train", line) for line in told), told
+    assert not any("live1" in line for line in told)
 
 
 def test_all_figures_are_drawn(world):
