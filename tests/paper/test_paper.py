@@ -66,7 +66,10 @@ def test_nothing_is_left_to_do(world):
 
 def test_the_files_are_the_committed_ones(world):
     for kind in AS_COMMITTED:
-        ours, theirs = ({p.name: p.read_bytes() for p in (at / "config" / kind).iterdir()} for at in (world, PROJECT))
+        ours, theirs = ({p.name: p.read_text() for p in (at / "config" / kind).iterdir()} for at in (world, PROJECT))
+        if kind == "methods":
+            theirs["mperceiver.yaml"] = theirs["mperceiver.yaml"].replace(*small["STEPS"])
+            assert theirs["mperceiver.yaml"] != (PROJECT / "config/methods/mperceiver.yaml").read_text()
         assert ours == theirs
     raw = {name for name in config.names("datasets") if config.load("datasets", name).sources}
     for name in set(config.names("datasets")) - raw:
