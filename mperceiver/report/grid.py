@@ -31,6 +31,7 @@ class Column:
     metric: str
     reported: config.Reported | None = None
     average: bool = False
+    scored: str = ""  # how sure it is that the paper's numbers were scored so
 
     @property
     def dataset(self) -> str:
@@ -94,6 +95,29 @@ class Built:
         """(label, column indices) of the columns that share a dataset, in order."""
         keys = [((c.average, c.dataset, c.task, c.label), j) for j, c in ((j, self.columns[j]) for j in block.columns)]
         return [(key[3], indices) for key, indices in _runs(keys)]
+
+    def protocol(self, j: int) -> str:
+        """The protocol of a column's numbers, by name; of datasets that are not scored yet, theirs."""
+        column = self.columns[j]
+        found = [row[j].protocol for row in self.cells if row[j] is not None and row[j].protocol]
+        told = found[:1] or dict.fromkeys(config.load("datasets", d).protocol for d in column.datasets)
+        return "" if column.average else " + ".join(told)
+
+    def scored_by(self) -> list[tuple[str, str, list[str]]]:
+        """(protocol, it in words, the labels of its columns), in order."""
+        labels: dict[str, dict[str, None]] = {}
+        for j, column in enumerate(self.columns):
+            for name in self.protocol(j).split(" + ") if not column.average else ():
+                labels.setdefault(name, {})[column.label] = None
+        return [(name, self.protocols.get(name, ""), list(of)) for name, of in labels.items()]
+
+    def sure(self) -> list[tuple[str, str]]:
+        """(how sure it is that the paper scored so, the labels of the columns of which that is said), in order."""
+        said: dict[str, dict[str, None]] = {}
+        for column in self.columns:
+            if column.scored:
+                said.setdefault(column.scored, {})[column.label] = None
+        return [(", ".join(of), words) for words, of in said.items()]
 
     def there(self) -> Iterator[tuple[int, int, Cell]]:
         """(row index, column index, cell) of every cell, block by block."""

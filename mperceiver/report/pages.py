@@ -149,7 +149,15 @@ def _figure(site: Site, name: str) -> dict:
         "tradeoff": f"Quality against steps and seconds for {columns}; methods {methods}.",
     }
     there = [site.copy(file) for file in files if file.is_file()]
-    return {"name": name, "spec": spec, "files": there, "alt": f"{spec.title}. {what[spec.kind]}"}
+    size = None
+    if files[
+        1
+    ].is_file():  # so that the page does not move when it comes: a pixel of a comparison is one, plots are of 200 dpi
+        with files[1].open("rb") as file:
+            height, width = images.size(file, str(files[1]))
+        scale = 1 if spec.kind == "comparison" else 96 / figures.DPI
+        size = [round(side * scale) for side in (width, height)]
+    return {"name": name, "spec": spec, "files": there, "size": size, "alt": f"{spec.title}. {what[spec.kind]}"}
 
 
 # ---------------------------------------------------------------- a cell's page

@@ -79,7 +79,11 @@ def fill(name: str, table: config.Table) -> Built:
         block = Block(
             part.title, at, list(range(len(columns), len(columns) + sum(len(c.metrics) for c in part.columns)))
         )
-        columns += [Column(c.label, tuple(c.datasets), c.task, m, c.reported) for c in part.columns for m in c.metrics]
+        columns += [
+            Column(c.label, tuple(c.datasets), c.task, m, c.reported, scored=c.scored)
+            for c in part.columns
+            for m in c.metrics
+        ]
         for j in block.columns:
             _one_protocol(
                 f"table {name}, column {columns[j].label} ({columns[j].place})", _used(rows, at, [columns[j]], scores)

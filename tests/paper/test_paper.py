@@ -15,9 +15,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
+from scipy.stats import rankdata
 
 from mperceiver import config, lineage
+from mperceiver.data.loader import Prepared
 from mperceiver.report.tables import build
 
 pytestmark = pytest.mark.paper
@@ -96,6 +100,24 @@ def _plain(dataset: config.Dataset) -> dict:
     if told["pairs"] and (told["pairs"]["sample"] or {}).get("count"):
         told["pairs"]["sample"] = None
     return told
+
+
+def test_pairs_are_of_one_picture(world):
+    """A degraded picture has its edges where its ground truth has them, but under snow on an empty sky."""
+    alike = {}
+    for name in small["needed"]():
+        pairs = Prepared(name)
+        for i in range(len(pairs)):
+            if pairs.has("lq", i) and pairs.has("gt", i) and "snow" not in name:
+                alike[name, pairs.ids[i]] = _alike(pairs.lq(i), pairs.gt(i))
+    assert len(alike) > 50
+    assert {pair: value for pair, value in alike.items() if value < 0.1} == {}
+
+
+def _alike(one: np.ndarray, other: np.ndarray) -> float:
+    """The rank correlation of the edges of two pictures (H, W, 3)."""
+    smooth = [gaussian_filter(picture.astype(float).mean(2), 1) for picture in (one, other)]
+    return float(np.corrcoef(*(rankdata(np.hypot(*np.gradient(picture))) for picture in smooth))[0, 1])
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -14,6 +14,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -192,6 +193,7 @@ def running() -> Iterator[Cluster]:
         home = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: a socket's path has 107 characters at most
         home.chmod(0o755)
         cluster = Cluster(home)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # who ends the tests ends the cluster
         try:
             cluster.start()
             yield cluster

@@ -18,8 +18,21 @@ HERE = runpy.run_path(str(Path(__file__).with_name("cluster.py")))
 until, ask, end_all = HERE["until"], HERE["ask"], HERE["end_all"]
 # What a user edits: the site. This one's nodes have two GPUs; a training of several processes takes one on each of two nodes.
 SITE = {"nodes: 1": "nodes: 2", "gres: gpu:8": "gres: gpu:1", "tasks: 8": "tasks: 2", "walltime 1440": "walltime 30"}
-# The head looks at the queue as often as a short test needs; and a node's eight cores are this machine's, all of them.
+# The head looks at the queue as often as a short test needs: the plugin would look after 1, 12, 33, 64 … seconds. All else is
+# Snakemake's, and the name is, by which `mperceiver orphans` knows a head.
+HEAD = """#!{python}
+import asyncio, sys
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+async def sleep(self):
+    await asyncio.sleep(min(2, self.next_seconds_between_status_checks))
+
+RemoteExecutor.sleep = sleep
+sys.exit(main())
+"""
 EAGER = "--slurm-init-seconds-before-status-checks 1 --max-status-checks-per-second 5 --latency-wait 20".split()
+# A node's eight cores are this machine's, all of them.
 RULES = "prepare encode train_predictor train_branches train_drm train_network restore score".split()
 THREADS = ["--set-threads", *(f"{rule}=1" for rule in RULES)]
 BOUND_S = 1200  # of all of it, from the cluster's start; what is waited for after that fails at once
@@ -48,6 +61,10 @@ class World:
             source = PROJECT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
         shutil.copytree(PROJECT / "tests/tiny/config", root / "config")
+        self.snakemake = root / "bin/snakemake"
+        self.snakemake.parent.mkdir()
+        self.snakemake.write_text(HEAD.format(python=sys.executable))
+        self.snakemake.chmod(0o755)
         profile = root / "slurm/config.yaml"
         text = profile.read_text()
         for mine, theirs in SITE.items():
@@ -158,7 +175,7 @@ class Head:
     def __init__(self, world: World, targets: tuple[str, ...], options: tuple[str, ...]) -> None:
         self.log = world.root / f"head-{time.monotonic_ns()}.txt"
         words = [
-            "snakemake",
+            str(world.snakemake),
             "--profile",
             "slurm",
             *EAGER,

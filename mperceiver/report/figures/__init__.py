@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mperceiver import config, lineage
 from mperceiver.report.figures import bars, comparison, curves, probabilities, prompts, tradeoff
-from mperceiver.report.figures.common import STYLE, FigureError, ground_truth, per_picture
+from mperceiver.report.figures.common import DPI, STYLE, FigureError, ground_truth, per_picture
 
 KINDS = {
     "comparison": comparison.draw,
@@ -15,7 +15,7 @@ KINDS = {
     "tradeoff": tradeoff.draw,
 }
 
-__all__ = ["KINDS", "FigureError", "ground_truth", "per_picture", "write"]
+__all__ = ["DPI", "KINDS", "FigureError", "ground_truth", "per_picture", "write"]
 
 
 def write(name: str) -> Path:

@@ -7,6 +7,7 @@ from mperceiver import config
 from mperceiver.metrics import METRICS
 from mperceiver.report import tables
 from mperceiver.report.figures.common import PALETTE, FigureError
+from mperceiver.report.grid import Cell
 
 
 def draw(name: str, figure: config.Figure):
@@ -42,18 +43,14 @@ def draw(name: str, figure: config.Figure):
         value = (lambda c: c.mean) if row.measured else (lambda c: c.reported)
         there = [(j, c) for j, c in enumerate(built.cells[i]) if value(c) is not None]
         at = [j - 0.41 + thick * (i + 0.5) for j, _ in there]
-        reach = [
-            [c.sd or 0 if c.low is None else c.mean - c.low for _, c in there],
-            [c.sd or 0 if c.high is None else c.high - c.mean for _, c in there],
-        ]
         look = {"color": colour[row.method]}
         if not row.measured:
             look = {"facecolor": "white", "edgecolor": colour[row.method], "hatch": "/////", "linewidth": 0.5}
         label = row.title + ("" if row.measured else " (reported)")
         axis.bar(at, [value(c) for _, c in there], thick * 0.92, label=label, **look)
-        axis.errorbar(
-            at, [value(c) for _, c in there], yerr=reach, fmt="none", ecolor="#333333", elinewidth=0.7, capsize=1.5
-        )
+        spread = [(x, c.mean, *_reach(c)) for x, (_, c) in zip(at, there, strict=True) if any(_reach(c))]
+        for x, mean, below, above in spread:
+            axis.errorbar(x, mean, [[below], [above]], fmt="none", ecolor="#333333", elinewidth=0.7, capsize=1.5)
     axis.set_xticks(range(groups), ["\n".join(textwrap.wrap(c.label, 14)) for c in built.columns])
     axis.tick_params(axis="x", length=0)
     for label in axis.get_xticklabels():
@@ -69,3 +66,10 @@ def draw(name: str, figure: config.Figure):
     inputs += [tables.score_card(*pair) for pair in pairs]
     done, total = built.progress
     return drawn, [path for path in inputs if path.is_file()], {"cells": total, "run": done}
+
+
+def _reach(cell: Cell) -> tuple[float, float]:
+    """How far its interval, or the standard deviation of its runs, reaches below and above a mean; none of what is reported."""
+    if cell.low is not None and cell.high is not None:
+        return cell.mean - cell.low, cell.high - cell.mean
+    return cell.sd or 0.0, cell.sd or 0.0

@@ -15,7 +15,7 @@ def draw(name: str, figure: config.Figure):
     Seconds are those of the workflow's benchmark of the restore job, loading included, over its pictures.
     """
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
     rows = [config.Rows(title="", methods=figure.methods)] if figure.methods else []
     if not rows or not figure.columns:
@@ -34,6 +34,7 @@ def draw(name: str, figure: config.Figure):
         there = [
             (row.method, built.cells[i][j]) for i, row in enumerate(built.rows) if built.cells[i][j].mean is not None
         ]
+        there.sort(key=lambda pair: steps[pair[0]])  # over seconds, too: the clock's noise is no order
         look = {
             "color": PALETTE[j % len(PALETTE)],
             "linestyle": DASHES[j % len(DASHES)],
@@ -42,16 +43,18 @@ def draw(name: str, figure: config.Figure):
         }
         over = [lambda method: steps[method]] + [lambda method, place=column.place: seconds[method, place]] * timed
         for axis, of in zip(axes[0], over, strict=True):
-            points = sorted((of(method), cell.mean) for method, cell in there if of(method) is not None)
-            axis.plot(*zip(*points, strict=True), label=column.label, linewidth=1.2, **look)
+            points = [(of(method), cell.mean) for method, cell in there if of(method) is not None]
+            if points:
+                axis.plot(*zip(*points, strict=True), label=column.label, linewidth=1.2, **look)
     metric = built.columns[0].metric
     axes[0, 0].set_ylabel(METRICS[metric].label + (" (dB)" if metric == "psnr" else ""))
     for axis, label in zip(axes[0], ["steps of the sampler", "seconds a picture"], strict=False):
         axis.set_xscale("log")
         axis.set_xlabel(label)
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axis.get_xlim()
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 8 * low else MaxNLocator(5))
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0, 0].legend(fontsize=8)
     cards = [tables.score_card(r.method, d) for r in built.rows for c in built.columns for d in c.datasets]
     inputs = [Path(file) for method in figure.methods for file in config.files_of("methods", method)]
