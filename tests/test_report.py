@@ -206,7 +206,11 @@ def test_tex_braces_balance_and_it_compiles(tree):
     for line in text.splitlines():  # all lines of a tabular have the same number of cells
         if line.endswith(r"\\") and "multicolumn" not in line:
             assert len(re.findall(r"(?<!\\)&", line)) == 9
-    if not shutil.which("pdflatex"):
+    _compiles(text)
+
+
+def _compiles(text: str) -> None:
+    if not shutil.which("pdflatex"):  # CI has it
         return
     packages = re.search(r"\\usepackage\{[^}]*\}", text)[0]
     Path("t.tex").write_text(rf"\documentclass{{article}}{packages}\begin{{document}}{text}\end{{document}}")
@@ -214,6 +218,27 @@ def test_tex_braces_balance_and_it_compiles(tree):
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_blocks_stand_side_by_side_in_latex(tree):
+    table = dict(world["TABLE"]) | {"average": False}
+    part = {"rows": table.pop("rows"), "columns": table.pop("columns")[:1]}
+    for count, lines in ((1, [1]), (2, [2]), (3, [3]), (4, [2, 2]), (5, [3, 2]), (9, [3, 3, 3])):
+        world["dump"]("tables", "blocks", table | {"blocks": [part | {"title": f"Part {i}"} for i in range(count)]})
+        text = latex.to_tex(tables.build("blocks"))
+        assert [line.count(r"\toprule") for line in text.split(latex.NO_WIDER)[1:]] == lines
+    _compiles(text)
+
+
+def test_a_long_name_takes_two_lines_in_latex(tree):
+    title = "Ground truth through the VAE & back, of a foundation"
+    world["dump"]("methods", "ceiling", world["METHODS"]["ceiling"] | {"title": title})
+    text = latex.to_tex(tables.build("toys"))
+    assert (
+        r"\begin{tabular}[t]{@{}l@{}}Ground truth through the VAE \&\\back, of a foundation $\ddagger$\end{tabular} & "
+        in text
+    )
+    _compiles(text)
 
 
 def test_wide_tables_break_into_blocks(tree):
@@ -901,3 +926,38 @@ def test_what_started_a_run_was_learned_from_too(tree):
     world["dump"]("runs", "two", network | {"train": ["more"], "start_from": "one"})
     assert config.learned_from("two") == ["more", "toys"]
     assert config.learned_from("input") == [] and config.learned_from("ceiling") == []
+
+
+# ---------------------------------------------------------------- protocols beside columns
+
+
+def test_columns_say_how_they_are_scored_and_how_sure_that_is(tree):
+    assert 'class="by"' not in tables.to_html(tables.build("toys"))  # one protocol: told once, under the table
+    world["dump"]("datasets", "lumas", yaml_of("datasets", "toys") | {"protocol": "y"})
+    world["score"]("one", dataset="lumas", protocol="y")
+    columns = [
+        {
+            "dataset": "toys",
+            "task": "haze",
+            "label": "Colours",
+            "metrics": ["psnr", "ssim"],
+            "scored": "high: it was told",
+        },
+        {"dataset": "lumas", "task": "haze", "label": "Luma", "metrics": ["psnr"], "scored": "low: by ear & <eye>"},
+        {"dataset": "toys", "task": "rain", "label": "Rain", "metrics": ["psnr"], "scored": "high: it was told"},
+    ]
+    rows = [{"title": "All", "methods": ["one", "two"]}]
+    world["dump"]("tables", "both", {"title": "Both", "caption": "Caption.", "rows": rows, "columns": columns})
+    built = tables.build("both")
+    assert [(name, of) for name, _, of in built.scored_by()] == [("rgb", ["Colours", "Rain"]), ("y", ["Luma"])]
+    assert built.sure() == [("Colours, Rain", "high: it was told"), ("Luma", "low: by ear & <eye>")]
+    page = tables.to_html(built)
+    assert re.findall(r'class="by"[^>]*>(\w+)<', page) == ["rgb", "y", "rgb"]
+    assert "<b>Protocol y</b> for Luma. PSNR on Y." in page and "<b>Luma</b>: low: by ear &amp; &lt;eye&gt;." in page
+    text = latex.to_tex(built)
+    assert "rgb: Colours, Rain; y: Luma" in text
+
+
+def test_an_average_has_no_protocol_of_its_own_in_its_heading(tree):
+    built = tables.build("toys")
+    assert [built.protocol(j) for j in range(9)] == ["rgb"] * 6 + [""] * 3

@@ -1,15 +1,19 @@
 """A table as LaTeX: a booktabs float to \\input, red and blue as in the paper."""
 
+import math
 import re
+import textwrap
 import unicodedata
 from typing import TYPE_CHECKING
 
 from mperceiver.metrics import METRICS
 
 if TYPE_CHECKING:
-    from mperceiver.report.grid import Block, Built, Cell
+    from mperceiver.report.grid import Block, Built, Cell, Row
 
 COLUMNS = 15  # numbers side by side on a page; more of them go in blocks below each other, as in the paper's Table 1
+BESIDE = 3  # blocks side by side
+NAME = 30  # letters of a method's name on a line
 NO_WIDER = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"  # shrinks what is wider than the page
 TEX = {
     **{c: f"\\{c}" for c in "{}$&#_%"},
@@ -57,6 +61,10 @@ def to_tex(built: "Built") -> str:
         caption += r" $\ddagger$: sees the ground truth, not ranked."
     if any(cell.reported is not None for _, _, cell in built.there()):
         caption += r" $\dagger$: as reported by the paper, not ranked; in brackets: the paper's number beside ours."
+    if len(built.protocols) > 1:
+        caption += (
+            " Protocols: " + tex("; ".join(f"{name}: {', '.join(of)}" for name, _, of in built.scored_by())) + "."
+        )
     if built.seen:
         caption += rf" \S: some of its pictures were trained on ({tex('; '.join(built.seen))})."
     lines = [
@@ -66,9 +74,34 @@ def to_tex(built: "Built") -> str:
         rf"\caption{{\textbf{{{tex(built.title)}.}} {caption}}}",
         rf"\label{{tab:{built.name}}}",
     ]
-    for index, (block, heads) in enumerate(parts):
-        lines += ([r"\par\medskip"] if index else []) + _tex_block(built, block, heads)
+    for index, beside in enumerate(_beside(parts)):
+        lines += [r"\par\medskip"] * bool(index) + [NO_WIDER]
+        for k, (block, heads) in enumerate(beside):
+            lines += [r"\quad"] * bool(k) + _tex_block(built, block, heads)
+        lines[-1] += "}"
     return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def _beside(parts: list[tuple]) -> list[list[tuple]]:
+    """Parts of a table that stand side by side: blocks, evenly ``BESIDE`` at most, and no more than ``COLUMNS`` numbers in all."""
+    most = math.ceil(len(parts) / math.ceil(len(parts) / BESIDE))
+    found: list[list[tuple]] = []
+    for part in parts:
+        width = sum(len(at) for _, heads in [*(found[-1] if found else ()), part] for _, at in heads)
+        if found and len(found[-1]) < most and width <= COLUMNS and part[0] is not found[-1][-1][0]:
+            found[-1].append(part)
+        else:
+            found.append([part])
+    return found
+
+
+def _tex_name(row: "Row") -> str:
+    """A method's name, a long one on several lines, with its signs."""
+    lines = [tex(line) for line in textwrap.wrap(row.title, NAME, break_on_hyphens=False)]
+    lines[-1] += ("" if row.ranked else r" $\ddagger$") + ("" if row.measured else r" $\dagger$")
+    if len(lines) == 1:
+        return lines[0]
+    return r"\begin{tabular}[t]{@{}l@{}}" + r"\\".join(lines) + r"\end{tabular}"
 
 
 def _tex_block(built: "Built", block: "Block", heads: list[tuple[str, list[int]]]) -> list[str]:
@@ -83,8 +116,7 @@ def _tex_block(built: "Built", block: "Block", heads: list[tuple[str, list[int]]
     metrics = [METRICS[built.columns[j].metric] for j in at]
     title = [rf"\multicolumn{{{len(at) + 1}}}{{l}}{{\textbf{{{tex(block.title)}}}}} \\"] if block.title else []
     lines = [
-        NO_WIDER,
-        rf"\begin{{tabular}}{{l{'c' * len(at)}}}",
+        rf"\begin{{tabular}}[t]{{l{'c' * len(at)}}}",
         r"\toprule",
         *title,
         " & " + " & ".join(spans) + r" \\",
@@ -95,10 +127,9 @@ def _tex_block(built: "Built", block: "Block", heads: list[tuple[str, list[int]]
         lines += [r"\midrule", rf"\multicolumn{{{len(at) + 1}}}{{l}}{{\textit{{{tex(group)}}}}} \\"]
         for i in indices:
             row = built.rows[i]
-            name = tex(row.title) + ("" if row.ranked else r" $\ddagger$") + ("" if row.measured else r" $\dagger$")
             cells = (_tex_cell(built.cells[i][j], built.columns[j].metric) for j in at)
-            lines.append(" & ".join([name, *cells]) + r" \\")
-    return [*lines, r"\bottomrule", r"\end{tabular}}"]
+            lines.append(" & ".join([_tex_name(row), *cells]) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def _tex_cell(cell: "Cell", metric: str) -> str:
