@@ -23,7 +23,7 @@ paper: install
 	$(UV) run pytest -m paper tests/paper
 
 cluster: install
-	$(UV) run pytest -m cluster tests/slurm
+	$(UV) run pytest -m cluster --durations 20 tests/slurm
 
 lint: install
 	$(UV) run ruff check
