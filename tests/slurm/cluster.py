@@ -8,6 +8,7 @@ runs: the jobstep plugin takes SLURM_CONF out of a job's environment. That, and 
 import contextlib
 import fcntl
 import os
+import runpy
 import secrets
 import shutil
 import signal
@@ -20,11 +21,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+ACCOUNTS = runpy.run_path(str(Path(__file__).with_name("accounts.py")))
 NODES = {"c1": 1, "c2": 2, "g1": 51, "g2": 52}  # name: port beyond the controller's
 GPUS = 2  # of a GPU node
-LINKS = [Path("/etc/slurm") / name for name in ("slurm.conf", "gres.conf", "cgroup.conf")]
+LINKS = [Path("/etc/slurm") / name for name in ("slurm.conf", "gres.conf", "cgroup.conf", "slurmdbd.conf")]
 PROGRAMS = {"munged": "munge", "slurmctld": "slurmctld", "slurmd": "slurmd", "squeue": "slurm-client"}
 
+NO_ACCOUNTS = "AccountingStorageType=accounting_storage/none\nJobAcctGatherType=jobacct_gather/none"
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -67,8 +70,7 @@ ReturnToService=2
 KillWait=15
 CompleteWait=0
 MinJobAge=600
-AccountingStorageType=accounting_storage/none
-JobAcctGatherType=jobacct_gather/none
+{accounts}
 JobCompType=jobcomp/filetxt
 JobCompLoc={home}/log/jobs.txt
 {nodes}
@@ -78,9 +80,10 @@ PartitionName=urgent Nodes=c[1-2],g[1-2] MaxTime=1-00:00:00 PriorityTier=100 Pre
 """
 
 
-def missing() -> str | None:
+def missing(accounts: bool = False) -> str | None:
     """Why no cluster can be had here; None if one can."""
-    absent = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
+    wanted = PROGRAMS | (ACCOUNTS["PROGRAMS"] if accounts else {})
+    absent = [package for program, package in wanted.items() if not shutil.which(program)]
     if absent:
         return f"no SLURM on this machine: apt-get install {' '.join(absent)}"
     if os.geteuid() != 0:
@@ -107,8 +110,8 @@ def ask(*command: str) -> str:
 class Cluster:
     """``home`` holds its configuration, keys, logs and state."""
 
-    def __init__(self, home: Path) -> None:
-        self.home, self.port = home, _free_ports()
+    def __init__(self, home: Path, accounts: bool = False) -> None:
+        self.home, self.port, self.accounts = home, _free_ports(), accounts
         for name in ("run", "log", "state", "spool", "dev"):
             (home / name).mkdir(mode=0o755)
         for i in range(GPUS):  # a plain file would be refused
@@ -122,6 +125,7 @@ class Cluster:
         ]
         loopback = "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny" if near else ""
         words = {"host": host, "port": self.port, "home": home, "nodes": "\n".join(nodes), "loopback": loopback}
+        words["accounts"] = ACCOUNTS["lines"](home, self.port) if accounts else NO_ACCOUNTS
         (home / "slurm.conf").write_text(CONF.format(**words))
         gres = [f"NodeName={n} Name=gpu Type=a100 File={home}/dev/gpu[0-{GPUS - 1}]" for n in NODES if n[0] == "g"]
         (home / "gres.conf").write_text("\n".join(gres) + "\n")
@@ -135,11 +139,14 @@ class Cluster:
         LINKS[0].parent.mkdir(exist_ok=True)
         for link in LINKS:
             link.unlink(missing_ok=True)  # left by one that was killed
-            link.symlink_to(self.home / link.name)
+            if (self.home / link.name).exists():
+                link.symlink_to(self.home / link.name)
         run = self.home / "run"
         munge = {"key-file": self.home / "munge.key", "socket": run / "munge.socket", "pid-file": run / "munged.pid"}
         munge |= {"log-file": self.home / "log/munged.log", "seed-file": run / "munge.seed"}
         subprocess.run(["munged", "--force", *(f"--{name}={path}" for name, path in munge.items())], check=True)
+        if self.accounts:
+            ACCOUNTS["start"](self.home, self.port, until)
         self.start_controller("-c")
         for node in NODES:
             self.start_node(node)
@@ -166,13 +173,21 @@ class Cluster:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
 
+    def kill_accounts(self) -> None:
+        """Nobody keeps accounts any more: the daemon is gone, as is the database."""
+        for daemon in ("slurmdbd", "mariadbd"):
+            self._stop(daemon, signal.SIGKILL)
+
     def stop(self) -> None:
         """Stop what was started here."""
         with contextlib.suppress(subprocess.SubprocessError):
             ask("scancel", "--user=root")
             until(lambda: not ask("squeue", "-h"), 30, "an empty queue")
-        for name in [*(f"slurmd.{node}" for node in NODES), "slurmctld", "munged"]:
+        for name in [*(f"slurmd.{node}" for node in NODES), "slurmctld"]:
             self._stop(name, signal.SIGTERM)
+        if self.accounts:
+            ACCOUNTS["stop"](self._stop)
+        self._stop("munged", signal.SIGTERM)
         for link in LINKS:
             if link.is_symlink() and link.readlink().parent == self.home:
                 link.unlink()
@@ -186,13 +201,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Cluster]:
+def running(accounts: bool = False) -> Iterator[Cluster]:
     """A cluster, started and stopped; another session's, if there is one on this machine, is waited for."""
     with open("/run/lock/mperceiver-test-cluster.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         home = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: a socket's path has 107 characters at most
         home.chmod(0o755)
-        cluster = Cluster(home)
+        cluster = Cluster(home, accounts)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # who ends the tests ends the cluster
         try:
             cluster.start()
@@ -214,7 +229,10 @@ def end_all(job: str) -> None:
 def _free_ports() -> int:
     for base in range(17000, 30000, 100):
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for port in [base, *(base + other for other in NODES.values())]:
+            for port in [
+                base,
+                *(base + other for other in (*NODES.values(), ACCOUNTS["DATABASE"], ACCOUNTS["DAEMON"])),
+            ]:
                 stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
             return base
     raise OSError("no free ports")

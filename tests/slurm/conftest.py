@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from safetensors.numpy import load_file
@@ -36,7 +37,7 @@ EAGER = "--slurm-init-seconds-before-status-checks 1 --max-status-checks-per-sec
 RULES = "prepare encode train_predictor train_branches train_drm train_network restore score".split()
 THREADS = ["--set-threads", *(f"{rule}=1" for rule in RULES)]
 BOUND_S = 1200  # of all of it, from the cluster's start; what is waited for after that fails at once
-STEPS = 900
+STEPS = 450
 SLOW = "  steps: {}\n  save_every_steps: 20"  # so that there is time to disturb it
 
 
@@ -54,9 +55,10 @@ class World:
     """A small checkout: the project's workflow and profiles, the site's lines of the cluster's one edited, tests/tiny's config."""
 
     end = float("inf")
+    heads: ClassVar[list["Head"]] = []  # of all worlds
 
     def __init__(self, root: Path) -> None:
-        self.root, self.heads = root, []
+        self.root = root
         for name in ("Snakefile", "workflow", "profiles", "slurm"):
             source = PROJECT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
@@ -256,11 +258,11 @@ def straight(built) -> dict:
 
 
 @pytest.fixture(autouse=True)
-def no_head_is_left(world):
+def no_head_is_left():
     """A test that fails leaves no head and no job to the next one."""
     yield
-    for head in world.heads:
+    for head in World.heads:
         if head.process.poll() is None:
             head.kill()
             ask("scancel", "--user=root")
-    world.heads.clear()
+    World.heads.clear()

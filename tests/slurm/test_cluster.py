@@ -104,7 +104,7 @@ def test_its_time_limit_is_reached(built):
 
     SLURM looks at limits every half a minute, so the training is a longer one.
     """
-    head = built.training("limited", steps=4000)
+    head = built.training("limited", steps=2500)
     job = built.job("limited")
     slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")
     built.wait_until(job, "PENDING")
@@ -112,7 +112,7 @@ def test_its_time_limit_is_reached(built):
     built.go_on(job)
     told = head.end()
     assert show(job)["Restarts"] == "1" and submissions("limited") == 1 and "Error in rule" not in told
-    same(built, "limited", built.undisturbed("unlimited", steps=4000))
+    same(built, "limited", built.undisturbed("unlimited", steps=2500))
 
 
 def test_cancelled_from_outside(built, straight):
@@ -172,7 +172,7 @@ def test_the_controller_is_started_again(built, cluster, straight):
 
 def test_a_killed_head_and_its_orphan_that_is_waited_for(built):
     """What the orphan makes is kept: the next head has nothing to do."""
-    head = built.training("waited", steps=4000)
+    head = built.training("waited", steps=1500)
     assert "these are its own jobs" in built.run("mperceiver", "orphans", code=1)
     head.kill()
     job = built.job("waited")
