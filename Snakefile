@@ -33,15 +33,10 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/restore.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/head.smk"
 
 
 rule all:
     default_target: True
     input:
         "results/report.json",
-
-
-# Snakemake's limit of jobs a second looks at all that is ready once more a second for each job that has ended, until the head
-# does nothing else (snakemake/snakemake#3744). No job here is so short that it would be needed.
-onstart:
-    workflow.scheduler.job_rate_limiter = None

@@ -1,6 +1,7 @@
 """The workflow as text: rules that are verbs, profiles, DVC's stages, the picture of it."""
 
 import ast
+import inspect
 import re
 import runpy
 import shlex
@@ -138,3 +139,15 @@ def test_what_is_printed_is_in_snakemakes_report():
         assert "category=" in flag and "labels=" in flag, name
     assert 'report: "workflow/report/workflow.rst"' in (PROJECT / "Snakefile").read_text()
     assert (PROJECT / "workflow/report/workflow.rst").is_file()
+
+
+def test_what_is_mended_of_snakemakes_head_is_still_there():
+    """workflow/rules/head.smk; where a newer Snakemake or plugin has no such fault any more, its line goes."""
+    import snakemake_executor_plugin_slurm as plugin
+    from snakemake.scheduling.job_scheduler import JobScheduler
+
+    assert "self._schedule_reevalutation(self.job_rate_limiter.timespan)" in inspect.getsource(JobScheduler.schedule)
+    assert "if self.job_rate_limiter is None" in inspect.getsource(JobScheduler.job_selector)
+    assert "pending_jobs_for_rule(dag, rule_name)" in inspect.getsource(plugin.Executor.run_jobs)
+    head = (PROJECT / "workflow/rules/head.smk").read_text()
+    assert "workflow.scheduler.job_rate_limiter = None" in head and "plugin.pending_jobs_for_rule = " in head

@@ -60,7 +60,8 @@ def serving(folder: Path, environment: dict[str, str]) -> Iterator[dict[str, str
 
 def serve(address: str) -> None:
     """Import everything once, then fork for every caller."""
-    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
     for name in LIBRARIES.split():
         importlib.import_module(name)
     from mperceiver.cli import app

@@ -29,7 +29,8 @@ def world(cluster, tmp_path_factory):
     text, count = re.subn(r"(?m)^(    slurm_partition: .*)$", r"\1\n    slurm_account: lab", profile.read_text())
     assert count == 3  # jobs without a GPU, with one, with several
     profile.write_text(text)
-    world.run("mperceiver", "download", "leaves")
+    for name in ("leaves", "astronaut"):
+        world.run("mperceiver", "download", name)
     yield world
     for head in World.heads:
         if head.process.poll() is None:
@@ -48,6 +49,15 @@ def test_a_training_is_in_the_accounts(world):
     jobs = accounted("Comment", "Account")
     assert {job["Account"] for job in jobs} == {"lab"}
     assert "rule_train_network_wildcards_tiny-net" in {job["Comment"] for job in jobs}
+
+
+def test_more_jobs_of_an_array_than_slots(world):
+    """The plugin would drop what it was given of an array as long as others were ready, and wait for it for ever."""
+    names = ["leaves", "astronaut", "tiny-test"]
+    told = world.head(*(f"data/prepared/{name}.json" for name in names), options=("--jobs", "1")).end()
+    assert "3 of 3 steps" in told or "4 of 4 steps" in told, told
+    jobs = [job["Comment"] for job in accounted("Comment")]
+    assert all(f"rule_prepare_wildcards_{name}" in jobs for name in names)
 
 
 def test_doctor_knows_the_account(world):
