@@ -32,7 +32,7 @@ ESTIMATES = {
     "of a training, what its losses add (LPIPS, discriminator)": 1.3,
     "crops of 512 px in a test picture, overlaps counted": 4.0,
     "CPU, core seconds to prepare a picture": 1.5,
-    "CPU, core seconds to score a picture, LPIPS and DISTS included": 4.0,
+    "CPU, core seconds to score a picture, LPIPS and FID included": 4.0,
     "CPU, core seconds of a table, a figure or the report": 60.0,
     "CPU, seconds that a job takes to start": 40.0,
     "MB of a pair of pictures": 1.5,
@@ -154,7 +154,7 @@ def estimate(job: Job, gmac: dict) -> None:
             job.gpus, job.gpu_s = 1, count * e["GPU, seconds a picture of another method"]
     elif job.rule == "score":
         job.cores = 8
-        job.cpu_s = pictures(names["dataset"]) * e["CPU, core seconds to score a picture, LPIPS and DISTS included"]
+        job.cpu_s = pictures(names["dataset"]) * e["CPU, core seconds to score a picture, LPIPS and FID included"]
     else:
         job.cpu_s = e["CPU, core seconds of a table, a figure or the report"]
 

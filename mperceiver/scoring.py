@@ -1,6 +1,7 @@
 """Score a method's restored pictures of a dataset under its protocol: a row a picture, and a card of means."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,13 +67,18 @@ def score(method: str, dataset: str, workers: int = 1) -> Path:
         result={
             "n": len(rows),
             "protocol": name,
-            "protocol_sha256": lineage.sha256(config.path_of("protocols", name)),
+            "protocol_sha256": _digest(protocol),
             "means": {m: _summary(rows, m)["mean"] for m in protocol.metrics},
             "tasks": {task: _of_task(prepared, rows, task, protocol) for task in dict.fromkeys(prepared.tasks)},
         },
         sources=weights,
     )
     return scores_card(method, dataset)
+
+
+def _digest(protocol: config.Protocol) -> str:
+    """Of all that decides a number, whichever file of those it is `like` says it; the words are not."""
+    return hashlib.sha256(protocol.model_dump_json(exclude={"title"}).encode()).hexdigest()
 
 
 def interval(values: list[float]) -> tuple[float, float, float]:

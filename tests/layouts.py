@@ -81,8 +81,8 @@ BLUR_LISTS = {
     for kind, folder in (("J", J), ("R", R))
     for split, s in (("train", 1), ("test", 230))
 }
-DPDD = [f"{{}}/{name}.png" for name in ("inputC/1P0A1000", "inputC/1P0A999", "inputL/1P0A999", "target/1P0A1001", "target/1P0A998")]  # fmt: skip
-DPDD_PAIRS = {"1P0A999": ("{}/inputC/1P0A999.png", "{}/target/1P0A998.png"), "1P0A1000": ("{}/inputC/1P0A1000.png", "{}/target/1P0A1001.png")}  # fmt: skip
+DPDD = [f"{{}}/{name}.png" for name in ("inputC/1P0A0933", "inputC/1P0A0917", "inputL/1P0A0917", "target/1P0A0932", "target/1P0A0916")]  # fmt: skip
+DPDD_PAIRS = {"1P0A0917": ("{}/inputC/1P0A0917.png", "{}/target/1P0A0916.png"), "1P0A0933": ("{}/inputC/1P0A0933.png", "{}/target/1P0A0932.png")}  # fmt: skip
 UIEB = [f"{side}-890/{name}.png" for side in ("raw", "reference") for name in ("104_img_", "583_img_", "1_img_")]
 WATER = ["type1_data/underwater_type_1/7.bmp", "type1_data/gt_type_type_1/7.bmp"]
 WATERS = ["typeIA_data/underwater_type_IA/7.bmp", "typeIA_data/gt_type_IA/7.bmp"]

@@ -34,11 +34,14 @@ class Failure:
 
 
 def newest() -> Path:
-    """The log of the last head of this folder. Raises ClusterError if there is none."""
-    found = sorted(LOGS.glob("*.snakemake.log"))
+    """The log of the last head of this folder that had something to do. Raises ClusterError if there is none.
+
+    An unlocking, which `orphans` does too, and a head that was refused write logs without a job.
+    """
+    found = sorted(LOGS.glob("*.snakemake.log"), reverse=True)
     if not found:
         raise ClusterError(f"{LOGS.resolve()}: no log of Snakemake's; type this where snakemake was typed")
-    return found[-1]
+    return next((path for path in found if BLOCK.search(path.read_text(errors="replace"))), found[0])
 
 
 def failures(text: str) -> list[Failure]:

@@ -61,7 +61,7 @@ class Column(Model):
         ["psnr", "ssim"], description="each of them one that the dataset's protocol computes"
     )
     reported: Reported | None = Field(None, description="the paper's numbers, which are shown beside ours")
-    scored: str = Field("", description="how sure it is that they were scored so, and why; printed under the table")
+    scored: str = Field("", description="how sure it is that the paper scored them so, and why; said in the HTML")
 
     @property
     def datasets(self) -> list[str]:

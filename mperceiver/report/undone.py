@@ -22,7 +22,7 @@ class Undone:
     def commands(self) -> list[str]:
         """What runs them, a line each."""
         ask = [f"mperceiver doctor {' '.join(self.by_hand)}"] if self.by_hand else []
-        return [*ask, f"snakemake {' '.join(self.cards)}"]
+        return [*ask, f"snakemake --cores all {' '.join(self.cards)}"]
 
 
 def undone(table: Built) -> list[Undone]:
