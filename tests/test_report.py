@@ -829,7 +829,7 @@ def test_what_is_not_here_yet_says_what_it_waits_for(tree):
     shutil.rmtree("results/scores/two")
     (one,) = undone(tables.build("toys"))
     assert (one.title, one.columns, one.waits) == ("Two_50%", ["Haze", "Rain"], ("scoring",))
-    assert one.commands == ["snakemake results/scores/two/toys.json"]
+    assert one.commands == ["snakemake --cores all results/scores/two/toys.json"]
     Path("results/restored/two/toys.json").unlink()
     assert undone(tables.build("toys"))[0].waits == ("restoring",)
     Path("results/runs/two/network.json").unlink()
@@ -841,7 +841,7 @@ def test_what_is_not_here_yet_says_what_it_waits_for(tree):
     Path("data/raw/clean.json").unlink()
     (one,) = undone(tables.build("toys"))
     assert one.waits[0] == "the pictures of toys, which a person has to bring"
-    assert one.commands == ["mperceiver doctor clean", "snakemake results/scores/two/toys.json"]
+    assert one.commands == ["mperceiver doctor clean", "snakemake --cores all results/scores/two/toys.json"]
     assert cell(tables.build("toys"), "two", "haze", "psnr").why == "data by hand"
     pages.write("config/toy.yaml")
     text = Path("results/report/index.html").read_text()
@@ -867,7 +867,7 @@ def test_an_index_of_nothing_yet(tree):
     site = written()
     assert len(site) == 1  # the index alone
     text = Path("results/report/index.html").read_text()
-    assert "0 of 8 cells" in text and text.count("<li><b>") == 4 and "snakemake results/tables/toys.json" in text
+    assert "0 of 8 cells" in text and text.count("<li><b>") == 4 and "snakemake --cores all results/tables/toys.json" in text
 
 
 @pytest.mark.parametrize("kind", figures.KINDS)
