@@ -867,7 +867,11 @@ def test_an_index_of_nothing_yet(tree):
     site = written()
     assert len(site) == 1  # the index alone
     text = Path("results/report/index.html").read_text()
-    assert "0 of 8 cells" in text and text.count("<li><b>") == 4 and "snakemake --cores all results/tables/toys.json" in text
+    assert (
+        "0 of 8 cells" in text
+        and text.count("<li><b>") == 4
+        and "snakemake --cores all results/tables/toys.json" in text
+    )
 
 
 @pytest.mark.parametrize("kind", figures.KINDS)

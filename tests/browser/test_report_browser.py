@@ -201,7 +201,9 @@ def test_what_is_not_here_says_how_to_run_it(at):
     (details,) = find(driver, "#blocks .undone")
     assert not details.find_element("css selector", "ul").is_displayed()
     details.find_element("css selector", "summary").click()
-    assert "snakemake --cores all results/scores/four/toys.json" in details.text and "Waits for restoring" in details.text
+    assert (
+        "snakemake --cores all results/scores/four/toys.json" in details.text and "Waits for restoring" in details.text
+    )
 
 
 def test_a_mean_leads_to_its_runs(at):

@@ -12,6 +12,7 @@ from mperceiver.report.figures.common import DPI, PALETTE, FigureError, ground_t
 CELL_PX = 256  # a picture of a comparison, after enlarging it a whole number of times
 GAP_PX = 10
 FRAME = PALETTE[4]  # around the part that is shown enlarged: orange, seen on light and on dark
+LINE_PX = 2
 
 Part = tuple[int, int, int]  # left, top and side
 
@@ -32,16 +33,18 @@ def crop(picture: np.ndarray, part: Part | None = None) -> np.ndarray:
 
 def framed(picture: np.ndarray, part: Part) -> np.ndarray:
     """All of a picture (H, W, 3), resampled so that its longer side is ``CELL_PX``, with a frame around a part of it."""
-    from PIL import Image, ImageDraw
+    from matplotlib.colors import to_rgb
 
     scale = CELL_PX / max(picture.shape[:2])
     height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    shown = Image.fromarray(images.resize(picture, height, width))
+    shown = images.resize(picture, height, width).copy()
     left, top, side = part
-    corners = [round(at * scale) for at in (left, top, left + side, top + side)]
-    box = [min(at, limit - 1) for at, limit in zip(corners, (width, height) * 2, strict=True)]
-    ImageDraw.Draw(shown).rectangle(box, outline=FRAME, width=2)
-    return np.array(shown)
+    x0, y0, x1, y1 = (round(at * scale) for at in (left, top, left + side, top + side))
+    inside = shown[y0:y1, x0:x1]
+    kept = inside[LINE_PX:-LINE_PX, LINE_PX:-LINE_PX].copy()
+    inside[:] = np.round(255 * np.array(to_rgb(FRAME)))
+    inside[LINE_PX:-LINE_PX, LINE_PX:-LINE_PX] = kept
+    return shown
 
 
 def telling(lq: np.ndarray, target: np.ndarray | None, side: int) -> Part:
