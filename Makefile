@@ -1,8 +1,10 @@
-# make demo: the whole pipeline at toy scale, from a fresh checkout to results/report/index.html. make test, make lint: the tests, the rules of style. CI runs all of these.
+# make demo: the whole pipeline at toy scale, from a fresh checkout to results/report/index.html.
+# make test, make lint: the tests, the rules of style.
 # make paper: all of the paper's tables and figures in miniature, and what must be true of them; kept in $PAPER where that is set
 #   (with pdflatex: Debian's texlive-latex-recommended).
-# make cluster: the workflow on a SLURM cluster that the tests start on this machine (as root; Debian's slurmctld, slurmd, slurm-client, munge, slurmdbd and
-#   mariadb-server).
+# make cluster: the workflow on SLURM clusters that the tests start on this machine (as root; Debian's slurmctld, slurmd, slurm-client,
+#   munge, slurmdbd and mariadb-server).
+# CI (.ci/run) runs all of these.
 # Needs git, make and a Python of 3.11 or later with its venv module (make demo PYTHON=python3.12 takes another than python3).
 PYTHON ?= python3
 # The uv of the PATH, else one that is put into .venv; uv is in the project's dev group, so the sync leaves it there.

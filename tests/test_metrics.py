@@ -469,7 +469,7 @@ def test_score_writes_a_row_a_picture_and_a_card(world):
     card = lineage.read_card(path)
     result = card["result"]
     assert (result["n"], result["protocol"]) == (len(SIZES), "rgb")
-    assert len(result["protocol_sha256"]) == 64
+    assert result["protocol_sha256"] == scoring._digest(config.load("protocols", "rgb"))
     of_haze = [float(row["psnr"]) for row in rows if row["task"] == "haze"]
     assert result["means"]["psnr"] == pytest.approx(np.mean([float(row["psnr"]) for row in rows]))
     assert result["tasks"]["haze"]["n"] == len(of_haze)

@@ -108,7 +108,7 @@ def fill(name: str, table: config.Table) -> Built:
         config.load("datasets", d).protocol for c in columns for d in c.datasets if not c.average
     )
     protocols = {p: config.load("protocols", p).title for p in used}
-    both = {(i, columns[j].label): j for (i, j), cell in found.items() if cell.seen and not columns[j].average}
+    both = {(i, columns[j].place): j for (i, j), cell in found.items() if cell.seen and not columns[j].average}
     told = [line for (i, _), j in both.items() for line in _told(rows[i], columns[j])]
     return Built(name, table.title, table.caption, rows, columns, grid, blocks, protocols, told)
 

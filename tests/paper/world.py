@@ -249,7 +249,9 @@ def _layout(name: str):
     layout = layouts["LAYOUTS"][name]
 
     def plain(member: str | None) -> str | None:
-        return member and next((member.removeprefix(root) for root in ROOTS if member.startswith(root)), member)
+        for root in ROOTS if member else ():
+            member = member.removeprefix(root)
+        return member
 
     return layout._replace(
         files={archive: [plain(member) for member in members] for archive, members in layout.files.items()},

@@ -1,7 +1,6 @@
 """Accounting for the tests' cluster: a MariaDB and a slurmdbd in its folder, on ports of its own, on loopback."""
 
 import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -68,19 +67,10 @@ def start(home: Path, port: int, until: Callable) -> None:
     until(lambda: _open(port + DATABASE), 60, "the database")
     client = ["mariadb", "--no-defaults", "-u", "root", "-S", f"{run}/mysql.sock"]
     subprocess.run(client, input=SQL, text=True, check=True)
-    start_daemon(port, until)
-    for words in ("cluster test", "account lab Cluster=test", "user root Account=lab Cluster=test"):
-        subprocess.run(["sacctmgr", "-i", "add", *words.split()], **(quiet | {"check": False}))
-
-
-def start_daemon(port: int, until: Callable) -> None:
     subprocess.run(["slurmdbd"], check=True)  # its file lies beside slurm.conf
     until(lambda: _open(port + DAEMON), 30, "slurmdbd")
-
-
-def stop(stopped: Callable) -> None:
-    for daemon in ("slurmdbd", "mariadbd"):
-        stopped(daemon, signal.SIGTERM)
+    for words in ("cluster test", "account lab Cluster=test", "user root Account=lab Cluster=test"):
+        subprocess.run(["sacctmgr", "-i", "add", *words.split()], **(quiet | {"check": False}))
 
 
 def _open(port: int) -> bool:

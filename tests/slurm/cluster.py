@@ -173,10 +173,10 @@ class Cluster:
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
 
-    def kill_accounts(self) -> None:
+    def stop_accounts(self, how: signal.Signals) -> None:
         """Nobody keeps accounts any more: the daemon is gone, as is the database."""
         for daemon in ("slurmdbd", "mariadbd"):
-            self._stop(daemon, signal.SIGKILL)
+            self._stop(daemon, how)
 
     def stop(self) -> None:
         """Stop what was started here."""
@@ -185,8 +185,7 @@ class Cluster:
             until(lambda: not ask("squeue", "-h"), 30, "an empty queue")
         for name in [*(f"slurmd.{node}" for node in NODES), "slurmctld"]:
             self._stop(name, signal.SIGTERM)
-        if self.accounts:
-            ACCOUNTS["stop"](self._stop)
+        self.stop_accounts(signal.SIGTERM)
         self._stop("munged", signal.SIGTERM)
         for link in LINKS:
             if link.is_symlink() and link.readlink().parent == self.home:

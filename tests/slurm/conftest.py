@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
@@ -230,9 +231,15 @@ columns: [{dataset: tiny-test, task: haze, label: Haze, metrics: [psnr]}]
 
 
 @pytest.fixture(scope="session")
-def world(cluster, tmp_path_factory) -> World:
+def new_world(tmp_path_factory) -> Callable[[str], World]:
+    """Makes a world, by a name for its folder."""
+    return lambda name: World(tmp_path_factory.mktemp(name))
+
+
+@pytest.fixture(scope="session")
+def world(cluster, new_world) -> World:
     """A world with its pictures downloaded and a foundation pre-trained for a few steps, on the login node."""
-    world = World(tmp_path_factory.mktemp("world"))
+    world = new_world("world")
     (world.root / "config/tables/tiny.yaml").write_text(TABLE)
     (world.root / "config/demo.yaml").write_text("title: A miniature\ntables: [tiny]\n")
     for words in ("download leaves", "download astronaut", "prepare leaves", "prepare tiny-train"):

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -10,7 +11,6 @@ import pytest
 
 pytestmark = pytest.mark.cluster
 HERE = runpy.run_path(str(Path(__file__).with_name("cluster.py")))
-World = runpy.run_path(str(Path(__file__).with_name("conftest.py")))["World"]
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +22,16 @@ def cluster():
 
 
 @pytest.fixture(scope="module")
-def world(cluster, tmp_path_factory):
+def world(cluster, new_world):
     """Pictures are there, nothing is prepared; the site's jobs are on an account's budget."""
-    world = World(tmp_path_factory.mktemp("accounts"))
+    world = new_world("accounts")
     profile = world.root / "slurm/config.yaml"
     text, count = re.subn(r"(?m)^(    slurm_partition: .*)$", r"\1\n    slurm_account: lab", profile.read_text())
     assert count == 3  # jobs without a GPU, with one, with several
     profile.write_text(text)
     for name in ("leaves", "astronaut"):
         world.run("mperceiver", "download", name)
-    yield world
-    for head in World.heads:
-        if head.process.poll() is None:
-            head.kill()
+    return world
 
 
 def accounted(*fields: str) -> list[dict[str, str]]:
@@ -86,6 +83,6 @@ def test_why_failed_knows_the_peak_of_memory(world):
 def test_the_accounts_are_lost_under_way(world, cluster):
     """The head asks the controller, not the accounts, and goes on when those are gone."""
     head = world.training("unaccounted")
-    cluster.kill_accounts()
+    cluster.stop_accounts(signal.SIGKILL)
     assert "Error" not in head.end()
     assert world.weights("unaccounted").is_file()
