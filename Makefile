@@ -24,10 +24,10 @@ test: install
 	$(UV) run pytest
 
 paper: install
-	$(UV) run pytest -m paper tests/paper
+	$(UV) run pytest -m paper tests/system/paper
 
 cluster: install
-	$(UV) run pytest -m cluster --durations 20 tests/slurm
+	$(UV) run pytest -m cluster --durations 20 tests/system/slurm
 
 lint: install
 	$(UV) run ruff check

@@ -24,7 +24,7 @@ import scipy
 import yaml
 from PIL import Image
 
-from mperceiver.data.generated import dead_leaves
+from mperceiver.data.raw.generated import dead_leaves
 from mperceiver.degradations import DEGRADATIONS
 from mperceiver.degradations.mix import degrade
 

@@ -29,13 +29,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mperceiver.config import TASKS, Losses, ModelConfig
-from mperceiver.memory import Peak
-from mperceiver.models import foundation as towers
+from mperceiver.config import TASKS
+from mperceiver.config.runs import Losses, ModelConfig
+from mperceiver.metrics.lpips import Lpips
+from mperceiver.models import towers
 from mperceiver.models.branches import HALF, Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import DegradationPredictor
-from mperceiver.perceptual import Lpips
+from mperceiver.restoring.memory import Peak
 from mperceiver.training.losses import PictureLosses
 
 STEPS = (50, 20, 10, 4, 1)

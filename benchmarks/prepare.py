@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import images, lineage
-from mperceiver.data.generated import dead_leaves
-from mperceiver.data.pool import cores
-from mperceiver.data.prepare import prepare, prepared_file
+from mperceiver.data.prepare.dataset import prepare, prepared_file
+from mperceiver.data.raw.generated import dead_leaves
+from mperceiver.parallel import cores
 
 PROJECT = Path(__file__).resolve().parents[1]
 COUNT, SIDE = 48, 512

@@ -6,8 +6,8 @@ from importlib.resources import files
 
 import torch
 
-from mperceiver import config
-from mperceiver.models import foundation as towers
+from mperceiver.config.foundations import Tokens
+from mperceiver.models import towers
 
 # What stands in the scheduler_config.json of Stable Diffusion 2.1-base.
 SCHEDULE = {
@@ -74,4 +74,4 @@ def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.
         )
         tower = towers.build_clip_tower(clip)
     parts = [towers.freeze(part) for part in (vae, unet, text, tower)]
-    return towers.Foundation("sd21", *parts, SCHEDULE, config.Tokens(), clip["vision_cfg"]["image_size"])
+    return towers.Foundation("sd21", *parts, SCHEDULE, Tokens(), clip["vision_cfg"]["image_size"])

@@ -18,8 +18,9 @@ import sd21
 import torch
 from torch import Tensor
 
-from mperceiver.config import TASKS, ModelConfig
-from mperceiver.models import foundation as towers
+from mperceiver.config import TASKS
+from mperceiver.config.runs import ModelConfig
+from mperceiver.models import towers
 from mperceiver.models.branches import Branches
 
 STEPS = 10

@@ -10,14 +10,13 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from mperceiver.files import sha256, write_json
 
 PACKAGE = Path(__file__).resolve().parent
 VERSIONS = ["torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy", "pillow", "lpips", "spandrel"]
@@ -27,83 +26,7 @@ class LineageError(RuntimeError):
     """A card cannot be written, read or followed; the message says which and what to do."""
 
 
-# ---------------------------------------------------------------- whole files
-
-
-@contextlib.contextmanager
-def whole(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well, and vanishes when it does not.
-
-    The file is flushed to disk before the rename, so that a killed job or a full disk never leaves half of it.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    beside = Path(name)
-    try:
-        yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def whole_folder(path: Path | str) -> Iterator[Path]:
-    """Like ``whole`` for a folder: the old one, if any, is replaced when the block ends well."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield beside
-        beside.chmod(0o777 & ~_umask())
-        take_place(beside, path)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def take_place(new: Path, path: Path) -> None:
-    """Put a finished folder at ``path``; the one that is there, if any, goes."""
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.replace(old)
-    new.replace(path)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-@cache
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_text(path: Path | str, text: str) -> None:
-    """Write a text file whole."""
-    with whole(path) as beside:
-        beside.write_text(text)
-
-
 # ---------------------------------------------------------------- hashes, code, commit
-
-
-def sha256(path: Path | str) -> str:
-    """SHA-256 of a file; of a folder: over the sorted lines '<sha256>  <relative path>' of its files, hidden ones left out.
-
-    (Snakemake leaves a hidden time stamp in each folder that is an output.)
-    """
-    path = Path(path)
-    if path.is_dir():
-        inside = sorted(p.relative_to(path) for p in path.rglob("*") if p.is_file())
-        seen = (p for p in inside if not any(part.startswith(".") for part in p.parts))
-        lines = "".join(f"{sha256(path / p)}  {p.as_posix()}\n" for p in seen)
-        return hashlib.sha256(lines.encode()).hexdigest()
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache
@@ -190,11 +113,6 @@ def write_card(
     }
     write_json(path, card)
     return card
-
-
-def write_json(path: Path | str, data: dict) -> None:
-    """Write JSON whole, its keys sorted."""
-    write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
 def _plain(spec: Any) -> Any:

@@ -4,12 +4,13 @@ import copy
 import ipaddress
 import json
 import os
-import runpy
 import shutil
 import socket
 from pathlib import Path
 
 import pytest
+from support import TINY
+from support.serving import serving
 
 # Before torch is imported by anything; processes that a test starts inherit it.
 os.environ |= {
@@ -22,7 +23,6 @@ for name in ("http_proxy", "https_proxy", "all_proxy"):  # one on loopback would
     os.environ.pop(name, None)
     os.environ.pop(name.upper(), None)
 
-TINY = Path(__file__).resolve().parent / "tiny"
 COMMIT = ("0" * 40, False)  # made up, so that the tests run without a checkout
 
 
@@ -71,11 +71,11 @@ def no_network():
 
 @pytest.fixture
 def server(monkeypatch):
-    """A web server on loopback (tests/serving.py), and no waiting between tries."""
+    """A web server on loopback (tests/support/serving.py), and no waiting between tries."""
     from mperceiver.fetch import files
 
     monkeypatch.setattr(files, "WAITS", (0,) * len(files.WAITS))
-    with runpy.run_path(str(Path(__file__).with_name("serving.py")))["serving"]() as found:
+    with serving() as found:
         yield found
 
 
@@ -85,9 +85,10 @@ def server(monkeypatch):
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory) -> Path:
     """A working directory as tests/tiny describes it: pictures prepared, a foundation of random weights staged."""
-    from mperceiver import config, foundations, lineage
-    from mperceiver.data.download import download
-    from mperceiver.data.prepare import prepare
+    from mperceiver import config, lineage
+    from mperceiver.data.prepare.dataset import prepare
+    from mperceiver.data.raw.download import download
+    from mperceiver.foundations import staging
 
     root = tmp_path_factory.mktemp("tiny")
     shutil.copytree(TINY / "config", root / "config")
@@ -99,7 +100,7 @@ def tiny_root(tmp_path_factory) -> Path:
             prepare(name, workers=1)
         spec = config.load("foundations", "tiny")
         write_foundation(spec, root / spec.local)
-        foundations.stage("tiny")
+        staging.stage("tiny")
     return root
 
 
@@ -109,7 +110,7 @@ def write_foundation(spec, folder: Path) -> None:
     from open_clip.model import CLIP
     from safetensors.torch import save_file
 
-    from mperceiver.training import pretrain
+    from mperceiver.foundations import pretrain
 
     torch.manual_seed(0)
     recipe = spec.build
@@ -140,11 +141,11 @@ def tiny_world(tiny_root, tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def stock(tiny_root):
     """The tiny foundation, loaded; to compare with, not to hook into."""
-    from mperceiver.models import foundation
+    from mperceiver.models import towers
 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tiny_root)
-        return foundation.load("tiny")
+        return towers.load("tiny")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import typer
 
 from mperceiver import config
 from mperceiver.cli.base import DatasetName, Threads, Workers, quiet, verb
+from mperceiver.config.experiments import Experiment
 
 
 @verb
@@ -17,12 +18,12 @@ def foundation(
     threads: Threads = 0,
 ) -> None:
     """Stage a foundation's frozen weights in data/foundations/, verified; or pre-train it."""
-    from mperceiver import foundations
+    from mperceiver.foundations import staging
 
     if build:
         quiet(threads)
-        print(foundations.build(name))
-    print(foundations.stage(name))
+        print(staging.build(name))
+    print(staging.stage(name))
 
 
 @verb
@@ -35,7 +36,7 @@ def download(
     ] = False,
 ) -> None:
     """Bring a dataset's pictures or archives to data/raw/ from the first of its sources that is there."""
-    from mperceiver.data.download import download as fetch
+    from mperceiver.data.raw.download import download as fetch
 
     print(fetch(name, config.mirrors(_experiment()), force, force_digest))
 
@@ -54,7 +55,7 @@ def doctor(
 
         preflight()
         return
-    from mperceiver.data.doctor import FINE, examine, shown
+    from mperceiver.data.raw.doctor import FINE, examine, shown
 
     findings = examine(names or [], config.mirrors(_experiment()))
     shown(findings, as_json)
@@ -73,11 +74,11 @@ def prepare(
 ) -> None:
     """Cut, degrade and pair a dataset's pictures into data/prepared/."""
     if replay is not None:
-        from mperceiver.data.replay import replay as render_again
+        from mperceiver.data.look.replay import replay as render_again
 
         print(render_again(name, replay))
         return
-    from mperceiver.data.prepare import prepare as make
+    from mperceiver.data.prepare.dataset import prepare as make
 
     print(make(name, workers or None))
 
@@ -89,7 +90,7 @@ def encode(
     """Cache the frozen towers' work on a training dataset: latents and CLIP embeddings."""
     quiet(threads)
     from mperceiver import lineage
-    from mperceiver.models.foundation import load
+    from mperceiver.models.towers import load
     from mperceiver.training import processes
     from mperceiver.training.latents import encode as make
 
@@ -117,7 +118,7 @@ def show(
     task: Annotated[str | None, typer.Option(help="only pictures of this task")] = None,
 ) -> None:
     """Draw a contact sheet of a prepared dataset: degraded pictures beside their ground truths."""
-    from mperceiver.data.show import show as draw
+    from mperceiver.data.look.show import show as draw
 
     print(draw(name, file, count, task))
 
@@ -132,12 +133,12 @@ def export(
     ] = False,
 ) -> None:
     """Write a prepared dataset as plain folders of pictures, for other programs."""
-    from mperceiver.data.export import export as write
+    from mperceiver.data.look.export import export as write
 
     print(write(name, folder, layers))
 
 
-def _experiment() -> config.Experiment | None:
+def _experiment() -> Experiment | None:
     """The experiment in force, for its `mirror`: $MPERCEIVER_EXPERIMENT, set by the workflow, or none."""
     path = os.environ.get("MPERCEIVER_EXPERIMENT")
-    return config.parse(Path(path), config.Experiment) if path else None
+    return config.parse(Path(path), Experiment) if path else None

@@ -11,8 +11,8 @@ from mperceiver.cli.base import DatasetName, MethodName, Workers, fail, verb
 @verb
 def score(method: MethodName, dataset: DatasetName, workers: Workers = 0) -> None:
     """Score a method's restored pictures of a dataset under the dataset's protocol."""
-    from mperceiver.data.pool import cores
-    from mperceiver.scoring import score as make
+    from mperceiver.parallel import cores
+    from mperceiver.scoring.datasets import score as make
 
     print(make(method, dataset, workers or cores()))
 
@@ -36,7 +36,7 @@ def figure(name: Annotated[str, typer.Argument(help="stem of config/figures/<nam
 @verb
 def report(experiment: Annotated[Path, typer.Argument(help="config/<name>.yaml")]) -> None:
     """Write the site results/report/index.html."""
-    from mperceiver.report.pages import write
+    from mperceiver.report.site import write
 
     print(write(experiment))
 
@@ -73,7 +73,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="every way, for machines")] = False,
 ) -> None:
     """Tell which way of scoring gives a reported number: why is my PSNR 2 dB off?"""
-    from mperceiver import explain as ways
+    from mperceiver.scoring import explain as ways
 
     wanted = {name: value for name, value in (("psnr", psnr), ("ssim", ssim)) if value is not None}
     if not wanted:

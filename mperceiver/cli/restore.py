@@ -49,14 +49,14 @@ def restore(
         )
     if tile or memory_gib or skip_existing or json:
         fail(f"{source} is a dataset: how it is restored stands in config/methods/{method}.yaml, and nowhere else")
-    from mperceiver.restore import restore_dataset
+    from mperceiver.restoring.restore import restore_dataset
 
     print(restore_dataset(method, source))
 
 
 def _photographs(method: str, source: Path, target: Path, changes: dict, skip_existing: bool, json: bool) -> None:
-    from mperceiver import photographs
     from mperceiver.progress import progress
+    from mperceiver.restoring import photographs
 
     spec = photographs.chosen(method, **changes)
     found = (photographs.in_folder if source.is_dir() else photographs.in_file)(source, target)

@@ -2,7 +2,7 @@
 
 from mperceiver.config.base import STAGES, ConfigError
 from mperceiver.config.files import files_of, load, path_of
-from mperceiver.config.printed import Table
+from mperceiver.config.tables import Table
 
 FID_FOUNDATION = "inception-fid"  # whose Inception FID is computed with
 REPORTED = "config/reported/cvpr2024.csv"  # the paper's own numbers

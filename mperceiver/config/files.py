@@ -11,9 +11,13 @@ from pydantic import ValidationError
 
 from mperceiver.config.base import NAME, ConfigError, Model
 from mperceiver.config.datasets import Dataset
+from mperceiver.config.experiments import Experiment
+from mperceiver.config.figures import Figure
 from mperceiver.config.foundations import Foundation
-from mperceiver.config.printed import Experiment, Figure, Protocol, Table
-from mperceiver.config.runs import Method, Run
+from mperceiver.config.methods import Method
+from mperceiver.config.protocols import Protocol
+from mperceiver.config.runs import Run
+from mperceiver.config.tables import Table
 
 KINDS = {
     "foundations": Foundation,

@@ -1,10 +1,11 @@
-"""config/runs/ and config/methods/: how weights are made, and how a picture is restored with them."""
+"""config/runs/: how weights are made."""
 
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from mperceiver.config.base import STAGES, TASKS, Model, Name, Positive, Precision, Share
+from mperceiver.config.samplers import Sampler
 
 
 class Phase(Model):
@@ -149,7 +150,7 @@ class Run(Model):
     branches: Stage | None = Field(None, description="stage 2: the textual and the visual branch")
     drm: Stage | None = Field(None, description="stage 3: the detail refinement module")
     network: NetworkStage | None = Field(None, description="a baseline's one stage")
-    latents: "Sampler | None" = Field(None, description="how the DRM's training latents are sampled by stage 2")
+    latents: Sampler | None = Field(None, description="how the DRM's training latents are sampled by stage 2")
     reuse: dict[Literal["predictor", "branches", "drm"], Name] = Field(
         default_factory=dict, description="stage: run whose weights of that stage are taken as they are"
     )
@@ -173,98 +174,3 @@ class Run(Model):
         if part and not self.start_from:
             raise ValueError(f"{part}.only leaves modules as they are in a run: name it in `start_from`")
         return self
-
-
-class Sampler(Model):
-    """DDIM on the foundation's schedule (section 4.1: 50 steps)."""
-
-    steps: Positive = Field(50, description="steps of DDIM")
-    eta: float = Field(0.0, ge=0, le=1, description="noise put back at each step: 0 is DDIM, 1 is DDPM")
-    spacing: Literal["leading", "trailing"] = Field(
-        "leading", description="which of the schedule's steps are gone through; trailing begins at the very last one"
-    )
-    init: Literal["noise", "lq_noised"] = Field(
-        "noise", description="pure noise, or the LQ latent noised to the first t"
-    )
-    strength: Share = Field(1.0, description="share of the schedule gone through; below 1 only with init lq_noised")
-    last: Literal["x0", "release"] = Field(
-        "x0", description="return the predicted x0, or stop at alpha_0 as the release"
-    )
-    seed: int = Field(
-        42, description="a picture's start noise comes from a hash of the dataset, the picture's id and this"
-    )
-
-    @model_validator(mode="after")
-    def _start(self):
-        if self.strength < 1 and self.init == "noise":
-            raise ValueError("`strength` below 1 starts from the picture: it needs `init: lq_noised`")
-        return self
-
-
-class Method(Model):
-    """config/methods/<name>.yaml: how a picture is restored."""
-
-    title: str = Field(description="its row's label in tables")
-    kind: Literal["identity", "mperceiver", "network", "vae", "mean", "reported"] = Field(
-        description="identity: the degraded picture itself; mperceiver: this project's model; network: a baseline trained "
-        "here; vae: encode-decode of the ground truth, the ceiling of any method without the DRM, or with a `run` that of its "
-        "DRM; mean: mean and standard deviation over other methods, such as runs that differ in their seeds; reported: not "
-        "run here, only the paper's numbers are shown"
-    )
-    run: Name | None = Field(None, description="run whose weights are used")
-    methods: list[Name] = Field([], description="for kind mean: those that it is over, at least two")
-    foundation: Name | None = Field(None, description="for kind vae without a `run`")
-    sampler: Sampler = Field(Sampler(), description="for kind mperceiver")
-    drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module")
-    channels_last: bool = Field(
-        False, description="for kind mperceiver: memory layout of convolutions, faster on GPUs with tensor cores"
-    )
-    compile: bool = Field(
-        False,
-        description="for kind mperceiver: compile the U-Net's transformer blocks (torch.compile), anew for each new shape; "
-        "worth it for many pictures of one size, or tiles",
-    )
-    clip_crop_px: Positive | None = Field(
-        None,
-        description="CLIP looks at crops of this side, and the logits and embeddings are averaged, instead of at the whole "
-        "picture squashed, which changes the size of grain and streaks",
-    )
-    self_ensemble: Literal["none", "flip2", "flip4", "geometric8"] = Field(
-        "none",
-        description="mean over views of a picture: it and its mirror (2), mirrored both ways (4), mirrored and turned (8)",
-    )
-    precision: Precision = Field(
-        "no",
-        description="mixed precision of the U-Net and the branches on a GPU; the VAE, and all on the CPU, compute in float32",
-    )
-    tile_px: Positive | None = Field(
-        None,
-        description="larger pictures are worked on in overlapping tiles of this side (default: as large as the memory allows)",
-    )
-    memory_gib: float | None = Field(
-        None,
-        gt=0,
-        description="memory that restoring may take on its device, weights included (default, and at most: what is free)",
-    )
-    overlap_px: Positive = Field(64, description="of two neighbouring tiles")
-    citation: str = Field("", description="whom to cite for it")
-    reported: str | list[str] = Field(
-        [], description="its name, or names, in config/reported/cvpr2024.csv, beside whose numbers ours stand"
-    )
-
-    @model_validator(mode="after")
-    def _kind(self):
-        if self.kind == "reported" and not self.reported:
-            raise ValueError("a method of kind reported says in `reported` under which name the paper has its numbers")
-        if self.kind in ("mperceiver", "network") and self.run is None:
-            raise ValueError(f"a method of kind {self.kind} names its `run`")
-        if self.kind == "vae" and (self.foundation is None) == (self.run is None):
-            raise ValueError("a method of kind vae names its `foundation`, or with a DRM the `run` that trained it")
-        if (self.kind == "mean") != bool(self.methods) or len(set(self.methods)) != len(self.methods):
-            raise ValueError("`methods` are what a method of kind mean is over, each named once")
-        if self.kind == "mean" and len(self.methods) < 2:
-            raise ValueError("a method of kind mean is over two or more `methods`")
-        return self
-
-
-Run.model_rebuild()

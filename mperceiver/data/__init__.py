@@ -7,11 +7,3 @@ CLEAN = "clean"  # task of a row whose picture is as it came: it has no lq but i
 
 class DataError(RuntimeError):
     """Pictures cannot be had, prepared or read; the message says which, why, and what to do next."""
-
-
-def prepared_file(name: str) -> Path:
-    return Path("data/prepared") / f"{name}.arrow"
-
-
-def prepared_card(name: str) -> Path:
-    return Path("data/prepared") / f"{name}.json"

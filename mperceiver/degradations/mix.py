@@ -4,7 +4,6 @@ The order of a mix is the way of the light: scene -> lens -> blur -> noise -> co
 made; docs/mid6.md tells how it is made here.
 """
 
-import hashlib
 import inspect
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,6 +13,7 @@ import numpy as np
 
 from mperceiver.degradations import DEGRADATIONS
 from mperceiver.degradations.common import check_picture, maps
+from mperceiver.seeds import seed_of
 
 VERSION = 1
 STAGES = ("scene", "lens", "blur", "noise", "codec")
@@ -75,18 +75,6 @@ def _is_plain(value: Any) -> bool:
     return _is_number(value) or isinstance(value, str)
 
 
-def picture_seed(dataset: str, picture: str, seed: int) -> int:
-    """Seed of one picture: the first 8 bytes of SHA-256 of ``dataset|picture|seed``, big-endian.
-
-    So neither the order of pictures nor the number of workers matters.
-    """
-    return _hash(f"{dataset}|{picture}|{seed}")
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
-
-
 def _generator(seed: int, purpose: int) -> np.random.Generator:
     # PCG64 by name: numpy may change what default_rng means.
     return np.random.Generator(np.random.PCG64([seed, purpose]))
@@ -121,7 +109,7 @@ def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: 
     """
     recipe: dict[str, Any] = {"version": VERSION, "seed": int(seed), "layers": []}
     for position, (name, numbers) in enumerate(layers):
-        layer_seed = _hash(f"{seed}|{position}|{name}")
+        layer_seed = seed_of(f"{seed}|{position}|{name}")
         rng = _generator(layer_seed, 0)
         ways = ways_of(name, numbers)
         name = list(ways)[int(rng.integers(len(ways)))] if len(ways) > 1 else next(iter(ways))

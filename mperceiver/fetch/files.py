@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 import requests
 
-from mperceiver import lineage
+from mperceiver import files
 from mperceiver.fetch.base import AGENT, LINK_ERRORS, TIMEOUT, Again, FetchError, reason
 from mperceiver.fetch.part import LONGEST_WAIT, Part, begin, hashed, receive, resume
-from mperceiver.locks import locked
+from mperceiver.files import locked
 
 WAITS = (1, 2, 4, 8, 16)  # seconds between tries; a try that brought new bytes starts the row again
 # A redirect to ftp: or file:, in a circle, or to no address.
@@ -77,7 +77,7 @@ def _as_wanted(target: Path, sha256: str | None, size: int | None) -> Fetched | 
     there = target.stat().st_size
     if size is not None and there != size:
         return None
-    digest = lineage.sha256(target)
+    digest = files.sha256(target)
     return Fetched(target, digest, there, False) if sha256 in (None, digest) else None
 
 

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import requests
 
-from mperceiver import config
+from mperceiver.config.foundations import Mirror
 from mperceiver.fetch.base import AGENT, LINK_ERRORS, TIMEOUT, reason
 
 HUB = "https://huggingface.co"
@@ -76,7 +76,7 @@ def root(endpoint: str | None = None) -> str:
     return (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
-def of_mirror(mirror: config.Mirror, path: str) -> tuple[str, dict[str, str]]:
+def of_mirror(mirror: Mirror, path: str) -> tuple[str, dict[str, str]]:
     """Address of a file at a foundation's mirror that is no folder, and the headers that go with it."""
     if mirror.hub is not None:
         return file_url(mirror.hub, path, mirror.revision, endpoint=mirror.endpoint), headers(mirror.endpoint)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from mperceiver import lineage
+from mperceiver import files
 from mperceiver.fetch.base import PIECE, Again, FetchError
 from mperceiver.progress import MEGABYTE, progress
 
@@ -135,7 +135,7 @@ def receive(part: Part, answer: requests.Response, start: int, digest, label: st
     _room(part, (total or part.bytes or 0) - start)
     if start == 0:
         part.drop()  # first: the notes must never stand beside bytes of another file
-        lineage.write_text(part.notes, json.dumps(part.memo))
+        files.write_text(part.notes, json.dumps(part.memo))
     shown = progress(label, total, "bytes", start) if total is None or total > MEGABYTE else None
     with shown or contextlib.nullcontext(lambda n: None) as advance, part.path.open("r+b" if start else "wb") as file:
         file.seek(start)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from mperceiver import config
+from mperceiver.config.base import Precision
+from mperceiver.config.runs import ModelConfig
 from mperceiver.models import context as attention
-from mperceiver.models.foundation import Foundation
 from mperceiver.models.modulation import Modulation
 from mperceiver.models.textual import TextualBranch, empty_prompt
+from mperceiver.models.towers import Foundation
 from mperceiver.models.visual import IRAdapter
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,7 +49,7 @@ class Branches(nn.Module):
     Hooks itself into ``foundation``'s U-Net, which it holds without owning its weights.
     """
 
-    def __init__(self, foundation: Foundation, count: int, spec: config.ModelConfig) -> None:
+    def __init__(self, foundation: Foundation, count: int, spec: ModelConfig) -> None:
         super().__init__()
         self.spec = spec
         self._foundation = [foundation]  # in a list: not a submodule
@@ -83,7 +84,7 @@ class Branches(nn.Module):
 
     def set_up(
         self,
-        precision: config.Precision = "no",
+        precision: Precision = "no",
         channels_last: bool = False,
         compile: bool = False,
         gradient_checkpointing: bool = False,

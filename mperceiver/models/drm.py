@@ -8,7 +8,7 @@ upsampler.
 import torch
 from torch import Tensor, nn
 
-from mperceiver.config import ModelConfig
+from mperceiver.config.runs import ModelConfig
 from mperceiver.models.given import Given
 from mperceiver.models.visual import VPModulator
 

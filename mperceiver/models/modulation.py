@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mperceiver.config import ModelConfig
+from mperceiver.config.runs import ModelConfig
 from mperceiver.models.given import Given
 
 

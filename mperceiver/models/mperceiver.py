@@ -6,14 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver import config
-from mperceiver.models import foundation as towers
+from mperceiver.config.samplers import Sampler
+from mperceiver.models import towers
 from mperceiver.models.branches import Branches, Static
 from mperceiver.models.drm import DetailRefinement
-from mperceiver.models.foundation import Foundation
 from mperceiver.models.predictor import Seen, build_predictor, look
-from mperceiver.models.weights import load_weights, weights_path
-from mperceiver.sampling import ddim
-from mperceiver.tiling import Tiles
+from mperceiver.models.sampling import ddim
+from mperceiver.models.tiling import Tiles
+from mperceiver.models.towers import Foundation
+from mperceiver.models.weights import load_weights
+from mperceiver.paths import weights_file
 
 Features = dict[int, Tensor]  # of the VAE's encoder, by level
 
@@ -31,7 +33,7 @@ class MPerceiver:
         self,
         foundation: Foundation,
         run_name: str,
-        sampler: config.Sampler,
+        sampler: Sampler,
         drm: bool,
         clip_crop_px: int | None = None,
         precision: str = "no",
@@ -51,7 +53,7 @@ class MPerceiver:
         parts = {"predictor": self.predictor, "branches": self.branches} | ({"drm": self.drm} if drm else {})
         for stage, module in parts.items():
             if next(module.parameters(), None) is not None:  # without either branch there is nothing to load
-                load_weights(weights_path(owners[stage], stage), module)
+                load_weights(weights_file(owners[stage], stage), module)
             towers.freeze(module).to(foundation.device)
         on_cpu = torch.device(self.device).type == "cpu"
         self.branches.set_up("no" if on_cpu else precision, channels_last, compile)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver import images
-from mperceiver.config import Run
-from mperceiver.models.foundation import Foundation
+from mperceiver.config.runs import Run
+from mperceiver.models.towers import Foundation
 
 
 class DegradationPredictor(nn.Module):

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mperceiver.config import ModelConfig
-from mperceiver.models.foundation import Foundation
+from mperceiver.config.runs import ModelConfig
+from mperceiver.models.towers import Foundation
 
 
 class CMAdapter(nn.Module):

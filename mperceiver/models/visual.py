@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mperceiver.config import ModelConfig
+from mperceiver.config.runs import ModelConfig
 
 POSITIONS = 512  # whose attention to the visual prompts is computed at a time
 

@@ -5,15 +5,12 @@ from pathlib import Path
 
 from torch import nn
 
-from mperceiver import config
-from mperceiver.lineage import LineageError, whole
+from mperceiver.config.runs import Run
+from mperceiver.files import whole
+from mperceiver.lineage import LineageError
 
 
-def weights_path(run: str, stage: str) -> Path:
-    return Path("results/runs") / run / f"{stage}.safetensors"
-
-
-def save_weights(path: Path, module: nn.Module, spec: config.Run) -> None:
+def save_weights(path: Path, module: nn.Module, spec: Run) -> None:
     """Write what was trained, with the run's configuration inside, whole or not at all."""
     from safetensors.torch import save_file
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from mperceiver import config
+from mperceiver.config.tables import Reported
 from mperceiver.metrics import METRICS
 
 
@@ -29,7 +30,7 @@ class Column:
     datasets: tuple[str, ...]
     task: str | None
     metric: str
-    reported: config.Reported | None = None
+    reported: Reported | None = None
     average: bool = False
     scored: str = ""  # how sure it is that the paper's numbers were scored so
 
@@ -65,7 +66,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Block:
+class FilledBlock:
     """A part of a table: indices of its rows and its columns."""
 
     title: str
@@ -83,15 +84,15 @@ class Built:
     rows: list[Row]
     columns: list[Column]
     cells: list[list[Cell | None]]
-    blocks: list[Block]
+    blocks: list[FilledBlock]
     protocols: dict[str, str] = field(default_factory=dict)  # name: its title, in words
     seen: list[str] = field(default_factory=list)  # where a method was scored on what it learned from, in words
 
-    def groups(self, block: Block) -> list[tuple[str, list[int]]]:
+    def groups(self, block: FilledBlock) -> list[tuple[str, list[int]]]:
         """(heading, row indices), in order."""
         return _runs([(self.rows[i].group, i) for i in block.rows])
 
-    def heads(self, block: Block) -> list[tuple[str, list[int]]]:
+    def heads(self, block: FilledBlock) -> list[tuple[str, list[int]]]:
         """(label, column indices) of the columns that share a dataset, in order."""
         keys = [((c.average, c.dataset, c.task, c.label), j) for j, c in ((j, self.columns[j]) for j in block.columns)]
         return [(key[3], indices) for key, indices in _runs(keys)]

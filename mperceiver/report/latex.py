@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mperceiver.metrics import METRICS
 
 if TYPE_CHECKING:
-    from mperceiver.report.grid import Block, Built, Cell, Row
+    from mperceiver.report.grid import Built, Cell, FilledBlock, Row
 
 COLUMNS = 15  # numbers side by side on a page; more of them go in blocks below each other, as in the paper's Table 1
 BESIDE = 3  # blocks side by side
@@ -49,7 +49,7 @@ def _ascii(character: str) -> str:
 
 def to_tex(built: "Built") -> str:
     """A booktabs float to \\input; its first line says which packages it needs."""
-    parts: list[tuple[Block, list[tuple[str, list[int]]]]] = []
+    parts: list[tuple[FilledBlock, list[tuple[str, list[int]]]]] = []
     for block in built.blocks:
         parts.append((block, []))
         for head in built.heads(block):
@@ -104,7 +104,7 @@ def _tex_name(row: "Row") -> str:
     return r"\begin{tabular}[t]{@{}l@{}}" + r"\\".join(lines) + r"\end{tabular}"
 
 
-def _tex_block(built: "Built", block: "Block", heads: list[tuple[str, list[int]]]) -> list[str]:
+def _tex_block(built: "Built", block: "FilledBlock", heads: list[tuple[str, list[int]]]) -> list[str]:
     at = [j for _, indices in heads for j in indices]
     spans, rules, start = [], [], 2
     for label, indices in heads:

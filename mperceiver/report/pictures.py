@@ -10,7 +10,7 @@ from mperceiver.metrics import METRICS
 from mperceiver.report.figures import ground_truth
 
 if TYPE_CHECKING:
-    from mperceiver.report.pages import Site
+    from mperceiver.report.site import Site
 
 SHOWN = 2  # pictures shown of the worst, and of the best
 PIXELATED_PX = 256  # smaller pictures are enlarged pixel by pixel
@@ -79,7 +79,7 @@ def _pictures(site: "Site", method: str, dataset: str, picture: str) -> dict | N
 
 
 def _open(dataset: str):
-    from mperceiver.data.loader import Prepared
+    from mperceiver.data.read.loader import Prepared
 
     if not (Path("data/prepared") / f"{dataset}.arrow").is_file():
         return None

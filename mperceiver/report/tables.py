@@ -13,9 +13,11 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-from mperceiver import config, lineage
+from mperceiver import config, files, lineage
+from mperceiver.config.methods import Method
+from mperceiver.config.tables import Block, Table
 from mperceiver.metrics import METRICS
-from mperceiver.report.grid import Block, Built, Cell, Column, Row, printed, rank, signed
+from mperceiver.report.grid import Built, Cell, Column, FilledBlock, Row, printed, rank, signed
 from mperceiver.report.latex import to_tex
 from mperceiver.report.seen import seen
 
@@ -60,13 +62,13 @@ def build(name: str) -> Built:
     return fill(name, config.load("tables", name))
 
 
-def fill(name: str, table: config.Table) -> Built:
+def fill(name: str, table: Table) -> Built:
     """``build`` for a table that may stand in no file (the bars of a figure)."""
     scores = {pair: scores_of(*pair) for pair in config.cells(table)}
     methods = {m: config.load("methods", m) for block in table.parts for rows in block.rows for m in rows.methods}
     rows: list[Row] = []
     columns: list[Column] = []
-    blocks: list[Block] = []
+    blocks: list[FilledBlock] = []
     found: dict[tuple[int, int], Cell] = {}
     for part in table.parts:
         mine = [
@@ -76,7 +78,7 @@ def fill(name: str, table: config.Table) -> Built:
         ]
         rows += [row for row in dict.fromkeys(mine) if row not in rows]
         at = [rows.index(row) for row in mine]
-        block = Block(
+        block = FilledBlock(
             part.title, at, list(range(len(columns), len(columns) + sum(len(c.metrics) for c in part.columns)))
         )
         columns += [
@@ -120,7 +122,7 @@ def _told(row: Row, column: Column) -> list[str]:
 
 
 def _append_average(
-    name: str, part: config.Block, block: Block, rows: list[Row], columns: list[Column], found: dict, scores: dict
+    name: str, part: Block, block: FilledBlock, rows: list[Row], columns: list[Column], found: dict, scores: dict
 ) -> None:
     """Add the mean over a block's columns, a column a metric."""
     for metric in dict.fromkeys(columns[j].metric for j in block.columns):
@@ -188,7 +190,7 @@ def reported_numbers() -> dict[tuple[int, str, str, str, str], float]:
         }
 
 
-def _of_paper(paper: dict, method: config.Method, column: Column) -> float | None:
+def _of_paper(paper: dict, method: Method, column: Column) -> float | None:
     where, label = column.reported, METRICS[column.metric].label
     names = [method.reported] if isinstance(method.reported, str) else method.reported
     if where is None:
@@ -262,7 +264,7 @@ def write(name: str) -> Path:
     stem = Path("results/tables") / name
     pages = {".html": to_html(built), ".csv": to_csv(built), ".tex": to_tex(built)}
     for suffix, text in pages.items():
-        lineage.write_text(stem.with_suffix(suffix), text)
+        files.write_text(stem.with_suffix(suffix), text)
     table = config.load("tables", name)
     inputs = [path for path in config.table_inputs(name) if Path(path).is_file()]
     done, total = built.progress

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mperceiver import config, lineage
+from mperceiver.files import sha256
 from mperceiver.metrics import METRICS
 from mperceiver.report import grid, tables
 
@@ -68,7 +69,7 @@ def trace(
             raise lineage.LineageError("a cell has a method and a dataset: give --method and --dataset, or neither")
         return _cell(target, method, dataset, task, verify)
     path = str(_card_of(target))
-    return Traced(_node(path, lineage.sha256(path), set()), lineage.verify(path) if verify else [])
+    return Traced(_node(path, sha256(path), set()), lineage.verify(path) if verify else [])
 
 
 def command(table: str, method: str, dataset: str, task: str | None = None) -> str:
@@ -112,7 +113,7 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
     above, problems = root, []
     if Path(card).is_file():
         # of all that the table stands on only this cell's part
-        printed = _node(card, lineage.sha256(card), set(), without=("results/", "config/methods/"))
+        printed = _node(card, sha256(card), set(), without=("results/", "config/methods/"))
         root.children.append(printed)
         above = printed
         if verify:  # the printed table itself, and that it was printed from the scores that are there now
@@ -122,7 +123,7 @@ def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool)
     place, seen = 0 if above is not root else len(root.children), set()
     for score in scores:
         if Path(score).is_file():
-            above.children.insert(place, _node(score, lineage.sha256(score), seen))
+            above.children.insert(place, _node(score, sha256(score), seen))
             problems += [problem for problem in (lineage.verify(score) if verify else []) if problem not in problems]
         else:
             above.children.insert(place, Node("score", score, ["not run", f"next: snakemake {score}"]))
@@ -141,7 +142,7 @@ def _values(built: grid.Built, line: list[grid.Cell], at: list[int]) -> list[str
 
 
 def _now(file: str) -> str:
-    return lineage.sha256(file) if Path(file).exists() else "is missing"
+    return sha256(file) if Path(file).exists() else "is missing"
 
 
 def _card_of(target: str) -> Path:

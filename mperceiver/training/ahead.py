@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mperceiver.config import Phase
+from mperceiver.config.runs import Phase
 
 AHEAD = 2  # batches held in memory beside the one in use
 

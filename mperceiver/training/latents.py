@@ -15,21 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mperceiver import lineage
+from mperceiver import files, paths
 from mperceiver.data import DataError
-from mperceiver.data.crops import FixedCrops, Window, fixed_crops
-from mperceiver.data.pool import in_threads
-from mperceiver.degradations.mix import picture_seed
-from mperceiver.models.foundation import Foundation
+from mperceiver.data.read.crops import FixedCrops, Window, fixed_crops
+from mperceiver.models.towers import Foundation
+from mperceiver.parallel import in_threads
+from mperceiver.seeds import picture_seed
 from mperceiver.training import processes
 from mperceiver.training.parts import Rows, in_parts, join
 
 BATCH, BATCH_PIXELS = 64, 2 * 2**20  # crops that go through the towers together: as many, or of as many pixels in all
 VERSION = 1  # of the file, and of how its numbers are made
-
-
-def latents_path(foundation: str, dataset: str) -> Path:
-    return Path("data/latents") / foundation / f"{dataset}.arrow"
 
 
 class Latents:
@@ -39,7 +35,7 @@ class Latents:
     """
 
     def __init__(self, foundation: str, dataset: str) -> None:
-        path = latents_path(foundation, dataset)
+        path = paths.latents_file(foundation, dataset)
         again = f"mperceiver encode {foundation} {dataset}"
         if not path.is_file():
             raise DataError(f"{path}: not encoded yet: {again}")
@@ -116,9 +112,9 @@ def encode(foundation: Foundation, dataset: str) -> Path:
             advance(len(some))
         return batches
 
-    path = latents_path(foundation.name, dataset)
+    path = paths.latents_file(foundation.name, dataset)
     made_of = [f"data/foundations/{foundation.name}.json", f"data/prepared/{dataset}.json"]
-    key = json.dumps([VERSION, {name: lineage.sha256(name) for name in made_of}], sort_keys=True)
+    key = json.dumps([VERSION, {name: files.sha256(name) for name in made_of}], sort_keys=True)
     folder = path.with_name(f".{dataset}.parts")
     parts = in_parts(folder, key, {dataset: len(crops)}, make, f"encode {dataset}")[dataset]
     if processes.is_main():

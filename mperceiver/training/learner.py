@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from mperceiver.config import Stage
+from mperceiver.config.runs import Stage
 from mperceiver.training.schedule import TrainingError, groups, learning_rate
 
 RIVAL_BETAS = (0.5, 0.9)  # no long memory of a moving target (Real-ESRGAN, StableSR)

@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from mperceiver.config import Phase, Stage
+from mperceiver.config.runs import Phase, Stage
 from mperceiver.training import nonfinite, preemption, processes
 from mperceiver.training.ahead import Draw, Drawn, drawing
 from mperceiver.training.guard import Guard, NotFinite

@@ -11,8 +11,8 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from mperceiver import lineage
-from mperceiver.config import Stage
+from mperceiver import files
+from mperceiver.config.runs import Stage
 from mperceiver.training import processes
 from mperceiver.training.schedule import TrainingError, learning_rate
 
@@ -95,7 +95,7 @@ class Meter:
     def write(self) -> None:
         """Write the curve so far, for who wants to look at it."""
         if self.accelerator.is_main_process and self.rows:
-            lineage.write_text(self.curve, self.text())
+            files.write_text(self.curve, self.text())
             self.written = time.monotonic()
 
     def text(self) -> str:

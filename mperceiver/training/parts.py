@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from mperceiver import lineage
+from mperceiver import files
 from mperceiver.progress import progress
 from mperceiver.training import processes
 
@@ -31,7 +31,7 @@ def in_parts(
     told = folder / KEY
     if processes.is_main() and (not told.is_file() or told.read_text() != key):
         shutil.rmtree(folder, ignore_errors=True)
-        lineage.write_text(told, key)
+        files.write_text(told, key)
     processes.together()
     rows = {
         folder / f"{name}-{start:09d}.arrow": (name, range(start, min(start + PART, count)))
@@ -44,7 +44,7 @@ def in_parts(
     with progress(label, total, "crops") if processes.is_main() else nullcontext(lambda n: None) as advance:
         for path, (name, part) in mine.items():
             batches = make(name, part, advance)
-            with lineage.whole(path) as beside, pa.OSFile(str(beside), "wb") as sink:
+            with files.whole(path) as beside, pa.OSFile(str(beside), "wb") as sink:
                 with pa.ipc.new_file(sink, batches[0].schema) as writer:
                     for batch in batches:
                         writer.write_batch(batch)
@@ -57,7 +57,7 @@ def join(parts: list[Path], path: Path, metadata: dict[str, str]) -> None:
     import pyarrow as pa
 
     schema = pa.ipc.open_file(pa.memory_map(str(parts[0]))).schema.with_metadata(metadata)
-    with lineage.whole(path) as beside, pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with files.whole(path) as beside, pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for part in parts:
             reader = pa.ipc.open_file(pa.memory_map(str(part)))
             for i in range(reader.num_record_batches):

@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from mperceiver.config import Phase, Stage
+from mperceiver.config.runs import Phase, Stage
 
 
 class TrainingError(RuntimeError):

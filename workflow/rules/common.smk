@@ -1,11 +1,12 @@
 # Names become paths here. What depends on what is told by mperceiver.config, which the cards use too.
 import os
 
-from mperceiver import config as names
+import mperceiver.config
+from mperceiver.config.experiments import Experiment
 
 # The experiment: config/demo.yaml, or what --configfile names (as an absolute path, which no card should hold).
 EXPERIMENT_FILE = os.path.relpath((workflow.overwrite_configfiles or workflow.configfiles)[-1])
-EXPERIMENT = names.parse(Path(EXPERIMENT_FILE), names.Experiment)
+EXPERIMENT = mperceiver.config.parse(Path(EXPERIMENT_FILE), Experiment)
 os.environ["MPERCEIVER_EXPERIMENT"] = EXPERIMENT_FILE
 
 
@@ -14,64 +15,64 @@ envvars:
 
 
 wildcard_constraints:
-    foundation=names.NAME.pattern,
-    dataset=names.NAME.pattern,
-    run=names.NAME.pattern,
-    method=names.NAME.pattern,
-    table=names.NAME.pattern,
-    figure=names.NAME.pattern,
+    foundation=mperceiver.config.NAME.pattern,
+    dataset=mperceiver.config.NAME.pattern,
+    run=mperceiver.config.NAME.pattern,
+    method=mperceiver.config.NAME.pattern,
+    table=mperceiver.config.NAME.pattern,
+    figure=mperceiver.config.NAME.pattern,
 
 
 def foundation_files(wildcards):
-    return names.files_of("foundations", wildcards.foundation)
+    return mperceiver.config.files_of("foundations", wildcards.foundation)
 
 
 def dataset_files(wildcards):
-    return names.files_of("datasets", wildcards.dataset)
+    return mperceiver.config.files_of("datasets", wildcards.dataset)
 
 
 def prepare_inputs(wildcards):
-    return names.prepare_inputs(wildcards.dataset)
+    return mperceiver.config.prepare_inputs(wildcards.dataset)
 
 
 def stage_inputs(stage):
     def found(wildcards):
-        return names.stage_inputs(wildcards.run, stage)
+        return mperceiver.config.stage_inputs(wildcards.run, stage)
 
     return found
 
 
 def restore_inputs(wildcards):
-    return names.restore_inputs(wildcards.method, wildcards.dataset)
+    return mperceiver.config.restore_inputs(wildcards.method, wildcards.dataset)
 
 
 def score_inputs(wildcards):
-    return names.score_inputs(wildcards.method, wildcards.dataset)
+    return mperceiver.config.score_inputs(wildcards.method, wildcards.dataset)
 
 
 def table_inputs(wildcards):
-    return names.table_inputs(wildcards.table)
+    return mperceiver.config.table_inputs(wildcards.table)
 
 
 def figure_inputs(wildcards):
-    return names.figure_inputs(wildcards.figure)
+    return mperceiver.config.figure_inputs(wildcards.figure)
 
 
 def check(paths):
     """Read every file that ``paths`` stand on: Snakemake passes over an input function's error where its output is there."""
-    inputs = {"scores": names.score_inputs, "restored": names.restore_inputs, "runs": names.stage_inputs}
+    inputs = {"scores": mperceiver.config.score_inputs, "restored": mperceiver.config.restore_inputs, "runs": mperceiver.config.stage_inputs}
     waiting = list(paths)
     for path in waiting:  # grows as it goes
         top, kind, *stems = Path(path).with_suffix("").parts
         if top == "results":
             waiting += [found for found in inputs[kind](*stems) if found not in waiting]
         elif (top, kind) == ("data", "prepared"):
-            waiting += [found for found in names.prepare_inputs(*stems) if found not in waiting]
+            waiting += [found for found in mperceiver.config.prepare_inputs(*stems) if found not in waiting]
         elif (top, kind) in {("data", "raw"), ("data", "foundations")}:
-            names.load("datasets" if kind == "raw" else kind, stems[0])
+            mperceiver.config.load("datasets" if kind == "raw" else kind, stems[0])
 
 
 if workflow.is_main_process:
-    tables = [path for name in EXPERIMENT.tables for path in names.table_inputs(name)]
-    figures = [path for name in EXPERIMENT.figures for path in names.figure_inputs(name)]
+    tables = [path for name in EXPERIMENT.tables for path in mperceiver.config.table_inputs(name)]
+    figures = [path for name in EXPERIMENT.figures for path in mperceiver.config.figure_inputs(name)]
     check(dict.fromkeys(tables + figures))

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver import config
+from mperceiver.config.runs import NetworkStage
 from mperceiver.models.baselines.nafnet import nafnet
-from mperceiver.tiling import Tiles
+from mperceiver.models.tiling import Tiles
 
 ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], int]] = {"nafnet": (nafnet, 16)}
 
 
-def build(spec: config.NetworkStage) -> nn.Module:
+def build(spec: NetworkStage) -> nn.Module:
     """Build a network untrained. Raises ConfigError for an unknown architecture."""
     if spec.architecture not in ARCHITECTURES:
         raise config.ConfigError(f"architecture {spec.architecture!r}: known ones are {', '.join(ARCHITECTURES)}")
@@ -52,11 +53,12 @@ class Network:
 
 def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Network:
     """The restorer of a method of kind network, with the weights of its run."""
-    from mperceiver.models.foundation import freeze
-    from mperceiver.models.weights import load_weights, weights_path
+    from mperceiver.models.towers import freeze
+    from mperceiver.models.weights import load_weights
+    from mperceiver.paths import weights_file
 
     owner = config.method_weights(method_name)["network"]
     spec = config.load("runs", owner).network
     network = build(spec)
-    load_weights(weights_path(owner, "network"), network)
+    load_weights(weights_file(owner, "network"), network)
     return Network(freeze(network), ARCHITECTURES[spec.architecture][1], device)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mperceiver import config, lineage
+from mperceiver import config, files, lineage
 from mperceiver.report.figures import bars, comparison, curves, probabilities, prompts, tradeoff
 from mperceiver.report.figures.common import DPI, STYLE, FigureError, ground_truth, per_picture
 
@@ -40,7 +40,7 @@ def write(name: str) -> Path:
         drawn, inputs, result = KINDS[figure.kind](name, figure)
         for suffix in suffixes:
             plain = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
-            with lineage.whole(stem.with_suffix(suffix)) as beside:
+            with files.whole(stem.with_suffix(suffix)) as beside:
                 drawn.savefig(beside, format=suffix[1:], metadata=plain, facecolor="white")
         matplotlib.pyplot.close(drawn)
     card = stem.with_suffix(".json")

@@ -4,13 +4,15 @@ import textwrap
 from pathlib import Path
 
 from mperceiver import config
+from mperceiver.config.figures import Figure
+from mperceiver.config.tables import Rows, Table
 from mperceiver.metrics import METRICS
 from mperceiver.report import tables
 from mperceiver.report.figures.common import PALETTE, FigureError
 from mperceiver.report.grid import Cell
 
 
-def draw(name: str, figure: config.Figure):
+def draw(name: str, figure: Figure):
     """A group of bars a column, a bar a method: the column's first metric with its 95 % interval, or of several runs their standard
     deviation. The axis starts at 0.
 
@@ -24,10 +26,10 @@ def draw(name: str, figure: config.Figure):
             f"{config.path_of('figures', name)}: bars need `columns` that all begin with the same metric, and `methods`"
         )
     # a figure's bars are a table of one group: same numbers, same refusal to mix protocols
-    table = config.Table(
+    table = Table(
         title=figure.title,
         caption=figure.caption,
-        rows=[config.Rows(title="", methods=figure.methods)],
+        rows=[Rows(title="", methods=figure.methods)],
         columns=[c.model_copy(update={"metrics": [metric]}) for c in figure.columns],
     )
     built = tables.fill(name, table)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import config, images
+from mperceiver.config.figures import Figure
 from mperceiver.report import tables
 from mperceiver.report.figures.common import DPI, PALETTE, FigureError, ground_truth, per_picture
 
@@ -75,14 +76,14 @@ def _shown(cells: list, part: Part | None, zoom_px: int | None) -> list[list[np.
     return [[None if p is None else framed(p, part) for p in pictures], parts]
 
 
-def draw(name: str, figure: config.Figure):
+def draw(name: str, figure: Figure):
     """Rows are panels; columns the input, each method, the ground truth; PSNR under each.
 
     Parts are shown pixel for pixel, the same of every column; with `zoom_px` below the whole pictures, which are resampled.
     """
     import matplotlib.pyplot as plt
 
-    from mperceiver.data.loader import Prepared
+    from mperceiver.data.read.loader import Prepared
 
     methods = {m: config.load("methods", m) for m in figure.methods}
     outputs = [m for m, spec in methods.items() if spec.kind != "identity"]

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 from mperceiver import config
+from mperceiver.config.figures import Figure
 from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
 
 
@@ -26,7 +27,7 @@ def smooth(values: list[float]) -> list[float]:
     return found
 
 
-def draw(name: str, figure: config.Figure):
+def draw(name: str, figure: Figure):
     """Loss against step, a plot a stage and a colour a run: pale as recorded, dark smoothed."""
     import matplotlib.pyplot as plt
 

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import config
+from mperceiver.config.figures import Figure
 from mperceiver.report.figures.common import FigureError
 from mperceiver.report.figures.prompts import COLOURS
 
 HATCHES = ["", "", "", "////", "", "", "....", "", "\\\\\\\\"]
 
 
-def draw(name: str, figure: config.Figure):
+def draw(name: str, figure: Figure):
     """A bar for each task of each dataset in `columns`, of the first method; shares of the bar are the classes' means."""
     import matplotlib.pyplot as plt
 

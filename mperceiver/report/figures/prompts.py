@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import config
+from mperceiver.config.figures import Figure
 from mperceiver.report.figures.common import FigureError
 
 # Paul Tol's "muted" palette, nine colours that the colour-blind can tell apart
@@ -13,7 +14,7 @@ MARKERS = "osD^vP*X<"
 PERPLEXITY = 20
 
 
-def draw(name: str, figure: config.Figure):
+def draw(name: str, figure: Figure):
     """A plot for each scale of the visual prompt pools and one for the textual pool of the first run; a point a token."""
     import matplotlib.pyplot as plt
 

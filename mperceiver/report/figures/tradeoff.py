@@ -4,12 +4,14 @@ import csv
 from pathlib import Path
 
 from mperceiver import config
+from mperceiver.config.figures import Figure
+from mperceiver.config.tables import Rows, Table
 from mperceiver.metrics import METRICS
 from mperceiver.report import tables
 from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
 
 
-def draw(name: str, figure: config.Figure):
+def draw(name: str, figure: Figure):
     """A curve for each column's first metric over the methods, which differ in steps; left over steps, right over seconds.
 
     Seconds are those of the workflow's benchmark of the restore job, loading included, over its pictures.
@@ -17,11 +19,11 @@ def draw(name: str, figure: config.Figure):
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    rows = [config.Rows(title="", methods=figure.methods)] if figure.methods else []
+    rows = [Rows(title="", methods=figure.methods)] if figure.methods else []
     if not rows or not figure.columns:
         raise FigureError(f"{config.path_of('figures', name)}: a trade-off needs `methods` and `columns`")
     columns = [c.model_copy(update={"metrics": c.metrics[:1]}) for c in figure.columns]
-    built = tables.fill(name, config.Table(title=figure.title, caption=figure.caption, rows=rows, columns=columns))
+    built = tables.fill(name, Table(title=figure.title, caption=figure.caption, rows=rows, columns=columns))
     if not any(cell.mean is not None for _, _, cell in built.there()):
         raise FigureError(f"{config.path_of('figures', name)}: none of its methods has been scored yet (snakemake)")
     steps = {row.method: config.load("methods", row.method).sampler.steps for row in built.rows}

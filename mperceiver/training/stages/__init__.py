@@ -10,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mperceiver import config, lineage
-from mperceiver.config import Run, Stage
-from mperceiver.models.weights import save_weights, weights_path
+from mperceiver import config, files, lineage
+from mperceiver.config.runs import Run, Stage
+from mperceiver.models.weights import save_weights
+from mperceiver.paths import weights_file
 from mperceiver.training import processes
 from mperceiver.training.resume import discard
 from mperceiver.training.stages.branches import train_branches
@@ -36,12 +37,12 @@ def train(run_name: str, stage: str) -> Path:
         raise config.ConfigError(f"{config.path_of('runs', run_name)}: no {stage} stage; it has {', '.join(there)}")
     lineage.commit()
     resume = Path("results/resume") / run_name
-    inputs = {path: lineage.sha256(path) for path in config.stage_inputs(run_name, stage)}
+    inputs = {path: files.sha256(path) for path in config.stage_inputs(run_name, stage)}
     # A state goes by what the run's file says of this stage, not by its bytes: a comment or a tracker begins nothing anew.
     made_of = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
     made_of["config/runs"] = run.model_dump(mode="json", exclude={"title", *config.STAGES})
     module, curve = STAGES[stage](run_name, run, spec, resume, made_of)
-    target = weights_path(run_name, stage)
+    target = weights_file(run_name, stage)
     card = target.with_suffix(".json")
     if processes.is_main():
         _write(run, stage, spec, inputs, module, curve, target, card)
@@ -55,7 +56,7 @@ def _write(run: Run, stage: str, spec: Stage, inputs: dict, module: nn.Module, c
     """The weights, the curve and, last, the card."""
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
     save_weights(target, module.requires_grad_(True), run)  # what a few-shot run left as it was, too
-    lineage.write_text(target.with_suffix(".csv"), curve)
+    files.write_text(target.with_suffix(".csv"), curve)
     lineage.write_card(
         card,
         verb=f"train_{stage}",

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mperceiver import config
-from mperceiver.config import Phase, Run, Stage
-from mperceiver.models import foundation as towers
+from mperceiver.config.runs import Phase, Run, Stage
+from mperceiver.models import towers
 from mperceiver.models.branches import Branches
-from mperceiver.sampling import diffuse, velocity
+from mperceiver.models.sampling import diffuse, velocity
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.stages.common import frozen_work, predictor_of, start

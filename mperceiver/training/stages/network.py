@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mperceiver.config import NetworkStage, Phase, Run
-from mperceiver.data.loader import Prepared
+from mperceiver.config.runs import NetworkStage, Phase, Run
+from mperceiver.data.read.loader import Prepared
 from mperceiver.models import baselines
 from mperceiver.training import processes
 from mperceiver.training.loop import fit

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mperceiver.config import Phase, Run, Stage
-from mperceiver.models import foundation as towers
+from mperceiver.config.runs import Phase, Run, Stage
+from mperceiver.models import towers
 from mperceiver.models.predictor import build_predictor
 from mperceiver.training import processes
 from mperceiver.training.loop import fit

@@ -1,0 +1,1 @@
+"""Archives: what is inside them, and unpacking them safely."""

@@ -1,0 +1,1 @@
+"""Looking at a prepared dataset: contact sheets, plain folders, and rendering a degradation again."""

@@ -1,0 +1,1 @@
+"""Preparing: from raw files to pairs of pictures in one Arrow file."""

@@ -1,0 +1,1 @@
+"""Reading prepared pairs: one by one, as crops, and mixed into batches."""

@@ -1,0 +1,1 @@
+"""Foundations: staging frozen weights, and pre-training a small foundation from nothing."""

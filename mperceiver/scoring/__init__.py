@@ -1,0 +1,1 @@
+"""Scores: of a dataset that a method restored, and the way of scoring that gives a published number."""

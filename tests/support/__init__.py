@@ -1,0 +1,6 @@
+"""Worlds, servers and clusters that tests share: `from support import layouts`."""
+
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+TINY = PROJECT / "tests/tiny"

@@ -1,0 +1,316 @@
+"""The whole paper in miniature: `python tests/support/paper.py FOLDER`, then there `snakemake -s …/Snakefile --configfile config/paper.yaml`.
+
+A copy of config/, of which only what must be small is laid over, and data/manual/ with every dataset that the paper needs: a
+few photographs in the true layout of its archives. The foundation is the committed mini one under the name sd21; the Inception
+of FID has random weights, so that numbers of FID mean nothing there.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from mperceiver import config
+from mperceiver.config.experiments import Experiment
+from mperceiver.degradations import mix
+from support import PROJECT, layouts
+
+PX = 96  # side of a picture
+LARGER = {"ssid-test": 192}  # NIQE looks at blocks of 96 px, several of them
+PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png")
+# Raw datasets of clean pictures, which lie there as they are.
+LOOSE = {
+    "cbsd68": ("101085.jpg", "101087.jpg"),
+    "kodak24": ("kodim01.png", "kodim02.png"),
+    "kodak": ("kodim01.png", "kodim02.png"),
+    "mcmaster": ("1.tif", "2.tif"),
+    "live1": ("bikes.bmp", "buildings.bmp"),
+    "bsds500-test": ("100007.jpg", "200.jpg"),
+}
+# Root folders that the tests' layouts have in one of two datasets of the same archive: here that is one archive, without.
+ROOTS = ("NH-HAZE/", "Dense/")
+# How the degraded pictures of ready-made pairs are made, where a degradation's own numbers are for larger ones.
+NUMBERS = {"motion-blur": {"length_px": 8.0}, "raindrop": {"radius_px": 6.0}, "rain": {"length_px": 12.0}}
+WAYS = {"rain-raindrop": ("rain", "raindrop")}
+
+RUNS = {
+    "mperceiver": """
+like: smoke
+title: MPerceiver on the mini foundation, a few steps on the tasks of the paper
+""",
+    "smoke": """
+title: What is small in this world
+seed: 0
+model:
+  predictor_hidden: 16
+  tp_tokens: 2
+  cm_tokens: 2
+  cm_heads: 2
+  vp_tokens: 2
+  vp_width: 16
+  vp_heads: 2
+  vp_head_width: 8
+  ir_widths: [16, 16, 32, 32]
+  ir_feature_width: 16
+  ir_heads: 2
+  modulator_hidden: 8
+  drm: {levels: [2, 1, 0], widths: {2: 16, 1: 16, 0: 8}, naf_blocks: 1, swin_blocks: {2: 1, 1: 1, 0: 0}, window: 4, head_width: 8}
+predictor: {steps: 100, lr: 3.0e-3, phases: [{batch: 18, crop_px: 64}]}
+branches: {steps: 12, lr: 2.0e-3, phases: [{batch: 2, crop_px: 64}]}
+latents: {steps: 2, spacing: trailing}
+drm:
+  steps: 12
+  lr: 2.0e-3
+  phases: [{batch: 1, crop_px: 64}]
+  losses: {perceptual: 0, adversarial: 0}
+""",
+    "mperceiver-jpeg": """
+title: Few-shot, MPerceiver fine-tuned on a few photographs as JPEG at quality 10
+like: mperceiver
+train: [div2k-first100-jpeg-10]
+start_from: mperceiver
+reuse: {predictor: mperceiver}
+predictor: null
+branches: {steps: 4}
+drm: {steps: 4}
+""",
+    "nafnet-a": """
+title: NAFNet on the pairs of MPerceiver, a few steps
+like: mperceiver
+foundation: null
+model: null
+predictor: null
+branches: null
+drm: null
+latents: null
+network:
+  architecture: nafnet
+  arguments: {width: 8, middle_blocks: 1, encoder_blocks: [1], decoder_blocks: [1]}
+  steps: 40
+  lr: 1.0e-3
+  phases: [{batch: 2, crop_px: 64}]
+  losses: {perceptual: 0, colour: 0, adversarial: 0}
+""",
+}
+FOUNDATIONS = {
+    "sd21": """
+like: mini
+title: the mini foundation in the place of Stable Diffusion 2.1
+""",
+    "inception-fid": """
+title: An Inception of random weights, so FID means nothing here
+licence: Apache-2.0
+local: inception
+parts:
+  - mirrors: [{folder: inception}]
+    files:
+      pt_inception-2015-12-05-6726825d.pth: {tensors_only: true}
+""",
+}
+# The sampler's steps of the full method, of which all but those of the steps' figure take theirs: a tenth of the paper's.
+STEPS = ("sampler: {steps: 50}\n", "sampler: {steps: 5}\n")
+# What the lines of a dataset's file are in miniature; its pairing rules and its protocol stay as they are.
+SMALLER = {
+    r"(?m)^expected: .*\n": "",
+    r"crop_px: 512, crops: \d+": "crop_px: 64, crops: 1",
+    r"short_side_px: 512": "short_side_px: 64",
+    r"sample: \{count: \d+\}": "sample: {count: 2}",
+}
+SMALL_KEYS = {"expected", "encode", "short_side_px", "sample"}
+
+
+def build(folder: Path) -> None:
+    """Make the world in ``folder``, which is new."""
+    shutil.copytree(PROJECT / "config", folder / "config")
+    (folder / "config/paper.yaml").write_text(_experiment())
+    train = yaml.safe_load((PROJECT / "config/runs/mperceiver.yaml").read_text())
+    kept = yaml.safe_dump({key: train[key] for key in ("foundation", "train")})
+    for name, text in RUNS.items():
+        text = text.lstrip() + (kept if name == "smoke" else "")
+        (folder / f"config/runs/{name}.yaml").write_text(text)
+    for name, text in FOUNDATIONS.items():
+        (folder / f"config/foundations/{name}.yaml").write_text(text.lstrip())
+    method = folder / "config/methods/mperceiver.yaml"
+    method.write_text(method.read_text().replace(*STEPS))
+    _inception(folder / "inception")
+    here = Path.cwd()
+    os.chdir(folder)
+    try:
+        _datasets()
+    finally:
+        os.chdir(here)
+
+
+def _experiment() -> str:
+    """config/paper.yaml, under a heading that nobody takes for the paper's numbers."""
+    text = (PROJECT / "config/paper.yaml").read_text()
+    return re.sub(
+        "(?m)^title: .*$",
+        "title: A miniature of the paper's tables (a few pictures, smoke-size weights, FID by random weights)",
+        text,
+    )
+
+
+def _inception(folder: Path) -> None:
+    import torch
+
+    from mperceiver.metrics import fid
+
+    torch.manual_seed(0)
+    network = fid.build()
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):  # what passes through keeps its size
+            torch.nn.init.kaiming_normal_(module.weight)
+    folder.mkdir()
+    torch.save(network.state_dict(), folder / "pt_inception-2015-12-05-6726825d.pth")
+
+
+# ---------------------------------------------------------------- datasets
+
+
+def needed() -> set[str]:
+    """The datasets with ready-made pairs that the experiment stands on."""
+    experiment = config.parse(Path("config/paper.yaml"), Experiment)
+    inputs = {"scores": config.score_inputs, "restored": config.restore_inputs, "runs": config.stage_inputs}
+    waiting = [path for name in experiment.tables for path in config.table_inputs(name)]
+    waiting += [path for name in experiment.figures for path in config.figure_inputs(name)]
+    found = set()
+    for path in waiting:  # grows as it goes
+        top, kind, *stems = Path(path).with_suffix("").parts
+        below = []
+        if top == "results":
+            below = inputs[kind](*stems)
+        elif (top, kind) == ("data", "prepared"):
+            found.add(stems[0])
+            below = config.prepare_inputs(stems[0])
+        waiting += [path for path in below if path not in waiting]
+    return {name for name in found if config.load("datasets", name).pairs}
+
+
+def _datasets() -> None:
+    raw: dict[str, dict[str, dict[str, bytes]]] = {}
+
+    def add(origin: str, files: dict[str, dict[str, bytes]]) -> None:
+        for archive, members in files.items():
+            raw.setdefault(origin, {}).setdefault(archive, {}).update(members)
+
+    degraded = _degraded()
+    for name in sorted(needed()):
+        if name in layouts.ARRAYS:
+            add(config.load("datasets", name).from_[0], layouts.array_files(name, _arrays(name)))
+            continue
+        layout = _layout(name)
+        made = partial(_member, degraded, LARGER.get(name, PX))
+        for origin, files in layouts.raw_files(name, layout, made).items():
+            add(origin, files)
+    for origin, names in LOOSE.items():
+        add(origin, {"": {name: layouts.encoded(name, clean(f"{origin} {name}")) for name in names}})
+    for origin, files in raw.items():
+        layouts.write(Path("data/manual") / origin, files)
+        _brought(
+            origin, sorted(file for archive, members in files.items() for file in ([archive] if archive else members))
+        )
+    for path in Path("config/datasets").glob("*.yaml"):
+        text = path.read_text()
+        for pattern, small in SMALLER.items():
+            text = re.sub(pattern, small, text)
+        path.write_text(text)
+
+
+def _brought(origin: str, names: list[str]) -> None:
+    """A raw dataset comes from data/manual/, under the names of its miniature."""
+    path = Path(f"config/datasets/{origin}.yaml")
+    spec = yaml.safe_load(path.read_text())
+    words = {key: spec[key] for key in ("title", "licence", "citation", "page") if key in spec}
+    source = {"source": "manual", "page": spec.get("page", "https://example.org"), "terms": "none: made for a test"}
+    source["files"] = [{"name": name} for name in names]
+    path.write_text(yaml.safe_dump(words | {"sources": [source]}, sort_keys=False))
+
+
+def _degraded() -> dict[str, tuple[str, str]]:
+    """Degraded member -> its ground truth and what is wrong with it, of all layouts: several are of the same archives."""
+    return {
+        lq: (gt or f"{lq} clean", _way(layout.tasks, id_))
+        for layout in map(_layout, layouts.LAYOUTS)
+        for id_, (lq, gt) in layout.pairs.items()
+        if lq != gt
+    }
+
+
+def _layout(name: str):
+    layout = layouts.LAYOUTS[name]
+
+    def plain(member: str | None) -> str | None:
+        for root in ROOTS if member else ():
+            member = member.removeprefix(root)
+        return member
+
+    return layout._replace(
+        files={archive: [plain(member) for member in members] for archive, members in layout.files.items()},
+        pairs={id_: (plain(lq), plain(gt)) for id_, (lq, gt) in layout.pairs.items()},
+    )
+
+
+def _member(degraded: dict[str, tuple[str, str]], px: int, member: str) -> bytes:
+    """A file of an archive: a photograph, or where it is the one half of a pair the other half degraded."""
+    source, task = degraded.get(member, (member, None))
+    picture = clean(source, px)
+    return layouts.encoded(member, worse(picture, task, member) if task else picture)
+
+
+def _way(tasks: set[str], id_: str) -> str:
+    if len(tasks) == 1:
+        return next(iter(tasks))
+    return {"raindrop": "raindrop", "rainstreak": "rain", "rainstreak_raindrop": "rain-raindrop"}[
+        id_.rpartition("_")[0]
+    ]
+
+
+def _arrays(name: str) -> list[np.ndarray]:
+    """Degraded pictures and ground truths in the shape of the MATLAB files."""
+    task = config.load("datasets", name).tasks[0]
+    shape = (2, 3) if name == "sidd-val" else (3,)
+    keys = [f"{name} {i}" for i in range(int(np.prod(shape)))]
+    truths = [clean(key) for key in keys]
+    lq = [worse(truth, task, key) for truth, key in zip(truths, keys, strict=True)]
+    return [np.stack(side).reshape(*shape, PX, PX, 3) for side in (lq, truths)]
+
+
+def clean(key: str, px: int = PX) -> np.ndarray:
+    """A piece of a photograph, (px, px, 3) uint8, which one and where being a hash of ``key``."""
+    rng = np.random.default_rng(_hash(key))
+    whole = photograph(PHOTOGRAPHS[rng.integers(len(PHOTOGRAPHS))])
+    top, left = (int(rng.integers(side - px + 1)) for side in whole.shape[:2])
+    return whole[top : top + px, left : left + px]
+
+
+def worse(picture: np.ndarray, task: str, key: str) -> np.ndarray:
+    layers = [(name, NUMBERS.get(name, {})) for name in WAYS.get(task, (task,))]
+    return mix.degrade(picture.astype(np.float32) / 255, layers, _hash(key))[0]
+
+
+@cache
+def photograph(name: str) -> np.ndarray:
+    """One of scikit-image's, its shorter side 240 px."""
+    import skimage
+
+    with Image.open(Path(skimage.__file__).parent / "data" / name) as file:
+        picture = file.convert("RGB")
+    scale = 240 / min(picture.size)
+    return np.array(picture.resize([round(side * scale) for side in picture.size], Image.Resampling.LANCZOS))
+
+
+def _hash(key: str) -> int:
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big")
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]))
+    print(sys.argv[1])

@@ -1,0 +1,475 @@
+"""The command line: every verb, and errors that a user can act on, in words and without a traceback."""
+
+import errno
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from support import PROJECT
+from typer.testing import CliRunner
+
+from mperceiver import cli, config, files, images, lineage
+from mperceiver.foundations import staging
+
+VERBS = [
+    *("foundation", "download", "doctor", "prepare", "encode", "show", "export"),
+    *("train_predictor", "train_branches", "train_drm", "train_network"),
+    *("restore", "score", "table", "figure", "report", "trace", "explain"),
+    *("orphans", "why-failed"),
+]
+FILES = {
+    "datasets/photos": "title: t\nlicence: l\nsources: [{source: local, folder: photos}]\n",
+    "datasets/pairs": "title: t\nlicence: l\nfrom: [photos]\ndegradations: {noise: {gaussian-noise: {}}}\n",
+    "methods/input": "title: t\nkind: identity\n",
+    "methods/net": "title: t\nkind: network\nrun: net\n",
+    "methods/ours": "title: t\nkind: mperceiver\nrun: ours\n",
+    "methods/ceiling": "title: t\nkind: vae\nfoundation: fake\n",
+    "runs/net": "title: t\ntrain: [pairs]\nnetwork: {architecture: nafnet, steps: 1, phases: [{batch: 1, crop_px: 16}],\n"
+    "  arguments: {width: 8, middle_blocks: 1, encoder_blocks: [1], decoder_blocks: [1]}}\n",
+    "runs/ours": "title: t\nfoundation: fake\ntrain: [pairs]\npredictor: &s {steps: 1, phases: [{batch: 1, crop_px: 16}]}\n"
+    "branches: *s\ndrm: *s\nlatents: {steps: 1}\n",
+    "foundations/fake": "title: t\nlicence: l\nlocal: assets/foundations/fake\n",
+    "protocols/rgb": "title: t\n",
+    "tables/t": "title: t\ncaption: c\nrows: [{title: r, methods: [input]}]\ncolumns: [{dataset: pairs, label: l}]\n",
+    "demo": "title: t\ntables: [t]\nmirror: [mirror]\n",
+}
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """A working directory with one of everything described and nothing made; its commit is made up."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    for name in ("MPERCEIVER_EXPERIMENT", "MPERCEIVER_MIRROR", "MPERCEIVER_TRACEBACK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in FILES.items():
+        path = Path(f"config/{name}.yaml")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+@pytest.fixture
+def prepared(world, monkeypatch):
+    """The same with one pair of pictures prepared."""
+    photo("mirror/photos/a.png")
+    monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/demo.yaml")
+    assert says("download", "photos").strip() == "data/raw/photos.json"
+    assert says("prepare", "pairs", "--workers", "1").strip() == "data/prepared/pairs.json"
+    return world
+
+
+def run(*arguments: str | Path):
+    runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
+    return runner.invoke(cli.app, [str(argument) for argument in arguments])
+
+
+def says(*arguments: str | Path) -> str:
+    """What a command prints that ends well."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def complaint(*arguments: str | Path) -> str:
+    """What a command that cannot be done says: on standard error, without a traceback, and with exit status 1."""
+    result = run(*arguments)
+    assert result.exit_code == 1 and isinstance(result.exception, SystemExit), (result.output, result.exception)
+    assert result.stderr.startswith("error: ") and "Traceback" not in result.output
+    return result.stderr
+
+
+def photo(path: Path | str, height: int = 40, width: int = 56) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    path.write_bytes(images.encode(picture))
+    return path
+
+
+# ---------------------------------------------------------------- verbs
+
+
+def test_these_are_the_verbs():
+    assert [command.name for command in cli.app.registered_commands] == VERBS
+
+
+def test_every_rule_of_the_workflow_is_a_verb():
+    text = "".join(path.read_text() for path in (PROJECT / "workflow/rules").glob("*.smk"))
+    rules = set(re.findall(r"^rule (\w+):", text, re.M))
+    assert rules == set(VERBS) - {"doctor", "show", "export", "trace", "explain", "orphans", "why-failed"}
+    assert set(re.findall(r'"mperceiver (\w+)', text)) == rules
+
+
+def test_the_commands_that_the_documents_show_exist():
+    shown = {}
+    for page in (PROJECT / "docs").glob("*.md"):
+        shown |= dict.fromkeys(re.findall(r"(?:uv run|^) *mperceiver ([^#`\n]+)", page.read_text(), re.M), page.name)
+    assert len(shown) > 8
+    commands = typer.main.get_command(cli.app).commands
+    for line, page in shown.items():
+        verb, *arguments = shlex.split(line)
+        assert verb in VERBS, f"{page}: mperceiver {line}"
+        commands[verb].make_context(verb, arguments)  # parses, and runs nothing
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb(verb):
+    shown = " ".join(says(verb, "--help").split())
+    assert f"Usage: root {verb} " in shown or f" {verb} [OPTIONS]" in shown
+    function = next(command.callback for command in cli.app.registered_commands if command.name == verb)
+    assert " ".join(function.__doc__.split()) in shown.replace("│", "")
+
+
+def test_help_of_all():
+    shown = says("--help")
+    assert all(verb in shown for verb in VERBS)
+    bare = run()
+    assert "Usage" in bare.output and bare.exit_code == 2
+
+
+def test_an_unknown_verb_or_option_is_usage():
+    for arguments in (["restor"], ["restore", "input", "a.png", "b.png", "--tiles", "3"], ["score", "input"]):
+        result = run(*arguments)
+        assert result.exit_code == 2 and "Usage" in result.stderr
+
+
+def test_the_installed_command_fails_in_words(world):
+    """As a shell sees it: status 1, nothing on standard output, one message."""
+    command = [sys.executable, "-m", "mperceiver.cli", "table", "tt"]
+    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: config/tables/tt.yaml: no such file. Known tables: t")
+    assert len(done.stderr.splitlines()) == 1
+
+
+# ---------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        (["foundation", "nobody"], "foundations/nobody"),
+        (["foundation", "nobody", "--build"], "foundations/nobody"),
+        (["download", "nobody"], "datasets/nobody"),
+        (["prepare", "nobody"], "datasets/nobody"),
+        (["encode", "nobody", "pairs"], "foundations/nobody"),
+        (["train_predictor", "nobody"], "runs/nobody"),
+        (["train_network", "nobody"], "runs/nobody"),
+        (["restore", "nobody", "pairs"], "methods/nobody"),
+        (["restore", "input", "nobody"], "datasets/nobody"),
+        (["score", "nobody", "pairs"], "methods/nobody"),
+        (["score", "input", "nobody"], "datasets/nobody"),
+        (["table", "nobody"], "tables/nobody"),
+        (["figure", "nobody"], "figures/nobody"),
+        (["report", "config/nobody.yaml"], "nobody"),
+    ],
+)
+def test_an_unknown_name(world, arguments, file):
+    assert f"config/{file}.yaml: no such file" in complaint(*arguments)
+
+
+def test_a_near_name_is_suggested(world):
+    assert "Known datasets: pairs" in complaint("restore", "input", "pair")
+    assert "is not a name" in complaint("restore", "input", "Pairs")
+
+
+def test_a_mistake_in_a_file(world):
+    Path("config/methods/input.yaml").write_text("title: t\nkinds: identity\n")
+    told = complaint("restore", "input", "pairs")
+    assert "config/methods/input.yaml: 2 problem(s)" in told and "kinds: unknown key (did you mean `kind`?)" in told
+
+
+def test_brackets_in_a_message_are_no_markup(world):
+    Path("config/methods/input.yaml").write_text("title: t\nkind: identity\noverlap_px: [bold]\n")
+    assert "got ['bold']" in complaint("restore", "input", "pairs")
+
+
+def test_an_unprepared_dataset(world):
+    assert "data/prepared/pairs.json: no such card" in complaint("restore", "input", "pairs")
+    assert "not prepared yet: mperceiver prepare pairs" in complaint("score", "input", "pairs")
+    assert "run: mperceiver download photos" in complaint("prepare", "pairs")
+    assert "made from photos" in complaint("download", "pairs")
+    assert "data/prepared/pairs.json: no such file; the work that makes it has" in complaint("train_network", "net")
+
+
+def test_a_dataset_that_was_not_restored(prepared):
+    assert "snakemake results/restored/input/pairs.json" in complaint("score", "input", "pairs")
+
+
+def test_missing_weights(prepared):
+    assert "snakemake results/runs/net/network.json" in complaint("restore", "net", "pairs")
+    assert "results/runs/net/network.safetensors" in complaint("restore", "net", photo("a.png"), "b.png")
+    assert "data/foundations/fake" in complaint("restore", "ours", "pairs")
+    assert "data/foundations/fake" in complaint("restore", "ours", photo("a.png"), "b.png")
+    assert "data/foundations/fake" in complaint("restore", "ceiling", "pairs")
+    assert "assets/foundations/fake: no such folder" in complaint("foundation", "fake")
+    assert "no network stage; it has predictor, branches, drm" in complaint("train_network", "ours")
+    assert not Path("b.png").exists()
+
+
+def test_without_a_mirror_there_are_no_local_pictures(world):
+    told = complaint("download", "photos")
+    assert "no mirror folder is set; set MPERCEIVER_MIRROR" in told
+
+
+def test_a_corrupt_picture(world, monkeypatch):
+    data = photo("whole.png").read_bytes()
+    Path("half.png").write_bytes(data[: len(data) // 2])
+    assert "half.png: cannot be decoded" in complaint("restore", "input", "half.png", "out.png")
+    assert "gone.png: no such picture" in complaint("restore", "input", "gone.png", "out.png")
+    assert not Path("out.png").exists()
+    photo("photos/a.png")
+    Path("half.png").rename("photos/b.png")
+    monkeypatch.setenv("MPERCEIVER_MIRROR", ".")
+    assert "photos: b.png: cannot be decoded" in complaint("download", "photos")
+    assert not Path("data/raw/photos").exists() and not Path("data/raw/photos.json").exists()
+
+
+def test_a_restored_picture_that_was_damaged_since(prepared):
+    says("restore", "input", "pairs")
+    path = next(Path("results/restored/input/pairs").glob("*.png"))
+    path.write_bytes(path.read_bytes()[:100])
+    assert f"{path}: cannot be decoded" in complaint("score", "input", "pairs", "--workers", "1")
+    path.unlink()
+    assert f"{path}: no such picture, 1 of 1 are missing" in complaint("score", "input", "pairs", "--workers", "1")
+
+
+def test_a_full_disk(world, monkeypatch):
+    photo("a.png")
+    Path("out.png").write_text("old")
+
+    def fsync(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(lineage.os, "fsync", fsync)
+    told = complaint("restore", "input", "a.png", "out.png")
+    assert "the disk is full (while writing); nothing half-written was left" in told
+    assert Path("out.png").read_text() == "old" and not list(Path().glob(".out*"))
+
+
+def test_a_full_disk_as_libraries_tell_of_it():
+    from safetensors import SafetensorError
+
+    assert "disk is full" in cli.base._message(SafetensorError("I/O error: No space left on device (os error 28)"))
+    assert "disk is full (a.png)" in cli.base._message(OSError(errno.ENOSPC, "No space left on device", "a.png"))
+    try:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise RuntimeError("unexpected pos 576 vs 534") from None  # torch.save into an open file
+    except RuntimeError as error:
+        assert "disk is full" in cli.base._message(error)
+
+
+def test_a_place_that_may_not_be_written():
+    told = cli.base._message(PermissionError(errno.EACCES, "Permission denied", "results"))
+    assert told.startswith("results: Permission denied")
+
+
+def test_an_error_of_our_own_keeps_its_traceback(world, monkeypatch):
+    """Only what a user can act on is told in words; a bug is a bug."""
+    photo("a.png")
+    monkeypatch.setattr(images, "encode", lambda picture: [][0])
+    assert isinstance(run("restore", "input", "a.png", "b.png").exception, IndexError)
+    monkeypatch.setattr(images, "encode", lambda picture: int("x"))
+    assert isinstance(run("restore", "input", "a.png", "b.png").exception, ValueError)
+
+
+def test_a_traceback_can_be_asked_for(world, monkeypatch):
+    monkeypatch.setenv("MPERCEIVER_TRACEBACK", "1")
+    assert isinstance(run("table", "nobody").exception, config.ConfigError)
+
+
+def test_without_git_nothing_is_begun(prepared, monkeypatch):
+    def commit():
+        raise lineage.LineageError("git does not tell the commit")
+
+    monkeypatch.setattr(lineage, "commit", commit)
+    for arguments in (
+        ["restore", "input", "pairs"],
+        ["prepare", "pairs"],
+        ["download", "photos", "--force"],
+        ["train_network", "net"],
+    ):
+        assert "git does not tell the commit" in complaint(*arguments)
+    assert not Path("results").exists()
+    photo("b.png")
+    says("restore", "input", "b.png", "c.png")  # a photograph has no card
+
+
+# ---------------------------------------------------------------- photographs
+
+
+def test_a_photograph_comes_back(world):
+    import skimage
+
+    source = Path(skimage.__file__).parent / "data/chelsea.png"
+    assert says("restore", "input", source, "restored/chelsea.png").strip() == "restored/chelsea.png"
+    assert (images.decode("restored/chelsea.png") == images.decode(source)).all()
+
+
+def test_a_photograph_without_a_target(world):
+    told = complaint("restore", "input", photo("holiday/a.jpg.png"))
+    assert "say where the restored one goes, e.g. mperceiver restore input holiday/a.jpg.png restored.png" in told
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "told"),
+    [
+        ("a.png", "b.jpg", "let its name end in .png"),
+        ("a.png", "a.png", "is the picture to restore"),
+        ("a.png", "../{here}/a.png", "is the picture to restore"),
+        ("config/demo.yaml", "b.png", "pictures end in .bmp, "),
+        ("a.png", "link.png", "is the picture to restore"),
+    ],
+)
+def test_a_target_that_cannot_be(world, source, target, told):
+    before = photo("a.png").read_bytes()
+    os.link("a.png", "link.png")
+    assert told in complaint("restore", "input", source, target.format(here=world.name))
+    assert Path("a.png").read_bytes() == before
+
+
+def test_what_photographs_need(world):
+    photo("a.png")
+    assert "a photograph has not" in complaint("restore", "ceiling", "a.png", "b.png")
+    assert "say where the restored one goes, e.g. mperceiver restore input . restored/" in complaint(
+        "restore", "input", "."
+    )
+    assert "pairs is a dataset: how it is restored stands in config/methods/input.yaml" in complaint(
+        "restore", "input", "pairs", "--tile", "64"
+    )
+
+
+def test_a_folder_of_anything(world):
+    """What can be restored is; what cannot is named with the reason, and the exit code says so."""
+    for name in ("a.png", "b.jpg", "c.tif"):
+        photo(f"holiday/{name}")
+    Path("holiday/text.png").write_text("no picture at all")
+    Path("holiday/empty.jpg").write_bytes(b"")
+    Path("holiday/notes.txt").write_text("left alone")
+    result = run("restore", "input", "holiday", "out", "--json")
+    assert result.exit_code == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["source"], line["error"] is None) for line in lines] == [
+        ("holiday/a.png", True), ("holiday/b.jpg", True), ("holiday/c.tif", True), ("holiday/empty.jpg", False),
+        ("holiday/text.png", False),
+    ]  # fmt: skip
+    assert (lines[0]["path"], lines[0]["seed"], lines[4]["path"]) == ("out/a.png", 42, None)
+    assert "text.png: cannot be decoded" in lines[4]["error"]
+    assert "2 of 5 pictures were not restored: empty.jpg, text.png" in " ".join(result.stderr.split())
+    assert "not restored: holiday/empty.jpg: cannot be decoded" in result.stderr
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+def test_a_folder_that_was_begun(world):
+    photo("holiday/a.png"), photo("holiday/b.png")
+    assert says("restore", "input", "holiday", "out").split() == ["out/a.png", "out/b.png"]
+    Path("out/a.png").write_bytes(b"kept")
+    Path("out/b.png").unlink()
+    assert says("restore", "input", "holiday", "out", "--skip-existing").split() == ["out/b.png"]
+    assert Path("out/a.png").read_bytes() == b"kept"
+    assert says("restore", "input", "holiday", "out").split() == ["out/a.png", "out/b.png"]
+    assert Path("out/a.png").read_bytes() != b"kept"
+
+
+# ---------------------------------------------------------------- the experiment in force
+
+
+def test_the_experiment_in_force(world, monkeypatch):
+    assert cli.data._experiment() is None
+    monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/demo.yaml")
+    assert cli.data._experiment().mirror == ["mirror"]
+    monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/nobody.yaml")
+    assert "config/nobody.yaml: no such file" in complaint("download", "photos")
+
+
+# ---------------------------------------------------------------- foundation
+
+
+@pytest.fixture
+def fake(world):
+    """A foundation's folder as --build leaves it: files, and a card that names them relative to itself."""
+    folder = Path("assets/foundations/fake")
+    for name in ("vae/config.json", "vae/weights.safetensors", "unet/weights.safetensors"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    outputs = {p.relative_to(folder).as_posix(): files.sha256(p) for p in folder.rglob("*") if p.is_file()}
+    card = lineage.write_card(folder / staging.CARD, verb="foundation --build", spec={})
+    files.write_json(folder / staging.CARD, card | {"outputs": outputs})
+    return folder
+
+
+def test_a_foundation_is_staged(fake):
+    assert says("foundation", "fake").strip() == "data/foundations/fake.json"
+    assert files.sha256("data/foundations/fake") == files.sha256(fake)
+    card = lineage.read_card("data/foundations/fake.json")
+    assert card["verb"] == "foundation" and lineage.verify("data/foundations/fake.json") == []
+    assert card["inputs"]["project:assets/foundations/fake/card.json"] == files.sha256(fake / staging.CARD)
+    before = Path("data/foundations/fake.json").read_bytes()
+    says("foundation", "fake")
+    assert Path("data/foundations/fake.json").read_bytes() == before
+
+
+def test_a_changed_byte_of_a_foundation_is_refused(fake):
+    says("foundation", "fake")
+    staged = files.sha256("data/foundations/fake")
+    path = fake / "unet/weights.safetensors"
+    wanted = files.sha256(path)
+    path.write_text("unet/weightsXsafetensors")
+    told = complaint("foundation", "fake")
+    assert f"foundation fake: unet/weights.safetensors is {files.sha256(path)}, its card says {wanted}" in told
+    assert files.sha256("data/foundations/fake") == staged  # what was staged before stays, with its card
+    assert lineage.verify("data/foundations/fake.json") == []
+
+
+def test_a_missing_file_of_a_foundation_is_refused(fake):
+    (fake / "vae/config.json").unlink()
+    assert "vae/config.json is missing, its card says" in complaint("foundation", "fake")
+    assert not Path("data/foundations/fake").exists() and not Path("data/foundations/fake.json").exists()
+
+
+def test_a_foundation_of_ones_own_needs_no_card(fake):
+    (fake / staging.CARD).unlink()
+    says("foundation", "fake")
+    assert not [
+        name for name in lineage.read_card("data/foundations/fake.json")["inputs"] if name.startswith("project:")
+    ]
+
+
+def test_a_foundation_without_a_folder_or_a_recipe(fake):
+    assert "no `build` recipe" in complaint("foundation", "fake", "--build")
+    Path("config/foundations/fake.yaml").write_text("title: t\nlicence: l\n")
+    assert "no place to take weights from" in complaint("foundation", "fake")
+
+
+def test_weights_are_taken_from_the_project_where_the_working_directory_has_none(world, monkeypatch):
+    monkeypatch.setattr(lineage, "PACKAGE", world / "elsewhere/mperceiver")
+    assert staging.local_folder("assets") == world / "elsewhere/assets"
+    Path("assets").mkdir()
+    assert staging.local_folder("assets") == Path("assets")
+
+
+# ---------------------------------------------------------------- trace
+
+
+def test_trace_follows_a_card_to_the_pictures(prepared):
+    says("restore", "input", "pairs")
+    card = "results/restored/input/pairs.json"
+    shown = says("trace", card, "--verify")
+    for name in ("data/prepared/pairs.json", "data/raw/photos.json", "verified: every file of the chain"):
+        assert name in shown
+    data = json.loads(Path(card).read_text())
+    path = next(Path("results/restored/input/pairs").iterdir())
+    path.write_bytes(path.read_bytes() + b"\0")
+    told = complaint("trace", card, "--verify")
+    folder = "results/restored/input/pairs"
+    assert f"output {folder} was {data['outputs'][folder][:12]}…" in told

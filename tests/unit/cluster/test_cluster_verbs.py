@@ -1,0 +1,387 @@
+"""orphans, why-failed and doctor --cluster against stand-ins for SLURM's programs; on a real cluster: tests/system/slurm/."""
+
+import base64
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import PROJECT
+from typer.testing import CliRunner
+
+from mperceiver import cli, config
+from mperceiver.cluster import ClusterError, ask, jobs, preflight, runlog, why
+from mperceiver.training import slurm
+
+LOG = """\
+[Tue Nov 24 01:00:34 2026]
+localrule download:
+    output: data/raw/rain.json (update)
+    jobid: 6
+    wildcards: dataset=rain
+[Tue Nov 24 01:00:34 2026]
+rule restore:
+    input: data/prepared/rain.json
+    output: results/restored/ours/rain.json, results/restored/ours/rain
+    log: results/logs/restore/ours/rain.log
+    jobid: 13
+    wildcards: method=ours, dataset=rain
+    resources: tmpdir=<TBD>, mem_mb=8000, mem=8 GB, slurm_partition=gpu, runtime=240, gpu=1
+Shell command: mperceiver restore ours rain --threads 4 > results/logs/restore/ours/rain.log 2>&1
+Job 13 has been submitted with SLURM jobid 41 (log: {folder}/slurm/41.log).
+[Tue Nov 24 01:10:34 2026]
+rule score:
+    log: results/logs/score/ours/rain.log
+    jobid: 14
+    wildcards: method=ours, dataset=rain
+    resources: mem_mb=8000, runtime=120
+Job 14 has been submitted with SLURM jobid 40_2 (log: {folder}/slurm/40.log).
+Error in rule score:
+    message: SLURM-job '40_2' failed, SLURM status is: 'CANCELLED'. For further error details see the log.
+    jobid: 14
+    log: results/logs/score/ours/rain.log (check log file(s) for error details)
+    external_jobid: 40_2
+Trying to restart job 14.
+Finished jobid: 14 (Rule: score)
+Error in rule restore:
+    message: SLURM-job '41' failed, SLURM status is: '{state}'. For further error details see the log.
+    jobid: 13
+    output: results/restored/ours/rain.json, results/restored/ours/rain
+    log: results/logs/restore/ours/rain.log, {folder}/slurm/41.log (check log file(s) for error details)
+    shell:
+        mperceiver restore ours rain --threads 4 > results/logs/restore/ours/rain.log 2>&1
+        (command exited with non-zero exit code)
+    external_jobid: 41
+Logfile {folder}/slurm/41.log:
+================================================================================
+rule restore:
+    jobid: 0
+    wildcards: method=ours, dataset=rain
+Error in rule restore:
+    message: None
+    jobid: 0
+    log: results/logs/restore/ours/rain.log (check log file(s) for error details)
+================================================================================
+Error in rule download:
+    message: None
+    jobid: 6
+    log: results/logs/download/rain.log (check log file(s) for error details)
+"""
+SHOWN = "JobId=41 JobState={state} RunTime=01:02:03 TimeLimit=04:00:00 NodeList=g7 MinMemoryNode=8000M Comment=x"
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Stand-ins on the PATH, nothing else there: a call `programs(squeue="exit 1")` makes or changes them."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
+    monkeypatch.setattr(jobs, "POLL_S", 0.01)
+    monkeypatch.setattr(jobs, "heads", lambda: [])
+
+    def put(**texts: str) -> None:
+        for name, text in texts.items():
+            (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> "$CALLS"\n{text}\n')
+            (folder / name).chmod(0o755)
+
+    put(sacct="echo no accounting >&2; exit 1")
+    put.calls = lambda: (tmp_path / "calls").read_text().splitlines()
+    return put
+
+
+def says(*words: str) -> tuple[int, str]:
+    result = CliRunner(env={"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"}).invoke(cli.app, list(words))
+    return result.exit_code, result.output
+
+
+# ---------------------------------------------------------------- asking
+
+
+def test_what_cannot_be_asked_is_told(programs):
+    programs(sinfo="echo slurm_load: Unable to contact slurm controller >&2; exit 1", scontrol="exec sleep 60")
+    for command, words in {
+        "sbutch": "no such program",
+        "sinfo": "Unable to contact",
+        "scontrol": "no answer within",
+    }.items():
+        with pytest.raises(ClusterError, match=words):
+            ask.ask(command, seconds=0.5)
+
+
+# ---------------------------------------------------------------- orphans
+
+
+def queue(*lines: str) -> str:
+    """A squeue that prints these, until somebody has called scancel."""
+    text = "\n".join(f"echo '{line}'" for line in lines)
+    return f'grep -q "^scancel" "$CALLS" && exit 0\n{text or ":"}'
+
+
+def mine(job: str = "7", rule: str = "rule_train_drm_wildcards_demo") -> str:
+    return f"{job}|RUNNING|1:00|4:00:00|g1|{rule}|{Path.cwd()}"
+
+
+def test_only_snakemakes_jobs_of_this_folder_are_orphans(programs):
+    programs(squeue=queue(mine(), mine("8", "(null)"), mine("9")[:-5] + "/elsewhere"))
+    code, told = says("orphans")
+    assert code == 1 and "train_drm_wildcards_demo" in told and "1 jobs run without a head" in told
+    assert not any(line.startswith(("scancel", "snakemake")) for line in programs.calls())
+
+
+def test_none_and_a_living_head(programs, monkeypatch):
+    programs(squeue=queue())
+    assert says("orphans") == (0, "no jobs of this folder are in the queue\n")
+    Path(".snakemake/locks").mkdir(parents=True)
+    Path(".snakemake/locks/0.input.lock").touch()
+    assert "orphans --wait takes it away" in says("orphans")[1]
+    monkeypatch.setattr(jobs, "heads", lambda: [4711])
+    code, told = says("orphans", "--cancel")
+    assert code == 1 and "process 4711" in told and "its own jobs" in told
+    assert says("orphans", "--cancel", "--wait")[0] == 1
+
+
+def test_a_head_is_told_from_a_job_of_its_own(tmp_path, monkeypatch):
+    """Both are a Snakemake in this folder; the job's has SLURM's variables."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "snakemake").symlink_to(shutil.which("sleep"))
+    outside = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
+    started = [
+        subprocess.Popen([tmp_path / "snakemake", "60"], env=outside | own) for own in ({}, {"SLURM_JOB_ID": "3"})
+    ]
+    try:
+        assert jobs.heads() == [started[0].pid]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_cancelled_and_unlocked(programs):
+    programs(squeue=queue(mine(), mine("9")), scancel="", snakemake="")
+    code, told = says("orphans", "--cancel")
+    assert code == 0 and "unlocked; 0 files" in told
+    assert "scancel 7 9" in programs.calls() and "snakemake --unlock" in programs.calls()
+
+
+def test_what_was_finished_while_they_were_waited_for_is_kept(programs, tmp_path):
+    """Marked as unfinished: weights whose card is there, half a folder without, and a download, which looks for itself."""
+    programs(squeue=f'[ $(grep -c ^squeue "$CALLS") -gt 2 ] || echo "{mine()}"', snakemake="")
+    marks = Path(".snakemake/incomplete")
+    for path in (
+        "results/runs/a/drm.safetensors",
+        "results/runs/a/drm.json",
+        "results/restored/m/d",
+        "data/raw/d.json",
+    ):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).touch()
+        name = base64.urlsafe_b64encode(path.encode()).decode()
+        marks.mkdir(parents=True, exist_ok=True)
+        (marks / name).touch()
+    code, told = says("orphans", "--wait")
+    assert code == 0 and "2 files that were finished meanwhile are kept" in told
+    assert "snakemake --cleanup-metadata results/runs/a/drm.json results/runs/a/drm.safetensors" in programs.calls()
+
+
+def test_one_that_does_not_go_is_told(programs):
+    programs(squeue=f"echo '{mine()}'", scancel="")
+    with pytest.raises(ClusterError, match="job 7 is still RUNNING after 0 s"):
+        jobs.cancel(jobs.queued(), patience_s=0)
+
+
+# ---------------------------------------------------------------- why-failed
+
+
+def failed(programs, state: str = "FAILED", log: str = "", slurm_log: str = "", **texts: str) -> str:
+    """What is told of a job in a state, with these last lines."""
+    for path, text in {"results/logs/restore/ours/rain.log": log, "slurm/41.log": slurm_log}.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text)
+    Path(".snakemake/log").mkdir(parents=True, exist_ok=True)
+    Path(".snakemake/log/2026-11-23.snakemake.log").write_text("an older one")
+    Path(".snakemake/log/2026-11-24.snakemake.log").write_text(LOG.format(state=state, folder=Path.cwd()))
+    programs(**{"scontrol": f"echo '{SHOWN.format(state=state)}'"} | texts)
+    code, told = says("why-failed")
+    assert code == 1
+    return told
+
+
+def test_a_failed_job_is_told(programs):
+    told = failed(programs, log="one\n\ntwo\nerror: results/x: no such file\n")
+    restored, downloaded, scored = told.split("\n\n")[1:]  # what went well in the end comes last
+    assert downloaded.startswith("download dataset=rain: 1 attempt failed\n  SLURM    job none")
+    for words in (
+        "restore method=ours, dataset=rain: 1 attempt failed",
+        "job 41, FAILED, node g7",
+        "01:02:03 of 04:00:00",
+        "peak not known (no accounting), asked 8000M",
+        "results/logs/restore/ours/rain.log",
+        "           two\n           error: results/x: no such file",
+        "cause    error: results/x: no such file",
+    ):
+        assert words in restored
+    assert scored.startswith("score method=ours, dataset=rain: 1 attempt failed, then one went well")
+
+
+@pytest.mark.parametrize(
+    ("state", "log", "slurm_log", "words"),
+    [
+        ("OUT_OF_MEMORY", "", "", "raise `mem_mb` of restore in slurm/config.yaml (asked: 8000 MB)"),
+        ("FAILED", "", "slurmstepd: error: Detected 1 oom-kill event(s)", "raise `mem_mb` of restore"),
+        ("FAILED", "torch.OutOfMemoryError: CUDA out of memory", "", "a smaller `tile_px`"),
+        ("TIMEOUT", "", "", "raise `runtime` of restore in slurm/config.yaml (asked: 240 min)"),
+        ("PREEMPTED", "", "", "preempted"),
+        ("NODE_FAIL", "", "", "administrators: g7"),
+        ("CANCELLED", "", "", "cancelled from outside"),
+        (
+            "FAILED",
+            "error: x.json: no such file; the work that makes it has not been done",
+            "",
+            "weights or pictures are missing",
+        ),
+        ("FAILED", "error: ours predictor: loss is nan at step 1", "", "a loss is no number"),
+        ("FAILED", "error: rain.arrow: picture 7_3 cannot be decoded", "", "a picture is damaged"),
+        ("FAILED", "error: the disk is full (results/a)", "", "make room"),
+        ("FAILED", "", "bash: mperceiver: command not found", "start snakemake by `uv run`"),
+        ("FAILED", "ValueError: something else", "", "ValueError: something else"),
+    ],
+)
+def test_its_cause_and_the_next_command(programs, state, log, slurm_log, words):
+    assert words in failed(programs, state, log, slurm_log).split("\n\n")[1]
+
+
+def test_an_attempt_that_slurm_refused_counts_as_one(programs):
+    refused = "Error in rule restore:\n    message: SLURM sbatch failed. The error message was 'sbatch: error: Memory'.\n    jobid: 13\n"
+    Path(".snakemake/log").mkdir(parents=True)
+    text = LOG.format(state="FAILED", folder=Path.cwd()) + refused
+    (failure,) = (found for found in runlog.failures(text) if found.rule == "restore")
+    assert failure.attempts == 2
+    assert why.cause(failure, why.Account(), ["loss is nan"])[0] == "SLURM refused the last attempt"
+
+
+def test_with_accounting_the_peak_is_known(programs):
+    rows = "OUT_OF_MEMORY|0:125|g7|00:10:00|04:00:00||8000M\nOUT_OF_MEMORY|0:125|g7|00:10:00||7900000K|\n"
+    told = failed(programs, sacct=f"printf '{rows}'")
+    assert (
+        "job 41, OUT_OF_MEMORY, node g7" in told and "peak 7900000K, asked 8000M" in told and "raise `mem_mb`" in told
+    )
+
+
+def test_a_job_that_slurm_has_forgotten_is_told_by_the_heads_log(programs):
+    told = failed(programs, "TIMEOUT", scontrol="echo Invalid job id >&2; exit 1")
+    assert "job 41, TIMEOUT, node not known" in told and "raise `runtime`" in told and "asked 8000 MB" in told
+
+
+def test_no_run_and_no_failure(programs):
+    code, told = says("why-failed")
+    assert code == 1 and "no log of Snakemake's" in told
+    Path(".snakemake/log").mkdir(parents=True)
+    Path(".snakemake/log/1.snakemake.log").write_text("Nothing to be done")
+    assert says("why-failed") == (0, f"{runlog.newest()}: no job failed\n")
+
+
+def test_memory_is_compared_by_size():
+    assert why._bytes("900M") < why._bytes("1.5G") and why._bytes("") == 0
+
+
+# ---------------------------------------------------------------- doctor --cluster
+
+SINFO = "case \"$*\" in *cpu*) echo 'cpu|up|1-00:00:00|4|(null)|idle';; *gpu*) echo 'gpu|up|2-00:00:00|2|{gres}|mixed';; esac"
+CONF = "ClusterName = lab\\nSLURM_VERSION = 23.11\\nMinJobAge = {age} sec\\nJobRequeue = 1\\nKillWait = 30 sec\\n"
+CONF += "PreemptMode = {preempt}\\nAccountingStorageType = (null)\\nMaxArraySize = 1001\\n"
+
+
+@pytest.fixture
+def fit(programs, monkeypatch):
+    """A cluster that is fit for the project's profile; calls change it."""
+    shutil.copytree(PROJECT / "slurm", "slurm")
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+
+    def put(
+        gres: str = "gpu:a100:8(S:0-1)", age: int = 300, preempt: str = "REQUEUE", **texts: str
+    ) -> dict[str, tuple[str, str]]:
+        node = 'for word in "$@"; do last=$word; done\ncase "$last" in /*) cat "$last";; *torch*) echo CUDA 1 NVIDIA H200;; esac'
+        own = {"sinfo": SINFO.format(gres=gres), "scontrol": f"printf '{CONF.format(age=age, preempt=preempt)}'"}
+        own |= {"squeue": "", "srun": node, "sbatch": "", "scancel": ""}
+        programs(**own | texts)
+        return {found.subject: (found.state, found.detail) for found in preflight.examine()}
+
+    return put
+
+
+def test_a_cluster_that_is_fit(fit):
+    found = fit()
+    assert [(subject, *told) for subject, told in found.items() if told[0] != "ok"] == []
+    assert found["CUDA on gpu"][1] == "1 NVIDIA H200" and "Python on cpu" in found
+    assert says("doctor", "--cluster")[0] == 0
+
+
+def test_what_is_wrong_with_a_cluster_is_told(fit):
+    assert fit(age=60)["MinJobAge"][0] == "wrong"
+    assert fit(preempt="CANCEL")["preemption"][0] == "wrong"
+    assert "1 nodes with 8 GPUs are asked for, 0 are there" in fit(gres="gpu:a100:4")["partition gpu"][1]
+    assert fit(srun="echo CUDA 0")["files on gpu"][0] == "wrong"  # another folder of that name
+    busy = fit(srun="echo srun: error: Unable to allocate resources: Immediate execution impossible >&2; exit 1")
+    assert busy["files on gpu"][0] == "unknown" and "no node was free" in busy["files on gpu"][1]
+    no_gpu = 'for word in "$@"; do last=$word; done\ncase "$last" in /*) cat "$last";; *) echo CUDA 0;; esac'
+    assert "torch sees none there" in fit(srun=no_gpu)["CUDA on gpu"][1]
+    assert fit(squeue=f"echo '{mine()}'")["queue"][0] == "wrong"
+    assert fit(scontrol="echo Unable to contact >&2; exit 1")["controller"] == (
+        "wrong",
+        "scontrol show config: Unable to contact",
+    )
+    assert says("doctor", "--cluster")[0] == 1
+
+
+def test_a_partition_that_is_not_there(fit):
+    names = 'case "$*" in *-p*) ;; *) echo long short;; esac'
+    assert "there is none of that name; there are long short" in fit(sinfo=names)["partition cpu"][1]
+    short = fit(sinfo="echo 'x|up|1:00:00|9|gpu:h100:8|idle'")
+    assert short["partition gpu"] == ("wrong", "jobs may take 60 min, the profile asks for 1440. Edit `walltime`")
+
+
+def test_what_the_profile_asks_for():
+    """Of the project's own: what the tests above and the documents speak of."""
+    found = preflight.wants(config.plain(PROJECT / "slurm/config.yaml"))
+    assert {(w.partition, w.gpus, w.nodes) for w in found} == {("cpu", 0, 1), ("gpu", 1, 1), ("gpu", 8, 1)}
+    assert preflight._gpus({"gres": "gpu:a100:8"}) == ("a100", 8) and preflight._minutes("1-02:03:04") == 1563
+
+
+# ---------------------------------------------------------------- a training takes its job's tasks
+
+
+@pytest.mark.parametrize(
+    ("shares", "tasks", "nodes", "expected"),
+    [(16, 8, 1, "--nodes=1 --ntasks=8 --ntasks-per-node=8"), (8, 2, 2, "--nodes=2 --ntasks=2 --ntasks-per-node=1"),
+     (4, 6, 3, "--nodes=3 --ntasks=4 --ntasks-per-node=2"), (1, 8, 2, None), (8, 1, 1, None)],
+)  # fmt: skip
+def test_a_process_for_each_task_that_can_share_a_step(programs, monkeypatch, capsys, shares, tasks, nodes, expected):
+    programs(scontrol=f"echo JobId=5 NumNodes={nodes} NumCPUs=32 NumTasks={tasks} CPUs/Task=4")
+    for name in ("SLURM_STEP_ID", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    became = []
+    monkeypatch.setattr(os, "execvp", lambda program, words: became.append(words))
+    slurm.spread("train_drm", "demo", 4, shares)
+    if expected is None:
+        assert became == []
+    else:
+        ours = [sys.executable, "-m", "mperceiver.cli", "train_drm", "demo", "--threads", "4"]
+        assert became == [["srun", *expected.split(), "--cpus-per-task=4", "--kill-on-bad-exit=1", *ours]]
+    assert ("tasks are used" in capsys.readouterr().out) == (shares % tasks != 0)
+
+
+def test_nothing_is_started_in_a_step_in_a_launcher_or_without_slurm(programs, monkeypatch):
+    monkeypatch.setattr(os, "execvp", lambda *_: pytest.fail("started"))
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    slurm.spread("train_drm", "demo", 4, 8)
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    for name in ("SLURM_STEP_ID", "RANK"):
+        monkeypatch.setenv(name, "0")
+        slurm.spread("train_drm", "demo", 4, 8)
+        monkeypatch.delenv(name)

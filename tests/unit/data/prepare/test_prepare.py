@@ -1,0 +1,440 @@
+"""Download, prepare and load: tiny worlds with the true layout, and the faults that real ones have."""
+
+import hashlib
+import inspect
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import PROJECT
+
+from mperceiver import config, images, lineage
+from mperceiver.config.datasets import Dataset
+from mperceiver.data import DataError
+from mperceiver.data.prepare import synthesised
+from mperceiver.data.prepare.dataset import prepare
+from mperceiver.data.prepare.synthesised import corners, to_float
+from mperceiver.data.raw.download import download
+from mperceiver.data.raw.folder import pictures_in
+from mperceiver.data.raw.generated import GENERATORS
+from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.mixture import Mixture
+from mperceiver.degradations import DEGRADATIONS
+from mperceiver.degradations.mix import replay, ways_of
+from mperceiver.files import sha256
+from mperceiver.paths import prepared_card, prepared_file, raw_folder
+
+HEAD = "title: t\nlicence: l\n"
+TWO_WAYS = "degradations:\n  noise:\n    gaussian-noise: {sigma_255: [5.0, 50.0]}\n  dark-noise:\n    low-light: {}\n    gaussian-noise: {sigma_255: 15}\n"
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """An empty working directory; its commit is made up, so that the tests run without a checkout."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    Path("config/datasets").mkdir(parents=True)
+    return tmp_path
+
+
+def describe(name: str, text: str) -> None:
+    Path(f"config/datasets/{name}.yaml").write_text(HEAD + text)
+
+
+def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def put(folder: Path | str, *names: str, height: int = 48, width: int = 64) -> Path:
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, name in enumerate(names):
+        (folder / name).write_bytes(images.encode(picture(i, height, width)))
+    return folder
+
+
+def local(name: str, folder: str, extra: str = "", more: str = "") -> None:
+    describe(name, f"sources:\n  - source: local\n    folder: {folder}\n{extra}{more}")
+
+
+def generated(name: str, count: int = 3, size_px: int = 48, seed: int = 0) -> None:
+    describe(
+        name,
+        f"sources: [{{source: generated, generator: dead-leaves, count: {count}, size_px: {size_px}}}]\nseed: {seed}\n",
+    )
+
+
+def nothing_in(folder: str) -> bool:
+    return not Path(folder).exists() or not list(Path(folder).iterdir())
+
+
+# ---------------------------------------------------------------- prepare
+
+
+def test_worker_count_never_matters_and_recipes_replay(world):
+    generated("leaves", count=3)
+    put("m/set", "photo.png", height=40, width=90)
+    local("photos", "set")
+    describe("d", "from: [leaves, photos]\ncrop_px: 16\ncrops: 60\nevery: false\nseed: 5\n" + TWO_WAYS)
+    download("leaves", []), download("photos", [Path("m")])
+    prepare("d", workers=1)
+    alone, card = prepared_file("d").read_bytes(), prepared_card("d").read_bytes()
+    prepare("d", workers=2)
+    assert prepared_file("d").read_bytes() == alone and prepared_card("d").read_bytes() == card
+    assert lineage.verify(prepared_card("d")) == []
+
+    rows = Prepared("d")
+    result = json.loads(card)["result"]
+    assert (
+        len(rows) == len(set(rows.ids)) == 60
+        and Counter(rows.tasks) == {"noise": 30, "dark-noise": 30} == result["tasks"]
+    )
+    assert sum(i.startswith("photo-") for i in rows.ids) == 30  # half from each dataset, then evenly over its pictures
+    assert set(Counter(i[:16] for i in rows.ids if i.startswith("dead-leaves-")).values()) == {10}
+    assert rows.ids[0] == "dead-leaves-0000-0-noise" and rows.ids[1] == "dead-leaves-0000-1-dark-noise"
+    raw = images.decode(raw_folder("photos") / "photo.png")
+    views = np.lib.stride_tricks.sliding_window_view(raw, (16, 16), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
+    for i in range(len(rows)):
+        assert rows.lq(i).shape == rows.gt(i).shape == (16, 16, 3)
+        assert np.array_equal(replay(to_float(rows.gt(i)), rows.recipe(i)), rows.lq(i))
+        if rows.ids[i].startswith("photo"):  # ground truth is the untouched picture
+            assert (views == rows.gt(i)).all((2, 3, 4)).any()
+    table = rows._table
+    both = [
+        hashlib.sha256(gt.as_py() + lq.as_py()).hexdigest() for gt, lq in zip(table["gt"], table["lq"], strict=True)
+    ]
+    lines = "".join(f"{id_} {digest}\n" for id_, digest in zip(rows.ids, both, strict=True))
+    assert result["pictures"] == hashlib.sha256(lines.encode()).hexdigest()
+    assert table["source"][59].as_py() == sha256(raw_folder("photos") / "photo.png")
+
+    text = Path("config/datasets/d.yaml").read_text()
+    Path("config/datasets/d.yaml").write_text(text.replace("seed: 5", "seed: 6"))
+    prepare("d", workers=1)
+    assert prepared_file("d").read_bytes() != alone
+
+
+def test_whole_pictures_every_way_and_clean_ones(world):
+    put("m/set", "b.png", "a.png")
+    local("photos", "set")
+    describe("d", "from: [photos]\n" + TWO_WAYS)
+    download("photos", [Path("m")])
+    prepare("d", workers=1), prepare("photos", workers=1)
+    rows, clean = Prepared("d"), Prepared("photos")
+    assert rows.ids == [f"{p}-0-{task}" for p in "ab" for task in ("noise", "dark-noise")]
+    assert np.array_equal(rows.gt(0), picture(1)) and rows.size(0) == (48, 64)
+    assert clean.ids == ["a", "b"] and clean.tasks == ["clean"] * 2 and clean.recipe(0) is None
+    assert np.array_equal(clean.lq(1), picture(0)) and np.array_equal(clean.gt(1), picture(0))
+    assert lineage.read_card(prepared_card("photos"))["result"]["count"] == 2
+
+
+def test_names_that_two_datasets_share_are_told_apart(world):
+    put("m/one", "a.png", "b.png"), put("m/two", "a.png")
+    local("one", "one"), local("two", "two")
+    describe("d", "from: [one, two]\n" + TWO_WAYS)
+    download("one", [Path("m")]), download("two", [Path("m")])
+    prepare("d", workers=1)
+    assert Prepared("d").ids[::2] == ["one-a-0-noise", "b-0-noise", "two-a-0-noise"]
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        (
+            "crop_px: 49\ncrops: 2\n" + TWO_WAYS,
+            DataError,
+            "d: picture a: the picture is 64x48 px, smaller than crops of 49 px",
+        ),
+        ("crop_px: 48\ncrops: 18\n" + TWO_WAYS, DataError, "18 different crops of 48 px wanted.* has 17"),
+        (
+            "degradations: {x: {no-such: {}}}\n",
+            config.ConfigError,
+            r"d.yaml: degradations.x: unknown degradation 'no-such'",
+        ),
+        ("degradations: {x: {haze: {betta: 1}}}\n", config.ConfigError, r"degradations.x: .*betta"),
+        (
+            "degradations: {x: {jpeg: {}, haze: {}}}\n",
+            config.ConfigError,
+            r"degradations.x: jpeg .* stands before haze",
+        ),
+    ],
+)
+def test_what_cannot_be_prepared_is_named_and_leaves_nothing(world, text, error, message):
+    put("m/set", "a.png")
+    local("photos", "set")
+    download("photos", [Path("m")])
+    describe("d", "from: [photos]\n" + text)
+    with pytest.raises(error, match=message):
+        prepare("d", workers=1)
+    assert nothing_in("data/prepared")
+
+
+def test_raw_pictures_must_be_there_and_as_they_came(world):
+    generated("leaves")
+    describe("d", "from: [leaves]\n" + TWO_WAYS)
+    with pytest.raises(lineage.LineageError, match="mperceiver download leaves"):
+        prepare("d", workers=1)
+    download("leaves", [])
+    file = pictures_in(raw_folder("leaves"))[1]
+    file.write_bytes(file.read_bytes()[:-30])
+    with pytest.raises(lineage.LineageError, match="mperceiver download --force leaves"):
+        prepare("d", workers=1)
+    describe("e", "from: [d]\n" + TWO_WAYS)
+    with pytest.raises(config.ConfigError, match="d has no `sources`"):
+        prepare("e", workers=1)
+
+
+def test_an_error_midway_leaves_what_was(world, monkeypatch):
+    generated("leaves")
+    describe("d", "from: [leaves]\n" + TWO_WAYS)
+    download("leaves", []), prepare("d", workers=1)
+    before = prepared_file("d").read_bytes(), prepared_card("d").read_bytes()
+    real, calls = synthesised.degrade, []
+
+    def failing(*arguments, **more):
+        calls.append(1)
+        if len(calls) > 3:
+            raise ValueError("rain: it rains")
+        return real(*arguments, **more)
+
+    monkeypatch.setattr(synthesised, "degrade", failing)
+    with pytest.raises(DataError, match="d: picture dead-leaves-0001: rain: it rains"):
+        prepare("d", workers=1)
+    assert (prepared_file("d").read_bytes(), prepared_card("d").read_bytes()) == before
+    assert sorted(p.name for p in Path("data/prepared").iterdir()) == ["d.arrow", "d.json"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for a process's children")
+def test_a_killed_job_leaves_no_output_and_no_process(world):
+    generated("leaves", count=2)
+    describe("d", "from: [leaves]\ncrop_px: 32\ncrops: 500\n" + TWO_WAYS)
+    download("leaves", [])
+    script = Path("job.py")
+    script.write_text(
+        "from mperceiver import lineage\nlineage.commit = lambda: ('0' * 40, False)\n"
+        "from mperceiver.data.prepare import prepare\nif __name__ == '__main__':\n    prepare('d', 2)\n"
+    )
+    job = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 20
+        while not any(p.stat().st_size > 100_000 for p in Path("data").glob("prepared/.d.arrow.*")):
+            assert time.monotonic() < deadline and job.poll() is None
+            time.sleep(0.01)
+        children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        assert len(children) >= 2 and any(map(alive, children))
+    finally:
+        job.kill()
+        job.wait()
+    assert not prepared_file("d").exists() and not prepared_card("d").exists()
+    with pytest.raises(DataError, match="mperceiver prepare d"):
+        Prepared("d")
+    deadline = time.monotonic() + 10
+    while any(map(alive, children)):
+        assert time.monotonic() < deadline, "a worker outlived its parent"
+        time.sleep(0.05)
+
+
+def alive(process: str) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_crops_are_different_and_apart_while_there_is_room():
+    rng = np.random.default_rng(0)
+    for height, width, side, count in [
+        (128, 128, 32, 16),
+        (100, 170, 32, 15),
+        (128, 64, 32, 3),
+        (512, 512, 128, 4),
+        (33, 300, 32, 9),
+    ]:
+        found = corners(rng, count, height, width, side)
+        assert len(found) == count
+        painted = np.zeros((height, width), int)
+        for y, x in found:
+            painted[y : y + side, x : x + side] += 1
+        assert painted.max() == 1 and painted.sum() == count * side**2
+    for height, width, side, count in [(48, 64, 48, 17), (40, 40, 32, 81), (300, 451, 64, 1000), (32, 32, 32, 1)]:
+        found = corners(rng, count, height, width, side)
+        assert len(set(found)) == count
+        assert all(0 <= y <= height - side and 0 <= x <= width - side for y, x in found)
+    rows, columns = np.array(corners(rng, 500, 300, 451, 64)).T
+    assert abs(rows.mean() - 118) < 12 and abs(columns.mean() - 193) < 20  # over the whole picture, not a corner of it
+
+
+# ---------------------------------------------------------------- loader
+
+
+def write_rows(name: str, rows: list[tuple[str, str, bytes, bytes | None]]) -> None:
+    """A prepared file as any program might have made it: (id, task, lq, gt)."""
+    import pyarrow as pa
+
+    prepared_file(name).parent.mkdir(parents=True, exist_ok=True)
+    kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary(), "source": pa.string()}
+    schema = pa.schema(kinds | {"recipe": pa.string()})
+    table = [{"id": i, "task": t, "lq": lq, "gt": gt, "source": "", "recipe": ""} for i, t, lq, gt in rows]
+    with pa.OSFile(str(prepared_file(name)), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for start in range(0, len(table), 7):  # several record batches
+            writer.write_batch(pa.RecordBatch.from_pylist(table[start : start + 7], schema))
+
+
+def test_reader_names_what_is_wrong(world):
+    png = images.encode(picture(0))
+    write_rows("d", [("fine", "rain", png, png), ("cut", "rain", png[:-2000], png), ("bare", "rain", png, None)])
+    rows = Prepared("d")
+    assert len(rows) == 3 and rows.ids == ["fine", "cut", "bare"] and np.array_equal(rows.lq(0), picture(0))
+    with pytest.raises(images.PictureError, match="d: lq of picture cut"):
+        rows.lq(1)
+    with pytest.raises(DataError, match="d: picture bare has no ground truth"):
+        rows.gt(2)
+    prepared_file("e").write_bytes(b"something else")
+    with pytest.raises(DataError, match="e.arrow: not an Arrow file.*mperceiver prepare e"):
+        Prepared("e")
+
+
+def plain(name: str, tasks: dict[str, int]) -> Prepared:
+    png = images.encode(picture(0, 16, 16))
+    write_rows(name, [(f"{task}-{i}", task, png, png) for task, n in tasks.items() for i in range(n)])
+    return Prepared(name)
+
+
+def test_mixture_draws_tasks_evenly_and_datasets_by_the_root_of_their_size(world):
+    one, two = plain("one", {"rain": 4, "haze": 10, "other": 5}), plain("two", {"rain": 36})
+    mixture = Mixture([one, two], ["rain", "haze"])
+    drawn = mixture.draw(np.random.default_rng(0), 20_000)
+    assert drawn == mixture.draw(np.random.default_rng(0), 20_000)
+    names = [mixture.datasets[d].ids[row] for d, row in drawn]
+    tasks = Counter(name.split("-")[0] for name in names)
+    assert set(tasks) == {"rain", "haze"} and abs(tasks["rain"] / 20_000 - 0.5) < 0.02
+    rain = [d for (d, _), name in zip(drawn, names, strict=True) if name.startswith("rain")]
+    assert abs(np.mean(rain) - 6 / (2 + 6)) < 0.02  # sqrt(36) against sqrt(4)
+    pictures = Counter(row for d, row in drawn if d == 1)
+    mean = sum(pictures.values()) / 36
+    assert len(pictures) == 36 and all(abs(n - mean) < 5 * mean**0.5 for n in pictures.values())
+    with pytest.raises(DataError, match="no picture of task 'snow' in one, two"):
+        Mixture([one, two], ["rain", "snow"])
+    with pytest.raises(DataError, match="two: has rain, none of haze"):
+        Mixture([one, two], ["haze"])
+
+
+def test_balanced_gives_each_task_as_many_and_none_twice_too_soon(world):
+    mixture = Mixture([plain("one", {"rain": 4, "haze": 3}), plain("two", {"rain": 36})], ["haze", "rain"])
+    drawn = mixture.balanced(np.random.default_rng(0), 7)
+    assert [mixture.tasks.index(mixture.datasets[d].tasks[row]) for d, row in drawn] == [0] * 7 + [1] * 7
+    assert set(Counter(drawn[:7]).values()) == {2, 3} and len(set(drawn[7:])) == 7
+    assert drawn == mixture.balanced(np.random.default_rng(0), 7)
+
+
+@pytest.mark.parametrize("cache_bytes", [2**30, 0])
+@pytest.mark.parametrize("sizes", [[(40, 56)], [(40, 56), (33, 32)]])
+def test_batches_cut_and_mirror_lq_and_gt_alike(world, cache_bytes, sizes):
+    torch = pytest.importorskip("torch")
+    pictures = [picture(i, *sizes[i % len(sizes)]) for i in range(10)]
+    pairs = [(images.encode(255 - p), images.encode(p)) for p in pictures]
+    tasks = ["haze", "rain"]
+    write_rows("d", [(str(i), tasks[i % 2], lq, gt) for i, (lq, gt) in enumerate(pairs)])
+    write_rows("e", [("x", "rain", *pairs[0])])
+    mixture = Mixture([Prepared("d"), Prepared("e")], tasks, cache_bytes)
+    rng = np.random.default_rng(1)
+    mirrored = []
+    for crop_px in (32, 8, 8):
+        drawn = mixture.draw(rng, 24)
+        lq, gt, task = mixture.batch(drawn, crop_px, rng, flip=True)
+        assert lq.shape == gt.shape == (24, 3, crop_px, crop_px) and lq.dtype == gt.dtype == torch.float32
+        assert lq.is_contiguous() and task.dtype == torch.int64 and 0 <= lq.min() and gt.max() <= 1
+        assert torch.allclose(lq, 1 - gt)  # the same place, the same way round
+        for k, (d, row) in enumerate(drawn):
+            assert task[k] == tasks.index(mixture.datasets[d].tasks[row])
+            whole = pictures[row] if d == 0 else pictures[0]
+            views = np.lib.stride_tricks.sliding_window_view(whole, (crop_px, crop_px), axis=(0, 1))
+            cut = (gt[k].numpy() * 255).round().astype(np.uint8)
+            here, there = ((views == c).all((2, 3, 4)).any() for c in (cut, cut[..., ::-1]))
+            assert here or there
+            mirrored.append(not here)
+    assert 0.3 < np.mean(mirrored) < 0.7
+    whole, _, _ = mixture.batch([(1, 0)], min(sizes[0]), rng, flip=False)
+    assert whole.shape == (1, 3, 40, 40)
+    again = [mixture.batch([(0, 4), (0, 2)], 16, np.random.default_rng(3), True)[0] for _ in range(2)]
+    assert torch.equal(*again)
+    (small,), (clean,), _ = mixture.batch([(0, 1)], 50, rng, flip=False)  # reflected at the right and bottom edges
+    assert torch.allclose(small, 1 - clean)
+    height, width = sizes[1 % len(sizes)]
+    assert torch.equal(clean[:, height:, :], clean[:, 2 * height - 51 : height - 1, :].flip(1))
+    assert torch.equal(clean[:, :, width:], clean[:, :, 2 * width - 51 : width - 1].flip(2))
+
+
+def test_a_cache_changes_nothing(world):
+    write_rows("d", [(str(i), "rain", images.encode(picture(i)), images.encode(picture(i + 50))) for i in range(9)])
+    found = []
+    for cache_bytes in (2**30, 0):
+        mixture = Mixture([Prepared("d")], ["rain"], cache_bytes)
+        assert mixture.cached == bool(cache_bytes)
+        rng = np.random.default_rng(0)
+        found.append([mixture.batch(mixture.draw(rng, 5), 24, rng) for _ in range(4)])
+    for with_cache, without in zip(*found, strict=True):
+        for a, b in zip(with_cache, without, strict=True):
+            assert a.equal(b)
+
+
+def test_pairs_that_do_not_fit_are_named(world):
+    write_rows("d", [("odd", "rain", images.encode(picture(0)), images.encode(picture(0, 48, 65)))])
+    with pytest.raises(DataError, match=r"d: picture odd: lq is \(48, 64, 3\), gt is \(48, 65, 3\)"):
+        Mixture([Prepared("d")], ["rain"]).batch([(0, 0)], 8, np.random.default_rng(0))
+
+
+# ---------------------------------------------------------------- the project's own datasets
+
+
+def own() -> dict[str, Dataset]:
+    files = sorted((PROJECT / "config/datasets").glob("*.yaml"))
+    return {file.stem: config.parse(file, Dataset) for file in files}
+
+
+@pytest.mark.parametrize("name", own())
+def test_every_dataset_of_the_project_names_things_that_exist(name):
+    datasets = own()
+    dataset = datasets[name]
+    assert dataset.title and dataset.licence
+    for origin in dataset.from_:
+        assert datasets[origin].sources or datasets[origin].pairs, f"{origin} is made of others itself"
+    for task, layers in dataset.degradations.items():
+        for layer, numbers in (way for given in layers.items() for way in ways_of(*given).items()):
+            known = inspect.signature(DEGRADATIONS[layer]).parameters
+            assert set(numbers) <= set(known), f"{task}: {layer} takes {list(known)}"
+        synthesised.try_degradations(name, dataset)
+    for source in dataset.sources:
+        if source.source == "generated":
+            assert source.generator in GENERATORS and dataset.expected == source.count
+        if source.source == "package":
+            assert set(source.sha256) == set(source.files) and dataset.expected == len(source.files)
+        if source.source == "local":
+            assert dataset.expected and source.sha256 and len(source.sha256) == 64
+
+
+def test_the_demo_is_tested_on_what_it_was_trained_for_but_other_pictures():
+    datasets = own()
+    train, tasks = datasets["demo-train"], datasets["demo-tasks"]
+    assert list(train.degradations) == list(tasks.degradations) == config.TASKS
+    assert train.degradations == tasks.degradations
+    assert datasets["demo-few-shot-train"].degradations == datasets["demo-few-shot"].degradations
+    tests = {"demo-tasks", "demo-mid6", "demo-zero-shot", "demo-few-shot"}
+    assert all(datasets[name].from_ == ["photographs-test"] for name in tests)
+    kept = set(datasets["photographs-train"].sources[0].files.values())
+    assert not kept & set(datasets["photographs-test"].sources[0].files.values())
+    assert not set(datasets["demo-zero-shot"].degradations) & set(config.TASKS)
+    for layers in datasets["demo-mid6"].degradations.values():
+        for layer, numbers in layers.items():
+            if layer != "gaussian-noise":  # only levels it was trained on, but not the strongest
+                assert numbers == train.degradations[layer][layer]
+
+
+def test_photographs_of_the_installed_packages_are_the_ones_we_know(world):
+    for name in ("photographs-train", "photographs-test"):
+        Path(f"config/datasets/{name}.yaml").write_text((PROJECT / f"config/datasets/{name}.yaml").read_text())
+        assert lineage.read_card(download(name, []))["result"]["count"] == 3

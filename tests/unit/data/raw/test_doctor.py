@@ -1,0 +1,176 @@
+"""The doctor: each thing that can have happened to a source, without a download."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from mperceiver import cli, config, lineage
+from mperceiver.data import DataError
+from mperceiver.data.raw.doctor import examine
+from mperceiver.data.raw.download import download
+
+BODY = b"PK" + bytes(5000)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    for name in ("HF_HUB_OFFLINE", "MPERCEIVER_OFFLINE", "MPERCEIVER_MIRROR", "MPERCEIVER_EXPERIMENT"):
+        monkeypatch.delenv(name, raising=False)
+    for kind in ("datasets", "foundations"):
+        Path("config", kind).mkdir(parents=True)
+    return tmp_path
+
+
+def describe(name: str, *sources: dict, kind: str = "datasets", **more) -> None:
+    text = {"title": "t", "licence": "l"} | ({"sources": list(sources)} if sources else {}) | more
+    Path(f"config/{kind}/{name}.yaml").write_text(yaml.safe_dump(text))
+
+
+def http(url: str, **known) -> dict:
+    return {"source": "http", "files": [{"url": url, "name": "set.zip"} | known]}
+
+
+def states(*names: str, mirrors: tuple[Path, ...] = ()) -> list[str]:
+    return [finding.state for finding in examine(list(names), list(mirrors))]
+
+
+def test_a_file_that_is_there_is_well_and_stays_there(world, server):
+    url = server.put("/set.zip", BODY)
+    describe("d", http(url), http(url, bytes=len(BODY)))
+    (one, two) = examine(["d"], [])
+    assert (one.state, one.detail, one.source, one.file) == ("ok", "0.0 MB", "http", "set.zip") and two.state == "ok"
+    assert server.sent <= 2 and not Path("data").exists()
+
+
+@pytest.mark.parametrize(
+    ("served", "state", "detail"),
+    [
+        ({"status": 404}, "moved", "answers 404"),
+        ({"status": 410}, "moved", "answers 410"),
+        ({"status": 401}, "needs login", "answers 401"),
+        ({"status": 403}, "needs login", "answers 403"),
+        ({"status": 500}, "unreachable", "answers 500"),
+        ({"kind": "text/html; charset=utf-8"}, "needs login", "a web page comes in place of the file"),
+        ({"body": BODY[:-1]}, "hash differs", f"{len(BODY) - 1} bytes are offered, the config has {len(BODY)}"),
+        ({"length": False}, "ok", ""),
+    ],
+)
+def test_what_a_server_says_is_told(world, server, served, state, detail):
+    describe("d", http(server.put("/set.zip", **({"body": BODY} | served)), bytes=len(BODY)))
+    (found,) = examine(["d"], [])
+    assert found.state == state and detail in found.detail
+
+
+def test_redirects_are_followed(world, server):
+    server.put("/new.zip", BODY)
+    server.put("/login", b"<html>", kind="text/html")
+    describe("d", http(server.put("/old.zip", b"", to="/new.zip")), http(server.put("/l.zip", b"", to="/login")))
+    ok, login = examine(["d"], [])
+    assert ok.state == "ok" and login.state == "needs login" and "a login page" in login.detail
+
+
+def test_a_server_that_is_not_there(world, server):
+    describe("d", http("http://127.0.0.1:9/set.zip"))
+    (found,) = examine(["d"], [])
+    assert found.state == "unreachable" and "http://127.0.0.1:9/set.zip" in found.detail
+
+
+def test_what_the_card_knows_is_compared(world, server):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as bundle:
+        bundle.writestr("a.png", b"1")
+    describe("d", http(server.put("/set.zip", buffer.getvalue())))
+    download("d", [])
+    assert states("d") == ["ok"]
+    server.put("/set.zip", BODY)
+    (found,) = examine(["d"], [])
+    assert found.state == "hash differs" and "the card has" in found.detail
+
+
+def test_the_listing_of_the_hub_tells_digests(world, server, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    lfs = {"oid": "a" * 64, "size": 5002, "pointerSize": 130}
+    tree = [{"type": "file", "path": f"{i}.zip", "size": 5002, "oid": "0" * 40, "lfs": lfs} for i in range(3)]
+    server.put(
+        "/api/datasets/some/set/tree/main?recursive=true",
+        json.dumps(tree).encode(),
+        kind="application/json",
+    )
+    server.put("/datasets/some/set/resolve/main/0.zip", BODY)
+    source = {"source": "huggingface", "repo": "some/set"}
+    describe(
+        "d", source, source | {"sha256": {"1.zip": "b" * 64}}, source | {"count": 4}, source | {"repo": "some/other"}
+    )
+    findings = examine(["d"], [])
+    assert [found.state for found in findings] == ["ok", "hash differs", "hash differs", "moved"]
+    assert findings[0].detail == "3 files" and findings[1].file == "1.zip" and "is offered" in findings[1].detail
+    assert "3 files fit **, 4 are wanted" in findings[2].detail
+
+
+def test_what_a_person_brings_and_what_is_here(world, server):
+    manual = {"source": "manual", "page": "https://example.org/", "terms": "none", "files": [{"name": "set.zip"}]}
+    describe(
+        "d",
+        manual,
+        {"source": "local", "folder": "set"},
+        {"source": "package", "package": "numpy", "files": {"a": "b.png"}},
+    )
+    describe("e", {"source": "generated", "generator": "dead-leaves", "count": 1, "size_px": 8})
+    assert states("d", "e") == ["manual", "manual", "ok", "ok"]
+    Path("lab/d").mkdir(parents=True)
+    Path("lab/d/set.zip").write_bytes(BODY)
+    Path("lab/set").mkdir()
+    assert states("d", mirrors=(Path("lab"),)) == ["ok", "ok", "ok"] and not server.asked
+
+
+def test_mirrors_of_foundations(world, server, monkeypatch):
+    tree = [{"type": "file", "path": "vae/config.json", "size": 3, "oid": "0" * 40}]
+    server.put(
+        "/api/models/some/weights/tree/main?recursive=true",
+        json.dumps(tree).encode(),
+        kind="application/json",
+    )
+    server.put("/w/vae/config.json", b"{}\n")
+    hub = {"hub": "some/weights", "endpoint": server.url}
+    mirrors = [hub, {"url": f"{server.url}/w"}, {"url": f"{server.url}/gone"}, {"folder": "nowhere"}]
+    describe("f", kind="foundations", parts=[{"mirrors": mirrors, "files": {"vae/config.json": {"bytes": 3}}}])
+    assert states("f") == ["ok", "ok", "moved", "manual"]
+    describe(
+        "g", kind="foundations", parts=[{"mirrors": [hub], "files": {"vae/config.json": {"bytes": 4}, "b.json": {}}}]
+    )
+    assert {f.file: f.state for f in examine(["g"], [])} == {"vae/config.json": "hash differs", "b.json": "moved"}
+
+
+def test_names_are_followed_to_what_they_are_made_from(world, server):
+    describe("raw", http(server.put("/set.zip", BODY)))
+    describe("test", **{"from": ["raw"], "degradations": {"noise": {"gaussian-noise": {}}}})
+    assert [found.name for found in examine(["test"], [])] == ["raw"]
+    assert [found.name for found in examine([], [])] == ["raw"]
+    with pytest.raises(config.ConfigError, match="no such file. Known datasets"):
+        examine(["tset"], [])
+
+
+def test_without_a_network_it_says_so_at_once(world, monkeypatch):
+    describe("d", http("http://127.0.0.1:9/set.zip"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(DataError, match=r"\$HF_HUB_OFFLINE is set, so no server may be asked"):
+        examine([], [])
+
+
+def test_the_verb_prints_a_table_or_json_and_its_code_tells(world, server):
+    describe("good", http(server.put("/set.zip", BODY)))
+    runner = CliRunner()
+    done = runner.invoke(cli.app, ["doctor"])
+    assert done.exit_code == 0 and "set.zip" in done.stdout and "1 ok" in done.stdout
+    describe("bad", http(f"{server.url}/gone.zip"))
+    done = runner.invoke(cli.app, ["doctor", "--json"])
+    told = json.loads(done.stdout)
+    assert done.exit_code == 1 and [(f["name"], f["state"]) for f in told] == [("bad", "moved"), ("good", "ok")]
+    assert runner.invoke(cli.app, ["doctor", "good"]).exit_code == 0

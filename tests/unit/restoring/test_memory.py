@@ -1,0 +1,233 @@
+"""The memory that restoring takes: what is estimated, what is chosen by it, and what it takes in truth."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mperceiver import paths
+from mperceiver.config.methods import Method
+from mperceiver.models import mperceiver as model
+from mperceiver.models import weights
+from mperceiver.models.baselines import Network
+from mperceiver.models.branches import Branches
+from mperceiver.models.drm import DetailRefinement
+from mperceiver.models.predictor import build_predictor
+from mperceiver.models.tiling import Tiles
+from mperceiver.restoring import memory, restore
+from mperceiver.restoring.memory import COPIES, GIB, HELD, SCRATCH, Peak, Plan, peak
+
+
+def network(width: int = 8) -> Network:
+    """Two convolutions; at most its input, and one tensor of ``width`` channels or two, are there at a time."""
+    layers = nn.Sequential(
+        nn.Conv2d(3, width, 3, padding=1), nn.Conv2d(width, width, 3, padding=1), nn.Conv2d(width, 3, 1)
+    )
+    return Network(layers.requires_grad_(False), 8, "cpu")
+
+
+def method(**changes) -> Method:
+    return Method(title="test", kind="network", run="net", **({"overlap_px": 16} | changes))
+
+
+def budget(restorer, extra: float) -> float:
+    """``memory_gib`` that leaves ``extra`` bytes beside the weights."""
+    tensors = {t for module in restorer.modules() for t in (*module.parameters(), *module.buffers())}
+    return (sum(t.nbytes for t in tensors) + extra) / GIB
+
+
+@pytest.fixture
+def toy(tiny_world, tiny_run, foundation):
+    for stage, part in {
+        "predictor": build_predictor(foundation, tiny_run),
+        "branches": Branches(foundation, len(tiny_run.tasks), tiny_run.model),
+        "drm": DetailRefinement(foundation.vae, len(tiny_run.tasks), tiny_run.model),
+    }.items():
+        weights.save_weights(paths.weights_file("tiny", stage), part, tiny_run)
+    return model.load_restorer("tiny")
+
+
+# ---------------------------------------------------------------- the estimate
+
+
+def test_peak_counts_what_lives_at_a_time():
+    with Peak("cpu") as found:
+        a = torch.zeros(1000)  # 4000
+        b = a + 1  # 8000
+        del a
+        view = b.view(10, 100)[2:5]  # nothing new
+        c = torch.cat([b, b])  # 4000 + 8000
+        c += 1  # in place
+        del b, c, view
+        torch.zeros(10)
+    assert found.bytes == 12_000 and found._now == 0
+
+
+def test_peak_of_a_network_by_hand():
+    restorer = network(8)
+    assert peak(restorer, 1, 32, 48) == pytest.approx(SCRATCH * 4 * 32 * 48 * (3 + 8 + 8), abs=1)
+    assert peak(restorer, 5, 32, 48) == pytest.approx(5 * peak(restorer, 1, 32, 48), abs=5)
+
+
+def test_a_compiled_network_is_counted_as_written():
+    restorer = network(8)
+    expected = peak(restorer, 1, 32, 48)
+    restorer.network.compile(backend="eager")
+    assert peak(restorer, 1, 32, 48) == expected
+
+
+def test_the_estimate_is_what_the_toy_takes_and_a_line_over_pixels(toy):
+    """No tensor of the model grows faster than the picture: there is no attention that holds all its scores."""
+    with torch.no_grad(), Peak("cpu") as real:
+        toy.probe(torch.zeros(2, 3, 64, 96))
+    assert peak(toy, 2, 64, 96) / SCRATCH == pytest.approx(real.bytes, rel=0.1)
+    plan = Plan(toy, method(memory_gib=1))
+    for count, height, width in ((1, 16, 16), (1, 128, 128), (2, 64, 96)):
+        found = peak(toy, count, height, width)
+        assert found <= plan._need(count, (height, width)) <= 1.2 * found
+
+
+# ---------------------------------------------------------------- what is chosen by it
+
+
+def test_a_larger_budget_takes_larger_tiles():
+    restorer, whole = network(), 256 * 320 * (HELD + COPIES)
+    areas = []
+    for extra in (1e6, 4e6, 16e6):
+        tiles = Plan(restorer, method(memory_gib=budget(restorer, whole + extra))).tiles((256, 320))
+        areas.append(tiles.tile[0] * tiles.tile[1])
+        assert peak(restorer, tiles.batch, *tiles.tile) <= extra
+    assert areas == sorted(set(areas)) and areas[-1] == 256 * 320
+
+
+def test_what_is_left_takes_more_tiles_at_once():
+    restorer, whole = network(), 64 * 64 * (HELD + COPIES)
+    one = peak(restorer, 1, 64, 64)
+    for room, together in ((one, 1), (2.1 * one, 1), (2.1 * one + whole, 2), (20 * (one + whole), 8)):
+        plan = Plan(restorer, method(memory_gib=budget(restorer, whole + room)))
+        assert plan.together((64, 60)) == together
+    told = Plan(restorer, method(tile_px=64, memory_gib=budget(restorer, 25 * whole + 3.5 * one)))
+    assert told.tiles((320, 320)).tile == (64, 64) and told.tiles((320, 320)).batch == 3
+    assert told.together((320, 320)) == 1  # a picture of several tiles is restored alone
+
+
+def test_too_little_memory_is_told_with_what_it_takes():
+    restorer = network()
+    with pytest.raises(
+        restore.PictureError, match=r"320x256 px in tiles of 24 px takes 0\.01 GiB.*there are 0\.00; raise --memory-gib"
+    ):
+        Plan(restorer, method(memory_gib=budget(restorer, 1e6))).tiles((256, 320))
+
+
+def test_a_picture_too_large_for_the_memory_does_not_take_the_others():
+    restorer = network()
+    room = 64 * 64 * (HELD + COPIES) + 2 * peak(restorer, 1, 64, 64)
+    pixels = {"large": np.zeros((800, 800, 3), np.uint8), "small": np.zeros((64, 64, 3), np.uint8)}
+    jobs = [restore.Job(name, lambda p=p: p, lambda p: None, 0) for name, p in pixels.items()]
+    found = list(restore.restore_all(restorer, method(memory_gib=budget(restorer, room)), jobs))
+    assert {outcome.job.name: outcome.error is None for outcome in found} == {"large": False, "small": True}
+
+
+def test_within_what_is_free(monkeypatch):
+    restorer = network()
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 10_000_000)
+    assert Plan(restorer, method()).room == Plan(restorer, method(memory_gib=100)).room == 9_000_000
+    assert Plan(restorer, method(memory_gib=budget(restorer, 5e6))).room == pytest.approx(5e6)
+
+
+def test_no_estimate_where_the_method_names_its_tiles(monkeypatch):
+    monkeypatch.setattr(memory, "peak", lambda *_: pytest.fail("estimated"))
+    plan = Plan(network(), method(tile_px=64))
+    assert plan.room is None and plan.tiles((128, 64)).batch == 8
+    assert Plan(SimpleNamespace(multiple=8, minimum=8), method()).tiles((8, 4000)).count == 1
+
+
+def test_no_estimate_where_there_is_plenty(monkeypatch):
+    picture, restorer = (64, 128), network()
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 8 * 64 * 128 * memory.AMPLE / memory.FREE + 1)
+    estimated = Plan(restorer, method())
+    monkeypatch.setattr(memory, "AMPLE", memory.AMPLE + 1)
+    assert estimated.tiles(picture).batch == Plan(restorer, method()).tiles(picture).batch == 8
+    monkeypatch.setattr(memory, "AMPLE", memory.AMPLE - 1)
+    monkeypatch.setattr(memory, "peak", lambda *_: pytest.fail("estimated"))
+    assert vars(Plan(restorer, method()).tiles(picture)) == vars(estimated.tiles(picture))
+
+
+def test_free_memory_is_that_of_the_machine():
+    free = memory.free_bytes(torch.device("cpu"))
+    with open("/proc/meminfo") as file:
+        total = int(file.readline().split()[1]) * 1024
+    assert 0 < free <= total
+
+
+def test_no_memory_left_is_told_in_words(monkeypatch):
+    restorer = network()
+
+    def fails(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(restorer, "restore", fails)
+    with pytest.raises(restore.PictureError, match=r"no memory left for 64x64 px in tiles of 64 px.*--memory-gib"):
+        restore.restore_picture(restorer, torch.rand(1, 3, 64, 64), method(tile_px=64), 0)
+
+
+# ---------------------------------------------------------------- what it takes in truth
+
+
+def test_the_toy_stays_within_its_budget(toy):
+    """All tensors of a restoring, counted: within the budget in tiles, beyond it if the picture were one."""
+    picture = torch.rand(1, 3, 112, 176, generator=torch.Generator().manual_seed(0))
+    room = 112 * 176 * (HELD + COPIES) + peak(toy, 1, 48, 48) * 1.05
+    plan = Plan(toy, method(memory_gib=budget(toy, room)))
+    assert plan.tiles((112, 176)).count > 1
+    with Peak("cpu") as found:
+        restore.restore_pictures(plan, picture, [0])
+    assert found.bytes <= room
+    one = Tiles((112, 176), [0], [0], (112, 176))
+    with torch.inference_mode(), Peak("cpu") as untiled:
+        toy.restore(picture, toy.look(picture), [0], one)
+    assert untiled.bytes > room
+
+
+PROGRAM = """
+import gc, json, sys
+from pathlib import Path
+import torch
+from torch import nn
+from mperceiver import memory, restore
+from mperceiver.config import Method
+from mperceiver.models.baselines import Network
+
+def status(key):
+    return int(Path("/proc/self/status").read_text().split(key + ":")[1].split()[0]) * 1024
+
+layers = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 32, 3, padding=1), nn.Conv2d(32, 3, 1))
+restorer = Network(layers.requires_grad_(False), 8, "cpu")
+picture = torch.rand(1, 3, 1000, 1400)
+found = []
+for gib in (0.25, 0.25, 4):  # the first time warms up
+    plan = memory.Plan(restorer, Method(title="t", kind="network", run="net", memory_gib=gib))
+    gc.collect()
+    Path("/proc/self/clear_refs").write_text("5")  # VmHWM from here on
+    before = status("VmRSS")
+    restore.restore_pictures(plan, picture, [0])
+    found.append([plan.tiles((1000, 1400)).count, status("VmHWM") - before])
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_process_stays_within_its_budget():
+    """What the system gives a process to restore a picture of 1.4 megapixels, libraries' own buffers included."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    if "clear_refs" in done.stderr:
+        pytest.skip("the system does not let a process reset its peak")
+    assert done.returncode == 0, done.stderr
+    _, (tiled, within), (whole, beyond) = json.loads(done.stdout)
+    assert tiled > 1 and whole == 1
+    assert within <= 0.25 * GIB < beyond, (within / GIB, beyond / GIB)

@@ -1,0 +1,215 @@
+"""A photograph or a folder of them: what goes along, what is refused, and what is told."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageCms
+
+from mperceiver import images
+from mperceiver.config import ConfigError
+from mperceiver.images import PictureError
+from mperceiver.models.baselines import Network
+from mperceiver.restoring import photographs
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config/methods").mkdir(parents=True)
+    Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n")
+    Path("config/methods/ceiling.yaml").write_text("title: ceiling\nkind: vae\nfoundation: tiny\n")
+    Path("config/methods/net.yaml").write_text("title: net\nkind: network\nrun: net\n")
+    return tmp_path
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """What `net` is restored with: a blur that remembers the tiles it was given."""
+    blur = torch.nn.Conv2d(3, 3, 3, padding=1, groups=3, bias=False).requires_grad_(False)
+    blur.weight.fill_(1 / 9)
+    restorer = Network(blur, 8, "cpu")
+    restorer.given = []
+    blur.register_forward_pre_hook(lambda module, inputs: restorer.given.append(tuple(inputs[0].shape)))
+    monkeypatch.setattr(photographs, "load", lambda name: restorer)
+    return restorer
+
+
+def pixels(height: int = 37, width: int = 53, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def photo(name: str, picture: Image.Image | None = None, **options) -> np.ndarray:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    (picture or Image.fromarray(pixels())).save(name, **options)
+    return np.asarray(picture) if picture else images.decode(name)
+
+
+def restored(method: str, found: list, **changes) -> list[photographs.Result]:
+    return list(photographs.restore(method, photographs.chosen(method, **changes), found))
+
+
+# ---------------------------------------------------------------- a file
+
+
+@pytest.mark.parametrize("name", ["a.png", "A.JPG", "b.bmp"])
+def test_a_file(world, name):
+    before = photo(name)
+    [result] = restored("input", photographs.in_file(Path(name), Path("out/restored.png")))
+    assert result.error is None and np.array_equal(images.decode("out/restored.png"), before)
+    assert [p.name for p in Path("out").iterdir()] == ["restored.png"]
+
+
+def test_tiles_of_a_side_that_is_told(world, network):
+    photo("a.png")
+    found = photographs.in_file("a.png", "b.png")
+    [result] = restored("net", found, tile_px=32, overlap_px=8)
+    assert result.outcome.tiles.count > 1 and max(max(shape[-2:]) for shape in network.given) <= 32
+    with pytest.raises(ConfigError, match="overlap_px is 64, too much for tiles of 32 px"):
+        restored("net", found, tile_px=32)
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "target", "says"),
+    [
+        ("input", "a.png", "a.png", "is the picture to restore"),
+        ("input", "a.png", "link.png", "is the picture to restore"),
+        ("input", "a.png", "sub/../a.png", "is the picture to restore"),
+        ("input", "a.png", "b.jpg", "b.jpg: .*end in .png"),
+        ("input", "a.gif", "b.png", "a.gif: pictures end in"),
+        ("input", "missing.png", "b.png", "missing.png: no such picture"),
+        ("ceiling", "a.png", "b.png", "ground truth"),
+    ],
+)
+def test_a_file_that_is_refused(world, name, source, target, says):
+    photo("a.png")
+    Path("link.png").hardlink_to("a.png")
+    Path("sub").mkdir()
+    before = Path("a.png").read_bytes()
+    with pytest.raises(PictureError, match=says):
+        restored(name, photographs.in_file(Path(source), Path(target)))
+    assert Path("a.png").read_bytes() == before
+    assert not Path("b.png").exists() and not Path("b.jpg").exists()
+
+
+def test_weights_that_diverged(world, network):
+    """Nothing is left behind, and the picture is named."""
+    photo("a.png")
+    network.network.weight.fill_(float("nan"))
+    [result] = restored("net", photographs.in_file("a.png", "out/b.png"))
+    assert result.error.startswith("a.png: the model returned values that are not numbers")
+    assert not Path("out").exists() or list(Path("out").iterdir()) == []
+
+
+# ---------------------------------------------------------------- a folder
+
+
+def test_a_folder_of_mixed_pictures(world, network, monkeypatch):
+    """All that the issue names: converted with a note, or refused with the reason while the rest is restored."""
+    colour = Image.fromarray(pixels())
+    photo("in/grey.png", colour.convert("L"))
+    photo("in/rgba.png", colour.convert("RGBA"))
+    photo("in/palette.png", colour.quantize(16))
+    photo("in/cmyk.jpg", colour.convert("CMYK"))
+    photo("in/sixteen.png", Image.fromarray(np.full((9, 8), 40_000, np.uint16)))
+    photo("in/small.png", colour.resize((1, 1)))
+    photo("in/wide.jpg", colour.resize((70, 2)))
+    photo("in/float.tif", Image.new("F", (4, 4)))
+    Path("in/cut.png").write_bytes(Path("in/rgba.png").read_bytes()[:300])
+    Path("in/zero.png").write_bytes(b"")
+    Path("in/text.png").write_text("not a picture")
+    Path("in/readme.txt").write_text("left alone")
+    photo("in/bomb.png", Image.new("1", (400, 400)))
+    monkeypatch.setattr(images, "MAX_PIXELS", 100_000)
+    found = photographs.in_folder(Path("in"), Path("out"))
+    results = {result.photograph.source.name: result for result in restored("net", found)}
+    errors = {name: result.error for name, result in results.items() if result.error}
+    assert set(errors) == {"float.tif", "cut.png", "zero.png", "text.png", "bomb.png"}
+    assert "32 bits a value" in errors["float.tif"] and "400x400 is more than" in errors["bomb.png"]
+    assert all(f"in/{name}: " in error for name, error in errors.items())
+    notes = {name: " ".join(result.photograph.notes) for name, result in results.items()}
+    for name, note in (("grey.png", "grey"), ("rgba.png", "transparency"), ("palette.png", "palette"), ("cmyk.jpg", "CMYK"),
+                       ("sixteen.png", "16 bit rounded to 8"), ("small.png", ""), ("wide.jpg", "")):  # fmt: skip
+        assert note in notes[name] and bool(note) == bool(notes[name])
+        width, height = results[name].photograph.size
+        assert images.decode(f"out/{Path(name).stem}.png").shape == (height, width, 3)
+    assert len(list(Path("out").iterdir())) == 7
+
+
+def test_a_folder_is_restored_as_its_pictures_alone(world, network):
+    """Whatever the batch: pictures of one size go together, others between them."""
+    for i in range(11):
+        photo(f"in/{i}.png", Image.fromarray(pixels(24, 32 if i % 3 else 40, seed=i)))
+    results = restored("net", photographs.in_folder("in", "out"), tile_px=64)
+    assert len(results) == 11 and max(shape[0] for shape in network.given) > 1
+    for i in range(11):
+        restored("net", photographs.in_file(Path(f"in/{i}.png"), Path("alone.png")), tile_px=64)
+        assert Path("alone.png").read_bytes() == Path(f"out/{i}.png").read_bytes()
+
+
+def test_one_bad_picture_of_a_batch_does_not_take_the_others(world, network):
+    for i in range(4):
+        photo(f"in/{i}.png", Image.fromarray(pixels(24, 24, seed=i)))
+    black = photo("in/bad.png", Image.new("RGB", (24, 24)))
+    network.network.register_forward_hook(lambda m, inputs, out: out / (inputs[0].amax((1, 2, 3), keepdim=True) > 0))
+    results = restored("net", photographs.in_folder("in", "out"), tile_px=64)
+    assert [r.photograph.source.name for r in results if r.error] == ["bad.png"] and black.max() == 0
+    assert len(list(Path("out").iterdir())) == 4
+
+
+def test_folders_that_are_refused(world):
+    Path("empty").mkdir()
+    photo("in/a.png"), photo("in/b.png"), photo("twice/a.png"), photo("twice/a.jpg")
+    Path("file").write_text("")
+    for folder, target, says in (
+        ("empty", "out", "empty: no pictures in it"),
+        ("in", "in", "in: is the folder to restore"),
+        ("in", "file", "file: is a file"),
+        ("twice", "out", r"a\.jpg and a\.png would both become a\.png"),
+    ):
+        with pytest.raises(PictureError, match=says):
+            photographs.in_folder(Path(folder), Path(target))
+
+
+# ---------------------------------------------------------------- what goes along, what is told
+
+
+def test_turned_upright_with_its_exif_and_profile(world):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "A maker"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    before = photo("a.png", exif=exif, icc_profile=profile)
+    assert before.shape == (53, 37, 3)
+    [result] = restored("input", photographs.in_file("a.png", "b.png"))
+    with Image.open("b.png") as found:
+        assert found.info["icc_profile"] == profile
+        assert dict(found.getexif()) == {0x010F: "A maker"}
+    assert np.array_equal(images.decode("b.png"), before) and result.photograph.notes == []
+
+
+def test_cmyk_is_converted_by_its_profile_and_grey_profiles_are_left_out(world):
+    grey = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    grey[16:20] = b"GRAY"
+    photo("grey.png", Image.fromarray(pixels()).convert("L"), icc_profile=bytes(grey))
+    photo("cmyk.tif", Image.fromarray(pixels()).convert("CMYK"), icc_profile=b"no profile")
+    for name, note in (("grey.png", "not one for RGB"), ("cmyk.tif", "its colour profile left out, which is damaged")):
+        found = images.read(name)
+        assert note in " ".join(found.notes) and "icc_profile" not in found.kept
+
+
+def test_a_damaged_exif_is_no_damaged_picture(world):
+    photo("a.jpg", Image.fromarray(pixels()), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff damaged")
+    assert images.read("a.jpg").pixels.shape == (37, 53, 3)
+
+
+def test_the_record_is_json(world, network):
+    photo("a.png", Image.fromarray(pixels()).convert("L"))
+    [result] = restored("net", photographs.in_file("a.png", "b.png"), tile_px=32, overlap_px=8)
+    record = json.loads(json.dumps(result.record()))
+    assert record.pop("seconds") >= 0
+    assert record == {
+        "source": "a.png", "path": "b.png", "size": [53, 37], "probabilities": None, "seed": 42, "error": None,
+        "tiles": {"count": 4, "px": [32, 24], "batch": 8}, "notes": ["grey taken as three equal channels"],
+    }  # fmt: skip

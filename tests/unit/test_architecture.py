@@ -1,0 +1,236 @@
+"""The shape of the package: who may import whom, who may touch what, and how much stands in one file."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from support import PROJECT
+
+PACKAGE = PROJECT / "mperceiver"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+# From bottom to top; a module may import what stands on its own level or below. A package stands for all its modules.
+LEVELS = [
+    ["config", "fetch", "held", "images", "lineage", "locks", "progress"],
+    # sampling knows no model: it takes a function
+    [
+        "alignment",
+        "degradations",
+        "frechet",
+        "memory",
+        "metrics",
+        "models",
+        "perceptual",
+        "references",
+        "sampling",
+        "tiling",
+    ],
+    ["data"],
+    ["cluster", "explain", "foundations", "photographs", "report", "restore", "scoring", "training"],
+    ["cli"],
+]
+UNTOLD = {"new_vae", "new_unet", "clip_config"}  # of training/pretrain.py: each is one call of a library's constructor
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), filename=str(path))
+
+
+def short(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def imports(path: Path, top_only: bool = False) -> Iterator[str]:
+    """Dotted names of all that a module imports; with ``top_only`` only what is imported when it is."""
+    for node in _at_import(tree(path)) if top_only else ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{short(path)}:{node.lineno}: a relative import; give the whole name"
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _at_import(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a module that run when it is imported: no bodies of functions, nothing for type checkers only."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from _at_import(child)
+
+
+def level(module: str) -> int:
+    """Of a dotted name inside the package."""
+    part = module.split(".")[1]
+    return next(i for i, names in enumerate(LEVELS) if part in names)
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func), node
+
+
+def importers(*names: str) -> set[str]:
+    """The modules that import any of some packages, anywhere in them."""
+    return {short(path) for path in MODULES if any(name.split(".")[0] in names for name in imports(path))}
+
+
+def option(call: ast.Call, name: str) -> str | None:
+    return next((ast.unparse(keyword.value) for keyword in call.keywords if keyword.arg == name), None)
+
+
+# ---------------------------------------------------------------- arrows
+
+
+def test_every_module_has_a_level():
+    there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
+    assert there == {name for names in LEVELS for name in names}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=short)
+def test_arrows_point_down(path):
+    if path == PACKAGE / "__init__.py":
+        assert not list(imports(path)), "the package itself imports nothing"
+        return
+    own = level(f"mperceiver.{short(path).removesuffix('.py').replace('/', '.')}")
+    inside = {name for name in imports(path) if name.startswith("mperceiver.")}
+    up = sorted(name for name in inside if level(name) > own)
+    assert not up, f"{short(path)} imports {', '.join(up)}, which stands above it"
+
+
+def test_nobody_imports_the_orchestrator():
+    assert importers("snakemake", "dvc") == set()
+
+
+def test_report_tables_stand_below_figures_and_pages():
+    names = set(imports(PACKAGE / "report/tables.py"))
+    assert not {f"mperceiver.report.{other}" for other in ("figures", "pages", "trace")} & names
+
+
+# ---------------------------------------------------------------- who may touch what
+
+
+def test_only_config_reads_yaml():
+    assert importers("yaml", "ruamel") == {"config/files.py"}
+
+
+def test_only_images_touches_picture_files():
+    # Two more use PIL in memory alone: generated.py draws polygons, jpeg.py takes a picture through the codec and back.
+    assert importers("PIL") == {"images.py", "data/generated.py", "degradations/jpeg.py"}
+    assert importers("cv2", "imageio", "tifffile") == {"alignment.py"}  # which warps arrays
+    for name in ("data/generated.py", "degradations/jpeg.py"):
+        opened = [call for function, call in calls(PACKAGE / name) if function in ("Image.open", "open")]
+        assert all(ast.unparse(call.args[0]) == "buffer" for call in opened), name
+
+
+def test_only_lineage_asks_git_and_few_start_processes():
+    assert importers("git", "pygit2", "dulwich") == set()
+    starts = {"lineage.py": ["['git', *arguments]"], "training/slurm.py": ["command"], "data/tools.py": ["command"] * 2}
+    starts["cluster/ask.py"] = ["command"]
+    assert importers("subprocess") == starts.keys()
+    for name, started in starts.items():
+        found = [call for function, call in calls(PACKAGE / name) if function in ("subprocess.run", "subprocess.Popen")]
+        assert [ast.unparse(call.args[0]) for call in found] == started, name  # lists of words, no shell between
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config/__init__.py", "lineage.py", "images.py", "fetch/files.py", "foundations.py"),
+        *("cli/base.py", "metrics.py", "restore.py", "report/tables.py"),
+    ],
+)
+def test_torch_is_not_imported_with(name):
+    heavy = {
+        "torch",
+        "torchvision",
+        "diffusers",
+        "transformers",
+        "open_clip",
+        "pyiqa",
+        "lpips",
+        "accelerate",
+        "safetensors",
+    }
+    assert not heavy & {module.split(".")[0] for module in imports(PACKAGE / name, top_only=True)}
+
+
+def test_torch_does_not_come_in_by_another_door():
+    """What Snakemake imports, and what a job that needs no model imports."""
+    program = (
+        "import sys, mperceiver.config, mperceiver.lineage, mperceiver.report.tables, mperceiver.cli, mperceiver.data.prepare;"
+        "print([m for m in ('torch', 'diffusers', 'matplotlib', 'pandas', 'skimage', 'snakemake') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------- nothing that runs what it reads
+
+
+@pytest.mark.parametrize("path", MODULES, ids=short)
+def test_nothing_that_is_read_can_run(path):
+    for function, call in calls(path):
+        where = f"{short(path)}:{call.lineno}: {function}"
+        if function == "torch.load":
+            assert option(call, "weights_only") == "True", f"{where} without weights_only=True"
+        assert option(call, "shell") != "True", f"{where} with shell=True"
+        assert option(call, "allow_pickle") in (None, "False"), f"{where} with allow_pickle"
+        assert function not in {
+            "yaml.load",
+            "yaml.unsafe_load",
+            "yaml.full_load",
+            "eval",
+            "exec",
+            "os.system",
+            "os.popen",
+        }, where
+
+
+def test_the_only_pickle_is_restricted():
+    """perceptual.py has an unpickler that builds arrays and nothing else; others may at most name pickle's error."""
+    assert importers("dill", "joblib", "cloudpickle", "marshal", "shelve") == set()
+    for path in MODULES:
+        used = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+        used |= {name for name in imports(path) if name.startswith("pickle.")}
+        allowed = {"pickle.UnpicklingError"} | ({"pickle.Unpickler"} if short(path) == "perceptual.py" else set())
+        assert {name for name in used if name.startswith("pickle.")} <= allowed, short(path)
+    classes = [node for node in tree(PACKAGE / "perceptual.py").body if isinstance(node, ast.ClassDef)]
+    unpickler = next(node for node in classes if "pickle.Unpickler" in map(ast.unparse, node.bases))
+    assert "find_class" in {node.name for node in unpickler.body if isinstance(node, ast.FunctionDef)}
+
+
+# ---------------------------------------------------------------- what a reader holds in the head
+
+
+@pytest.mark.parametrize("path", MODULES, ids=short)
+def test_no_module_is_long(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= 350, f"{short(path)} has {lines} lines; a part of it wants a file of its own"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=short)
+def test_what_is_public_says_what_it_is(path):
+    """Modules; classes, unless they are records whose fields tell; functions of more than a few lines."""
+    assert ast.get_docstring(tree(path)), f"{short(path)}: a docstring says what the module is for"
+    for node in tree(path).body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and not _is_record(node):
+            assert ast.get_docstring(node), f"{short(path)}:{node.lineno}: class {node.name} has no docstring"
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in UNTOLD:
+            lines = node.end_lineno - node.lineno + 1
+            assert lines <= 4 or ast.get_docstring(node), f"{short(path)}:{node.lineno}: {node.name} has no docstring"
+
+
+def _is_record(node: ast.ClassDef) -> bool:
+    return any("dataclass" in ast.unparse(d) for d in node.decorator_list) or "NamedTuple" in map(
+        ast.unparse, node.bases
+    )

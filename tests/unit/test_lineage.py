@@ -1,0 +1,394 @@
+"""Whole files or none, cards, and the chain that they form."""
+
+import errno
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mperceiver import files, lineage
+from mperceiver.config.datasets import Dataset
+from mperceiver.lineage import LineageError
+
+COMMIT = ("0" * 40, False)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """An empty working directory; its commit is made up, so that the tests run without a checkout."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lineage, "commit", lambda: COMMIT)
+    return tmp_path
+
+
+def listing(folder: Path | str = ".") -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*"))
+
+
+# ---------------------------------------------------------------- whole files
+
+
+def test_a_whole_file_takes_its_place_at_the_end(world):
+    with files.whole("new/folder/a.csv") as beside:
+        beside.write_text("all of it")
+        assert beside.parent == world / "new/folder" and beside.suffix == ".csv"
+        assert not Path("new/folder/a.csv").exists()
+    assert listing() == ["new", "new/folder", "new/folder/a.csv"]
+    assert Path("new/folder/a.csv").read_text() == "all of it"
+    Path("plain").write_text("")
+    assert Path("new/folder/a.csv").stat().st_mode == Path("plain").stat().st_mode  # readable by whom the umask says
+
+
+def test_an_error_midway_leaves_the_old_file(world):
+    files.write_text("a", "old")
+    with pytest.raises(ZeroDivisionError), files.whole("a") as beside:
+        beside.write_text("half")
+        raise ZeroDivisionError
+    with pytest.raises(KeyboardInterrupt), files.whole("b") as beside:
+        beside.write_text("half")
+        raise KeyboardInterrupt
+    assert listing() == ["a"] and Path("a").read_text() == "old"
+
+
+def test_a_folder_takes_its_place_at_the_end(world):
+    for text in ("old", "new"):
+        with files.whole_folder("results/folder") as beside:
+            (beside / "inside").mkdir()
+            (beside / f"inside/{text}").write_text(text)
+            assert text == "old" or Path("results/folder/inside/old").is_file()  # the old one stands until the end
+    assert listing() == ["results", "results/folder", "results/folder/inside", "results/folder/inside/new"]
+    Path("plain").mkdir()
+    assert Path("results/folder").stat().st_mode == Path("plain").stat().st_mode
+
+
+def test_an_error_midway_leaves_the_old_folder(world):
+    with files.whole_folder("folder") as beside:
+        (beside / "a").write_text("old")
+    with pytest.raises(ZeroDivisionError), files.whole_folder("folder") as beside:
+        (beside / "a").write_text("half")
+        (beside / "b").write_text("half")
+        raise ZeroDivisionError
+    assert listing() == ["folder", "folder/a"] and Path("folder/a").read_text() == "old"
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_killed_process_leaves_nothing_half_written(world, old):
+    folder = Path("out")
+    if old:
+        files.write_text(folder / "file", "old")
+        with files.whole_folder(folder / "folder") as beside:
+            (beside / "a").write_text("old")
+    before = files.sha256(folder) if old else None
+    program = (
+        "import sys, time; from mperceiver.lineage import whole, whole_folder\n"
+        "with whole('out/file') as file, whole_folder('out/folder') as folder:\n"
+        "    file.write_text('half'); (folder / 'a').write_text('half')\n"
+        "    print('now', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=_env())
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert there == ({"file", "folder"} if old else set())
+    if old:
+        assert (folder / "file").read_text() == (folder / "folder/a").read_text() == "old"
+        assert files.sha256(folder) == before  # what it left behind is hidden, and counts for nothing
+
+
+def _env() -> dict:
+    return os.environ | {"PYTHONPATH": str(lineage.PACKAGE.parent)}
+
+
+@pytest.fixture
+def full_disk(world, monkeypatch):
+    """A folder with room for 64 KiB; where that cannot be mounted, one whose files cannot be flushed."""
+    folder = world / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mounted = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
+    if not mounted:
+
+        def fsync(_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(lineage.os, "fsync", fsync)
+    yield folder
+    if mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_old_file(full_disk):
+    (full_disk / "a").write_text("old")
+    with pytest.raises(OSError, match="No space left") as caught, files.whole(full_disk / "a") as beside:
+        beside.write_bytes(bytes(200_000))
+    assert caught.value.errno == errno.ENOSPC
+    assert listing(full_disk) == ["a"] and (full_disk / "a").read_text() == "old"
+
+
+# ---------------------------------------------------------------- hashes
+
+
+def test_hash_of_a_file(world):
+    Path("a").write_bytes(b"abc")
+    assert files.sha256("a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_hash_of_a_folder_is_that_of_sha256sum(world):
+    for name, text in (("folder/b/c", "1"), ("folder/a", "2")):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    lines = f"{files.sha256('folder/a')}  a\n{files.sha256('folder/b/c')}  b/c\n"
+    Path("lines").write_text(lines)
+    assert files.sha256("folder") == files.sha256("lines")
+
+
+def test_hash_of_a_folder_tells_bytes_and_names_but_not_hidden_things(world):
+    folder = Path("folder")
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    before = files.sha256(folder)
+    (folder / ".snakemake_timestamp").write_text("now")
+    (folder / ".cache").mkdir()
+    (folder / ".cache/b").write_text("2")
+    assert files.sha256(folder) == before
+    assert files.sha256(folder.absolute()) == before
+    (folder / "a").rename(folder / "b")
+    renamed = files.sha256(folder)
+    (folder / "b").write_text("2")
+    assert len({before, renamed, files.sha256(folder)}) == 3
+
+
+def test_a_working_directory_may_lie_in_a_hidden_folder(world):
+    folder = Path(".hidden/folder")
+    folder.mkdir(parents=True)
+    (folder / "a").write_text("1")
+    before = files.sha256(folder)
+    (folder / "a").write_text("2")
+    assert files.sha256(folder) != before
+
+
+def test_hash_of_the_code(world, monkeypatch):
+    monkeypatch.setattr(lineage, "PACKAGE", world)
+    Path("report").mkdir()
+    for name in ("a.py", "report/b.html.j2", "notes.txt"):
+        Path(name).write_text("1")
+    found = [lineage.code.__wrapped__()]
+    for name in ("notes.txt", "a.py", "report/b.html.j2"):
+        Path(name).write_text("2")
+        found.append(lineage.code.__wrapped__())
+    assert found[0] == found[1] and len(set(found)) == 3
+
+
+# ---------------------------------------------------------------- cards
+
+
+def make_card(path: str = "results/card.json", **changes) -> dict:
+    for name in ("in", "out"):
+        if not Path(name).exists():
+            Path(name).write_text(name)
+    told = {"verb": "test", "spec": {"b": 1, "a": [2]}, "inputs": ["in"], "outputs": ["out"], "seed": 3} | changes
+    return lineage.write_card(path, **told)
+
+
+def test_a_card_tells_what_was_made_of_what(world):
+    card = make_card(sources={"package:a/b.png": "f" * 64}, result={"n": 1})
+    assert card == lineage.read_card("results/card.json") == json.loads(Path("results/card.json").read_text())
+    assert (card["verb"], card["commit"], card["dirty"]) == ("test", *COMMIT)
+    assert card["inputs"] == {"in": files.sha256("in"), "package:a/b.png": "f" * 64}
+    assert card["outputs"] == {"out": files.sha256("out")}
+    assert (card["spec"], card["seed"], card["result"], card["device"]) == ({"b": 1, "a": [2]}, 3, {"n": 1}, "cpu")
+    assert card["code"] == lineage.code() and {"torch", "numpy"} <= set(card["versions"])
+
+
+def test_equal_work_gives_equal_cards(world, tmp_path, monkeypatch):
+    make_card("here.json")
+    other = tmp_path / "elsewhere"
+    other.mkdir()
+    monkeypatch.chdir(other)
+    make_card("here.json", spec={"a": [2], "b": 1})
+    text = Path("here.json").read_bytes()
+    assert text == (tmp_path / "here.json").read_bytes()
+    assert str(tmp_path).encode() not in text and socket.gethostname().encode() not in text
+
+
+def test_other_work_gives_another_card(world):
+    cards = [make_card()]
+    cards += [make_card(**change) for change in ({"spec": {}}, {"seed": 4}, {"verb": "other"}, {"device": "a GPU"})]
+    Path("in").write_text("changed")
+    cards.append(make_card())
+    assert len({json.dumps(card, sort_keys=True) for card in cards}) == len(cards)
+
+
+def test_a_spec_is_told_as_it_is_written_in_its_file(world):
+    dataset = Dataset.model_validate(
+        {"title": "t", "licence": "l", "from": ["a"], "degradations": {"haze": {"haze": {}}}}
+    )
+    assert make_card(spec=dataset)["spec"]["from"] == ["a"]
+    inside = make_card(spec={"dataset": dataset, "name": "a"})["spec"]
+    assert inside["dataset"]["from"] == ["a"] and inside["name"] == "a"
+
+
+def test_inputs_may_be_any_iterable(world):
+    card = make_card(inputs=(Path(name) for name in ["in"]), outputs=iter([Path("out")]))
+    assert set(card["inputs"]) == {"in"} and set(card["outputs"]) == {"out"}
+
+
+def test_no_card_without_its_files(world):
+    with pytest.raises(LineageError, match=r"results/card.json: cannot write its card, missing: gone, lost"):
+        make_card(inputs=["in", "gone"], outputs=["lost"])
+    assert not Path("results").exists()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"verb": "a"}', "\xff"])
+def test_what_is_no_card_is_told(world, text):
+    Path("card.json").write_text(text, encoding="latin-1")
+    with pytest.raises(LineageError, match=r"card.json: not a card; remove it and make it again"):
+        lineage.read_card("card.json")
+
+
+def test_a_missing_card_is_told_with_the_command_that_makes_it(world):
+    with pytest.raises(LineageError, match=r"no such card.*\(snakemake results/scores/a/b.json\)"):
+        lineage.read_card("results/scores/a/b.json")
+
+
+# ---------------------------------------------------------------- the chain
+
+
+@pytest.fixture
+def chained(world):
+    """raw -> prepared -> {restored -> score, score} -> table, with plain files between them."""
+
+    def work(name: str, *inputs: str, **more) -> None:
+        Path(f"{name}.bin").write_text(name)
+        lineage.write_card(f"{name}.json", verb="v", spec={}, inputs=inputs, outputs=[f"{name}.bin"], **more)
+
+    Path("config.yaml").write_text("title: t")
+    work("raw", "config.yaml", sources={"package:pictures/a.json": "0" * 64})
+    work("prepared", "raw.json", "config.yaml")
+    work("restored", "prepared.json")
+    work("score", "restored.json", "prepared.json")
+    work("table", "score.json", "config.yaml")
+    return world
+
+
+def test_the_chain_is_told_nearest_first(chained):
+    found = lineage.chain("table.json")
+    assert list(found) == ["table.json", "score.json", "prepared.json", "restored.json", "raw.json"]
+    assert found["raw.json"] == lineage.read_card("raw.json")
+    assert list(lineage.chain(Path("raw.json"))) == ["raw.json"]
+
+
+def test_a_sound_chain_has_no_problems(chained):
+    assert lineage.verify("table.json") == []
+
+
+def test_verify_names_a_changed_byte(chained):
+    was = files.sha256("prepared.bin")
+    data = bytearray(Path("prepared.bin").read_bytes())
+    data[3] ^= 1
+    Path("prepared.bin").write_bytes(data)
+    now = files.sha256("prepared.bin")
+    assert lineage.verify("table.json") == [f"prepared.json: output prepared.bin was {was[:12]}…, is {now[:12]}…"]
+    assert lineage.verify("raw.json") == []  # below the change all is as it was
+
+
+def test_verify_names_a_changed_config_at_every_card_that_rests_on_it(chained):
+    Path("config.yaml").write_text("title: u")
+    problems = lineage.verify("table.json")
+    assert [problem.partition(":")[0] for problem in problems] == ["table.json", "prepared.json", "raw.json"]
+    assert all("input config.yaml was" in problem for problem in problems)
+
+
+def test_verify_names_a_card_that_was_made_again(chained):
+    Path("raw.bin").write_text("other")
+    lineage.write_card("raw.json", verb="v", spec={}, inputs=["config.yaml"], outputs=["raw.bin"])
+    assert [p.split(" was ")[0] for p in lineage.verify("table.json")] == ["prepared.json: input raw.json"]
+
+
+def test_verify_names_what_is_missing(chained):
+    Path("restored.bin").unlink()
+    Path("raw.json").unlink()
+    assert lineage.verify("table.json") == [
+        "prepared.json: input raw.json is missing",
+        "restored.json: output restored.bin is missing",
+    ]
+
+
+def test_verify_looks_into_folders(world):
+    Path("pictures").mkdir()
+    Path("pictures/a.png").write_bytes(b"1")
+    lineage.write_card("a.json", verb="v", spec={}, outputs=["pictures"])
+    assert lineage.verify("a.json") == []
+    Path("pictures/.snakemake_timestamp").write_bytes(b"")
+    assert lineage.verify("a.json") == []
+    Path("pictures/b.png").write_bytes(b"1")
+    assert len(lineage.verify("a.json")) == 1
+
+
+# ---------------------------------------------------------------- git
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A checkout with this package's file in it, and nothing else of the project."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("LC_ALL", "C")
+    (tmp_path / "mperceiver").mkdir()
+    (tmp_path / "mperceiver/lineage.py").write_text("")
+    monkeypatch.setattr(lineage, "PACKAGE", tmp_path / "mperceiver")
+    return tmp_path
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    return subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_commit_is_that_of_the_checkout(checkout, tmp_path, monkeypatch):
+    git(checkout, "init", "-q")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "one")
+    monkeypatch.chdir(tmp_path.parent)  # not that of the working directory
+    head = git(checkout, "rev-parse", "HEAD").strip()
+    assert lineage.commit.__wrapped__() == (head, False)
+    (checkout / "notes.txt").write_text("")
+    assert lineage.commit.__wrapped__() == (head, False)
+    (checkout / "mperceiver/lineage.py").write_text("changed")
+    assert lineage.commit.__wrapped__() == (head, True)
+
+
+def test_without_a_checkout_there_is_no_card(checkout, monkeypatch):
+    monkeypatch.setattr(lineage, "commit", lineage.commit.__wrapped__)
+    monkeypatch.chdir(checkout)
+    with pytest.raises(LineageError) as caught:
+        make_card()
+    for part in (str(checkout), "not a git repository", "cannot be traced", "git clone", "safe.directory"):
+        assert part in str(caught.value)
+    assert not Path("results").exists()
+
+
+def test_the_commit_of_somebody_elses_checkout_is_not_taken(checkout):
+    """The package installed into an environment that lies inside another project's checkout."""
+    git(checkout, "init", "-q")
+    (checkout / "theirs.txt").write_text("")
+    git(checkout, "add", "theirs.txt")
+    git(checkout, "commit", "-qm", "theirs")
+    with pytest.raises(LineageError, match="did not match any file"):
+        lineage.commit.__wrapped__()
+
+
+def test_without_git_there_is_no_commit(checkout, monkeypatch):
+    monkeypatch.setenv("PATH", str(checkout))
+    with pytest.raises(LineageError, match=r"git does not tell the commit .*No such file.*git clone"):
+        lineage.commit.__wrapped__()

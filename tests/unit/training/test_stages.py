@@ -1,0 +1,661 @@
+"""The real stages on a tiny world: their bytes, their cards, what they learn on, and what stops them."""
+
+import csv
+import math
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mperceiver import config, lineage
+from mperceiver.config.runs import Phase
+from mperceiver.files import sha256
+from mperceiver.training.loop import fit
+
+
+def at(step: int, act, objective):
+    """``objective``, with ``act()`` during one step; ``steps``: all that were gone through."""
+
+    def losses(module, rng, generator, phase, now):
+        losses.steps.append(now)
+        if now == step:
+            act()
+        return objective(module, rng, generator, phase, now)
+
+    losses.steps = []
+    return losses
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+STAGES = {"predictor": "tiny", "branches": "tiny", "drm": "tiny", "network": "tiny-net"}
+
+
+def encode(name: str = "tiny-train") -> Path:
+    """What `mperceiver encode tiny NAME` does."""
+    from mperceiver.models.towers import load
+    from mperceiver.training import latents
+
+    path = latents.encode(load("tiny"), name)
+    inputs = ["data/foundations/tiny.json", f"data/prepared/{name}.json"]
+    lineage.write_card(path.with_suffix(".json"), verb="encode", spec={}, inputs=inputs, outputs=[path])
+    return path
+
+
+def train(run: str, name: str) -> Path:
+    from mperceiver.training.stages import train
+
+    return train(run, name)
+
+
+def patch_fit(patch, other) -> None:
+    """Let every stage call ``other`` instead of the loop."""
+    for name in STAGES:
+        patch.setattr(f"mperceiver.training.stages.{name}.fit", other)
+
+
+def every(read) -> torch.Tensor:
+    """All 18 crops' latents, or embeddings."""
+    return torch.stack([read(i) for i in range(18)])
+
+
+@pytest.fixture(scope="module")
+def trained_root(tiny_root, tmp_path_factory) -> Path:
+    """The tiny world with every stage of its runs trained once, without a stop."""
+    root = tmp_path_factory.mktemp("trained") / "world"
+    shutil.copytree(tiny_root, root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+        encode()
+        for name, run in STAGES.items():
+            train(run, name)
+    return root
+
+
+@pytest.fixture
+def trained(trained_root, tmp_path, monkeypatch) -> Path:
+    """A copy of it to work in."""
+    root = tmp_path / "world"
+    shutil.copytree(trained_root, root)
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    return root
+
+
+def undo(run: str, name: str) -> dict[str, bytes]:
+    """Take away what a stage made; {suffix: bytes} of its weights and its card."""
+    made = {suffix: Path(f"results/runs/{run}/{name}{suffix}") for suffix in (".safetensors", ".json", ".csv")}
+    found = {suffix: path.read_bytes() for suffix, path in made.items() if suffix != ".csv"}
+    for path in made.values():
+        path.unlink()
+    return found
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_twice_is_the_same_bytes(trained, trained_root, name):
+    run = STAGES[name]
+    first = undo(run, name)
+    card = train(run, name)
+    assert card == Path(f"results/runs/{run}/{name}.json")
+    assert card.with_suffix(".safetensors").read_bytes() == first[".safetensors"]
+    assert card.read_bytes() == first[".json"]
+    assert not list(Path("results/resume").rglob("*.*"))  # the state is gone when the weights are there
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_has_a_card_and_a_curve(trained, name):
+    from safetensors.torch import load_file
+
+    run = STAGES[name]
+    path = Path(f"results/runs/{run}/{name}.json")
+    card, spec = lineage.read_card(path), getattr(config.load("runs", run), name)
+    assert card["verb"] == f"train_{name}"
+    assert sorted(card["inputs"]) == sorted(config.stage_inputs(run, name))
+    assert card["outputs"] == {str(path.with_suffix(".safetensors")): sha256(path.with_suffix(".safetensors"))}
+    state = load_file(path.with_suffix(".safetensors"))
+    floats = sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point())
+    assert card["result"] == {"parameters": floats, "steps": spec.steps}
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    assert lineage.verify(path) == []
+    rows = list(csv.DictReader(path.with_suffix(".csv").read_text().splitlines()))
+    assert rows[-1]["step"] == str(spec.steps) and math.isfinite(float(rows[-1]["loss"]))
+
+
+@pytest.mark.parametrize(("name", "k"), [("predictor", 2), ("branches", 3), ("drm", 0), ("drm", 2), ("network", 1)])
+def test_stage_stopped_and_resumed_is_the_same_bytes(trained, monkeypatch, name, k):
+    """SIGTERM in the middle, for the DRM before and after its discriminator has learnt."""
+
+    run = STAGES[name]
+    first = undo(run, name)
+    with monkeypatch.context() as patch:
+        patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, at(k, terminate, losses), *a, **o))
+        with pytest.raises(SystemExit):
+            train(run, name)
+    assert not Path(f"results/runs/{run}/{name}.safetensors").exists()
+    gone = []
+    watch = lambda title, module, losses, *a, **o: fit(title, module, at(-1, None, seen(losses, gone)), *a, **o)  # noqa: E731
+    patch_fit(monkeypatch, watch)
+    train(run, name)
+    assert gone == list(range(k + 1, getattr(config.load("runs", run), name).steps))
+    assert undo(run, name) == first
+
+
+def test_only_what_a_stage_depends_on_begins_it_anew(trained, monkeypatch):
+    """A comment, a tracker or another stage's keys in the run's file leave a stopped training its state; its own do not."""
+    from safetensors.torch import load
+
+    path, first = Path("config/runs/tiny.yaml"), undo("tiny", "branches")
+    spec = path.read_text()
+    with monkeypatch.context() as patch:
+        patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, at(3, terminate, losses), *a, **o))
+        with pytest.raises(SystemExit):
+            train("tiny", "branches")
+    state = {path: path.read_bytes() for path in Path("results/resume/tiny").iterdir()}
+    for change, begun in [
+        (("branches: {", "branches: {save_every_minutes: 9, trackers: [], "), 4),
+        (("drm:\n  steps: 4", "drm:  # fewer\n  steps: 3"), 4),
+        (("branches: {steps: 6", "branches: {steps: 7"), 0),
+        (("tp_tokens: 2", "tp_tokens: 2\n  prompt_order: cm_first"), 0),
+    ]:
+        assert change[0] in spec
+        path.write_text(spec.replace(*change))
+        for place, data in state.items():
+            place.write_bytes(data)
+        gone = []
+        with monkeypatch.context() as patch:
+            patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, seen(losses, gone), *a, **o))  # noqa: B023
+            train("tiny", "branches")
+        assert gone[0] == begun, change
+        made, known = (load(files[".safetensors"]) for files in (undo("tiny", "branches"), first))
+        assert not begun or all(torch.equal(made[key], known[key]) for key in known)
+
+
+def seen(losses, steps: list[int]):
+    def run(module, rng, generator, phase, step):
+        steps.append(step)
+        return losses(module, rng, generator, phase, step)
+
+    return run
+
+
+def test_stage_whose_weights_cannot_be_written_is_not_lost(trained, monkeypatch):
+    from mperceiver.training import stages
+
+    first = undo("tiny", "predictor")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "save_weights", full)
+        with pytest.raises(OSError, match="No space"):
+            train("tiny", "predictor")
+    patch_fit(monkeypatch, lambda title, module, losses, *a, **o: fit(title, module, None, *a, **o))
+    train("tiny", "predictor")  # no step is left to go
+    assert undo("tiny", "predictor") == first
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_in_half_precision(trained, name):
+    """`precision: bf16` computes in half, keeps weights whole, and ends near what single precision does."""
+    from accelerate.state import AcceleratorState
+    from safetensors.torch import load_file
+
+    run = STAGES[name]
+    before = {"branches": ["predictor"], "drm": ["predictor", "branches"]}.get(name, [])
+    lines = [f"like: {run}", f"{name}: {{precision: bf16}}", *(f"{stage}: null" for stage in before)]
+    lines += ["reuse: {" + ", ".join(f"{stage}: {run}" for stage in before) + "}"]
+    Path("config/runs/half.yaml").write_text("\n".join(lines))
+    AcceleratorState._reset_state(True)  # accelerate has one precision a process
+    try:
+        train("half", name)
+    finally:
+        AcceleratorState._reset_state(True)
+    half, whole = (load_file(f"results/runs/{owner}/{name}.safetensors") for owner in ("half", run))
+    assert half.keys() == whole.keys() and all(half[key].dtype == whole[key].dtype for key in whole)
+    assert any(not torch.equal(half[key], whole[key]) for key in whole)
+    for key, weight in whole.items():  # the predictor's first layer has 1 / deviation in it
+        assert (half[key] - weight).abs().max() < 0.05 * max(1, weight.abs().max()), key
+
+
+def test_branches_move_only_what_is_theirs(trained, trained_root):
+    from safetensors.torch import load_file
+
+    names = set(load_file("results/runs/tiny/branches.safetensors"))
+    assert {name.split(".")[0] for name in names} == {"textual", "ir_adapter", "modulation"}
+    assert lineage.verify("data/foundations/tiny.json") == []
+
+
+def test_predictor_is_saved_for_embeddings_as_they_are(trained, monkeypatch):
+    """It learns on standardised embeddings; what is saved gives the same answers to raw ones."""
+    from safetensors.torch import load_file
+
+    from mperceiver.training.latents import Latents
+
+    learnt = []
+
+    def spy(title, module, *arguments, **options):
+        curve = fit(title, module, *arguments, **options)
+        learnt.append({key: value.clone() for key, value in module.state_dict().items()})
+        return curve
+
+    patch_fit(monkeypatch, spy)
+    train("tiny", "predictor")
+    saved, x = load_file("results/runs/tiny/predictor.safetensors"), every(Latents("tiny", "tiny-train").embedding)
+    standard = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)
+    expected = F.linear(standard, learnt[0]["hidden.weight"], learnt[0]["hidden.bias"])
+    assert torch.allclose(F.linear(x, saved["hidden.weight"], saved["hidden.bias"]), expected, atol=1e-3)
+    assert expected.std() > 0.1
+
+
+def objective(monkeypatch, run: str, name: str):
+    """The objective that a stage hands to the loop, drawing its own batch, and nothing trained."""
+
+    class Found(Exception):
+        pass
+
+    def grab(title, module, losses, *arguments, draw, **options):
+        raise Found(lambda m, rng, generator, phase, step: losses(m, draw(rng, phase), generator, phase, step))
+
+    with monkeypatch.context() as patch:
+        patch_fit(patch, grab)
+        with pytest.raises(Found) as found:
+            train(run, name)
+    return found.value.args[0]
+
+
+def window_of(part: torch.Tensor, whole: torch.Tensor) -> tuple[slice, slice]:
+    """Where ``part`` (C, h, w) was cut out of ``whole`` (C, H, W)."""
+    (h, w), (high, wide) = part.shape[-2:], whole.shape[-2:]
+    places = [(y, x) for y in range(high - h + 1) for x in range(wide - w + 1)]
+    ((y, x),) = [(y, x) for y, x in places if torch.equal(whole[:, y : y + h, x : x + w], part)]
+    return slice(y, y + h), slice(x, x + w)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch, prediction):
+    """Eq. 1: who knows the clean latent of the same picture and place answers without error; P is the predictor's."""
+    from mperceiver.models import towers
+    from mperceiver.models.predictor import build_predictor
+    from mperceiver.models.sampling import velocity
+    from mperceiver.models.weights import load_weights
+    from mperceiver.paths import weights_file
+    from mperceiver.training.latents import Latents
+
+    load = towers.load
+    schedule = {"prediction_type": prediction}
+    monkeypatch.setattr(
+        towers, "load", lambda *a: (found := load(*a)) and replace(found, schedule=found.schedule | schedule)
+    )
+    losses, cached = objective(monkeypatch, "tiny", "branches"), Latents("tiny", "tiny-train")
+    foundation = towers.load("tiny")
+    alphas, lq, gt = foundation.alphas(), every(cached.lq).float(), every(cached.gt).float()
+    predictor = build_predictor(foundation, config.load("runs", "tiny"))
+    load_weights(weights_file("tiny", "predictor"), predictor)
+    times, places = [], set()
+
+    def oracle(z, t, embedding, z_lq, p):
+        assert torch.equal(p, predictor.probabilities(embedding))
+        times.extend(t.tolist())
+        answer = []
+        for i in range(len(z)):
+            (row,) = [r for r, known in enumerate(every(cached.embedding)) if torch.equal(known, embedding[i])]
+            window = window_of(z_lq[i], lq[row])
+            places.add((row, window[0].start, window[1].start))
+            z0, a = gt[row][:, *window], alphas[t[i]]
+            noise = (z[i] - a.sqrt() * z0) / (1 - a).sqrt()
+            answer.append(noise if prediction == "epsilon" else velocity(z0, noise, a))
+        return torch.stack(answer)
+
+    phase = Phase(batch=6, crop_px=16)
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        found = losses(oracle, np.random.default_rng(seed), generator, phase, 0)
+        assert found["loss"] < 1e-6
+        assert losses(lambda *a: oracle(*a) + 0.1, np.random.default_rng(seed), generator, phase, 0)["loss"] > 9e-3
+    assert min(times) < 60 and max(times) > 939 and len(set(times)) > 100  # all of the schedule
+    assert len({row for row, *_ in places}) == 18 and len(places) > 60
+
+
+def test_drm_sees_latent_picture_and_truth_of_one_place(trained, monkeypatch):
+    from mperceiver.data.read.loader import Prepared
+    from mperceiver.models.drm import DetailRefinement
+
+    rows = Prepared("tiny-train")
+    lq, gt = (
+        torch.from_numpy(np.stack([read(i) for i in range(18)])).permute(0, 3, 1, 2).float() / 255
+        for read in (rows.lq, rows.gt)
+    )
+    shrunk = F.avg_pool2d(lq, 2)[:, [0, 1, 2, 0]].half()  # a latent that tells which pixels it is of
+    seen = {}
+
+    class Spy:
+        discriminator = None
+
+        def __init__(self, *_):
+            pass
+
+        def __call__(self, output, target, step):
+            seen["gt"] = target
+            return {"loss": output.sum()}
+
+    monkeypatch.setattr("mperceiver.training.stages.drm.sampled", lambda *_: [shrunk])
+    monkeypatch.setattr("mperceiver.training.stages.drm.PictureLosses", Spy)
+    monkeypatch.setattr(DetailRefinement, "degraded_features", lambda self, encode, x: (None, seen.update(lq=x)))
+    losses = objective(monkeypatch, "tiny", "drm")
+    places = set()
+    for seed in range(20):
+        rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+        losses(lambda decode, z, *_: seen.update(z=z) or z, rng, generator, Phase(batch=3, crop_px=16), 0)
+        assert seen["lq"].shape == seen["gt"].shape == (3, 3, 16, 16) and seen["z"].shape == (3, 4, 8, 8)
+        assert torch.equal(seen["z"], F.avg_pool2d(seen["lq"], 2)[:, [0, 1, 2, 0]].half().float())
+        for one, clean, latent in zip(seen["lq"], seen["gt"], seen["z"], strict=True):
+            (row,) = [i for i in range(18) if contains(shrunk[i].float(), latent)]
+            y, x = window_of(one, lq[row])
+            assert torch.equal(gt[row][:, y, x], clean)
+            places.add((row, y.start, x.start))
+    assert len({row for row, *_ in places}) > 12 and len(places) > 30
+
+
+def contains(whole: torch.Tensor, part: torch.Tensor) -> bool:
+    try:
+        return bool(window_of(part, whole))
+    except ValueError:
+        return False
+
+
+def test_stages_say_what_they_lack(tiny_world):
+    with pytest.raises(config.ConfigError, match=r"tiny-net\.yaml: no branches stage; it has network"):
+        train("tiny-net", "branches")
+    with pytest.raises(FileNotFoundError, match=r"data/latents/tiny/tiny-train\.json"):
+        train("tiny", "predictor")
+
+
+def test_crops_that_the_u_net_cannot_halve_are_refused(trained):
+    Path("config/runs/odd.yaml").write_text(
+        "like: tiny\nreuse: {predictor: tiny}\npredictor: null\nbranches: {phases: [{batch: 2, crop_px: 24}]}\n"
+    )
+    with pytest.raises(
+        config.ConfigError, match=r"odd\.yaml: branches\.phases: crop_px 24 is no multiple of 16, which tiny"
+    ):
+        train("odd", "branches")
+
+
+# ---------------------------------------------------------------- few-shot
+
+
+def starts(monkeypatch) -> list[dict[str, torch.Tensor]]:
+    """The state of each module that comes to ``fit``, as it comes."""
+
+    found = []
+
+    def spy(title, module, *arguments, **options):
+        found.append({key: value.clone() for key, value in module.state_dict().items()})
+        return fit(title, module, *arguments, **options)
+
+    patch_fit(monkeypatch, spy)
+    return found
+
+
+def test_few_shot_starts_from_the_other_run(trained, monkeypatch):
+    from safetensors.torch import load_file
+
+    found = starts(monkeypatch)
+    before = {path: sha256(path) for path in Path("results/runs/tiny").iterdir()}
+    card = lineage.read_card(train("tiny-few", "drm"))
+    assert "results/runs/tiny/drm.json" in card["inputs"] and "results/runs/tiny/branches.json" in card["inputs"]
+    source, made = (load_file(f"results/runs/{run}/drm.safetensors") for run in ("tiny", "tiny-few"))
+    assert found[0].keys() == source.keys()
+    assert all(torch.equal(found[0][key], source[key]) for key in source)
+    assert any(not torch.equal(made[key], source[key]) for key in source)
+    assert {path: sha256(path) for path in Path("results/runs/tiny").iterdir()} == before
+    assert config.method_weights("tiny-few") == {"predictor": "tiny", "branches": "tiny", "drm": "tiny-few"}
+
+
+@pytest.mark.parametrize("name", ["predictor", "branches"])
+def test_few_shot_of_the_other_stages(trained, monkeypatch, name):
+    """A run that trains further; the predictor's weights mean the same though it learns on standardised embeddings."""
+    from safetensors.torch import load_file
+
+    from mperceiver.training.latents import Latents
+
+    Path("config/runs/more.yaml").write_text("like: tiny\nstart_from: tiny\nseed: 5\n")
+    if name == "branches":
+        train("more", "predictor")
+    found = starts(monkeypatch)
+    train("more", name)
+    source = load_file(f"results/runs/tiny/{name}.safetensors")
+    if name == "branches":
+        assert all(torch.equal(found[0][key], source[key]) for key in source)
+        return
+    x = every(Latents("tiny", "tiny-train").embedding)
+    standard = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)
+    before = F.linear(standard, found[0]["hidden.weight"], found[0]["hidden.bias"])
+    assert torch.allclose(before, F.linear(x, source["hidden.weight"], source["hidden.bias"]), atol=1e-3)
+    assert torch.equal(found[0]["out.weight"], source["out.weight"])
+
+
+def test_few_shot_of_some_modules(trained):
+    """`only` trains these; the others are saved as the run it starts from has them."""
+    from safetensors.torch import load_file
+
+    head = "like: tiny\nstart_from: tiny\nreuse: {predictor: tiny}\npredictor: null\ndrm: null\nlatents: null\n"
+    Path("config/runs/some.yaml").write_text(head + "branches: {only: [ir_adapter, textual.tp_pool], steps: 2}\n")
+    card = lineage.read_card(train("some", "branches"))
+    before, after = (load_file(f"results/runs/{run}/branches.safetensors") for run in ("tiny", "some"))
+    assert before.keys() == after.keys()
+    moved = {name for name in before if not torch.equal(before[name], after[name])}
+    assert moved and all(name.startswith(("ir_adapter.", "textual.tp_pool")) for name in moved)
+    assert {name.split(".")[0] for name in moved} == {"ir_adapter", "textual"}
+    trained_ones = [t for name, t in after.items() if name.startswith(("ir_adapter.", "textual.tp_pool"))]
+    assert card["result"]["parameters"] == sum(t.numel() for t in trained_ones)
+    Path("config/runs/some.yaml").write_text(head + "branches: {only: [ir_adaptor]}\n")
+    with pytest.raises(
+        config.ConfigError, match=r"branches\.only: there is no ir_adaptor; its modules are textual, ir_ada"
+    ):
+        train("some", "branches")
+
+
+# ---------------------------------------------------------------- Table 9
+
+# Row of the paper's Table 9 -> (its switches, which parts of the branches there must be)
+ABLATIONS = {
+    "textual": ("visual: false", {"textual.cm_adapter", "textual.tp_pool"}),
+    "textual-no-tp": ("visual: false, tp_pool: false", {"textual.cm_adapter"}),
+    "visual": ("textual: false", {"ir_adapter", "ir_adapter.vp_pool", "modulation"}),
+    "visual-no-vp": ("textual: false, vp_pool: false", {"ir_adapter", "modulation"}),
+    "both-no-tp": ("tp_pool: false", {"textual.cm_adapter", "ir_adapter", "ir_adapter.vp_pool", "modulation"}),
+    "both-no-vp": ("vp_pool: false", {"textual.cm_adapter", "textual.tp_pool", "ir_adapter", "modulation"}),
+    "full": (
+        "prompt_order: cm_first",
+        {"textual.cm_adapter", "textual.tp_pool", "ir_adapter", "ir_adapter.vp_pool", "modulation"},
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ABLATIONS)
+def test_every_row_of_table_9_trains_and_restores(trained, row):
+    from safetensors.torch import load_file
+
+    switches, parts = ABLATIONS[row]
+    Path("config/runs/row.yaml").write_text(
+        f"like: tiny\nmodel: {{{switches}}}\nreuse: {{predictor: tiny}}\npredictor: null\n"
+        "branches: {steps: 2}\nlatents: {steps: 1}\ndrm: {steps: 1}\n"
+    )
+    for name in ("branches", "drm"):
+        train("row", name)
+    names = load_file("results/runs/row/branches.safetensors").keys()
+    everything = {"textual.cm_adapter", "textual.tp_pool", "ir_adapter", "ir_adapter.vp_pool", "modulation"}
+    assert {part for part in everything if any(f"{name}.".startswith(f"{part}.") for name in names)} == parts
+    for name, drm in (("row", "true"), ("row-no-drm", "false")):
+        Path(f"config/methods/{name}.yaml").write_text(f"like: tiny\nrun: row\ndrm: {drm}\n")
+    assert not torch.equal(restored("row"), restored("row-no-drm"))
+
+
+def test_the_baseline_of_table_9_is_stable_diffusion(trained):
+    """Neither branch: nothing is trained but the predictor, which only tells; the picture enters by its noised latent."""
+    switches = "like: tiny\nmodel: {textual: false, visual: false}\nreuse: {predictor: tiny}\npredictor: null\n"
+    Path("config/runs/bare.yaml").write_text(switches + "branches: null\ndrm: null\nlatents: null\n")
+    Path("config/methods/bare.yaml").write_text(
+        "like: tiny\nrun: bare\ndrm: false\nsampler: {init: lq_noised, strength: 0.5}\n"
+    )
+    assert config.method_weights("bare") == {"predictor": "tiny"}
+    assert torch.equal(restored("bare"), restored("bare"))
+    Path("config/runs/bare.yaml").write_text(switches)
+    with pytest.raises(config.ConfigError, match="the model has neither branch"):
+        config.load("runs", "bare")
+
+
+# ---------------------------------------------------------------- cached work
+
+
+def test_datasets_with_crops_of_different_sizes_are_refused(trained, foundation):
+    from mperceiver.data import DataError
+    from mperceiver.data.prepare.dataset import prepare
+    from mperceiver.training.latents import encode
+
+    text = Path("config/datasets/tiny-train.yaml").read_text()
+    Path("config/datasets/large.yaml").write_text(text.replace("crop_px: 32", "crop_px: 48"))
+    Path("config/runs/mixed.yaml").write_text(
+        "like: tiny\ntrain: [tiny-train, large]\nreuse: {predictor: tiny}\npredictor: null\n"
+    )
+    prepare("large", workers=1)
+    path = encode(foundation, "large")
+    lineage.write_card(path.with_suffix(".json"), verb="encode", spec={}, outputs=[path])
+    with pytest.raises(DataError, match=r"one crop_px; their latents are tiny-train \(16, 16\), large \(24, 24\)"):
+        train("mixed", "branches")
+
+
+def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
+    """A killed DRM stage keeps its latents; other branches, or another sampler, make new ones."""
+    from mperceiver.training.latents import Sampled
+    from mperceiver.training.stages import drm
+
+    def killed_after_sampling() -> torch.Tensor:
+        with monkeypatch.context() as patch:
+            patch_fit(patch, lambda *a, **o: terminate_here())
+            with pytest.raises(SystemExit):
+                train("tiny", "drm")
+        (part,) = Path("results/resume/tiny/latents").glob("*.arrow")
+        return every(Sampled([part], (4, 16, 16)).__getitem__)
+
+    def terminate_here():
+        raise SystemExit(143)
+
+    samples = []
+    original = drm.ddim
+    monkeypatch.setattr(drm, "ddim", lambda *a: samples.append(a) or original(*a))
+    first = killed_after_sampling()
+    assert len(samples) == 1 and torch.isfinite(first.float()).all()
+    assert torch.equal(killed_after_sampling(), first) and len(samples) == 1
+    path = Path("config/runs/tiny.yaml")
+    text = path.read_text()
+    path.write_text(text.replace("latents: {steps: 2,", "latents: {steps: 3,"))
+    assert not torch.equal(killed_after_sampling(), first) and len(samples) == 2
+    path.write_text(text)
+    card = Path("results/runs/tiny/branches.json")
+    card.write_text(card.read_text().replace('"seed": 0', '"seed": 1'))
+    killed_after_sampling()
+    assert len(samples) == 3
+
+
+def restored(method: str) -> torch.Tensor:
+    """A picture of an odd size, restored by a method's trained weights."""
+    from mperceiver.models.mperceiver import load_restorer
+    from mperceiver.restoring.restore import restore_picture
+
+    picture = torch.rand(1, 3, 30, 45, generator=torch.Generator().manual_seed(0))
+    found = restore_picture(load_restorer(method), picture, config.load("methods", method), seed=7)
+    assert found.shape == picture.shape and torch.isfinite(found).all() and not torch.equal(found, picture)
+    return found
+
+
+def test_trained_weights_restore(trained):
+    """From a run's files to a picture: what stage 3 left is what the method loads."""
+    assert torch.equal(restored("tiny"), restored("tiny"))
+
+
+# ---------------------------------------------------------------- random crops
+
+
+@pytest.fixture
+def fresh(trained) -> Path:
+    """A run on random crops of whole pictures of several sizes, nothing encoded."""
+    from mperceiver.data.prepare.dataset import prepare
+    from mperceiver.data.raw.download import download
+
+    shutil.rmtree("data/latents")
+    text = Path("config/datasets/tiny-train.yaml").read_text()
+    whole = text.replace("crop_px: 32\ncrops: 18\nevery: false\n", "every: false\nencode: {crop_px: 32, crops: 2}\n")
+    whole = whole.replace("from: [leaves]", "from: [leaves, large-leaves, small-leaves]")
+    Path("config/datasets/whole.yaml").write_text(whole)
+    for name, size in (("large-leaves", 80), ("small-leaves", 24)):
+        spec = Path("config/datasets/leaves.yaml").read_text().replace("size_px: 96", f"size_px: {size}")
+        Path(f"config/datasets/{name}.yaml").write_text(spec)
+        download(name, [])
+    prepare("whole", workers=1)
+    Path("config/runs/fresh.yaml").write_text("like: tiny\ntrain: [whole]\ncached: false\n")
+    return trained
+
+
+def test_random_crops_need_nothing_encoded(fresh):
+    assert not any(
+        "latents" in path for name in ("predictor", "branches") for path in config.stage_inputs("fresh", name)
+    )
+    assert "data/latents/tiny/whole.json" in config.stage_inputs("fresh", "drm")
+    bits = []
+    for _ in range(2):
+        for name in ("predictor", "branches"):
+            train("fresh", name)
+        bits.append([undo("fresh", name) for name in ("branches", "predictor")])
+    assert bits[0] == bits[1]
+
+
+def test_random_crops_go_through_the_towers_alike(fresh, monkeypatch, foundation):
+    """One picture, one place, mirrored or not: what the branches get is what the towers make of the crop."""
+    from mperceiver.data.read.loader import Prepared
+    from mperceiver.data.read.mixture import Mixture
+
+    train("fresh", "predictor")
+    losses, rows = objective(monkeypatch, "fresh", "branches"), Prepared("whole")
+    seen, cut = {}, []
+    original = Mixture.batch
+
+    def batch(self, indices, crop_px, rng, flip):
+        cut.append(original(self, indices, crop_px, rng, flip))
+        assert flip
+        return cut[-1]
+
+    monkeypatch.setattr(Mixture, "batch", batch)
+    for seed in range(3):
+        generator = torch.Generator().manual_seed(seed)
+        oracle = lambda z, t, embedding, z_lq, p: seen.update(embedding=embedding, z_lq=z_lq) or z  # noqa: E731
+        losses(oracle, np.random.default_rng(seed), generator, Phase(batch=5, crop_px=32), 0)
+        lq, gt, _ = cut[-1]
+        assert lq.shape == (5, 3, 32, 32) and not torch.equal(lq, gt)
+        with torch.no_grad():
+            posterior = foundation.vae.encode(lq * 2 - 1).latent_dist
+            assert torch.allclose(seen["embedding"], foundation.embed(lq), atol=1e-5)
+        spread = (seen["z_lq"] / foundation.vae.config.scaling_factor - posterior.mean) / posterior.std
+        assert spread.std().item() == pytest.approx(1, abs=0.1)
+    assert len({rows.size(i) for i in range(len(rows))}) == 3
+
+
+def test_all_stages_on_crops_of_whole_pictures(fresh):
+    """The third stage learns on the fixed crops; the first two may, too."""
+    encode("whole")
+    Path("config/runs/cropped.yaml").write_text("like: tiny\ntrain: [whole]\n")
+    for name in ("predictor", "branches", "drm"):
+        card = lineage.read_card(train("cropped", name))
+        assert "data/latents/tiny/whole.json" in card["inputs"]
+    for name in ("predictor", "branches", "drm"):
+        train("fresh", name)

@@ -1,0 +1,261 @@
+"""The workflow run: what it plans, and the tiny world built, edited, damaged and killed for real."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import PROJECT
+
+from mperceiver import files, lineage
+
+NOTHING = "Nothing to be done"
+
+
+def environment() -> dict[str, str]:
+    """The tests' own Python first on the PATH; compiled modules are kept, or every job compiles all it imports."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MPERCEIVER_", "SNAKEMAKE_"))} | {
+        "PATH": path,
+        "PYTHONDONTWRITEBYTECODE": "",
+    }
+
+
+def snakemake(
+    world: Path, *arguments: str, snakefile: Path = PROJECT / "Snakefile", mirror: str = "", **options
+) -> subprocess.CompletedProcess:
+    words = ["snakemake", "--snakefile", str(snakefile), *arguments]
+    variables = environment() | {"MPERCEIVER_MIRROR": mirror}
+    to_text = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.run(words, cwd=world, env=variables, timeout=600, **to_text, **options)
+
+
+def made(world: Path, *targets: str, **options) -> str:
+    done = snakemake(world, "--cores", "2", *targets, **options)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def plan(world: Path, *arguments: str, **options) -> dict[str, int]:
+    """Rule -> number of jobs that a dry run would do."""
+    done = snakemake(world, "-n", *arguments, **options)
+    assert done.returncode == 0, done.stdout
+    if NOTHING in done.stdout:
+        return {}
+    table = done.stdout.partition("Job stats:")[2].partition("total")[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["--configfile", "config/benchmarks.yaml"], ["--profile", "slurm"]],
+    ids=["demo", "benchmarks", "slurm"],
+)
+def test_dry_run_of_a_fresh_checkout(arguments, tmp_path):
+    for name in ("Snakefile", "workflow", "profiles", "slurm", "config"):
+        source = PROJECT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    jobs = plan(tmp_path, *arguments, snakefile=tmp_path / "Snakefile")
+    assert jobs.keys() >= {
+        "download",
+        "prepare",
+        "encode",
+        "train_branches",
+        "train_drm",
+        "restore",
+        "score",
+        "table",
+        "report",
+    }
+    assert ("figure" in jobs) == ("--configfile" not in arguments), "--configfile chooses the experiment"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory) -> Path:
+    """The tiny world with everything made by the workflow, its foundation by the command line. Not to be changed: copy it."""
+    world = tmp_path_factory.mktemp("workflow") / "tiny"
+    shutil.copytree(PROJECT / "tests/tiny", world)
+    for words in ("download leaves", "prepare leaves", "prepare tiny-train", "foundation tiny --build --threads 1"):
+        subprocess.run(["mperceiver", *words.split()], cwd=world, env=environment(), check=True, capture_output=True)
+    shutil.rmtree(world / "data")
+    made(world)
+    return world
+
+
+@pytest.fixture
+def world(built, tmp_path) -> Path:
+    """A copy of the built world, times and Snakemake's records included."""
+    return Path(shutil.copytree(built, tmp_path / "world"))
+
+
+def describe(world: Path, path: str, text: str) -> None:
+    (world / "config" / path).write_text(text)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Hidden files that stand beside what was to be written (Snakemake's own time stamps, and notes of what was hashed, aside)."""
+    return [path for path in folder.rglob(".*") if path.name not in (".snakemake_timestamp", files.DIGESTS)]
+
+
+@pytest.mark.slow
+def test_everything_is_made_once(built):
+    expected = ["results/report/index.html", "results/report.json", "data/latents/tiny/tiny-train.arrow"]
+    expected += [f"results/tables/tiny.{suffix}" for suffix in ("html", "csv", "tex", "json")]
+    expected += [
+        f"results/figures/{name}.{suffix}" for name in ("tiny-comparison", "tiny-curves") for suffix in ("png", "json")
+    ]
+    expected += [f"results/runs/tiny/{stage}.safetensors" for stage in ("predictor", "branches", "drm")]
+    methods = ["ceiling", "ceiling-drm", "input", "tiny", "tiny-few", "tiny-net", "tiny-plus"]
+    expected += [f"results/scores/{method}/tiny-test.{suffix}" for method in methods for suffix in ("csv", "json")]
+    assert [path for path in expected if not (built / path).is_file()] == []
+    assert leftovers(built / "data") + leftovers(built / "results") == []
+    assert not any((built / "results/resume").rglob("*.*"))
+    for log in (built / "results/logs").rglob("*.log"):
+        assert "Traceback" not in log.read_text(), log
+    assert plan(built) == {}
+
+
+@pytest.mark.slow
+def test_snakemakes_own_report(built):
+    made_of = snakemake(built, "--report", "own.html")
+    assert made_of.returncode == 0, made_of.stdout
+    text = (built / "own.html").read_text()
+    (built / "own.html").unlink()
+    named = ["tiny.html", "tiny-comparison.png", "tiny-curves.png"]
+    assert [name for name in named if name not in text] == []
+    assert "config/tables/tiny.yaml" in text and "config/figures/tiny-curves.yaml" in text  # the captions, filled in
+
+
+@pytest.mark.slow
+def test_a_cell_leads_to_a_package_file(built, monkeypatch):
+    words = "mperceiver trace tiny --method tiny --dataset tiny-test --task haze --verify".split()
+    told = subprocess.run(words, cwd=built, env=environment(), check=True, capture_output=True, text=True).stdout
+    assert "package:skimage/data/astronaut.png" in told and "results/runs/tiny/drm.json" in told
+    monkeypatch.chdir(built)
+    verbs = {card["verb"] for card in lineage.chain("results/report.json").values()}
+    rules = (PROJECT / "workflow/rules").glob("*.smk")
+    assert verbs == {name for file in rules for name in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)}
+
+
+@pytest.mark.slow
+def test_what_an_edit_reaches(world, tmp_path):
+    checkout = tmp_path / "checkout"
+    for name in ("workflow", "profiles"):
+        shutil.copytree(PROJECT / name, checkout / name)
+    snakefile = Path(shutil.copy(PROJECT / "Snakefile", checkout))
+    rules = checkout / "workflow/rules/train.smk"
+    rules.write_text("# another comment\n" + rules.read_text().replace(" > {log}", "  > {log}"))
+    assert plan(world, snakefile=snakefile) == {}, "a space in a rule's text reaches nothing"
+
+    describe(
+        world,
+        "methods/tiny-plus.yaml",
+        (world / "config/methods/tiny-plus.yaml").read_text().replace("flip4", "geometric8"),
+    )
+    assert plan(world) == {"restore": 1, "score": 1, "table": 1, "report": 1, "all": 1}
+    text = (world / "config/runs/tiny-net.yaml").read_text()
+    describe(world, "runs/tiny-net.yaml", text.replace("steps: 4", "steps: 5"))
+    jobs = plan(world)
+    assert jobs == {"train_network": 1, "restore": 2, "score": 2, "table": 1, "figure": 2, "report": 1, "all": 1}
+    describe(world, "methods/tiny.yaml", "title: A typing error\nkind: mperceiver\nrun: tinny\n")
+    wrong = snakemake(world, "-n")
+    assert wrong.returncode and "config/runs/tinny.yaml: no such file. Known runs: tiny" in wrong.stdout
+
+
+@pytest.mark.slow
+def test_a_deleted_score_is_made_again_alike(world):
+    card = world / "results/scores/tiny/tiny-test.json"
+    before = json.loads(card.read_text())
+    for suffix in (".json", ".csv"):
+        card.with_suffix(suffix).unlink()
+    assert plan(world) == {}, "Snakemake does not miss what stands under a finished table"
+    verify = ["mperceiver", "trace", "tiny", "--verify"]
+    told = subprocess.run(verify, cwd=world, env=environment(), capture_output=True, text=True)
+    assert told.returncode and "results/scores/tiny/tiny-test.json is missing" in told.stderr
+    made(world, "results/scores/tiny/tiny-test.json")
+    after = json.loads(card.read_text())
+    for told in (before, after):  # the sources may have been edited while this ran
+        del told["commit"], told["dirty"], told["code"]
+    assert after == before
+
+
+LONG = "title: A training long enough to be killed\nlike: tiny\nreuse: {predictor: tiny}\npredictor: null\ndrm: null\nlatents: null\n"
+LONG += "branches: {steps: 30, save_every_steps: 3}\n"
+
+
+@pytest.mark.slow
+def test_killed_in_the_middle_of_a_training(world):
+    describe(world, "runs/long.yaml", LONG)
+    target = "results/runs/long/branches.json"
+    weights = (world / target).with_suffix(".safetensors")
+    made(world, target)
+    straight = weights.read_bytes()
+    shutil.rmtree(weights.parent)
+
+    words = ["snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--cores", "2", target]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    head = subprocess.Popen(words, cwd=world, env=environment(), start_new_session=True, **quiet)
+    try:
+        until = time.monotonic() + 120
+        while not list((world / "results/resume/long").glob("branches-*.pt")):
+            assert head.poll() is None and time.monotonic() < until, "the training was to be seen half way"
+            time.sleep(0.02)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+    assert not weights.exists() and not (world / target).exists()
+
+    locked = snakemake(world, "--cores", "2", target)
+    assert locked.returncode and "--unlock" in locked.stdout
+    assert snakemake(world, "--unlock").returncode == 0
+    made(world, target)
+    assert "resuming after step" in (world / "results/logs/train_branches/long.log").read_text()
+    assert weights.read_bytes() == straight
+    assert not any((world / "results/resume").rglob("*.*")) and leftovers(world / "results") == []
+
+
+@pytest.mark.slow
+def test_what_cannot_be_written_is_not_there(world):
+    """A limit on a file's size stands for a full disk: the write fails in the middle of the file."""
+    describe(world, "runs/long.yaml", LONG.replace("30", "2"))
+    target = "results/runs/long/branches.json"
+    size = (world / "results/runs/tiny/branches.safetensors").stat().st_size // 4
+    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))}
+    failed = snakemake(world, "--cores", "2", target, **limit)
+    assert failed.returncode and "Error in rule train_branches" in failed.stdout, failed.stdout
+    assert not list((world / "results/runs").rglob("long/*"))
+    made(world, target)
+    assert leftovers(world / "results") == []
+
+
+@pytest.mark.slow
+def test_a_damaged_picture_is_named(world):
+    picture = world / "data/raw/astronaut/astronaut.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:5000])
+    test = (world / "config/datasets/tiny-test.yaml").read_text()
+    describe(world, "datasets/tiny-test.yaml", test + "seed: 1\n")
+    failed = snakemake(world, "--cores", "2")
+    log = (world / "results/logs/prepare/tiny-test.log").read_text()
+    assert failed.returncode and "data/raw/astronaut" in log and "mperceiver download --force astronaut" in log
+    assert log.strip().splitlines()[-1].strip() in failed.stdout, "the end of the log is shown"
+    assert not (world / "data/prepared/tiny-test.arrow").exists() and leftovers(world / "data") == []
+
+    mirror = world / "mirror/two"
+    mirror.mkdir(parents=True)
+    (mirror / "good.png").write_bytes(whole)
+    (mirror / "bad.png").write_bytes(whole[:5000])
+    describe(world, "datasets/two.yaml", "title: Two\nlicence: none\nsources: [{source: local, folder: two}]\n")
+    failed = snakemake(world, "--cores", "2", "data/raw/two.json", mirror="mirror")
+    log = (world / "results/logs/download/two.log").read_text()
+    assert failed.returncode and "bad.png" in log and "good.png" not in log and "Traceback" not in log
+    assert not (world / "data/raw/two").exists() and leftovers(world / "data") == []
