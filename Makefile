@@ -21,7 +21,7 @@ demo: install
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
 test: install
-	$(UV) run pytest
+	$(UV) run pytest -n auto --dist worksteal
 
 paper: install
 	$(UV) run pytest -m paper tests/system/paper
@@ -34,6 +34,7 @@ lint: install
 	$(UV) run ruff format --check
 	$(UV) run snakefmt --check Snakefile workflow
 	$(UV) run snakemake --lint
+	$(UV) run lint-imports
 
 install: $(UV)
 	$(UV) sync --frozen

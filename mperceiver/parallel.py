@@ -9,10 +9,12 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from mperceiver.data import DataError
-
 AHEAD = 4  # jobs under way or waiting to be taken, for each worker
 THREADS = 8  # that read pictures beside a training; a machine with several GPUs runs as many trainings
+
+
+class WorkerError(RuntimeError):
+    """A worker process was killed; the message says why that is likely and what to do."""
 
 
 def cores() -> int:
@@ -24,7 +26,7 @@ def in_order(function: Callable, jobs: Iterable, workers: int) -> Iterator[Any]:
     """Results of ``function`` over ``jobs``, in the order of the jobs, computed by ``workers`` processes.
 
     With one worker all is done in this process. Close the iterator (contextlib.closing) so that an error leaves no process
-    behind. ``function`` and the jobs must pickle. Raises what ``function`` raises; DataError if a process is killed.
+    behind. ``function`` and the jobs must pickle. Raises what ``function`` raises; WorkerError if a process is killed.
     """
     if workers <= 1:
         yield from map(function, jobs)
@@ -41,7 +43,7 @@ def in_order(function: Callable, jobs: Iterable, workers: int) -> Iterator[Any]:
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool:
-        raise DataError(
+        raise WorkerError(
             f"one of {workers} worker processes was killed, most likely for want of memory; "
             "give the job more memory or fewer workers, and run it again"
         ) from None

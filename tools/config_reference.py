@@ -61,6 +61,15 @@ def page() -> str:
     return "\n".join([INTRO, *(section(model, done, "##") for model in kinds), degradations()])
 
 
+def models() -> dict[str, type[Model]]:
+    """Every model of mperceiver.config, by its name."""
+    found, waiting = {}, [Model]
+    while waiting:
+        waiting += (below := waiting.pop().__subclasses__())
+        found |= {model.__name__: model for model in below}
+    return found
+
+
 def section(model: type[Model], done: set[str], mark: str) -> str:
     """A model's keys as a table, then those of the models inside it that have not had theirs."""
     done.add(model.__name__)
@@ -76,7 +85,7 @@ def section(model: type[Model], done: set[str], mark: str) -> str:
             default = "*required*" if key in schema.get("required", []) else shown(value)
             text.append(f"| `{key}` | {words(value)} | {default} | {cell(value.get('description', ''))} |")
     text.append("")
-    inside = [getattr(config, name) for name in references(schema["properties"]) if name not in done]
+    inside = [models()[name] for name in references(schema["properties"]) if name not in done]
     for part in inside:
         if part.__name__ not in done:
             text.append(section(part, done, "###"))

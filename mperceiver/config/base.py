@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 # The nine degradations in the order of Fig. 8 of the paper; the predictor's classes and every prompt pool use it.
 TASKS = ["haze", "snow", "gaussian-noise", "rain", "motion-blur", "defocus", "real-noise", "raindrop", "low-light"]
 STAGES = ["predictor", "branches", "drm", "network"]
-MetricName = Literal["psnr", "ssim", "lpips", "niqe", "brisque", "fid"]  # the keys of METRICS in mperceiver/metrics.py
+MetricName = Literal["psnr", "ssim", "lpips", "niqe", "brisque", "fid"]  # the keys of METRICS in mperceiver/metrics/
 METRIC_NAMES = list(get_args(MetricName))
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

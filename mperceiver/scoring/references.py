@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import files
-from mperceiver.metrics import METRICS, Pictures, Protocol, Reference
+from mperceiver.config.protocols import Protocol
+from mperceiver.metrics import METRICS
+from mperceiver.metrics.pictures import Pictures, Reference
 
 LIMIT_BYTES = 2**30  # of a dataset's features; beyond, reading them takes as long as making them
 

@@ -42,7 +42,7 @@ class PictureLosses:
     """Weighted sum of L1, perceptual, colour and adversarial terms: what stage 3 and the baselines minimise."""
 
     def __init__(self, spec, device: torch.device | str) -> None:
-        from mperceiver.metrics import lpips_network
+        from mperceiver.metrics.perceptual import lpips_network
 
         self.spec = spec
         self.perceptual = lpips_network(spec.perceptual_network).to(device) if spec.perceptual else None

@@ -13,27 +13,11 @@ from support import PROJECT
 PACKAGE = PROJECT / "mperceiver"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# From bottom to top; a module may import what stands on its own level or below. A package stands for all its modules.
-LEVELS = [
-    ["config", "fetch", "held", "images", "lineage", "locks", "progress"],
-    # sampling knows no model: it takes a function
-    [
-        "alignment",
-        "degradations",
-        "frechet",
-        "memory",
-        "metrics",
-        "models",
-        "perceptual",
-        "references",
-        "sampling",
-        "tiling",
-    ],
-    ["data"],
-    ["cluster", "explain", "foundations", "photographs", "report", "restore", "scoring", "training"],
-    ["cli"],
-]
-UNTOLD = {"new_vae", "new_unet", "clip_config"}  # of training/pretrain.py: each is one call of a library's constructor
+UNTOLD = {
+    "new_vae",
+    "new_unet",
+    "clip_config",
+}  # of foundations/pretrain.py: each is one call of a library's constructor
 
 
 @cache
@@ -67,12 +51,6 @@ def _at_import(node: ast.AST) -> Iterator[ast.AST]:
         yield from _at_import(child)
 
 
-def level(module: str) -> int:
-    """Of a dotted name inside the package."""
-    part = module.split(".")[1]
-    return next(i for i, names in enumerate(LEVELS) if part in names)
-
-
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
@@ -91,29 +69,15 @@ def option(call: ast.Call, name: str) -> str | None:
 # ---------------------------------------------------------------- arrows
 
 
-def test_every_module_has_a_level():
-    there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES} - {"__init__"}
-    assert there == {name for names in LEVELS for name in names}
-
-
-@pytest.mark.parametrize("path", MODULES, ids=short)
-def test_arrows_point_down(path):
-    if path == PACKAGE / "__init__.py":
-        assert not list(imports(path)), "the package itself imports nothing"
-        return
-    own = level(f"mperceiver.{short(path).removesuffix('.py').replace('/', '.')}")
-    inside = {name for name in imports(path) if name.startswith("mperceiver.")}
-    up = sorted(name for name in inside if level(name) > own)
-    assert not up, f"{short(path)} imports {', '.join(up)}, which stands above it"
-
-
-def test_nobody_imports_the_orchestrator():
-    assert importers("snakemake", "dvc") == set()
+def test_arrows_point_down():
+    """The contracts in pyproject.toml: layers, the orchestrator, YAML."""
+    done = subprocess.run(["lint-imports", "--no-cache"], cwd=PROJECT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_report_tables_stand_below_figures_and_pages():
     names = set(imports(PACKAGE / "report/tables.py"))
-    assert not {f"mperceiver.report.{other}" for other in ("figures", "pages", "trace")} & names
+    assert not {f"mperceiver.report.{other}" for other in ("figures", "site", "trace")} & names
 
 
 # ---------------------------------------------------------------- who may touch what
@@ -125,16 +89,20 @@ def test_only_config_reads_yaml():
 
 def test_only_images_touches_picture_files():
     # Two more use PIL in memory alone: generated.py draws polygons, jpeg.py takes a picture through the codec and back.
-    assert importers("PIL") == {"images.py", "data/generated.py", "degradations/jpeg.py"}
-    assert importers("cv2", "imageio", "tifffile") == {"alignment.py"}  # which warps arrays
-    for name in ("data/generated.py", "degradations/jpeg.py"):
+    assert importers("PIL") == {"images.py", "data/raw/generated.py", "degradations/jpeg.py"}
+    assert importers("cv2", "imageio", "tifffile") == {"metrics/alignment.py"}  # which warps arrays
+    for name in ("data/raw/generated.py", "degradations/jpeg.py"):
         opened = [call for function, call in calls(PACKAGE / name) if function in ("Image.open", "open")]
         assert all(ast.unparse(call.args[0]) == "buffer" for call in opened), name
 
 
 def test_only_lineage_asks_git_and_few_start_processes():
     assert importers("git", "pygit2", "dulwich") == set()
-    starts = {"lineage.py": ["['git', *arguments]"], "training/slurm.py": ["command"], "data/tools.py": ["command"] * 2}
+    starts = {
+        "lineage.py": ["['git', *arguments]"],
+        "training/slurm.py": ["command"],
+        "data/archives/tools.py": ["command"] * 2,
+    }
     starts["cluster/ask.py"] = ["command"]
     assert importers("subprocess") == starts.keys()
     for name, started in starts.items():
@@ -145,8 +113,8 @@ def test_only_lineage_asks_git_and_few_start_processes():
 @pytest.mark.parametrize(
     "name",
     [
-        *("config/__init__.py", "lineage.py", "images.py", "fetch/files.py", "foundations.py"),
-        *("cli/base.py", "metrics.py", "restore.py", "report/tables.py"),
+        *("config/__init__.py", "lineage.py", "files.py", "images.py", "fetch/files.py", "foundations/staging.py"),
+        *("cli/base.py", "metrics/__init__.py", "restoring/restore.py", "report/tables.py"),
     ],
 )
 def test_torch_is_not_imported_with(name):
@@ -167,7 +135,7 @@ def test_torch_is_not_imported_with(name):
 def test_torch_does_not_come_in_by_another_door():
     """What Snakemake imports, and what a job that needs no model imports."""
     program = (
-        "import sys, mperceiver.config, mperceiver.lineage, mperceiver.report.tables, mperceiver.cli, mperceiver.data.prepare;"
+        "import sys, mperceiver.config, mperceiver.lineage, mperceiver.report.tables, mperceiver.cli, mperceiver.data.prepare.dataset;"
         "print([m for m in ('torch', 'diffusers', 'matplotlib', 'pandas', 'skimage', 'snakemake') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
@@ -197,14 +165,14 @@ def test_nothing_that_is_read_can_run(path):
 
 
 def test_the_only_pickle_is_restricted():
-    """perceptual.py has an unpickler that builds arrays and nothing else; others may at most name pickle's error."""
+    """metrics/weights.py has an unpickler that builds arrays and nothing else; others may at most name pickle's error."""
     assert importers("dill", "joblib", "cloudpickle", "marshal", "shelve") == set()
     for path in MODULES:
         used = {ast.unparse(node) for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
         used |= {name for name in imports(path) if name.startswith("pickle.")}
-        allowed = {"pickle.UnpicklingError"} | ({"pickle.Unpickler"} if short(path) == "perceptual.py" else set())
+        allowed = {"pickle.UnpicklingError"} | ({"pickle.Unpickler"} if short(path) == "metrics/weights.py" else set())
         assert {name for name in used if name.startswith("pickle.")} <= allowed, short(path)
-    classes = [node for node in tree(PACKAGE / "perceptual.py").body if isinstance(node, ast.ClassDef)]
+    classes = [node for node in tree(PACKAGE / "metrics/weights.py").body if isinstance(node, ast.ClassDef)]
     unpickler = next(node for node in classes if "pickle.Unpickler" in map(ast.unparse, node.bases))
     assert "find_class" in {node.name for node in unpickler.body if isinstance(node, ast.FunctionDef)}
 

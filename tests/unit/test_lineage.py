@@ -86,7 +86,7 @@ def test_a_killed_process_leaves_nothing_half_written(world, old):
             (beside / "a").write_text("old")
     before = files.sha256(folder) if old else None
     program = (
-        "import sys, time; from mperceiver.lineage import whole, whole_folder\n"
+        "import sys, time; from mperceiver.files import whole, whole_folder\n"
         "with whole('out/file') as file, whole_folder('out/folder') as folder:\n"
         "    file.write_text('half'); (folder / 'a').write_text('half')\n"
         "    print('now', flush=True); time.sleep(60)"
@@ -119,7 +119,7 @@ def full_disk(world, monkeypatch):
         def fsync(_):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(lineage.os, "fsync", fsync)
+        monkeypatch.setattr(files.os, "fsync", fsync)
     yield folder
     if mounted:
         subprocess.run(["umount", str(folder)], check=True)

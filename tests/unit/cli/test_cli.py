@@ -249,7 +249,7 @@ def test_a_full_disk(world, monkeypatch):
     def fsync(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(lineage.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "fsync", fsync)
     told = complaint("restore", "input", "a.png", "out.png")
     assert "the disk is full (while writing); nothing half-written was left" in told
     assert Path("out.png").read_text() == "old" and not list(Path().glob(".out*"))

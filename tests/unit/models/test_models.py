@@ -6,11 +6,11 @@ import socket
 import sys
 import urllib.request
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from support import PROJECT
 
 from mperceiver import config, images
 from mperceiver.config.runs import DrmConfig, ModelConfig, Run
@@ -89,7 +89,7 @@ def test_no_network():
 @pytest.fixture(scope="module")
 def paper() -> towers.Foundation:
     """Stable Diffusion 2.1-base and CLIP ViT-H-14 on the meta device."""
-    path = Path(__file__).resolve().parent.parent / "benchmarks/sd21.py"
+    path = PROJECT / "benchmarks/sd21.py"
     described = importlib.util.spec_from_file_location("sd21", path)
     sd21 = importlib.util.module_from_spec(described)
     sys.modules["sd21"] = sd21  # where its dataclass looks for itself

@@ -199,8 +199,8 @@ import gc, json, sys
 from pathlib import Path
 import torch
 from torch import nn
-from mperceiver import memory, restore
-from mperceiver.config import Method
+from mperceiver.restoring import memory, restore
+from mperceiver.config.methods import Method
 from mperceiver.models.baselines import Network
 
 def status(key):

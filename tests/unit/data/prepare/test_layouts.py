@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from support import layouts
+from support import PROJECT, layouts
 
 from mperceiver import config, lineage
 from mperceiver.config.datasets import Dataset
@@ -21,7 +21,7 @@ from mperceiver.data.read.loader import Prepared
 from mperceiver.paths import raw_card, raw_folder
 from tools import datasets_page
 
-DATASETS = Path(__file__).resolve().parents[1] / "config/datasets"
+DATASETS = PROJECT / "config/datasets"
 Layout, LAYOUTS, ARRAYS = layouts.Layout, layouts.LAYOUTS, layouts.ARRAYS
 RESIZED = {"tip2018-train", "tip2018-test", "tip2018-5-percent"}
 
@@ -73,7 +73,7 @@ def test_every_dataset_of_pairs_has_its_layout_here():
 def test_the_page_of_all_datasets_is_up_to_date(monkeypatch):
     monkeypatch.chdir(DATASETS.parents[1])
     page = datasets_page.page()
-    assert Path("docs/datasets.md").read_text() == page, "uv run python tools/datasets_page.py > docs/datasets.md"
+    assert (PROJECT / "docs/datasets.md").read_text() == page, "uv run python tools/datasets_page.py > docs/datasets.md"
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

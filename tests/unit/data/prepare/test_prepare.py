@@ -216,7 +216,7 @@ def test_a_killed_job_leaves_no_output_and_no_process(world):
     script = Path("job.py")
     script.write_text(
         "from mperceiver import lineage\nlineage.commit = lambda: ('0' * 40, False)\n"
-        "from mperceiver.data.prepare import prepare\nif __name__ == '__main__':\n    prepare('d', 2)\n"
+        "from mperceiver.data.prepare.dataset import prepare\nif __name__ == '__main__':\n    prepare('d', 2)\n"
     )
     job = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
     try:

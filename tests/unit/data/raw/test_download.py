@@ -346,7 +346,7 @@ def test_a_cut_connection_is_gone_on_with(world, server):
 KILLED = """
 import sys
 from mperceiver import lineage
-from mperceiver.data.download import download
+from mperceiver.data.raw.download import download
 lineage.commit = lambda: ("0" * 40, False)
 print("begun", flush=True)
 download("d", [])

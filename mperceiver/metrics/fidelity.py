@@ -1,0 +1,62 @@
+"""PSNR and SSIM: how near a restored picture is to its ground truth."""
+
+import numpy as np
+
+from mperceiver.config.protocols import Protocol
+from mperceiver.images import PictureError
+from mperceiver.metrics.pictures import Pictures, Values, channels, size
+
+# MATLAB and BasicSR call the PSNR of equal pictures infinite, with which no mean can be taken. Two 8-bit pictures of
+# 128 px that differ by one level in one value are at 95 dB.
+EQUAL_DB = 100.0
+SSIM_SIDE = 11
+
+
+def psnr(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
+    """Peak signal-to-noise ratio in dB of the mean squared error over all pixels and channels; EQUAL_DB at most."""
+    first, second, covered = channels(restored, gt, protocol)
+    error = np.square(first - second) * covered
+    error = error.sum((1, 2, 3)) / np.broadcast_to(covered, first.shape).sum((1, 2, 3))
+    return [min(EQUAL_DB, float(10 * np.log10(255**2 / e))) if e > 0 else EQUAL_DB for e in error]
+
+
+def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
+    """Structural similarity (Wang et al., doi:10.1109/TIP.2003.819861), K = (0.01, 0.03), by the protocol's kind.
+
+    gaussian: 11x11 window of sigma 1.5, windows wholly inside the picture, mean over the channels: BasicSR's and SwinIR's
+    rule, which is skimage's with these settings. uniform: skimage's default, a flat 7x7 window. matlab-3d: MATLAB's `ssim`
+    of the whole array, whose Gaussian runs over rows, columns and channels, the borders repeated.
+    """
+    first, second, covered = channels(restored, gt, protocol)
+    side = 7 if protocol.ssim == "uniform" else SSIM_SIDE
+    if min(first.shape[1:3]) < side and protocol.ssim != "matlab-3d":
+        raise PictureError(f"a picture of {size(first)} px is too small for SSIM, whose window is {side} px wide")
+    if protocol.ssim == "matlab-3d":
+        return [_ssim_3d(a, b) for a, b in zip(first, second, strict=True)]
+    from skimage.metrics import structural_similarity
+
+    settings = {"win_size": 7}
+    if protocol.ssim == "gaussian":
+        settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    found, inside = [], (slice(side // 2, -(side // 2)),) * 2
+    covered = np.broadcast_to(covered, first.shape)
+    for a, b, weight in zip(first, second, covered, strict=True):
+        _, at = structural_similarity(a, b, channel_axis=-1, data_range=255, full=True, **settings)
+        at, weight = at[inside], weight[inside]
+        found.append(float(((at * weight).sum((0, 1)) / weight.sum((0, 1))).mean()))
+    return found
+
+
+def _ssim_3d(first: np.ndarray, second: np.ndarray) -> float:
+    """MATLAB's `ssim` of two arrays (H, W, C), 0 to 255: imgaussfilt3 with sigma 1.5, 11 taps an axis, edges repeated."""
+    from scipy.ndimage import gaussian_filter
+
+    def blur(x: np.ndarray) -> np.ndarray:
+        return gaussian_filter(x, 1.5, mode="nearest", radius=SSIM_SIDE // 2)
+
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    mean, other = blur(first), blur(second)
+    variances = blur(first**2) - mean**2 + blur(second**2) - other**2
+    covariance = blur(first * second) - mean * other
+    similar = (2 * mean * other + c1) * (2 * covariance + c2) / ((mean**2 + other**2 + c1) * (variances + c2))
+    return float(similar.mean())
