@@ -8,12 +8,36 @@ from typing import Annotated
 
 import typer
 
+from mperceiver import __version__, lineage
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Each verb parses its arguments, calls one function, and says what it made.",
 )
+
+
+def print_version(asked: bool) -> None:
+    """Print the package's version, and the commit where the package stands in a git checkout; then exit."""
+    if not asked:
+        return
+    try:
+        commit, changed = lineage.commit()
+        place = f"commit {commit[:12]}" + (", with uncommitted changes" if changed else "")
+    except lineage.LineageError:
+        place = "not in a git checkout"
+    print(f"mperceiver {__version__} ({place})")
+    raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="print version and commit")
+    ] = False,
+) -> None:
+    """Each verb parses its arguments, calls one function, and says what it made."""
+
 
 DatasetName = Annotated[str, typer.Argument(help="stem of config/datasets/<name>.yaml")]
 RunName = Annotated[str, typer.Argument(help="stem of config/runs/<name>.yaml")]

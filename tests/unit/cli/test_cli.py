@@ -1,6 +1,7 @@
 """The command line: every verb, and errors that a user can act on, in words and without a traceback."""
 
 import errno
+import importlib.metadata
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import typer
 from support import PROJECT
 from typer.testing import CliRunner
 
-from mperceiver import cli, config, files, images, lineage
+from mperceiver import __version__, cli, config, files, images, lineage
 from mperceiver.foundations import staging
 
 VERBS = [
@@ -133,6 +134,21 @@ def test_help_of_all():
     assert all(verb in shown for verb in VERBS)
     bare = run()
     assert "Usage" in bare.output and bare.exit_code == 2
+
+
+def test_the_version_is_told_with_the_commit(world, monkeypatch):
+    assert importlib.metadata.version("mperceiver") == __version__
+    assert says("--version") == f"mperceiver {__version__} (commit {'0' * 12})\n"
+    monkeypatch.setattr(lineage, "commit", lambda: ("1" * 40, True))
+    assert says("--version") == f"mperceiver {__version__} (commit {'1' * 12}, with uncommitted changes)\n"
+
+
+def test_the_version_is_told_outside_a_checkout(world, monkeypatch):
+    def commit():
+        raise lineage.LineageError("no git")
+
+    monkeypatch.setattr(lineage, "commit", commit)
+    assert says("--version") == f"mperceiver {__version__} (not in a git checkout)\n"
 
 
 def test_an_unknown_verb_or_option_is_usage():
