@@ -1,112 +1,166 @@
-"""Every path under data/ and results/, written once; all are relative to the working directory.
+"""Every path under data/ and results/, written once. All paths are relative to the working directory.
 
-A name in a path is the stem of a file in config/. The rules of the workflow spell the same paths with wildcards.
+A name in a path is the stem of a file in config/. The rules of the workflow spell the same paths with wildcards; no other
+module of the package does. Cards name files by these paths as text: ``str(paths.prepared_card(dataset))``.
 """
 
 from pathlib import Path
 
+DATA = Path("data")
+FOUNDATIONS = DATA / "foundations"
+RAW = DATA / "raw"
+MANUAL = DATA / "manual"
+PREPARED = DATA / "prepared"
+LATENTS = DATA / "latents"
+
 RESULTS = Path("results")
-REPORT = RESULTS / "report"  # the site; its card is results/report.json
+RUNS = RESULTS / "runs"
+RESTORED = RESULTS / "restored"
+SCORES = RESULTS / "scores"
+TABLES = RESULTS / "tables"
+FIGURES = RESULTS / "figures"
+REPORT = RESULTS / "report"  # the site
+REPORT_CARD = RESULTS / "report.json"
 TRACKERS = RESULTS / "trackers"
-FOUNDATIONS = Path("data/foundations")
-RAW = Path("data/raw")
-MANUAL = Path("data/manual")  # what a person has downloaded
+BENCHMARKS = RESULTS / "benchmarks"
 
 
 # ---------------------------------------------------------------- data
 
 
 def foundation_folder(foundation: str) -> Path:
+    """Folder of a foundation's staged weights."""
     return FOUNDATIONS / foundation
 
 
 def foundation_card(foundation: str) -> Path:
+    """Card of a foundation's staged weights."""
     return FOUNDATIONS / f"{foundation}.json"
 
 
 def raw_folder(dataset: str) -> Path:
+    """Folder of a dataset's downloaded pictures or archives."""
     return RAW / dataset
 
 
 def raw_card(dataset: str) -> Path:
+    """Card of a dataset's download."""
     return RAW / f"{dataset}.json"
 
 
+def partial_folder(dataset: str) -> Path:
+    """Folder of a dataset's unfinished downloads, from which an interrupted download resumes."""
+    return RAW / ".partial" / dataset
+
+
+def manual_folder(dataset: str) -> Path:
+    """Folder into which a person puts the files of a dataset that no program may fetch."""
+    return MANUAL / dataset
+
+
 def prepared_file(dataset: str) -> Path:
-    return Path("data/prepared") / f"{dataset}.arrow"
+    """Arrow file of a dataset's prepared pairs."""
+    return PREPARED / f"{dataset}.arrow"
 
 
 def prepared_card(dataset: str) -> Path:
-    return prepared_file(dataset).with_suffix(".json")
+    """Card of a dataset's prepared pairs."""
+    return PREPARED / f"{dataset}.json"
 
 
 def latents_file(foundation: str, dataset: str) -> Path:
-    return Path("data/latents") / foundation / f"{dataset}.arrow"
+    """Arrow file of a training dataset's latents and CLIP embeddings, computed by a foundation."""
+    return LATENTS / foundation / f"{dataset}.arrow"
 
 
 def latents_card(foundation: str, dataset: str) -> Path:
-    return latents_file(foundation, dataset).with_suffix(".json")
+    """Card of a training dataset's latents."""
+    return LATENTS / foundation / f"{dataset}.json"
+
+
+def features_file(dataset: str, protocol: str) -> Path:
+    """Cached features of a dataset's ground truths under a protocol; they make no output and have no card."""
+    return DATA / "features" / dataset / f"{protocol}.safetensors"
 
 
 # ---------------------------------------------------------------- results
 
 
 def weights_file(run: str, stage: str) -> Path:
-    return RESULTS / "runs" / run / f"{stage}.safetensors"
+    """The weights that a run trained in a stage."""
+    return RUNS / run / f"{stage}.safetensors"
 
 
 def weights_card(run: str, stage: str) -> Path:
-    return weights_file(run, stage).with_suffix(".json")
+    """Card of the weights that a run trained in a stage."""
+    return RUNS / run / f"{stage}.json"
 
 
 def curve_file(run: str, stage: str) -> Path:
-    return weights_file(run, stage).with_suffix(".csv")
+    """CSV of a stage's training curve."""
+    return RUNS / run / f"{stage}.csv"
 
 
 def resume_folder(run: str) -> Path:
-    """Resume states of a run's trainings: no output of any rule, since Snakemake deletes the outputs of a failed job."""
+    """Folder of a run's resume states. It is no output of a rule, since Snakemake deletes the outputs of a failed job."""
     return RESULTS / "resume" / run
 
 
+def trackers_folder(run: str, stage: str) -> Path:
+    """Folder in which TensorBoard and DVCLive log a stage's training."""
+    return TRACKERS / f"{run}-{stage}"
+
+
 def restored_folder(method: str, dataset: str) -> Path:
-    return RESULTS / "restored" / method / dataset
+    """Folder of a dataset's pictures, restored by a method."""
+    return RESTORED / method / dataset
 
 
 def restored_card(method: str, dataset: str) -> Path:
-    return RESULTS / "restored" / method / f"{dataset}.json"
+    """Card of a dataset's pictures, restored by a method."""
+    return RESTORED / method / f"{dataset}.json"
 
 
 def restored_picture(method: str, dataset: str, picture: str) -> Path:
+    """One restored picture."""
     return restored_folder(method, dataset) / f"{picture}.png"
 
 
 def probabilities_file(method: str, dataset: str) -> Path:
-    """What the degradation predictor made of each picture of a dataset."""
+    """CSV of the degradation predictor's probabilities, a row a picture."""
     return restored_folder(method, dataset) / "probabilities.csv"
 
 
 def scores_file(method: str, dataset: str) -> Path:
-    return RESULTS / "scores" / method / f"{dataset}.csv"
+    """CSV of a method's scores on a dataset, a row a picture."""
+    return SCORES / method / f"{dataset}.csv"
 
 
 def scores_card(method: str, dataset: str) -> Path:
-    return scores_file(method, dataset).with_suffix(".json")
+    """Card of a method's scores on a dataset, with their means."""
+    return SCORES / method / f"{dataset}.json"
 
 
 def table_file(table: str, suffix: str) -> Path:
-    """One of a table's files; ``suffix``: html, csv, tex, or json (its card)."""
-    return RESULTS / "tables" / f"{table}.{suffix}"
+    """One of a table's files; ``suffix`` is html, csv, tex, or json for its card."""
+    return TABLES / f"{table}.{suffix}"
 
 
 def figure_file(figure: str, suffix: str) -> Path:
-    """One of a figure's files; ``suffix``: png, svg, or json (its card)."""
-    return RESULTS / "figures" / f"{figure}.{suffix}"
+    """One of a figure's files; ``suffix`` is png, svg, or json for its card."""
+    return FIGURES / f"{figure}.{suffix}"
+
+
+def shown_file(dataset: str) -> Path:
+    """Contact sheet of a dataset, written by `mperceiver show`."""
+    return RESULTS / "shown" / f"{dataset}.png"
 
 
 def replayed_folder(dataset: str, picture: str) -> Path:
+    """Folder of one picture's degradation, repeated step by step by `mperceiver replay`."""
     return RESULTS / "replayed" / dataset / picture
 
 
 def benchmark_file(rule: str, *names: str) -> Path:
-    """Seconds and memory of a job, as Snakemake measured them: results/benchmarks/<rule>/<names>.tsv."""
-    return (RESULTS / "benchmarks" / rule).joinpath(*names).with_suffix(".tsv")
+    """TSV of a job's seconds and memory, as Snakemake measured them; ``names`` are the rule's wildcards."""
+    return BENCHMARKS.joinpath(rule, *names).with_suffix(".tsv")

@@ -1,5 +1,6 @@
 """What depends on what: the workflow's inputs and those in the cards are these lists."""
 
+from mperceiver import paths
 from mperceiver.config.base import STAGES, ConfigError
 from mperceiver.config.files import files_of, load, path_of
 from mperceiver.config.tables import Table
@@ -70,21 +71,21 @@ def method_foundation(method_name: str) -> str | None:
 def stage_inputs(run_name: str, stage: str) -> list[str]:
     """Files and cards a training stage stands on; the workflow's inputs and the card's are this one list."""
     run = load("runs", run_name)
-    found = files_of("runs", run_name) + [f"data/prepared/{name}.json" for name in run.train]
+    found = files_of("runs", run_name) + [str(paths.prepared_card(name)) for name in run.train]
     if stage != "network":
-        found.append(f"data/foundations/{run.foundation}.json")
+        found.append(str(paths.foundation_card(run.foundation)))
         if run.cached or stage == "drm":
-            found += [f"data/latents/{run.foundation}/{name}.json" for name in run.train]
+            found += [str(paths.latents_card(run.foundation, name)) for name in run.train]
         owners = weights_of(run_name)
         for before in STAGES[: STAGES.index(stage)]:
             if before not in owners:
                 raise ConfigError(f"{path_of('runs', run_name)}: stage {stage} needs a {before}; train or reuse one")
-            found.append(weights_card(owners[before], before))
+            found.append(str(paths.weights_card(owners[before], before)))
     if run.start_from:
         start = weights_of(run.start_from).get(stage)
         if start is None:
             raise ConfigError(f"{path_of('runs', run_name)}: start_from: run {run.start_from} has no {stage} stage")
-        found.append(weights_card(start, stage))
+        found.append(str(paths.weights_card(start, stage)))
     return found
 
 
@@ -100,39 +101,34 @@ def learned_from(method_name: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def weights_card(run_name: str, stage: str) -> str:
-    """The card of the weights that a run trained in a stage."""
-    return f"results/runs/{run_name}/{stage}.json"
-
-
 def restore_inputs(method_name: str, dataset_name: str) -> list[str]:
     """Files and cards that restoring a dataset by a method stands on. Raises ConfigError for one that restores nothing."""
     if members(method_name) != [method_name]:
         kind = load("methods", method_name).kind
         raise ConfigError(f"{path_of('methods', method_name)}: a method of kind {kind} restores nothing itself")
-    found = [*files_of("methods", method_name), f"data/prepared/{dataset_name}.json"]
+    found = [*files_of("methods", method_name), str(paths.prepared_card(dataset_name))]
     foundation = method_foundation(method_name)
     if foundation:
-        found.append(f"data/foundations/{foundation}.json")
-    return found + [weights_card(run, stage) for stage, run in method_weights(method_name).items()]
+        found.append(str(paths.foundation_card(foundation)))
+    return found + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method_name).items()]
 
 
 def score_inputs(method_name: str, dataset_name: str) -> list[str]:
     """Files and cards that a score stands on."""
     protocol = load("datasets", dataset_name).protocol
     found = [
-        f"results/restored/{method_name}/{dataset_name}.json",
-        f"data/prepared/{dataset_name}.json",
+        str(paths.restored_card(method_name, dataset_name)),
+        str(paths.prepared_card(dataset_name)),
         *files_of("protocols", protocol),
     ]
-    return found + [f"data/foundations/{FID_FOUNDATION}.json"] * ("fid" in load("protocols", protocol).metrics)
+    return found + [str(paths.foundation_card(FID_FOUNDATION))] * ("fid" in load("protocols", protocol).metrics)
 
 
 def table_inputs(name: str) -> list[str]:
     """The table's file, the score cards of its cells, and the files whose words and numbers it prints."""
     table = load("tables", name)
     found = files_of("tables", name)
-    found += [f"results/scores/{method}/{dataset}.json" for method, dataset in cells(table)]
+    found += [str(paths.scores_card(method, dataset)) for method, dataset in cells(table)]
     rows = [method for block in table.parts for rows in block.rows for method in rows.methods]
     methods = [method for row in rows for method in (row, *members(row))]
     found += [file for method in dict.fromkeys(methods) for file in files_of("methods", method)]
@@ -149,15 +145,24 @@ def figure_inputs(name: str) -> list[str]:
     found = files_of("figures", name)
     measured = [member for method in figure.methods for member in members(method)]
     datasets = [panel.dataset for panel in figure.panels]
-    found += [f"data/prepared/{dataset}.json" for dataset in datasets]
+    found += [str(paths.prepared_card(dataset)) for dataset in datasets]
     datasets += [dataset for column in figure.columns for dataset in column.datasets]
-    of = "restored" if figure.kind == "probabilities" else "scores"
-    found += [f"results/{of}/{method}/{dataset}.json" for dataset in datasets for method in measured]
+    card = paths.restored_card if figure.kind == "probabilities" else paths.scores_card
+    found += [str(card(method, dataset)) for dataset in datasets for method in measured]
     stages = {run: weights_of(run) for run in figure.runs}
     if figure.kind == "prompts":
-        found += [weights_card(owners["branches"], "branches") for owners in stages.values() if "branches" in owners]
+        found += [
+            str(paths.weights_card(owners["branches"], "branches"))
+            for owners in stages.values()
+            if "branches" in owners
+        ]
     else:
-        found += [weights_card(run, s) for run, owners in stages.items() for s, owner in owners.items() if owner == run]
+        found += [
+            str(paths.weights_card(run, s))
+            for run, owners in stages.items()
+            for s, owner in owners.items()
+            if owner == run
+        ]
     return list(dict.fromkeys(found + [REPORTED] * any(column.reported for column in figure.columns)))
 
 
@@ -187,11 +192,11 @@ def prepare_inputs(dataset_name: str) -> list[str]:
                 f"{path_of('datasets', dataset_name)}: from: {origin} has no `sources`"
                 + ("; name what is downloaded" if dataset.pairs else " and no `pairs`; name datasets of clean pictures")
             )
-        found.append(f"data/{'raw' if made_of.sources else 'prepared'}/{origin}.json")
+        found.append(str(paths.raw_card(origin) if made_of.sources else paths.prepared_card(origin)))
     if dataset.depth:
         if not load("datasets", dataset.depth).sources:
             raise ConfigError(f"{path_of('datasets', dataset_name)}: depth: {dataset.depth} has no `sources`")
-        found.append(f"data/raw/{dataset.depth}.json")
+        found.append(str(paths.raw_card(dataset.depth)))
     return found
 
 

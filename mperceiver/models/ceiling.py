@@ -5,14 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config
+from mperceiver import config, paths
 from mperceiver.models import towers
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import Seen, build_predictor, look
 from mperceiver.models.tiling import Tiles
 from mperceiver.models.towers import Foundation
 from mperceiver.models.weights import load_weights
-from mperceiver.paths import weights_file
 
 
 class VaeCeiling:
@@ -61,7 +60,7 @@ class DrmCeiling:
         self.predictor = build_predictor(foundation, run)
         self.drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
         for stage, module in (("predictor", self.predictor), ("drm", self.drm)):
-            load_weights(weights_file(owners[stage], stage), module)
+            load_weights(paths.weights_file(owners[stage], stage), module)
             towers.freeze(module).to(foundation.device)
         self.drm.attach(foundation.vae)
 

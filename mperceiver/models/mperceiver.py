@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config
+from mperceiver import config, paths
 from mperceiver.config.samplers import Sampler
 from mperceiver.models import towers
 from mperceiver.models.branches import Branches, Static
@@ -15,7 +15,6 @@ from mperceiver.models.sampling import ddim
 from mperceiver.models.tiling import Tiles
 from mperceiver.models.towers import Foundation
 from mperceiver.models.weights import load_weights
-from mperceiver.paths import weights_file
 
 Features = dict[int, Tensor]  # of the VAE's encoder, by level
 
@@ -53,7 +52,7 @@ class MPerceiver:
         parts = {"predictor": self.predictor, "branches": self.branches} | ({"drm": self.drm} if drm else {})
         for stage, module in parts.items():
             if next(module.parameters(), None) is not None:  # without either branch there is nothing to load
-                load_weights(weights_file(owners[stage], stage), module)
+                load_weights(paths.weights_file(owners[stage], stage), module)
             towers.freeze(module).to(foundation.device)
         on_cpu = torch.device(self.device).type == "cpu"
         self.branches.set_up("no" if on_cpu else precision, channels_last, compile)

@@ -16,7 +16,6 @@ from mperceiver.files import sha256, write_text
 from mperceiver.metrics import METRICS, score_batch
 from mperceiver.metrics.blind import BRISQUE_WEIGHTS, NIQE_WEIGHTS
 from mperceiver.metrics.weights import package_file
-from mperceiver.paths import prepared_card
 from mperceiver.progress import progress
 from mperceiver.scoring.references import References
 
@@ -48,7 +47,7 @@ def score(method: str, dataset: str, workers: int = 1) -> Path:
     folder = restored_card.with_suffix("")
     _all_there(prepared, folder)
     weights = _weights(protocol)
-    made_of = weights | {"prepared": sha256(prepared_card(dataset)), "protocol": protocol.model_dump_json()}
+    made_of = weights | {"prepared": sha256(paths.prepared_card(dataset)), "protocol": protocol.model_dump_json()}
     references = References(dataset, name, protocol, made_of)
     rows = _rows(prepared, folder, protocol, references, workers, f"score {method} {dataset}")
     references.save()
@@ -98,11 +97,11 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 def _restored_card(method: str, dataset: str) -> Path:
     path = Path("results/restored") / method / f"{dataset}.json"
     card = lineage.read_card(path)
-    made_of = card["inputs"].get(str(prepared_card(dataset)))
-    lineage.read_card(prepared_card(dataset))
-    if made_of is not None and made_of != sha256(prepared_card(dataset)):
+    made_of = card["inputs"].get(str(paths.prepared_card(dataset)))
+    lineage.read_card(paths.prepared_card(dataset))
+    if made_of is not None and made_of != sha256(paths.prepared_card(dataset)):
         raise lineage.LineageError(
-            f"{path.with_suffix('')}: restored from another state of {dataset} than {prepared_card(dataset)} tells of; "
+            f"{path.with_suffix('')}: restored from another state of {dataset} than {paths.prepared_card(dataset)} tells of; "
             f"restore it again: mperceiver restore {method} {dataset}"
         )
     return path

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mperceiver import config, files, images
+from mperceiver import config, files, images, paths
 from mperceiver.data import DataError
 from mperceiver.data.prepare.synthesised import cut, open_picture, pictures_of, to_float
 from mperceiver.data.read.loader import Prepared
 from mperceiver.degradations import mix
-from mperceiver.paths import prepared_file
 
 
 class Rendered(NamedTuple):
@@ -86,7 +85,7 @@ def replay(name: str, picture: str) -> Path:
     if Path(str(recipe["id"])).name != recipe["id"]:
         raise DataError(f"{picture}: {recipe['id']!r} is no picture's id")
     rendered = render(recipe)
-    rows = Prepared(name) if prepared_file(name).is_file() else None
+    rows = Prepared(name) if paths.prepared_file(name).is_file() else None
     if rows and recipe["id"] in rows.ids:
         row = rows.ids.index(recipe["id"])
         if rows.recipe(row) == recipe and not np.array_equal(rows.lq(row), rendered.lq):

@@ -10,11 +10,10 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
-from mperceiver import config, files, lineage
+from mperceiver import config, files, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.prepare import ready_made, synthesised
 from mperceiver.parallel import cores, in_order
-from mperceiver.paths import prepared_card, prepared_file
 from mperceiver.progress import progress
 
 BATCH_ROWS, BATCH_BYTES = 256, 32 * 2**20  # a record batch is written when it has either
@@ -38,7 +37,7 @@ def prepare(name: str, workers: int | None = None) -> Path:
     for card in inputs:
         if card.startswith("data/"):
             _unchanged(name, card)
-    target = prepared_file(name)
+    target = paths.prepared_file(name)
     if dataset.pairs:
         planned, rows_of = ready_made.planned(name, dataset, target.parent), ready_made.rows_of
     else:
@@ -52,9 +51,9 @@ def prepare(name: str, workers: int | None = None) -> Path:
             result = _write(name, beside, zip(jobs, batches, strict=True), step, faults)
         if faults is not None:
             result |= faults.judged(result["count"])
-        prepared_card(name).unlink(missing_ok=True)  # the old one must not stand beside the new file
+        paths.prepared_card(name).unlink(missing_ok=True)  # the old one must not stand beside the new file
     lineage.write_card(
-        prepared_card(name),
+        paths.prepared_card(name),
         verb="prepare",
         spec=dataset,
         inputs=inputs,
@@ -62,7 +61,7 @@ def prepare(name: str, workers: int | None = None) -> Path:
         seed=dataset.seed,
         result=result,
     )
-    return prepared_card(name)
+    return paths.prepared_card(name)
 
 
 def _unchanged(name: str, card: str) -> None:

@@ -14,14 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mperceiver import config, images
+from mperceiver import config, images, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.pairs import Pairs
 from mperceiver.data import DataError
 from mperceiver.data.archives.formats import is_archive
 from mperceiver.data.archives.unpack import unpack
 from mperceiver.data.prepare.matching import FEW, Fault, Pair, Place, few, find, tree
-from mperceiver.paths import raw_folder
 
 USEFUL = images.SUFFIXES | {".txt", ".list", ".mat"}  # what is unpacked
 JOB_PAIRS = 4  # read in one go by a worker
@@ -69,7 +68,7 @@ def planned(name: str, dataset: Dataset, beside: Path) -> Iterator[tuple[list[Jo
 
 def _folders(dataset: Dataset, origin: str, scratch: Path) -> list[Path]:
     """Folders that hold what a raw dataset brought: the loose files, and what its archives unpack to."""
-    raw, spec = raw_folder(origin), dataset.pairs
+    raw, spec = paths.raw_folder(origin), dataset.pairs
     parts = sorted(file for file in raw.rglob("*") if file.is_file() and is_archive(file.name))
     if not parts:
         return [raw]

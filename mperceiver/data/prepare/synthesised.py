@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mperceiver import config, images
+from mperceiver import config, images, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import CLEAN, DataError
 from mperceiver.data.raw.folder import pictures_in
 from mperceiver.data.read.loader import Prepared
 from mperceiver.degradations.mix import check_layers, degrade
-from mperceiver.paths import raw_folder
 from mperceiver.seeds import picture_seed
 
 JOB_ROWS = 32  # rows made in one go by a worker, about
@@ -94,9 +93,11 @@ def plan(name: str, dataset: Dataset) -> list[Job]:
 def pictures_of(origin: str, name: str) -> list[Origin]:
     """The pictures of a dataset named in `from` of ``name``. Raises DataError if there are none."""
     if config.load("datasets", origin).sources:
-        found = [Origin(origin, file.stem, str(file.absolute())) for file in pictures_in(raw_folder(origin))]
+        found = [Origin(origin, file.stem, str(file.absolute())) for file in pictures_in(paths.raw_folder(origin))]
         if not found:
-            raise DataError(f"{name}: {raw_folder(origin)} has no pictures; run: mperceiver download --force {origin}")
+            raise DataError(
+                f"{name}: {paths.raw_folder(origin)} has no pictures; run: mperceiver download --force {origin}"
+            )
         return found
     return [Origin(origin, picture, row) for row, picture in enumerate(_prepared(origin).ids)]
 
@@ -215,7 +216,7 @@ def open_picture(origin: Origin, onto: str, depths: str | None, label: str) -> O
 def _depth_map(depths: str | None, picture: str, shape: tuple[int, ...], label: str) -> tuple[np.ndarray | None, str]:
     if depths is None:
         return None, ""
-    file = next((path for path in pictures_in(raw_folder(depths)) if path.stem == picture), None)
+    file = next((path for path in pictures_in(paths.raw_folder(depths)) if path.stem == picture), None)
     if file is None:
         raise DataError(f"{label}: {depths} has no depth map {picture}")
     data = file.read_bytes()

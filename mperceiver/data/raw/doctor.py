@@ -15,14 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from mperceiver import config, lineage
+from mperceiver import config, lineage, paths
 from mperceiver.config.foundations import Mirror, Part
 from mperceiver.config.sources import Source
 from mperceiver.data import DataError
 from mperceiver.data.raw.sources import WANTED, Wanted
 from mperceiver.data.raw.sources.base import Refused, drop_ins, state_of
 from mperceiver.fetch import hub, probe
-from mperceiver.paths import raw_card
 from mperceiver.progress import progress
 
 AT_ONCE = 16
@@ -172,7 +171,9 @@ def _here(source: Source, mirrors: list[Path]) -> tuple[str, tuple[str, str]]:
 def _known(name: str) -> dict[str, dict]:
     """What the card of a dataset tells of its files, by where they came from."""
     try:
-        return {file["from"]: file for file in lineage.read_card(raw_card(name))["result"].get("files", {}).values()}
+        return {
+            file["from"]: file for file in lineage.read_card(paths.raw_card(name))["result"].get("files", {}).values()
+        }
     except lineage.LineageError:
         return {}
 

@@ -13,7 +13,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from mperceiver import config, images, lineage
+from mperceiver import config, images, lineage, paths
 from mperceiver.config.base import Model
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import DataError
@@ -23,7 +23,6 @@ from mperceiver.data.raw.sources.base import PARTIAL
 from mperceiver.fetch import FetchError
 from mperceiver.files import locked, whole_folder
 from mperceiver.parallel import cores, in_order
-from mperceiver.paths import raw_card, raw_folder
 from mperceiver.progress import progress
 
 ID = re.compile(r"[A-Za-z0-9_.-]+")
@@ -52,12 +51,12 @@ def download(name: str, mirrors: list[Path], force: bool = False, force_digest: 
             f"download those, then: mperceiver prepare {name}"
         )
     lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
-    with locked(raw_folder(name)):
+    with locked(paths.raw_folder(name)):
         return _download(name, dataset, mirrors, force or force_digest, force_digest)
 
 
 def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, force_digest: bool) -> Path:
-    folder, card = raw_folder(name), raw_card(name)
+    folder, card = paths.raw_folder(name), paths.raw_card(name)
     last = _last(card)
     place = None if force else _kept(dataset, folder, last)
     if place is None:

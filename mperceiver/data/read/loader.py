@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mperceiver import config, images
+from mperceiver import config, images, paths
 from mperceiver.data import CLEAN, DataError
 from mperceiver.degradations.mix import draw_recipe, render
-from mperceiver.paths import prepared_file
 
 
 class Prepared:
@@ -23,7 +22,7 @@ class Prepared:
         import pyarrow as pa
 
         self.name = name
-        path: Path = prepared_file(name)
+        path: Path = paths.prepared_file(name)
         try:
             self._table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except FileNotFoundError:

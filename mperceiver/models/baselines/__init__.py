@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config
+from mperceiver import config, paths
 from mperceiver.config.runs import NetworkStage
 from mperceiver.models.baselines.nafnet import nafnet
 from mperceiver.models.tiling import Tiles
@@ -55,10 +55,9 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Netwo
     """The restorer of a method of kind network, with the weights of its run."""
     from mperceiver.models.towers import freeze
     from mperceiver.models.weights import load_weights
-    from mperceiver.paths import weights_file
 
     owner = config.method_weights(method_name)["network"]
     spec = config.load("runs", owner).network
     network = build(spec)
-    load_weights(weights_file(owner, "network"), network)
+    load_weights(paths.weights_file(owner, "network"), network)
     return Network(freeze(network), ARCHITECTURES[spec.architecture][1], device)

@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from mperceiver import config, files, lineage
+from mperceiver import config, files, lineage, paths
 from mperceiver.config.runs import Run, Stage
 from mperceiver.models.weights import save_weights
-from mperceiver.paths import weights_file
 from mperceiver.training import processes
 from mperceiver.training.resume import discard
 from mperceiver.training.stages.branches import train_branches
@@ -42,7 +41,7 @@ def train(run_name: str, stage: str) -> Path:
     made_of = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
     made_of["config/runs"] = run.model_dump(mode="json", exclude={"title", *config.STAGES})
     module, curve = STAGES[stage](run_name, run, spec, resume, made_of)
-    target = weights_file(run_name, stage)
+    target = paths.weights_file(run_name, stage)
     card = target.with_suffix(".json")
     if processes.is_main():
         _write(run, stage, spec, inputs, module, curve, target, card)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config
+from mperceiver import config, paths
 from mperceiver.config.runs import Phase, Run, Stage
 from mperceiver.data import DataError
 from mperceiver.data.read.loader import Prepared
@@ -16,7 +16,6 @@ from mperceiver.models import towers
 from mperceiver.models.predictor import build_predictor
 from mperceiver.models.towers import Foundation
 from mperceiver.models.weights import load_weights
-from mperceiver.paths import weights_file
 from mperceiver.training import processes
 from mperceiver.training.latents import Latents
 
@@ -39,7 +38,7 @@ def start(module: nn.Module, run: Run, stage: str) -> nn.Module:
     Raises ConfigError if the stage is to train modules ``only`` that there are not.
     """
     if run.start_from:
-        load_weights(weights_file(config.weights_of(run.start_from)[stage], stage), module)
+        load_weights(paths.weights_file(config.weights_of(run.start_from)[stage], stage), module)
     if only := getattr(run, stage).only:
         names = [name for name, _ in module.named_parameters()]
         wrong = [part for part in only if not any(f"{name}.".startswith(f"{part}.") for name in names)]
@@ -56,7 +55,7 @@ def start(module: nn.Module, run: Run, stage: str) -> nn.Module:
 def predictor_of(foundation: Foundation, run_name: str, run: Run) -> nn.Module:
     """The run's trained predictor, frozen."""
     predictor = build_predictor(foundation, run)
-    load_weights(weights_file(config.weights_of(run_name)["predictor"], "predictor"), predictor)
+    load_weights(paths.weights_file(config.weights_of(run_name)["predictor"], "predictor"), predictor)
     return towers.freeze(predictor).to(foundation.device)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config
+from mperceiver import config, paths
 from mperceiver.config.runs import Phase, Run, Stage
 from mperceiver.models import towers
 from mperceiver.models.branches import Branches
@@ -17,7 +17,6 @@ from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.sampling import ddim
 from mperceiver.models.towers import Foundation
 from mperceiver.models.weights import load_weights
-from mperceiver.paths import weights_file
 from mperceiver.training import processes
 from mperceiver.training.latents import Latents, Sampled, sampled
 from mperceiver.training.loop import fit
@@ -81,7 +80,7 @@ def _latents(
 ) -> list[Sampled]:
     """What the run's stage 2 makes of each crop; then it and the U-Net leave the GPU to stage 3."""
     branches = Branches(foundation, len(run.tasks), run.model)
-    load_weights(weights_file(config.weights_of(run_name)["branches"], "branches"), branches)
+    load_weights(paths.weights_file(config.weights_of(run_name)["branches"], "branches"), branches)
     towers.freeze(branches).to(foundation.device)
     branches.set_up(spec.precision, spec.channels_last)
     alphas = foundation.alphas()

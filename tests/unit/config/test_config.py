@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from support import PROJECT
 
-from mperceiver import config
+from mperceiver import config, paths
 from mperceiver.config import ConfigError
 from mperceiver.config.base import Model
-from mperceiver.config.depends import weights_card
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import models_in
 from mperceiver.metrics import METRICS
@@ -206,7 +205,7 @@ def test_everything_a_method_needs_can_be_told(shipped):
     """What the workflow asks for each of its rules, so that a bad reference fails here and not in a job."""
     for name in config.names("runs"):
         for stage, owner in config.weights_of(name).items():
-            assert weights_card(owner, stage) == f"results/runs/{owner}/{stage}.json"
+            assert str(paths.weights_card(owner, stage)) == f"results/runs/{owner}/{stage}.json"
             if owner == name:
                 assert config.stage_inputs(name, stage)[0] == f"config/runs/{name}.yaml"
     for table in everything("tables").values():

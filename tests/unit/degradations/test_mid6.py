@@ -10,7 +10,7 @@ import pytest
 from support import PROJECT
 from typer.testing import CliRunner
 
-from mperceiver import config, files, images, lineage
+from mperceiver import config, files, images, lineage, paths
 from mperceiver.cli import app
 from mperceiver.data import DataError
 from mperceiver.data.look.export import export
@@ -19,7 +19,6 @@ from mperceiver.data.prepare.dataset import prepare
 from mperceiver.data.raw.download import download
 from mperceiver.data.read.loader import Prepared
 from mperceiver.degradations.mix import ORDER, STAGES, draw_recipe
-from mperceiver.paths import prepared_card, prepared_file, raw_folder
 from mperceiver.seeds import picture_seed
 
 HEAD = "title: t\nlicence: l\n"
@@ -70,12 +69,12 @@ def ready_made(name: str, sizes: list[tuple[int, int]], odd: int | None = None) 
         gt = picture(100 + i, height - 4 * (i == odd), width)
         png = [images.encode(p) for p in (picture(i, height, width), gt)]
         rows.append({"id": f"p{i}", "task": "rain", "lq": png[0], "gt": png[1], "source": f"s{i}", "recipe": ""})
-    prepared_file(name).parent.mkdir(parents=True, exist_ok=True)
+    paths.prepared_file(name).parent.mkdir(parents=True, exist_ok=True)
     kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary(), "source": pa.string()}
     schema = pa.schema(kinds | {"recipe": pa.string()})
-    with pa.OSFile(str(prepared_file(name)), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with pa.OSFile(str(paths.prepared_file(name)), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
-    lineage.write_card(prepared_card(name), verb="prepare", spec={}, outputs=[prepared_file(name)])
+    lineage.write_card(paths.prepared_card(name), verb="prepare", spec={}, outputs=[paths.prepared_file(name)])
 
 
 # ---------------------------------------------------------------- the six mixes
@@ -109,18 +108,18 @@ def small_mid6(world):
 
 def test_mid6_is_rendered_again_from_recipes_alone(small_mid6, monkeypatch):
     prepare("mid6", workers=1)
-    alone, card = prepared_file("mid6").read_bytes(), prepared_card("mid6").read_bytes()
+    alone, card = paths.prepared_file("mid6").read_bytes(), paths.prepared_card("mid6").read_bytes()
     prepare("mid6", workers=2)
-    assert prepared_file("mid6").read_bytes() == alone and prepared_card("mid6").read_bytes() == card
+    assert paths.prepared_file("mid6").read_bytes() == alone and paths.prepared_card("mid6").read_bytes() == card
 
     rows = Prepared("mid6")
     assert rows.tasks == MIXES * 2
-    raw = images.decode(raw_folder("div2k-valid") / "dead-leaves-0001.png")
+    raw = images.decode(paths.raw_folder("div2k-valid") / "dead-leaves-0001.png")
     assert np.array_equal(rows.gt(11), raw[2:514, 2:514])  # about the centre, and untouched
     recipes = {i: rows.recipe(i) for i in range(len(rows))}
     assert all(recipe["dataset"] == "mid6" and recipe["cut"] == [2, 2, 512, 512] for recipe in recipes.values())
     told = {recipe["source"]["picture"]: recipe["source"]["sha256"] for recipe in recipes.values()}
-    assert told == {path.stem: files.sha256(path) for path in raw_folder("div2k-valid").iterdir()}
+    assert told == {path.stem: files.sha256(path) for path in paths.raw_folder("div2k-valid").iterdir()}
     pictures = {i: rows.lq(i) for i in range(len(rows))}
     shutil.rmtree("data/prepared")
     order = list(recipes)
@@ -259,7 +258,7 @@ def test_the_degraded_picture_of_a_pair_is_degraded_further(world):
     assert difference[inside].std() == pytest.approx(15, rel=0.1)
     assert np.abs(over.lq(1).astype(float) - picture(101, 33, 71)).mean() < 20  # onto the ground truth, if not told
     assert rows.source(1) == "s1" and render(rows.recipe(0)).lq.tobytes() == rows.lq(0).tobytes()
-    inputs = lineage.read_card(prepared_card("d"))["inputs"]
+    inputs = lineage.read_card(paths.prepared_card("d"))["inputs"]
     assert "data/prepared/pairs.json" in inputs and "config/datasets/d.yaml" in inputs
 
 
@@ -270,10 +269,10 @@ def test_pairs_must_be_there_whole_and_of_one_size(world):
         DataError, match=r"d: picture p1: the pair's pictures differ in size, \(40, 50, 3\) and \(36, 50, 3\)"
     ):
         prepare("d", workers=1)
-    prepared_file("pairs").write_bytes(prepared_file("pairs").read_bytes() + b"x")
+    paths.prepared_file("pairs").write_bytes(paths.prepared_file("pairs").read_bytes() + b"x")
     with pytest.raises(lineage.LineageError, match="someone changed it. Run: mperceiver prepare pairs"):
         prepare("d", workers=1)
-    prepared_file("pairs").unlink()
+    paths.prepared_file("pairs").unlink()
     with pytest.raises(lineage.LineageError, match="mperceiver prepare pairs"):
         prepare("d", workers=1)
 

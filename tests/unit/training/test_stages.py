@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mperceiver import config, lineage
+from mperceiver import config, lineage, paths
 from mperceiver.config.runs import Phase
 from mperceiver.files import sha256
 from mperceiver.training.loop import fit
@@ -288,7 +288,6 @@ def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch
     from mperceiver.models.predictor import build_predictor
     from mperceiver.models.sampling import velocity
     from mperceiver.models.weights import load_weights
-    from mperceiver.paths import weights_file
     from mperceiver.training.latents import Latents
 
     load = towers.load
@@ -300,7 +299,7 @@ def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch
     foundation = towers.load("tiny")
     alphas, lq, gt = foundation.alphas(), every(cached.lq).float(), every(cached.gt).float()
     predictor = build_predictor(foundation, config.load("runs", "tiny"))
-    load_weights(weights_file("tiny", "predictor"), predictor)
+    load_weights(paths.weights_file("tiny", "predictor"), predictor)
     times, places = [], set()
 
     def oracle(z, t, embedding, z_lq, p):

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mperceiver import files, images
+from mperceiver import files, images, paths
 from mperceiver.data import DataError
 from mperceiver.data.look.export import export
 from mperceiver.data.look.show import CELL_PX, show
 from mperceiver.data.read.loader import Prepared
-from mperceiver.paths import prepared_file
 
 
 def picture(seed: int, height: int = 24, width: int = 32) -> np.ndarray:
@@ -42,10 +41,10 @@ def world(tmp_path, monkeypatch):
     kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary(), "source": pa.string()}
     schema = pa.schema(kinds | {"recipe": pa.string()})
     table = [{"id": i, "task": t, "lq": lq, "gt": gt, "source": f"of {i}", "recipe": ""} for i, t, lq, gt in rows]
-    prepared_file("d").parent.mkdir(parents=True)
+    paths.prepared_file("d").parent.mkdir(parents=True)
     Path("config/datasets").mkdir(parents=True)
     Path("config/datasets/d.yaml").write_text("title: t\nlicence: l\nsources: [{source: local, folder: d}]\n")
-    with pa.OSFile(str(prepared_file("d")), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with pa.OSFile(str(paths.prepared_file("d")), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_pylist(table, schema))
     return tmp_path
 

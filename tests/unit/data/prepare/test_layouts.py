@@ -13,12 +13,11 @@ import yaml
 from PIL import Image
 from support import PROJECT, layouts
 
-from mperceiver import config, lineage
+from mperceiver import config, lineage, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data.prepare.dataset import prepare
 from mperceiver.data.raw.download import download
 from mperceiver.data.read.loader import Prepared
-from mperceiver.paths import raw_card, raw_folder
 from tools import datasets_page
 
 DATASETS = PROJECT / "config/datasets"
@@ -48,9 +47,9 @@ def decoded(name: str, layout: Layout) -> np.ndarray:
 
 def bring(origin: str, files: dict[str, dict[str, bytes]]) -> None:
     """Lay what a download brings into data/raw/: {archive or "": {member: bytes}}."""
-    folder = raw_folder(origin)
+    folder = paths.raw_folder(origin)
     layouts.write(folder, files)
-    lineage.write_card(raw_card(origin), verb="download", spec={}, outputs=[folder])
+    lineage.write_card(paths.raw_card(origin), verb="download", spec={}, outputs=[folder])
 
 
 def bring_all(name: str, layout: Layout) -> None:

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mperceiver import config, images, lineage
+from mperceiver import config, images, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.prepare.dataset import prepare
 from mperceiver.data.prepare.matching import natural, tree
 from mperceiver.data.read.loader import Prepared
-from mperceiver.paths import prepared_card, prepared_file, raw_card, raw_folder
 
 HEAD = "title: t\nlicence: l\n"
 RULE = r"match: '(.*)in/(.*)', gt: {rule: '\g<1>gt/\g<2>'}"
@@ -46,7 +45,7 @@ def put(origin: str, members: dict[str, bytes | tuple[int, int] | None], archive
     Path(f"config/datasets/{origin}.yaml").write_text(
         HEAD + f"sources: [{{source: local, folder: {origin}, glob: '**'}}]\n"
     )
-    folder = raw_folder(origin)
+    folder = paths.raw_folder(origin)
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for name, data in members.items():
@@ -61,7 +60,7 @@ def put(origin: str, members: dict[str, bytes | tuple[int, int] | None], archive
         for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-    lineage.write_card(raw_card(origin), verb="download", spec={}, outputs=[folder])
+    lineage.write_card(paths.raw_card(origin), verb="download", spec={}, outputs=[folder])
 
 
 def describe(pairs: str, more: str = "", origins: str = "raw", name: str = "d") -> None:
@@ -99,9 +98,9 @@ def test_a_rule_pairs_in_natural_order_out_of_an_archive(world):
         assert task == "rain" and np.array_equal(lq, picture(f"set/in/{number}_a.png"))
         assert np.array_equal(gt, picture(f"set/gt/{number}.png"))
     assert [p.name for p in Path("data/prepared").iterdir() if p.suffix not in (".arrow", ".json")] == []
-    card = lineage.read_card(prepared_card("d"))
+    card = lineage.read_card(paths.prepared_card("d"))
     assert card["result"]["count"] == 3 and card["inputs"].keys() == {"config/datasets/d.yaml", "data/raw/raw.json"}
-    assert lineage.verify(prepared_card("d")) == []
+    assert lineage.verify(paths.prepared_card("d")) == []
     source = Prepared("d").source(0)
     lq, gt = (hashlib.sha256(encoded(picture(f"set/{name}"))).hexdigest() for name in ("in/2_a.png", "gt/2.png"))
     assert source == f"{lq} {gt}"
@@ -120,9 +119,9 @@ def test_sorted_folders_pair_by_their_order(world):
     describe("task: defocus, lq: c/*.png, gt: {sorted: t/*.png}")
     rows = rows_of()
     assert np.array_equal(rows["P9"][1], picture("t/P8.png")) and np.array_equal(rows["P10"][1], picture("t/P11.png"))
-    (raw_folder("raw") / "t/P12.png").write_bytes(encoded(picture(0)))
-    lineage.write_card(raw_card("raw"), verb="download", spec={}, outputs=[raw_folder("raw")])
-    prepared_file("d").unlink(), prepared_card("d").unlink()
+    (paths.raw_folder("raw") / "t/P12.png").write_bytes(encoded(picture(0)))
+    lineage.write_card(paths.raw_card("raw"), verb="download", spec={}, outputs=[paths.raw_folder("raw")])
+    paths.prepared_file("d").unlink(), paths.prepared_card("d").unlink()
     assert "2 degraded pictures (c/P9.png, c/P10.png) and 3 ground truths" in refused()
 
 
@@ -137,9 +136,9 @@ def test_a_list_file_pairs(world):
     rows = rows_of()
     assert list(rows) == ["s2_1", "s1_1"] and np.array_equal(rows["s1_1"][1], picture("top/J/s1/gt/gt_1.png"))
     put("raw", {"top/test.txt": b"one\n"})
-    (raw_folder("raw") / "set.zip").unlink()
-    lineage.write_card(raw_card("raw"), verb="download", spec={}, outputs=[raw_folder("raw")])
-    prepared_file("d").unlink(), prepared_card("d").unlink()
+    (paths.raw_folder("raw") / "set.zip").unlink()
+    lineage.write_card(paths.raw_card("raw"), verb="download", spec={}, outputs=[paths.raw_folder("raw")])
+    paths.prepared_file("d").unlink(), paths.prepared_card("d").unlink()
     assert "test.txt, line 1: has no two paths" in refused()
 
 
@@ -267,7 +266,7 @@ def test_worker_count_never_matters(world):
     found = []
     for workers in (1, 3):
         prepare("d", workers=workers)
-        found.append((prepared_file("d").read_bytes(), prepared_card("d").read_bytes()))
+        found.append((paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()))
     assert found[0] == found[1]
     assert Prepared("d").ids == [str(i) for i in range(40)]
     assert "pictures" in json.loads(found[0][1])["result"] and len(found[0][1]) < 5000
@@ -312,8 +311,8 @@ def test_known_defects_are_left_out_and_counted(world):
     for allowed in ("", "count: 1, ", "ids: ['1'], "):
         describe(base + known.format(allowed), "expected: 3\n")
         assert list(rows_of()) == ["0", "2", "3"]
-    assert lineage.read_card(prepared_card("d"))["result"]["left_out"] == {"sizes": 1, "damaged": 1, "missing": 1}
-    prepared_file("d").unlink(), prepared_card("d").unlink()
+    assert lineage.read_card(paths.prepared_card("d"))["result"]["left_out"] == {"sizes": 1, "damaged": 1, "missing": 1}
+    paths.prepared_file("d").unlink(), paths.prepared_card("d").unlink()
     for allowed, told in {
         "count: 2, ": "1 pairs are of unequal size, config/datasets/d.yaml: pairs.known.sizes says 2: 1",
         "ids: ['1', '2'], ": "pairs.known.sizes names 2, with which nothing is wrong",
@@ -337,7 +336,7 @@ def test_a_changed_download_and_one_path_twice_are_refused(world):
     describe(f"task: rain, lq: in/*, {RULE}", origins="raw, two")
     assert "in/1.png is both in" in refused()
     describe(f"task: rain, lq: in/*, {RULE}")
-    (raw_folder("raw") / "in/1.png").write_bytes(encoded(picture(5)))
+    (paths.raw_folder("raw") / "in/1.png").write_bytes(encoded(picture(5)))
     assert "mperceiver download --force raw" in refused(error=lineage.LineageError)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from support import PROJECT
 
-from mperceiver import config, images, lineage
+from mperceiver import config, images, lineage, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import DataError
 from mperceiver.data.prepare import synthesised
@@ -27,7 +27,6 @@ from mperceiver.data.read.mixture import Mixture
 from mperceiver.degradations import DEGRADATIONS
 from mperceiver.degradations.mix import replay, ways_of
 from mperceiver.files import sha256
-from mperceiver.paths import prepared_card, prepared_file, raw_folder
 
 HEAD = "title: t\nlicence: l\n"
 TWO_WAYS = "degradations:\n  noise:\n    gaussian-noise: {sigma_255: [5.0, 50.0]}\n  dark-noise:\n    low-light: {}\n    gaussian-noise: {sigma_255: 15}\n"
@@ -83,10 +82,10 @@ def test_worker_count_never_matters_and_recipes_replay(world):
     describe("d", "from: [leaves, photos]\ncrop_px: 16\ncrops: 60\nevery: false\nseed: 5\n" + TWO_WAYS)
     download("leaves", []), download("photos", [Path("m")])
     prepare("d", workers=1)
-    alone, card = prepared_file("d").read_bytes(), prepared_card("d").read_bytes()
+    alone, card = paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()
     prepare("d", workers=2)
-    assert prepared_file("d").read_bytes() == alone and prepared_card("d").read_bytes() == card
-    assert lineage.verify(prepared_card("d")) == []
+    assert paths.prepared_file("d").read_bytes() == alone and paths.prepared_card("d").read_bytes() == card
+    assert lineage.verify(paths.prepared_card("d")) == []
 
     rows = Prepared("d")
     result = json.loads(card)["result"]
@@ -97,7 +96,7 @@ def test_worker_count_never_matters_and_recipes_replay(world):
     assert sum(i.startswith("photo-") for i in rows.ids) == 30  # half from each dataset, then evenly over its pictures
     assert set(Counter(i[:16] for i in rows.ids if i.startswith("dead-leaves-")).values()) == {10}
     assert rows.ids[0] == "dead-leaves-0000-0-noise" and rows.ids[1] == "dead-leaves-0000-1-dark-noise"
-    raw = images.decode(raw_folder("photos") / "photo.png")
+    raw = images.decode(paths.raw_folder("photos") / "photo.png")
     views = np.lib.stride_tricks.sliding_window_view(raw, (16, 16), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
     for i in range(len(rows)):
         assert rows.lq(i).shape == rows.gt(i).shape == (16, 16, 3)
@@ -110,12 +109,12 @@ def test_worker_count_never_matters_and_recipes_replay(world):
     ]
     lines = "".join(f"{id_} {digest}\n" for id_, digest in zip(rows.ids, both, strict=True))
     assert result["pictures"] == hashlib.sha256(lines.encode()).hexdigest()
-    assert table["source"][59].as_py() == sha256(raw_folder("photos") / "photo.png")
+    assert table["source"][59].as_py() == sha256(paths.raw_folder("photos") / "photo.png")
 
     text = Path("config/datasets/d.yaml").read_text()
     Path("config/datasets/d.yaml").write_text(text.replace("seed: 5", "seed: 6"))
     prepare("d", workers=1)
-    assert prepared_file("d").read_bytes() != alone
+    assert paths.prepared_file("d").read_bytes() != alone
 
 
 def test_whole_pictures_every_way_and_clean_ones(world):
@@ -129,7 +128,7 @@ def test_whole_pictures_every_way_and_clean_ones(world):
     assert np.array_equal(rows.gt(0), picture(1)) and rows.size(0) == (48, 64)
     assert clean.ids == ["a", "b"] and clean.tasks == ["clean"] * 2 and clean.recipe(0) is None
     assert np.array_equal(clean.lq(1), picture(0)) and np.array_equal(clean.gt(1), picture(0))
-    assert lineage.read_card(prepared_card("photos"))["result"]["count"] == 2
+    assert lineage.read_card(paths.prepared_card("photos"))["result"]["count"] == 2
 
 
 def test_names_that_two_datasets_share_are_told_apart(world):
@@ -179,7 +178,7 @@ def test_raw_pictures_must_be_there_and_as_they_came(world):
     with pytest.raises(lineage.LineageError, match="mperceiver download leaves"):
         prepare("d", workers=1)
     download("leaves", [])
-    file = pictures_in(raw_folder("leaves"))[1]
+    file = pictures_in(paths.raw_folder("leaves"))[1]
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(lineage.LineageError, match="mperceiver download --force leaves"):
         prepare("d", workers=1)
@@ -192,7 +191,7 @@ def test_an_error_midway_leaves_what_was(world, monkeypatch):
     generated("leaves")
     describe("d", "from: [leaves]\n" + TWO_WAYS)
     download("leaves", []), prepare("d", workers=1)
-    before = prepared_file("d").read_bytes(), prepared_card("d").read_bytes()
+    before = paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()
     real, calls = synthesised.degrade, []
 
     def failing(*arguments, **more):
@@ -204,7 +203,7 @@ def test_an_error_midway_leaves_what_was(world, monkeypatch):
     monkeypatch.setattr(synthesised, "degrade", failing)
     with pytest.raises(DataError, match="d: picture dead-leaves-0001: rain: it rains"):
         prepare("d", workers=1)
-    assert (prepared_file("d").read_bytes(), prepared_card("d").read_bytes()) == before
+    assert (paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()) == before
     assert sorted(p.name for p in Path("data/prepared").iterdir()) == ["d.arrow", "d.json"]
 
 
@@ -229,7 +228,7 @@ def test_a_killed_job_leaves_no_output_and_no_process(world):
     finally:
         job.kill()
         job.wait()
-    assert not prepared_file("d").exists() and not prepared_card("d").exists()
+    assert not paths.prepared_file("d").exists() and not paths.prepared_card("d").exists()
     with pytest.raises(DataError, match="mperceiver prepare d"):
         Prepared("d")
     deadline = time.monotonic() + 10
@@ -275,11 +274,11 @@ def write_rows(name: str, rows: list[tuple[str, str, bytes, bytes | None]]) -> N
     """A prepared file as any program might have made it: (id, task, lq, gt)."""
     import pyarrow as pa
 
-    prepared_file(name).parent.mkdir(parents=True, exist_ok=True)
+    paths.prepared_file(name).parent.mkdir(parents=True, exist_ok=True)
     kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary(), "source": pa.string()}
     schema = pa.schema(kinds | {"recipe": pa.string()})
     table = [{"id": i, "task": t, "lq": lq, "gt": gt, "source": "", "recipe": ""} for i, t, lq, gt in rows]
-    with pa.OSFile(str(prepared_file(name)), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+    with pa.OSFile(str(paths.prepared_file(name)), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for start in range(0, len(table), 7):  # several record batches
             writer.write_batch(pa.RecordBatch.from_pylist(table[start : start + 7], schema))
 
@@ -293,7 +292,7 @@ def test_reader_names_what_is_wrong(world):
         rows.lq(1)
     with pytest.raises(DataError, match="d: picture bare has no ground truth"):
         rows.gt(2)
-    prepared_file("e").write_bytes(b"something else")
+    paths.prepared_file("e").write_bytes(b"something else")
     with pytest.raises(DataError, match="e.arrow: not an Arrow file.*mperceiver prepare e"):
         Prepared("e")
 

@@ -16,12 +16,11 @@ import pytest
 import requests
 import yaml
 
-from mperceiver import config, images, lineage
+from mperceiver import config, images, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.raw.download import download
 from mperceiver.data.raw.folder import folder_sha256, pictures_in
 from mperceiver.files import sha256
-from mperceiver.paths import raw_card, raw_folder
 
 HEAD = "title: t\nlicence: l\n"
 
@@ -78,11 +77,11 @@ def test_package_is_found_without_import_and_checked(world, monkeypatch):
     source = "sources:\n  - source: package\n    package: heavy_pictures\n    files: {one: data/a.png, two: 'other_pictures:data/a.png'}\n"
     describe("d", source + f"    sha256: {{one: {digest}}}\nexpected: 2\n")
     card = lineage.read_card(download("d", []))
-    assert {p.name for p in pictures_in(raw_folder("d"))} == {"one.png", "two.png"}
+    assert {p.name for p in pictures_in(paths.raw_folder("d"))} == {"one.png", "two.png"}
     assert card["inputs"]["package:heavy_pictures/data/a.png"] == digest
     assert card["inputs"]["package:other_pictures/data/a.png"] == digest
     assert card["outputs"] == {"data/raw/d": sha256("data/raw/d")} and card["result"]["count"] == 2
-    assert lineage.verify(raw_card("d")) == []
+    assert lineage.verify(paths.raw_card("d")) == []
 
     describe("e", source + f"    sha256: {{one: {'f' * 64}}}\n")
     with pytest.raises(DataError, match=rf"heavy_pictures/data/a.png has SHA-256 {digest}, wanted ffff"):
@@ -100,25 +99,25 @@ def test_generated_pictures_come_of_their_own_seeds(world):
     generated("d", count=3)
     generated("e", count=3, seed=1)
     download("d", [])
-    first = {p.name: p.read_bytes() for p in pictures_in(raw_folder("d"))}
+    first = {p.name: p.read_bytes() for p in pictures_in(paths.raw_folder("d"))}
     assert sorted(first) == [f"dead-leaves-{i:04d}.png" for i in range(3)] and len(set(first.values())) == 3
     generated("d", count=20)  # more of them, over several processes: the first ones stay as they are
     download("d", [])
-    assert {p.name: p.read_bytes() for p in pictures_in(raw_folder("d"))[:3]} == first
+    assert {p.name: p.read_bytes() for p in pictures_in(paths.raw_folder("d"))[:3]} == first
     download("e", [])
-    assert not set(first.values()) & {p.read_bytes() for p in pictures_in(raw_folder("e"))}
+    assert not set(first.values()) & {p.read_bytes() for p in pictures_in(paths.raw_folder("e"))}
 
 
 def test_what_is_done_is_done_again_only_when_told_or_changed(world):
     generated("d")
     stamp = download("d", []).stat().st_mtime_ns
     assert download("d", []).stat().st_mtime_ns == stamp
-    before = raw_card("d").read_bytes()
+    before = paths.raw_card("d").read_bytes()
     assert download("d", [], force=True).stat().st_mtime_ns != stamp
-    assert raw_card("d").read_bytes() == before  # equal work, equal card
-    pictures_in(raw_folder("d"))[0].unlink()
+    assert paths.raw_card("d").read_bytes() == before  # equal work, equal card
+    pictures_in(paths.raw_folder("d"))[0].unlink()
     download("d", [])
-    assert len(pictures_in(raw_folder("d"))) == 3
+    assert len(pictures_in(paths.raw_folder("d"))) == 3
 
 
 def test_mirrors_are_looked_into_in_order(world):
@@ -127,19 +126,19 @@ def test_mirrors_are_looked_into_in_order(world):
     (one / "README.md").write_text("not a picture")
     local("d", "set/val", more="expected: 2\n")
     card = lineage.read_card(download("d", [Path("one"), Path("two")]))
-    assert [p.name for p in pictures_in(raw_folder("d"))] == ["a.png", "b.png"]
+    assert [p.name for p in pictures_in(paths.raw_folder("d"))] == ["a.png", "b.png"]
     assert card["inputs"]["local:set/val"] == folder_sha256(pictures_in(one))
     # An incomplete or different mirror gives way to the next one; the pictures are copies.
     download("d", [Path("two"), Path("none"), Path("one")], force=True)
-    assert len(pictures_in(raw_folder("d"))) == 2
-    assert (one / "a.png").stat().st_ino != (raw_folder("d") / "a.png").stat().st_ino
+    assert len(pictures_in(paths.raw_folder("d"))) == 2
+    assert (one / "a.png").stat().st_ino != (paths.raw_folder("d") / "a.png").stat().st_ino
     lines = "".join(f"{hashlib.sha256((two / 'a.png').read_bytes()).hexdigest()}  {name}\n" for name in ["a.png"])
     local("e", "set/val", f"    sha256: {hashlib.sha256(lines.encode()).hexdigest()}\n")
     download("e", [Path("one"), Path("two")])
-    assert len(pictures_in(raw_folder("e"))) == 1
+    assert len(pictures_in(paths.raw_folder("e"))) == 1
     local("f", str(two.absolute()))
     download("f", [])
-    assert len(pictures_in(raw_folder("f"))) == 1
+    assert len(pictures_in(paths.raw_folder("f"))) == 1
 
 
 def test_sources_are_tried_in_order(world, capfd):
@@ -194,7 +193,7 @@ def test_a_failed_download_leaves_the_old_one(world):
     Path("m/set/b.png").write_bytes(b"no picture")
     with pytest.raises(DataError):
         download("d", [Path("m")], force=True)
-    assert raw_card("d").read_bytes() == before and lineage.verify(raw_card("d")) == []
+    assert paths.raw_card("d").read_bytes() == before and lineage.verify(paths.raw_card("d")) == []
 
 
 def test_a_dataset_of_pairs_has_nothing_to_download(world):
@@ -239,7 +238,7 @@ def remote(name: str, *sources: dict, **more) -> None:
 
 
 def here(name: str) -> dict[str, bytes]:
-    folder = raw_folder(name)
+    folder = paths.raw_folder(name)
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
@@ -254,7 +253,7 @@ def test_http_brings_archives_as_they_came(world, server):
     url = server.put("/sets/set.zip", ARCHIVE)
     remote("d", {"source": "http", "files": [{"url": url, "sha256": sha(ARCHIVE), "bytes": len(ARCHIVE)}]})
     card = lineage.read_card(download("d", []))
-    assert here("d") == {"set.zip": ARCHIVE} and lineage.verify(raw_card("d")) == []
+    assert here("d") == {"set.zip": ARCHIVE} and lineage.verify(paths.raw_card("d")) == []
     assert card["inputs"][url] == sha(ARCHIVE) and card["result"]["files"]["set.zip"]["bytes"] == len(ARCHIVE)
     assert {p.name for p in Path("data/raw").iterdir()} == {"d", "d.json", ".partial"} and nothing_in(
         "data/raw/.partial"
@@ -300,9 +299,9 @@ def test_the_digest_of_the_first_time_is_held_to(world, server):
         DataError, match=f"{sha(other)} came, {sha(ARCHIVE)} is wanted.*data/raw/d.json.*--force-digest"
     ):
         download("d", [], force=True)
-    assert here("d") == {"set.zip": ARCHIVE} and lineage.verify(raw_card("d")) == []
+    assert here("d") == {"set.zip": ARCHIVE} and lineage.verify(paths.raw_card("d")) == []
     download("d", [], force_digest=True)
-    assert here("d") == {"set.zip": other} and lineage.verify(raw_card("d")) == []
+    assert here("d") == {"set.zip": other} and lineage.verify(paths.raw_card("d")) == []
     remote("e", {"source": "http", "files": [{"url": url, "sha256": sha(ARCHIVE)}]})
     for forced in (False, True):  # what the config says is never given up
         with pytest.raises(DataError, match=f"{sha(other)} came, {sha(ARCHIVE)} is wanted"):
@@ -328,7 +327,7 @@ def test_a_dead_source_gives_way_to_the_next(world, server, capfd):
         DataError, match=r"none of the 2 source\(s\)(.|\n)*gone\.zip: the server answers 404(.|\n)*no sound archive"
     ):
         download("e", [])
-    assert not raw_folder("e").exists() and not list(Path("data/raw/.partial").rglob("*.zip"))
+    assert not paths.raw_folder("e").exists() and not list(Path("data/raw/.partial").rglob("*.zip"))
 
 
 def test_a_cut_connection_is_gone_on_with(world, server):
@@ -368,7 +367,7 @@ def test_a_killed_download_goes_on(world, server):
     running.kill()
     running.communicate()
     half = part.stat().st_size
-    assert 0 < half < len(big) and not raw_folder("d").exists() and not raw_card("d").exists()
+    assert 0 < half < len(big) and not paths.raw_folder("d").exists() and not paths.raw_card("d").exists()
     server.files["/set.zip"].slow.set()
     server.files["/set.zip"].slow = None
     download("d", [])
@@ -398,7 +397,7 @@ def test_a_copy_that_is_nearer_is_taken(world, server):
         Path(folder, "d/set.zip").write_bytes(content)
     download("d", [Path("bad"), Path("good")])
     assert here("d") == {"set.zip": ARCHIVE} and not server.asked
-    assert not raw_folder("d").joinpath("set.zip").samefile("good/d/set.zip")
+    assert not paths.raw_folder("d").joinpath("set.zip").samefile("good/d/set.zip")
 
 
 def test_the_hub_is_listed_at_a_revision(world, server, monkeypatch):
@@ -420,7 +419,7 @@ def test_the_hub_is_listed_at_a_revision(world, server, monkeypatch):
     remote("d", {"source": "huggingface", "repo": "some/set", "files": ["train/**"], "count": 2})
     card = lineage.read_card(download("d", []))
     assert here("d") == {"train/gt/a.png": png(2), "train/lq/a b.png": png(1)}
-    assert "huggingface:some/set@main" in card["inputs"] and "hf_secret" not in raw_card("d").read_text()
+    assert "huggingface:some/set@main" in card["inputs"] and "hf_secret" not in paths.raw_card("d").read_text()
     told = [{key.lower(): value for key, value in headers.items()} for _, _, headers in server.asked]
     assert [headers.get("authorization") for headers in told] == ["Bearer hf_secret"] * 3
     server.put("/datasets/some/set/resolve/main/train/lq/a%20b.png", png(3))
@@ -466,14 +465,14 @@ def test_half_a_file_survives_a_change_of_its_config(world, server, monkeypatch)
 def test_github_gives_files_at_a_commit(world, internet):
     commit = "a" * 40
     raw = f"/raw.githubusercontent.com/some/set/{commit}"
-    paths = {f"testsets/S/{i}.png": png(i) for i in range(3)}
+    pictures = {f"testsets/S/{i}.png": png(i) for i in range(3)}
     tree = {
-        "tree": [{"path": p, "type": "blob", "size": len(d)} for p, d in (paths | {"a.py": b"x"}).items()],
+        "tree": [{"path": p, "type": "blob", "size": len(d)} for p, d in (pictures | {"a.py": b"x"}).items()],
         "truncated": False,
     }
     listing = f"/api.github.com/repos/some/set/git/trees/{commit}?recursive=1"
     internet.put(listing, json.dumps(tree).encode())
-    for path, data in paths.items():
+    for path, data in pictures.items():
         internet.put(f"{raw}/{path}", data)
     source = {"source": "github", "repo": "some/set", "commit": commit, "root": "testsets/S"}
     remote("d", source | {"files": ["*.png"], "count": 3}, expected=3)
@@ -546,7 +545,7 @@ def test_the_pages_of_drive_are_told_and_not_kept(world, internet, page, status,
     internet.put(drive("d"), page.encode(), status=status, kind="text/html")
     with pytest.raises(DataError, match=f"gdrive: file {ID} on Google Drive: .*{message}"):
         download("d", [])
-    assert not raw_folder("d").exists() and not list(Path("data/raw").rglob("set.zip*"))
+    assert not paths.raw_folder("d").exists() and not list(Path("data/raw").rglob("set.zip*"))
     Path("data/manual/d").mkdir(parents=True)  # brought by hand from a browser
     Path("data/manual/d/set.zip").write_bytes(ARCHIVE)
     download("d", [])
