@@ -89,24 +89,10 @@ def encode(
 ) -> None:
     """Cache the frozen towers' work on a training dataset: latents and CLIP embeddings."""
     quiet(threads)
-    from mperceiver import lineage
-    from mperceiver.models.towers import load
     from mperceiver.training import processes
-    from mperceiver.training.latents import encode as make
+    from mperceiver.training.latents import encode_dataset
 
-    lineage.commit()
-    path = make(load(foundation, processes.device()), name)
-    if processes.is_main():
-        inputs = [f"data/foundations/{foundation}.json", f"data/prepared/{name}.json"]
-        lineage.write_card(
-            path.with_suffix(".json"),
-            verb="encode",
-            spec={"foundation": foundation, "dataset": name},
-            inputs=inputs,
-            outputs=[path],
-            device=processes.device().type,
-        )
-        print(path)
+    processes.say(str(encode_dataset(foundation, name)))
     processes.leave()
 
 

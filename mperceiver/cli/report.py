@@ -73,41 +73,10 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="every way, for machines")] = False,
 ) -> None:
     """Tell which way of scoring gives a reported number: why is my PSNR 2 dB off?"""
-    from mperceiver.scoring import explain as ways
-
-    wanted = {name: value for name, value in (("psnr", psnr), ("ssim", ssim)) if value is not None}
-    if not wanted:
+    reported = {name: value for name, value in (("psnr", psnr), ("ssim", ssim)) if value is not None}
+    if not reported:
         fail("say what is reported: --psnr 29.98, or --ssim 0.91, or both")
-    found = ways.explain(restored, gt, wanted, workers or None)
-    if as_json:
-        import dataclasses
-        import json
+    from mperceiver.scoring.console import print_ways
+    from mperceiver.scoring.explain import explain
 
-        print(json.dumps([dataclasses.asdict(way) for way in found], indent=1))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    from mperceiver.metrics import METRICS
-
-    console = Console()
-    for metric, value in wanted.items():
-        mine = [way for way in found if way.metric == metric]
-        label, decimals = METRICS[metric].label, METRICS[metric].decimals
-        table = Table(
-            title=f"{label} reported as {value:.{decimals}f}; {len(mine)} ways, nearest first", title_justify="left"
-        )
-        for head in ("value", "difference"):
-            table.add_column(head, justify="right")
-        table.add_column("on")
-        table.add_column("protocol")
-        for way in mine[:shown]:
-            words = ", ".join(way.words)
-            numbers = f"{way.value:.{decimals}f}", f"{way.difference:+.{decimals}f}"
-            table.add_row(*numbers, words, ", ".join(way.protocols) or "–")
-        console.print(table)
-        if abs(mine[0].difference) > ways.CLOSE[metric]:
-            console.print(
-                f"No way of scoring gives {value:.{decimals}f}: other pictures, then, or another test set "
-                "(docs/why-is-my-number-different.md)."
-            )
+    print_ways(explain(restored, gt, reported, workers or None), reported, shown, as_json)

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mperceiver import files, paths
+from mperceiver import files, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.read.crops import FixedCrops, Window, fixed_crops
+from mperceiver.models import towers
 from mperceiver.models.towers import Foundation
 from mperceiver.parallel import in_threads
 from mperceiver.seeds import picture_seed
@@ -74,6 +75,27 @@ def _tensor(buffer, dtype, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.frombuffer(buffer, dtype).copy()).view(shape)
 
 
+def encode_dataset(foundation: str, dataset: str) -> Path:
+    """Encode a training dataset with a staged foundation, all processes together; write the card and return the Arrow file's path.
+
+    Raises:
+        LineageError: the foundation is not staged, the dataset is not prepared, or git does not tell the commit.
+        DataError: see ``encode``.
+    """
+    lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
+    path = encode(towers.load(foundation, processes.device()), dataset)
+    if processes.is_main():
+        lineage.write_card(
+            paths.latents_card(foundation, dataset),
+            verb="encode",
+            spec={"foundation": foundation, "dataset": dataset},
+            inputs=[paths.foundation_card(foundation), paths.prepared_card(dataset)],
+            outputs=[path],
+            device=processes.device().type,
+        )
+    return path
+
+
 @torch.no_grad()
 def encode(foundation: Foundation, dataset: str) -> Path:
     """Write the latents and embeddings of a training dataset's fixed crops; return the Arrow file's path.
@@ -113,7 +135,7 @@ def encode(foundation: Foundation, dataset: str) -> Path:
         return batches
 
     path = paths.latents_file(foundation.name, dataset)
-    made_of = [f"data/foundations/{foundation.name}.json", f"data/prepared/{dataset}.json"]
+    made_of = [str(paths.foundation_card(foundation.name)), str(paths.prepared_card(dataset))]
     key = json.dumps([VERSION, {name: files.sha256(name) for name in made_of}], sort_keys=True)
     folder = path.with_name(f".{dataset}.parts")
     parts = in_parts(folder, key, {dataset: len(crops)}, make, f"encode {dataset}")[dataset]

@@ -1,0 +1,80 @@
+"""Restore photographs as the command line does: what was written goes to standard output, all else to standard error."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from mperceiver.images import PictureError
+from mperceiver.progress import progress
+from mperceiver.restoring import photographs
+from mperceiver.restoring.photographs import Result
+
+MOST_NAMED = 3  # degradations that are named, the most probable first
+LEAST_PROBABILITY = 0.05  # of a degradation that is named
+
+
+def restore_photographs(
+    method: str, source: Path, target: Path, changes: dict[str, Any], skip_existing: bool = False, as_json: bool = False
+) -> None:
+    """Restore the photograph ``source`` into the file ``target``, or those in a folder into the folder ``target``.
+
+    For each restored photograph a line goes to standard output: its path, or a JSON object; with ``as_json`` photographs that
+    could not be restored have one, too.
+
+    Args:
+        changes: settings of the method that the command line sets otherwise; None leaves a setting as it is.
+        skip_existing: pass over photographs whose restored file is there.
+
+    Raises:
+        PictureError: at the end, if a photograph could not be restored; the others were restored.
+        ConfigError, LineageError: see ``photographs.restore``.
+    """
+    spec = photographs.chosen(method, **changes)
+    all_photographs = (photographs.in_folder if source.is_dir() else photographs.in_file)(source, target)
+    waiting = [photograph for photograph in all_photographs if not (skip_existing and photograph.target.exists())]
+    if len(waiting) < len(all_photographs):
+        _note(f"{len(all_photographs) - len(waiting)} of {len(all_photographs)} pictures are in {target} already")
+    if not waiting:
+        return
+    failed: list[Result] = []
+    single = len(waiting) == 1  # its progress is told in steps of the sampler
+    total, unit = (photographs.steps(spec), "steps") if single else (len(waiting), "pictures")
+    with progress(f"restore {method} {source}", total, unit) as advance:
+        for result in photographs.restore(method, spec, waiting, advance if single else None):
+            for note in result.photograph.notes:
+                _note(f"{result.photograph.source}: {note}")
+            if result.error:
+                failed.append(result)
+                if len(all_photographs) > 1:
+                    _note(f"not restored: {result.error}")
+            elif result.outcome.tiles:
+                _note(_described(result))
+            if as_json:
+                print(json.dumps(result.record()), flush=True)
+            elif not result.error:
+                print(result.photograph.target, flush=True)
+            if not single:
+                advance(1)
+    if len(failed) == 1 and len(all_photographs) == 1:
+        raise PictureError(failed[0].error)
+    if failed:
+        names = ", ".join(result.photograph.source.name for result in failed)
+        raise PictureError(
+            f"{len(failed)} of {len(all_photographs)} pictures were not restored: {names}; the reasons stand above"
+        )
+
+
+def _note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _described(result: Result) -> str:
+    """One line: size in pixels, tiles, seconds, and the most probable degradations."""
+    outcome, photograph = result.outcome, result.photograph
+    size = "{}x{}".format(*photograph.size) if photograph.size else ""
+    tiles = f" in {outcome.tiles.count} tiles" if outcome.tiles and outcome.tiles.count > 1 else ""
+    line = f"{photograph.source}: {size}{tiles}, {outcome.seconds:.1f} s"
+    likely = sorted((outcome.probabilities or {}).items(), key=lambda item: -item[1])[:MOST_NAMED]
+    degradations = ", ".join(f"{name.replace('-', ' ')} {p:.0%}" for name, p in likely if p >= LEAST_PROBABILITY)
+    return line + (f"; looks like {degradations}" if degradations else "")
