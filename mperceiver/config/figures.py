@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from mperceiver.config.base import Model, Name, Positive
-from mperceiver.config.tables import Column
+from mperceiver.config.tables import ColumnGroup
 
 
 class Panel(Model):
@@ -41,7 +41,7 @@ class Figure(Model):
         "it; none: parts alone",
     )
     runs: list[Name] = Field(default_factory=list, description="curves: runs whose curves are drawn; prompts: one run")
-    columns: list[Column] = Field(
+    columns: list[ColumnGroup] = Field(
         default_factory=list,
         description="bars, probabilities: one group, or bar, each; tradeoff: one curve each (first metric)",
     )

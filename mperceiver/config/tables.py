@@ -10,8 +10,8 @@ Average = bool | Literal["mixed"]
 AVERAGE = "true: append the mean over the columns, which have one protocol; mixed: though they have several, and its heading says so"
 
 
-class Rows(Model):
-    """A group of a table's rows."""
+class RowGroup(Model):
+    """Rows of a table under one heading, a row a method."""
 
     title: str = Field(description="heading of the group of rows")
     methods: list[Name] = Field(description="one row each, from top to bottom")
@@ -25,8 +25,8 @@ class Reported(Model):
     dataset: str = Field(description="as in its column `dataset`")
 
 
-class Column(Model):
-    """A column of a table, one for each of its metrics."""
+class ColumnGroup(Model):
+    """Columns of a table under one heading: of one dataset or task, a column a metric."""
 
     dataset: Name | list[Name] = Field(
         description="the dataset that is restored and scored; of several the mean of their means"
@@ -48,8 +48,8 @@ class Block(Model):
     """A part of a table with rows and columns of its own."""
 
     title: str = Field("", description="heading, where the table has several")
-    rows: list[Rows] = Field(description="groups of rows, from top to bottom")
-    columns: list[Column] = Field(description="from left to right")
+    rows: list[RowGroup] = Field(description="groups of rows, from top to bottom")
+    columns: list[ColumnGroup] = Field(description="from left to right")
     average: Average = Field(False, description=AVERAGE)
     average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
 
@@ -59,8 +59,8 @@ class Table(Model):
 
     title: str = Field(description="heading")
     caption: str = Field(description="what a reader must know to read it")
-    rows: list[Rows] = Field(default_factory=list, description="groups of rows, from top to bottom")
-    columns: list[Column] = Field(default_factory=list, description="from left to right")
+    rows: list[RowGroup] = Field(default_factory=list, description="groups of rows, from top to bottom")
+    columns: list[ColumnGroup] = Field(default_factory=list, description="from left to right")
     average: Average = Field(False, description=AVERAGE)
     average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
     blocks: list[Block] = Field(

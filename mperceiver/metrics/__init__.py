@@ -37,10 +37,12 @@ class Metric(NamedTuple):
     needs_target: bool
     label: str
     reference: Callable[[Pictures, Protocol], list[Reference | None]] | None = None
+    unit: str = ""
 
 
+# In order of importance: where there is room for one number a picture, it is that of the first metric.
 METRICS: dict[str, Metric] = {
-    "psnr": Metric(psnr, True, 2, True, "PSNR"),
+    "psnr": Metric(psnr, True, 2, True, "PSNR", unit="dB"),
     "ssim": Metric(ssim, True, 3, True, "SSIM"),
     "lpips": Metric(lpips_distance, False, 3, True, "LPIPS", lpips_references),
     "niqe": Metric(niqe, False, 2, False, "NIQE"),

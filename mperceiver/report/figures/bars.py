@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mperceiver import config
 from mperceiver.config.figures import Figure
-from mperceiver.config.tables import Rows, Table
+from mperceiver.config.tables import RowGroup, Table
 from mperceiver.metrics import METRICS
 from mperceiver.report import tables
 from mperceiver.report.figures.common import PALETTE, FigureError
@@ -29,7 +29,7 @@ def draw(name: str, figure: Figure):
     table = Table(
         title=figure.title,
         caption=figure.caption,
-        rows=[Rows(title="", methods=figure.methods)],
+        rows=[RowGroup(title="", methods=figure.methods)],
         columns=[c.model_copy(update={"metrics": [metric]}) for c in figure.columns],
     )
     built = tables.fill(name, table)

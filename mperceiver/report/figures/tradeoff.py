@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mperceiver import config
 from mperceiver.config.figures import Figure
-from mperceiver.config.tables import Rows, Table
+from mperceiver.config.tables import RowGroup, Table
 from mperceiver.metrics import METRICS
 from mperceiver.report import tables
 from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
@@ -19,7 +19,7 @@ def draw(name: str, figure: Figure):
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    rows = [Rows(title="", methods=figure.methods)] if figure.methods else []
+    rows = [RowGroup(title="", methods=figure.methods)] if figure.methods else []
     if not rows or not figure.columns:
         raise FigureError(f"{config.path_of('figures', name)}: a trade-off needs `methods` and `columns`")
     columns = [c.model_copy(update={"metrics": c.metrics[:1]}) for c in figure.columns]
