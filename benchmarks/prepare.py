@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mperceiver import images, lineage
-from mperceiver.data.prepare.dataset import prepare, prepared_file
+from mperceiver import images, lineage, paths
+from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.raw.generated import dead_leaves
 from mperceiver.parallel import cores
 
@@ -67,11 +67,11 @@ def main() -> None:
         found = {"loop": {"seconds": seconds(lambda: loop(raw)), "pictures": COUNT}}
         for workers in dict.fromkeys((1, cores())):
             for kind, name in (("clean", "leaves"), ("mixes", "mixed")):
-                took = seconds(lambda name=name, workers=workers: prepare(name, workers=workers))
+                took = seconds(lambda name=name, workers=workers: prepare_dataset(name, workers=workers))
                 rows = COUNT * (6 if kind == "mixes" else 1)
                 found[f"{kind}, {workers} worker{'s' * (workers > 1)}"] = {"seconds": took, "pictures": rows}
         print(
-            f"{megabytes:.0f} MB of PNG, {COUNT} pictures of {SIDE}x{SIDE} px; {prepared_file('leaves').stat().st_size / 1e6:.0f} MB prepared"
+            f"{megabytes:.0f} MB of PNG, {COUNT} pictures of {SIDE}x{SIDE} px; {paths.prepared_file('leaves').stat().st_size / 1e6:.0f} MB prepared"
         )
         for name, row in found.items():
             row["pictures_per_s"] = row["pictures"] / row["seconds"]

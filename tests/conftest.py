@@ -86,8 +86,8 @@ def server(monkeypatch):
 def tiny_root(tmp_path_factory) -> Path:
     """A working directory as tests/tiny describes it: pictures prepared, a foundation of random weights staged."""
     from mperceiver import config, lineage
-    from mperceiver.data.prepare.dataset import prepare
-    from mperceiver.data.raw.download import download
+    from mperceiver.data.prepare.dataset import prepare_dataset
+    from mperceiver.data.raw.download import download_dataset
     from mperceiver.foundations import staging
 
     root = tmp_path_factory.mktemp("tiny")
@@ -95,9 +95,9 @@ def tiny_root(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setattr(lineage, "commit", lambda: COMMIT)
-        download("leaves", [])
+        download_dataset("leaves", [])
         for name in ("leaves", "tiny-train"):
-            prepare(name, workers=1)
+            prepare_dataset(name, workers=1)
         spec = config.load("foundations", "tiny")
         write_foundation(spec, root / spec.local)
         staging.stage("tiny")

@@ -36,9 +36,9 @@ def download(
     ] = False,
 ) -> None:
     """Bring a dataset's pictures or archives to data/raw/ from the first of its sources that is there."""
-    from mperceiver.data.raw.download import download as fetch
+    from mperceiver.data.raw.download import download_dataset
 
-    print(fetch(name, config.mirrors(_experiment()), force, force_digest))
+    print(download_dataset(name, config.mirrors(_experiment()), force, force_digest))
 
 
 @verb
@@ -55,11 +55,11 @@ def doctor(
 
         preflight()
         return
-    from mperceiver.data.raw.doctor import FINE, examine, shown
+    from mperceiver.data.raw.doctor import FINE, ask_sources, print_answers
 
-    findings = examine(names or [], config.mirrors(_experiment()))
-    shown(findings, as_json)
-    if any(finding.state not in FINE for finding in findings):
+    answers = ask_sources(names or [], config.mirrors(_experiment()))
+    print_answers(answers, as_json)
+    if any(answer.state not in FINE for answer in answers):
         raise typer.Exit(1)
 
 
@@ -74,13 +74,13 @@ def prepare(
 ) -> None:
     """Cut, degrade and pair a dataset's pictures into data/prepared/."""
     if replay is not None:
-        from mperceiver.data.look.replay import replay as render_again
+        from mperceiver.data.look.replay import render_again
 
         print(render_again(name, replay))
         return
-    from mperceiver.data.prepare.dataset import prepare as make
+    from mperceiver.data.prepare.dataset import prepare_dataset
 
-    print(make(name, workers or None))
+    print(prepare_dataset(name, workers or None))
 
 
 @verb
@@ -104,9 +104,9 @@ def show(
     task: Annotated[str | None, typer.Option(help="only pictures of this task")] = None,
 ) -> None:
     """Draw a contact sheet of a prepared dataset: degraded pictures beside their ground truths."""
-    from mperceiver.data.look.show import show as draw
+    from mperceiver.data.look.show import draw_contact_sheet
 
-    print(draw(name, file, count, task))
+    print(draw_contact_sheet(name, file, count, task))
 
 
 @verb
@@ -119,9 +119,9 @@ def export(
     ] = False,
 ) -> None:
     """Write a prepared dataset as plain folders of pictures, for other programs."""
-    from mperceiver.data.look.export import export as write
+    from mperceiver.data.look.export import export_pairs
 
-    print(write(name, folder, layers))
+    print(export_pairs(name, folder, layers))
 
 
 def _experiment() -> Experiment | None:

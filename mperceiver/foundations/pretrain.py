@@ -68,9 +68,9 @@ class Pool:
     """Clean pictures in memory as uint8; crops are drawn equally over the datasets, then over their pictures."""
 
     def __init__(self, datasets: list[str]) -> None:
-        from mperceiver.data.read.loader import Prepared
+        from mperceiver.data.read.loader import PreparedDataset
 
-        readers = [Prepared(name) for name in datasets]
+        readers = [PreparedDataset(name) for name in datasets]
         self.sets = [[reader.gt(i) for i in range(len(reader))] for reader in readers]
 
     def crops(self, rng: np.random.Generator, count: int, side: int) -> np.ndarray:
@@ -171,13 +171,13 @@ def _clip(name: str, recipe: Build, pool: Pool, out: Path, work: Path) -> None:
     from open_clip.model import CLIP
     from safetensors.torch import save_file
 
-    from mperceiver.data.read.loader import Prepared
+    from mperceiver.data.read.loader import PreparedDataset
     from mperceiver.data.read.mixture import Mixture
 
     torch.manual_seed(recipe.seed + 1)
     cfg = clip_config(recipe)
     clip = CLIP(**cfg)
-    mixture = Mixture([Prepared(recipe.degradations)], TASKS)
+    mixture = Mixture([PreparedDataset(recipe.degradations)], TASKS)
     prompts = torch.tensor(
         [tokenise(["a", "picture", "with", task], recipe.context_tokens) for task in [*TASKS, "clean"]]
     )

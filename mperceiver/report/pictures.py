@@ -79,9 +79,9 @@ def _pictures(site: "Site", method: str, dataset: str, picture: str) -> dict | N
 
 
 def _open(dataset: str):
-    from mperceiver.data.read.loader import Prepared
+    from mperceiver.data.read.loader import PreparedDataset
 
     if not (Path("data/prepared") / f"{dataset}.arrow").is_file():
         return None
-    pairs = Prepared(dataset)
+    pairs = PreparedDataset(dataset)
     return pairs, {name: i for i, name in enumerate(pairs.ids)}

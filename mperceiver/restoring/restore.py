@@ -27,7 +27,7 @@ import numpy as np
 
 from mperceiver import config, files, images, lineage, paths
 from mperceiver.config.methods import Method
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
 from mperceiver.progress import progress
 from mperceiver.seeds import picture_seed
@@ -282,7 +282,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     for path in inputs:
         if path.endswith(".json"):
             lineage.read_card(path)
-    prepared = Prepared(dataset)
+    prepared = PreparedDataset(dataset)
     restorer = load(method)
     read = partial(prepared.stacked, getattr(restorer, "sees", ("lq",)))
     folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
@@ -315,7 +315,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     return card
 
 
-def _table(prepared: Prepared, seen: dict[str, dict[str, float]]) -> str:
+def _table(prepared: PreparedDataset, seen: dict[str, dict[str, float]]) -> str:
     """What the predictor said of every picture, as CSV: id, task, a column a class."""
     classes = list(next(iter(seen.values())))
     rows = [["id", "task", *classes]]
@@ -325,7 +325,7 @@ def _table(prepared: Prepared, seen: dict[str, dict[str, float]]) -> str:
     return "".join(",".join(row) + "\n" for row in rows)  # neither ids nor names hold a comma
 
 
-def _seed(prepared: Prepared, name: str, spec: Method) -> int:
+def _seed(prepared: PreparedDataset, name: str, spec: Method) -> int:
     return picture_seed(prepared.name, name, spec.sampler.seed)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from mperceiver import config, images, lineage, paths
 from mperceiver.config.protocols import Protocol
 from mperceiver.data import DataError
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.files import sha256, write_text
 from mperceiver.metrics import METRICS, score_batch
 from mperceiver.metrics.blind import BRISQUE_WEIGHTS, NIQE_WEIGHTS
@@ -42,7 +42,7 @@ def score(method: str, dataset: str, workers: int = 1) -> Path:
     name = config.load("datasets", dataset).protocol
     protocol = config.load("protocols", name)
     lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
-    prepared = Prepared(dataset)
+    prepared = PreparedDataset(dataset)
     restored_card = _restored_card(method, dataset)
     folder = restored_card.with_suffix("")
     _all_there(prepared, folder)
@@ -107,7 +107,7 @@ def _restored_card(method: str, dataset: str) -> Path:
     return path
 
 
-def _all_there(prepared: Prepared, folder: Path) -> None:
+def _all_there(prepared: PreparedDataset, folder: Path) -> None:
     missing = [name for name in prepared.ids if not (folder / f"{name}.png").is_file()]
     if missing:
         raise images.PictureError(
@@ -134,7 +134,7 @@ def _weights(protocol: Protocol) -> dict[str, str]:
 
 
 def _rows(
-    prepared: Prepared, folder: Path, protocol: Protocol, references: References, workers: int, label: str
+    prepared: PreparedDataset, folder: Path, protocol: Protocol, references: References, workers: int, label: str
 ) -> list[dict]:
     """The metrics of every picture, in the dataset's order; of a metric of whole sets the features of both sides."""
     from concurrent.futures import ThreadPoolExecutor
@@ -175,7 +175,9 @@ def _rows(
     return rows
 
 
-def _batches(prepared: Prepared, folder: Path, rows: range) -> Iterator[tuple[range, np.ndarray, np.ndarray | None]]:
+def _batches(
+    prepared: PreparedDataset, folder: Path, rows: range
+) -> Iterator[tuple[range, np.ndarray, np.ndarray | None]]:
     """Neighbours of one size together: rows, restored and ground truth, uint8 (B, H, W, 3), each decoded once."""
     held: list[tuple[np.ndarray, np.ndarray | None]] = []
     first = rows.start
@@ -196,7 +198,7 @@ def _stack(held: list[tuple]) -> tuple[np.ndarray, np.ndarray | None]:
     return np.stack(restored), None if gt[0] is None else np.stack(gt)
 
 
-def _pair(prepared: Prepared, folder: Path, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _pair(prepared: PreparedDataset, folder: Path, i: int) -> tuple[np.ndarray, np.ndarray | None]:
     path = folder / f"{prepared.ids[i]}.png"
     restored, gt = images.decode(path), _target(prepared, i)
     height, width = prepared.size(i) if gt is None else gt.shape[:2]
@@ -208,7 +210,7 @@ def _pair(prepared: Prepared, folder: Path, i: int) -> tuple[np.ndarray, np.ndar
     return restored, gt
 
 
-def _target(prepared: Prepared, i: int) -> np.ndarray | None:
+def _target(prepared: PreparedDataset, i: int) -> np.ndarray | None:
     try:
         return prepared.gt(i)
     except DataError:  # a real picture, without ground truth
@@ -218,7 +220,7 @@ def _target(prepared: Prepared, i: int) -> np.ndarray | None:
 # ---------------------------------------------------------------- numbers
 
 
-def _csv(prepared: Prepared, rows: list[dict], metrics: list[str]) -> str:
+def _csv(prepared: PreparedDataset, rows: list[dict], metrics: list[str]) -> str:
     """A row a picture; a metric of whole sets has no column."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -229,7 +231,7 @@ def _csv(prepared: Prepared, rows: list[dict], metrics: list[str]) -> str:
     return out.getvalue()
 
 
-def _of_task(prepared: Prepared, rows: list[dict], task: str, protocol: Protocol) -> dict:
+def _of_task(prepared: PreparedDataset, rows: list[dict], task: str, protocol: Protocol) -> dict:
     mine = [row for row, of in zip(rows, prepared.tasks, strict=True) if of == task]
     return {"n": len(mine)} | {m: _summary(mine, m) for m in METRICS if m in protocol.metrics}
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from mperceiver import images
 from mperceiver.data import DataError
-from mperceiver.data.look.replay import render
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.look.replay import render_pair
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.files import whole_folder
 from mperceiver.progress import progress
 
 
-def export(name: str, folder: Path, layers: bool = False) -> Path:
+def export_pairs(name: str, folder: Path, layers: bool = False) -> Path:
     """Write lq/ and gt/ with pictures of equal names, and pairs.jsonl (id, task, files, source, recipe); whole or not at all.
 
     Bytes are as they were prepared, so no picture is encoded again unless the two of a pair are of different kinds: then both
@@ -24,7 +24,7 @@ def export(name: str, folder: Path, layers: bool = False) -> Path:
         DataError: the dataset is not prepared, the folder is there and not empty, or a picture that ``layers`` needs is not as
             it was. PictureError: a picture is damaged.
     """
-    pairs = Prepared(name)
+    pairs = PreparedDataset(name)
     if pairs.on_the_fly:
         raise DataError(f"{name}: is degraded on the fly and has no degraded pictures to export")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -37,13 +37,13 @@ def export(name: str, folder: Path, layers: bool = False) -> Path:
                 if layers and row["recipe"]:
                     row["layers"] = f"layers/{id_}.npz"
                     (beside / "layers").mkdir(exist_ok=True)
-                    np.savez_compressed(beside / row["layers"], **render(row["recipe"]).layers)
+                    np.savez_compressed(beside / row["layers"], **render_pair(row["recipe"]).layers)
                 listed.write(json.dumps(row) + "\n")
                 step(1)
     return folder
 
 
-def _write(pairs: Prepared, i: int, folder: Path) -> dict[str, str]:
+def _write(pairs: PreparedDataset, i: int, folder: Path) -> dict[str, str]:
     """Write the pictures of a row; {"lq": file, "gt": file}."""
     found = {column: pairs.stored(column, i) for column in ("lq", "gt") if pairs.has(column, i)}
     suffixes = {".png" if data[:4] == b"\x89PNG" else ".jpg" for data in found.values()}

@@ -9,11 +9,11 @@ import numpy as np
 from mperceiver import config, files, images, paths
 from mperceiver.data import DataError
 from mperceiver.data.prepare.synthesised import cut, open_picture, pictures_of, to_float
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.degradations import mix
 
 
-class Rendered(NamedTuple):
+class RenderedPair(NamedTuple):
     """A pair, and the layers of its degraded picture."""
 
     lq: np.ndarray  # uint8 (H, W, 3)
@@ -34,7 +34,7 @@ def recipe_of(name: str, picture: str) -> dict[str, Any]:
         if not isinstance(recipe, dict) or recipe.get("dataset") != name or not isinstance(recipe.get("source"), dict):
             raise DataError(f"{picture}: not a recipe of {name}; a recipe says its `dataset` and its `source`")
         return recipe
-    rows = Prepared(name)
+    rows = PreparedDataset(name)
     if picture not in rows.ids:
         raise DataError(f"{name}: no picture {picture!r}; its pictures are {', '.join(rows.ids[:3])}, ...")
     recipe = rows.recipe(rows.ids.index(picture))
@@ -45,7 +45,7 @@ def recipe_of(name: str, picture: str) -> dict[str, Any]:
     return recipe
 
 
-def render(recipe: dict[str, Any]) -> Rendered:
+def render_pair(recipe: dict[str, Any]) -> RenderedPair:
     """The pair that a recipe tells of, equal in every pixel to the one that was prepared.
 
     Needs the picture it was made of where it was: in data/raw/, or in data/prepared/ if it is one of ready-made pairs.
@@ -67,10 +67,10 @@ def render(recipe: dict[str, Any]) -> Rendered:
     base = to_float(cut(opened.base, recipe["cut"]))
     depth = None if opened.depth is None else cut(opened.depth, recipe["cut"])
     layers = mix.layers_of(base, recipe, depth)
-    return Rendered(mix.replay(base, recipe, depth), cut(opened.gt, recipe["cut"]), layers)
+    return RenderedPair(mix.replay(base, recipe, depth), cut(opened.gt, recipe["cut"]), layers)
 
 
-def replay(name: str, picture: str) -> Path:
+def render_again(name: str, picture: str) -> Path:
     """Render a picture again and write it, its ground truth, recipe and layers to a folder; return its path.
 
     Args:
@@ -84,8 +84,8 @@ def replay(name: str, picture: str) -> Path:
     recipe = recipe_of(name, picture)
     if Path(str(recipe["id"])).name != recipe["id"]:
         raise DataError(f"{picture}: {recipe['id']!r} is no picture's id")
-    rendered = render(recipe)
-    rows = Prepared(name) if paths.prepared_file(name).is_file() else None
+    rendered = render_pair(recipe)
+    rows = PreparedDataset(name) if paths.prepared_file(name).is_file() else None
     if rows and recipe["id"] in rows.ids:
         row = rows.ids.index(recipe["id"])
         if rows.recipe(row) == recipe and not np.array_equal(rows.lq(row), rendered.lq):

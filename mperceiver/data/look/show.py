@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import files, images
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.seeds import picture_seed
 
 DPI = 100
@@ -14,7 +14,7 @@ COLUMNS = 3  # pairs side by side
 GAP_PX, CAPTION_PX = 8, 18
 
 
-def show(name: str, target: Path | None = None, count: int = 24, task: str | None = None) -> Path:
+def draw_contact_sheet(name: str, target: Path | None = None, count: int = 24, task: str | None = None) -> Path:
     """Draw pairs of a prepared dataset, spread evenly over its rows, as a PNG; return its path.
 
     Args:
@@ -26,7 +26,7 @@ def show(name: str, target: Path | None = None, count: int = 24, task: str | Non
     Raises:
         DataError: it is not prepared. PictureError: it has no pictures of the task, or one is damaged.
     """
-    pairs = Prepared(name)
+    pairs = PreparedDataset(name)
     rows = [i for i, of_row in enumerate(pairs.tasks) if task in (None, of_row)]
     if not rows:
         raise images.PictureError(
@@ -38,7 +38,7 @@ def show(name: str, target: Path | None = None, count: int = 24, task: str | Non
     return target
 
 
-def _pair(pairs: Prepared, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _pair(pairs: PreparedDataset, i: int) -> tuple[np.ndarray, np.ndarray | None]:
     """lq and gt of a row, uint8 (H, W, 3); no gt where there is none."""
     if not pairs.on_the_fly:
         return pairs.lq(i), pairs.gt(i) if pairs.has("gt", i) else None
@@ -47,7 +47,7 @@ def _pair(pairs: Prepared, i: int) -> tuple[np.ndarray, np.ndarray | None]:
     return np.round(lq * 255).astype(np.uint8), gt
 
 
-def _caption(pairs: Prepared, i: int) -> str:
+def _caption(pairs: PreparedDataset, i: int) -> str:
     height, width = pairs.size(i)
     return f"{pairs.ids[i]}   {pairs.tasks[i]}   {width}×{height}"
 

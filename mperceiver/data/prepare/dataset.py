@@ -19,7 +19,7 @@ from mperceiver.progress import progress
 BATCH_ROWS, BATCH_BYTES = 256, 32 * 2**20  # a record batch is written when it has either
 
 
-def prepare(name: str, workers: int | None = None) -> Path:
+def prepare_dataset(name: str, workers: int | None = None) -> Path:
     """Write data/prepared/{name}.arrow and its card, whole or not at all; return the card's path.
 
     Args:

@@ -19,7 +19,7 @@ from mperceiver import config, images, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import CLEAN, DataError
 from mperceiver.data.raw.folder import pictures_in
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.degradations.mix import check_layers, degrade
 from mperceiver.seeds import picture_seed
 
@@ -188,8 +188,8 @@ def to_float(picture: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)
-def _prepared(name: str) -> Prepared:
-    return Prepared(name)
+def _prepared(name: str) -> PreparedDataset:
+    return PreparedDataset(name)
 
 
 @lru_cache(maxsize=2)  # neighbouring jobs cut the same picture

@@ -32,7 +32,7 @@ MOST = 20  # findings of one source
 
 
 @dataclass(frozen=True)
-class Finding:
+class SourceAnswer:
     """What is known now of a file of a source."""
 
     kind: str  # datasets, foundations
@@ -43,7 +43,7 @@ class Finding:
     detail: str = ""
 
 
-def examine(names: list[str], mirrors: list[Path]) -> list[Finding]:
+def ask_sources(names: list[str], mirrors: list[Path]) -> list[SourceAnswer]:
     """Ask after the sources of datasets and foundations, those that datasets are made from among them; none given: of all.
 
     Raises ConfigError for a name that is neither; DataError where this machine is told to stay off the network.
@@ -54,7 +54,7 @@ def examine(names: list[str], mirrors: list[Path]) -> list[Finding]:
                 f"${variable} is set, so no server may be asked; on a machine with a network: unset {variable}; mperceiver doctor"
             )
     jobs = [job for kind, name in _chosen(names) for job in _jobs(kind, name, mirrors)]
-    found: list[Finding] = []
+    found: list[SourceAnswer] = []
     with ThreadPoolExecutor(AT_ONCE) as pool, progress("doctor", len(jobs), "sources") as step:
         for findings in pool.map(lambda job: job(), jobs):
             found += findings
@@ -78,7 +78,7 @@ def _chosen(names: list[str]) -> list[tuple[str, str]]:
     return chosen
 
 
-def _jobs(kind: str, name: str, mirrors: list[Path]) -> Iterator[Callable[[], list[Finding]]]:
+def _jobs(kind: str, name: str, mirrors: list[Path]) -> Iterator[Callable[[], list[SourceAnswer]]]:
     """A question for each source."""
     if kind == "datasets":
         for source in config.load(kind, name).sources:
@@ -89,7 +89,7 @@ def _jobs(kind: str, name: str, mirrors: list[Path]) -> Iterator[Callable[[], li
                 yield lambda part=part, mirror=mirror: _mirror(name, part, mirror)
 
 
-def shown(findings: list[Finding], as_json: bool) -> None:
+def print_answers(findings: list[SourceAnswer], as_json: bool) -> None:
     """Print findings: a table and how many of each state, or JSON."""
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=1))
@@ -119,9 +119,9 @@ def shown(findings: list[Finding], as_json: bool) -> None:
 # ---------------------------------------------------------------- datasets
 
 
-def _dataset(name: str, source: Source, mirrors: list[Path]) -> list[Finding]:
-    def finding(file: str, said: tuple[str, str]) -> Finding:
-        return Finding("datasets", name, source.source, file, *said)
+def _dataset(name: str, source: Source, mirrors: list[Path]) -> list[SourceAnswer]:
+    def finding(file: str, said: tuple[str, str]) -> SourceAnswer:
+        return SourceAnswer("datasets", name, source.source, file, *said)
 
     if source.source not in WANTED:
         return [finding(*_here(source, mirrors))]
@@ -212,10 +212,10 @@ def _asked(file: Wanted, known: dict[str, dict]) -> tuple[str, str]:
 # ---------------------------------------------------------------- foundations
 
 
-def _mirror(name: str, part: Part, mirror: Mirror) -> list[Finding]:
-    def finding(file: str, said: tuple[str, str]) -> Finding:
+def _mirror(name: str, part: Part, mirror: Mirror) -> list[SourceAnswer]:
+    def finding(file: str, said: tuple[str, str]) -> SourceAnswer:
         where, _, place = str(mirror).partition(" ") if mirror.url is None else ("url", "", mirror.url)
-        return Finding("foundations", name, where, file, said[0], f"{place}: {said[1]}" if said[1] else place)
+        return SourceAnswer("foundations", name, where, file, said[0], f"{place}: {said[1]}" if said[1] else place)
 
     files = {path: file.from_ or path for path, file in part.files.items()}
     if mirror.folder is not None:

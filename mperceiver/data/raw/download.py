@@ -29,7 +29,7 @@ ID = re.compile(r"[A-Za-z0-9_.-]+")
 FEW = 400  # pictures that are checked sooner than worker processes start
 
 
-def download(name: str, mirrors: list[Path], force: bool = False, force_digest: bool = False) -> Path:
+def download_dataset(name: str, mirrors: list[Path], force: bool = False, force_digest: bool = False) -> Path:
     """Fill data/raw/{name}/, whole or not at all, and return the path of its card.
 
     A second job for the same dataset waits for the first. What lies there already does not come again.

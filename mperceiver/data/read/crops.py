@@ -7,7 +7,7 @@ import numpy as np
 
 from mperceiver import config
 from mperceiver.data import DataError
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.seeds import picture_seed
 
 
@@ -41,8 +41,8 @@ class FixedCrops:
         self._side = side
 
     @cached_property
-    def prepared(self) -> Prepared:
-        return Prepared(self.name)
+    def prepared(self) -> PreparedDataset:
+        return PreparedDataset(self.name)
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -52,7 +52,7 @@ class FixedCrops:
         return self._side
 
     def pair(self, i: int) -> np.ndarray:
-        """As ``Prepared.pair``."""
+        """As ``PreparedDataset.pair``."""
         return self.cut(i, self.prepared.pair(self.windows[i].row))
 
     def cut(self, i: int, pair: np.ndarray) -> np.ndarray:
@@ -62,11 +62,11 @@ class FixedCrops:
         return cut[:, :, ::-1] if mirrored else cut
 
     def degraded(self, i: int, gt: np.ndarray, seed: int) -> np.ndarray:
-        """As ``Prepared.degraded``."""
+        """As ``PreparedDataset.degraded``."""
         return self.prepared.degraded(self.windows[i].row, gt, seed)
 
     def seed(self, i: int) -> int:
-        """As ``Prepared.seed``: a crop is always degraded alike."""
+        """As ``PreparedDataset.seed``: a crop is always degraded alike."""
         return picture_seed(self.name, f"{self.ids[i]}|on the fly", 0)
 
 
@@ -75,7 +75,7 @@ def fixed_crops(name: str) -> FixedCrops:
 
     Raises DataError if it asks for none and the pictures are not all of one size.
     """
-    rows, dataset = Prepared(name), config.load("datasets", name)
+    rows, dataset = PreparedDataset(name), config.load("datasets", name)
     spec = dataset.encode
     if spec is None:
         side = rows.size(0)

@@ -12,7 +12,7 @@ from mperceiver.data import CLEAN, DataError
 from mperceiver.degradations.mix import draw_recipe, render
 
 
-class Prepared:
+class PreparedDataset:
     """The rows of data/prepared/{name}.arrow, memory-mapped: opening costs nothing, a picture is read when asked for."""
 
     per_picture = 1  # rows of one picture that only differ in their place in it

@@ -7,7 +7,7 @@ import numpy as np
 
 from mperceiver.data import DataError
 from mperceiver.data.read.crops import FixedCrops, grown
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.parallel import in_threads
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Mixture:
     at most ``cache_bytes``; else those of a batch are decoded by several threads.
     """
 
-    def __init__(self, datasets: list[Prepared | FixedCrops], tasks: list[str], cache_bytes: int = CACHE_BYTES):
+    def __init__(self, datasets: list[PreparedDataset | FixedCrops], tasks: list[str], cache_bytes: int = CACHE_BYTES):
         """Rows of other tasks are never drawn. Raises DataError for a task, or a dataset, without a row."""
         self.datasets, self.tasks, self._cache_bytes = datasets, tasks, cache_bytes
         number = {task: t for t, task in enumerate(tasks)}

@@ -83,7 +83,7 @@ def draw(name: str, figure: Figure):
     """
     import matplotlib.pyplot as plt
 
-    from mperceiver.data.read.loader import Prepared
+    from mperceiver.data.read.loader import PreparedDataset
 
     methods = {m: config.load("methods", m) for m in figure.methods}
     outputs = [m for m, spec in methods.items() if spec.kind != "identity"]
@@ -91,7 +91,7 @@ def draw(name: str, figure: Figure):
     inputs = [Path(file) for m in methods for file in config.files_of("methods", m)]
     if not figure.panels:
         raise FigureError(f"{config.path_of('figures', name)}: a comparison needs `panels`")
-    prepared = {d: Prepared(d) for d in dict.fromkeys(panel.dataset for panel in figure.panels)}
+    prepared = {d: PreparedDataset(d) for d in dict.fromkeys(panel.dataset for panel in figure.panels)}
     identity = next((m for m, spec in methods.items() if spec.kind == "identity"), "input")
     rows, missing = [], []
     for panel in figure.panels:

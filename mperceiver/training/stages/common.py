@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mperceiver import config, paths
 from mperceiver.config.runs import Phase, Run, Stage
 from mperceiver.data import DataError
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.mixture import Mixture
 from mperceiver.models import towers
 from mperceiver.models.predictor import build_predictor
@@ -133,7 +133,7 @@ class Fresh:
 
     def __init__(self, run: Run, foundation: Foundation, spec: Stage, tasks: list[str] | None = None) -> None:
         self.foundation, self.spec = foundation, spec
-        self.mixture = mixed([Prepared(name) for name in run.train], tasks)
+        self.mixture = mixed([PreparedDataset(name) for name in run.train], tasks)
 
     def looks(self, drawn: Drawn, phase: Phase, rng: np.random.Generator) -> dict[str, Any]:
         lq, _, _ = self.mixture.batch(drawn, phase.crop_px, rng, self.spec.flip)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver.config.runs import NetworkStage, Phase, Run
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.models import baselines
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
@@ -19,7 +19,7 @@ from mperceiver.training.stages.common import mixed, start
 def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
     """A restoration network on random crops of the same pairs."""
     torch.manual_seed(run.seed)
-    mixture = mixed([Prepared(name) for name in run.train])
+    mixture = mixed([PreparedDataset(name) for name in run.train])
     network = start(baselines.build(spec), run, "network")
     picture_losses = PictureLosses(spec.losses, processes.device())
 

@@ -23,7 +23,7 @@ from support import PROJECT, paper, warm
 from mperceiver import config, lineage
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.experiments import Experiment
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.report.tables import build
 
 pytestmark = pytest.mark.paper
@@ -106,7 +106,7 @@ def test_pairs_are_of_one_picture(world):
     """A degraded picture has its edges where its ground truth has them, but under snow on an empty sky."""
     alike = {}
     for name in paper.needed():
-        pairs = Prepared(name)
+        pairs = PreparedDataset(name)
         for i in range(len(pairs)):
             if pairs.has("lq", i) and pairs.has("gt", i) and "snow" not in name:
                 alike[name, pairs.ids[i]] = _alike(pairs.lq(i), pairs.gt(i))

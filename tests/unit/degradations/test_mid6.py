@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from mperceiver import config, files, images, lineage, paths
 from mperceiver.cli import app
 from mperceiver.data import DataError
-from mperceiver.data.look.export import export
-from mperceiver.data.look.replay import recipe_of, render, replay
-from mperceiver.data.prepare.dataset import prepare
-from mperceiver.data.raw.download import download
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.look.export import export_pairs
+from mperceiver.data.look.replay import recipe_of, render_again, render_pair
+from mperceiver.data.prepare.dataset import prepare_dataset
+from mperceiver.data.raw.download import download_dataset
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.degradations.mix import ORDER, STAGES, draw_recipe
 from mperceiver.seeds import picture_seed
 
@@ -51,7 +51,7 @@ def generated(name: str, count: int, size_px: int) -> None:
     describe(
         name, f"sources: [{{source: generated, generator: dead-leaves, count: {count}, size_px: {size_px}}}]\nseed: 3\n"
     )
-    download(name, [])
+    download_dataset(name, [])
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:
@@ -107,12 +107,12 @@ def small_mid6(world):
 
 
 def test_mid6_is_rendered_again_from_recipes_alone(small_mid6, monkeypatch):
-    prepare("mid6", workers=1)
+    prepare_dataset("mid6", workers=1)
     alone, card = paths.prepared_file("mid6").read_bytes(), paths.prepared_card("mid6").read_bytes()
-    prepare("mid6", workers=2)
+    prepare_dataset("mid6", workers=2)
     assert paths.prepared_file("mid6").read_bytes() == alone and paths.prepared_card("mid6").read_bytes() == card
 
-    rows = Prepared("mid6")
+    rows = PreparedDataset("mid6")
     assert rows.tasks == MIXES * 2
     raw = images.decode(paths.raw_folder("div2k-valid") / "dead-leaves-0001.png")
     assert np.array_equal(rows.gt(11), raw[2:514, 2:514])  # about the centre, and untouched
@@ -127,7 +127,7 @@ def test_mid6_is_rendered_again_from_recipes_alone(small_mid6, monkeypatch):
     for i in order:
         text = json.dumps(recipes[i])
         assert json.loads(text) == recipes[i]
-        again = render(json.loads(text))
+        again = render_pair(json.loads(text))
         assert np.array_equal(again.lq, pictures[i]) and again.gt.shape == (512, 512, 3), recipes[i]["id"]
 
 
@@ -157,16 +157,16 @@ def allowed(numbers) -> list:
 
 
 def test_replay_writes_the_pair_and_its_layers(small_mid6):
-    prepare("mid6", workers=1)
-    rows = Prepared("mid6")
-    folder = replay("mid6", rows.ids[3])
+    prepare_dataset("mid6", workers=1)
+    rows = PreparedDataset("mid6")
+    folder = render_again("mid6", rows.ids[3])
     assert {"lq.png", "gt.png", "recipe.json", "layers.npz", "1-rain-streaks.png", "2-raindrop-mask.png"} == {
         path.name for path in folder.iterdir()
     }
     assert np.array_equal(images.decode(folder / "lq.png"), rows.lq(3))
     with np.load(folder / "layers.npz") as layers:
         assert layers["1-rain-streaks"].shape == (512, 512) and 0 < layers["2-raindrop-mask"].mean() < 0.9
-    found = export("mid6", Path("plain"), layers=True)
+    found = export_pairs("mid6", Path("plain"), layers=True)
     told = [json.loads(line) for line in (found / "pairs.jsonl").read_text().splitlines()]
     assert [row["layers"] for row in told] == [f"layers/{row['id']}.npz" for row in told]
     with np.load(found / told[0]["layers"]) as layers:
@@ -189,11 +189,11 @@ def test_replay_writes_the_pair_and_its_layers(small_mid6):
     ]:
         copy.write_text(json.dumps(recipe | fault))
         with pytest.raises((DataError, ValueError), match=message):
-            replay("mid6", "mine.json")
+            render_again("mid6", "mine.json")
     with pytest.raises(DataError, match=r"none\.json: not a recipe"):
-        replay("mid6", "none.json")
+        render_again("mid6", "none.json")
     with pytest.raises(DataError, match="mperceiver prepare mid6"):
-        replay("mid6", rows.ids[3])
+        render_again("mid6", rows.ids[3])
 
 
 def test_small_pictures_and_pictures_without_recipes_are_refused(world):
@@ -202,8 +202,8 @@ def test_small_pictures_and_pictures_without_recipes_are_refused(world):
     with pytest.raises(
         DataError, match="mid6: picture dead-leaves-0000: the picture is 505x505 px, `short_side_px` is 512"
     ):
-        prepare("mid6", workers=1)
-    prepare("div2k-valid", workers=1)
+        prepare_dataset("mid6", workers=1)
+    prepare_dataset("div2k-valid", workers=1)
     with pytest.raises(DataError, match="dead-leaves-0000 has no recipe"):
         recipe_of("div2k-valid", "dead-leaves-0000")
     with pytest.raises(DataError, match="no picture 'x'"):
@@ -220,26 +220,26 @@ def test_a_depth_map_can_be_given(world):
     haze = "degradations:\n  haze:\n    haze: {beta: 5, airlight: 0.8}\n"
     describe("d", "from: [leaves]\ndepth: depths\n" + haze)
     with pytest.raises(lineage.LineageError, match="mperceiver download depths"):
-        prepare("d", workers=1)
-    download("depths", []), prepare("d", workers=1)
-    rows = Prepared("d")
+        prepare_dataset("d", workers=1)
+    download_dataset("depths", []), prepare_dataset("d", workers=1)
+    rows = PreparedDataset("d")
     assert np.array_equal(rows.lq(0), rows.gt(0)) and np.abs(rows.lq(1) - 0.8 * 255).max() < 3  # near, and far
     recipe = rows.recipe(1)
     assert recipe["layers"][0]["depth"] == "given" and recipe["source"]["depth"] == "depths"
-    assert np.array_equal(render(recipe).lq, rows.lq(1))
+    assert np.array_equal(render_pair(recipe).lq, rows.lq(1))
     with pytest.raises(DataError, match="or its depth map, has SHA-256"):
-        render(recipe | {"source": recipe["source"] | {"depth_sha256": "0" * 64}})
+        render_pair(recipe | {"source": recipe["source"] | {"depth_sha256": "0" * 64}})
 
     (maps / "dead-leaves-0001.png").write_bytes(images.encode(np.zeros((40, 48, 3), np.uint8)))
-    download("depths", [], force=True)
+    download_dataset("depths", [], force=True)
     with pytest.raises(
         DataError, match=r"picture dead-leaves-0001: its depth map in depths is \(40, 48\), the picture"
     ):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)
     (maps / "dead-leaves-0001.png").unlink()
-    download("depths", [], force=True)
+    download_dataset("depths", [], force=True)
     with pytest.raises(DataError, match="depths has no depth map dead-leaves-0001"):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)
 
 
 # ---------------------------------------------------------------- onto ready-made pairs
@@ -249,15 +249,15 @@ def test_the_degraded_picture_of_a_pair_is_degraded_further(world):
     ready_made("pairs", [(40, 50), (33, 71)])
     describe("d", "from: [pairs]\nonto: lq\nmultiple_px: 8\n" + NOISE)
     describe("e", "from: [pairs]\n" + NOISE)
-    prepare("d", workers=2), prepare("e", workers=1)
-    rows, over = Prepared("d"), Prepared("e")
+    prepare_dataset("d", workers=2), prepare_dataset("e", workers=1)
+    rows, over = PreparedDataset("d"), PreparedDataset("e")
     assert rows.ids == over.ids == ["p0-0-dark", "p1-0-dark"] and rows.tasks == ["dark"] * 2
     assert np.array_equal(rows.gt(1), picture(101, 33, 71)[0:32, 3:67])
     difference = rows.lq(1).astype(float) - picture(1, 33, 71)[0:32, 3:67]
     inside = (rows.lq(1) > 0) & (rows.lq(1) < 255)
     assert difference[inside].std() == pytest.approx(15, rel=0.1)
     assert np.abs(over.lq(1).astype(float) - picture(101, 33, 71)).mean() < 20  # onto the ground truth, if not told
-    assert rows.source(1) == "s1" and render(rows.recipe(0)).lq.tobytes() == rows.lq(0).tobytes()
+    assert rows.source(1) == "s1" and render_pair(rows.recipe(0)).lq.tobytes() == rows.lq(0).tobytes()
     inputs = lineage.read_card(paths.prepared_card("d"))["inputs"]
     assert "data/prepared/pairs.json" in inputs and "config/datasets/d.yaml" in inputs
 
@@ -268,26 +268,26 @@ def test_pairs_must_be_there_whole_and_of_one_size(world):
     with pytest.raises(
         DataError, match=r"d: picture p1: the pair's pictures differ in size, \(40, 50, 3\) and \(36, 50, 3\)"
     ):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)
     paths.prepared_file("pairs").write_bytes(paths.prepared_file("pairs").read_bytes() + b"x")
     with pytest.raises(lineage.LineageError, match="someone changed it. Run: mperceiver prepare pairs"):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)
     paths.prepared_file("pairs").unlink()
     with pytest.raises(lineage.LineageError, match="mperceiver prepare pairs"):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)
 
 
 def test_a_sample_is_the_same_for_all_mixes_of_a_dataset(world):
     generated("leaves", count=20, size_px=32)
     for name, more in [("d", ""), ("e", ""), ("f", "seed: 1\n")]:
         describe(name, f"from: [leaves]\nsample: {{count: 6}}\n{more}" + NOISE)
-        prepare(name, workers=1)
-    ids = [Prepared(name).ids for name in "def"]
+        prepare_dataset(name, workers=1)
+    ids = [PreparedDataset(name).ids for name in "def"]
     assert len(ids[0]) == 6 and ids[0] == sorted(ids[0]) == ids[1] != ids[2]
-    assert not np.array_equal(Prepared("d").lq(0), Prepared("e").lq(0))  # noise is each dataset's own
+    assert not np.array_equal(PreparedDataset("d").lq(0), PreparedDataset("e").lq(0))  # noise is each dataset's own
     describe("g", "from: [leaves]\nsample: {count: 21}\n" + NOISE)
     with pytest.raises(DataError, match="leaves has 20 pictures, `sample` wants 21"):
-        prepare("g", workers=1)
+        prepare_dataset("g", workers=1)
 
 
 @pytest.mark.parametrize(
@@ -311,4 +311,4 @@ def test_all_that_may_be_drawn_is_tried_before_the_work(world):
     )
     describe("d", "from: [leaves]\n" + either)
     with pytest.raises(config.ConfigError, match=r"degradations.x: motion-blur: length_px is 101"):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)

@@ -19,7 +19,7 @@ from support import PROJECT
 from mperceiver import config, images, lineage, metrics
 from mperceiver.config.protocols import Protocol
 from mperceiver.data.raw.folder import pictures_in
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.metrics import blind, fid, fidelity, lpips, perceptual, weights
 from mperceiver.scoring import datasets
 
@@ -542,7 +542,7 @@ def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypa
     assert summary["mean"] > 0 and (summary["low"], summary["high"]) == (None, None)
     rows = list(csv.DictReader(Path("results/scores/input/pair.csv").read_text().splitlines()))
     assert list(rows[0]) == ["id", "task", "psnr"]
-    prepared = Prepared("pair")
+    prepared = PreparedDataset("pair")
     mine = [i for i, task in enumerate(prepared.tasks) if task == "rain"]
     sides = [[read(i) for i in mine] for read in (prepared.lq, prepared.gt)]
     features = [np.concatenate([fid.features(p[None].astype(float)) for p in side]) for side in sides]

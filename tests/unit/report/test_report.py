@@ -13,7 +13,7 @@ import pytest
 from support import PROJECT, reports
 
 from mperceiver import config, images, lineage
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.files import sha256
 from mperceiver.report import figures, grid, latex, pictures, tables, trace
 from mperceiver.report import site as pages
@@ -485,7 +485,7 @@ def test_a_comparison_shows_whole_pictures_and_the_part_where_structure_was_lost
     reports.dump("figures", "zoomed", figure | {"zoom_px": 8})
     figures.write("zoomed")
     drawn = images.decode(Path("results/figures/zoomed.png"))
-    (pairs, restored) = Prepared("toys"), images.decode(Path("results/restored/one/toys/haze-0.png"))
+    (pairs, restored) = PreparedDataset("toys"), images.decode(Path("results/restored/one/toys/haze-0.png"))
     part = figures.comparison.telling(pairs.lq(0), pairs.gt(0), 8)
     x = 44 + figures.comparison.CELL_PX + figures.comparison.GAP_PX
     for shown in (figures.comparison.framed(restored, part), figures.comparison.crop(restored, part)):

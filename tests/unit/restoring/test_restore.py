@@ -12,7 +12,7 @@ import torch
 from mperceiver import config, images, lineage
 from mperceiver.config import ConfigError
 from mperceiver.config.methods import Method
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
 from mperceiver.restoring import restore
 from mperceiver.seeds import picture_seed
@@ -251,7 +251,7 @@ def test_what_is_seen_of_a_dataset_is_written_down(world, monkeypatch):
     card = restore.restore_dataset("fake", "odd")
     with (card.with_suffix("") / restore.PROBABILITIES).open(newline="") as file:
         rows = list(csv.DictReader(file))
-    prepared = Prepared("odd")
+    prepared = PreparedDataset("odd")
     assert [row["id"] for row in rows] == prepared.ids and [row["task"] for row in rows] == prepared.tasks
     for i, row in enumerate(rows):
         assert float(row["dark"]) + float(row["bright"]) == pytest.approx(1, abs=1e-5)

@@ -9,10 +9,10 @@ import torch
 
 from mperceiver import images
 from mperceiver.data import DataError
-from mperceiver.data.prepare.dataset import prepare
-from mperceiver.data.raw.download import download
+from mperceiver.data.prepare.dataset import prepare_dataset
+from mperceiver.data.raw.download import download_dataset
 from mperceiver.data.read.crops import fixed_crops, grown
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.mixture import Mixture
 from mperceiver.training import latents, parts
 from mperceiver.training.latents import Latents, encode, sampled
@@ -41,7 +41,7 @@ def whole(tiny_world) -> str:
     for name, size in (("middle", 40), ("small", 24)):
         text = Path("config/datasets/leaves.yaml").read_text().replace("size_px: 96", f"size_px: {size}")
         Path(f"config/datasets/{name}.yaml").write_text(text)
-        download(name, [])
+        download_dataset(name, [])
     head = "title: t\nlicence: l\nfrom: [leaves, middle, small]\n"
     Path("config/datasets/whole.yaml").write_text(
         head + "degradations: {haze: {haze: {}}}\nencode: {crop_px: 32, crops: 5, flip: true}\n"
@@ -51,7 +51,7 @@ def whole(tiny_world) -> str:
         "on_the_fly: true\nencode: {crop_px: 32, crops: 2}\n"
     )
     for name in ("whole", "noisy"):
-        prepare(name, workers=1)
+        prepare_dataset(name, workers=1)
     return "whole"
 
 
@@ -65,7 +65,7 @@ def test_encoding_twice_is_the_same_bytes(tiny_world, foundation):
 
 def test_encoded_is_what_the_towers_say(tiny_world, foundation):
     encode(foundation, "tiny-train")
-    rows, cached = Prepared("tiny-train"), Latents("tiny", "tiny-train")
+    rows, cached = PreparedDataset("tiny-train"), Latents("tiny", "tiny-train")
     assert cached.crops.ids == rows.ids and cached.shape == (4, 16, 16) and len(cached) == 18
     lq, gt = every(cached.lq), every(cached.gt)
     pictures = torch.from_numpy(np.stack([rows.lq(i) for i in range(len(rows))])).permute(0, 3, 1, 2).float() / 255
@@ -80,7 +80,7 @@ def test_encoded_is_what_the_towers_say(tiny_world, foundation):
 def test_encoding_refuses_crops_of_several_sizes_or_odd_ones(whole, foundation):
     text = Path("config/datasets/tiny-train.yaml").read_text()
     Path("config/datasets/odd.yaml").write_text(text.replace("crop_px: 32", "crop_px: 40"))
-    prepare("odd", workers=1)
+    prepare_dataset("odd", workers=1)
     with pytest.raises(DataError, match=r"odd: crops of 40x40 are no multiples of 16 px"):
         encode(foundation, "odd")
     assert not Path("data/latents/tiny/odd.arrow").exists()
@@ -95,7 +95,7 @@ def test_encoding_refuses_crops_of_several_sizes_or_odd_ones(whole, foundation):
 def test_crops_of_whole_pictures(whole, foundation):
     """Latents, embeddings and what stage 3 reads are of one place, in one orientation, padded where a picture is too small."""
     encode(foundation, whole)
-    cached, rows = Latents("tiny", whole), Prepared(whole)
+    cached, rows = Latents("tiny", whole), PreparedDataset(whole)
     crops = cached.crops
     assert len(cached) == 5 * len(rows) and crops.per_picture == 5 and crops.size(0) == (32, 32)
     assert [w.row for w in crops.windows] == [row for row in range(len(rows)) for _ in range(5)]
@@ -136,7 +136,7 @@ def test_small_pictures_are_padded_as_at_inference(height, width):
 
 def test_degraded_on_the_fly(whole, foundation):
     """Noise is new at each draw, not rounded; a fixed crop has always the same, in its latents as in stage 3."""
-    rows = Prepared("noisy")
+    rows = PreparedDataset("noisy")
     with pytest.raises(DataError, match="noisy: picture .* has no degraded picture, it is degraded on the fly"):
         rows.lq(0)
     mixture, rng = Mixture([rows], ["gaussian-noise"]), np.random.default_rng(0)

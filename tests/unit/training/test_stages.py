@@ -326,10 +326,10 @@ def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch
 
 
 def test_drm_sees_latent_picture_and_truth_of_one_place(trained, monkeypatch):
-    from mperceiver.data.read.loader import Prepared
+    from mperceiver.data.read.loader import PreparedDataset
     from mperceiver.models.drm import DetailRefinement
 
-    rows = Prepared("tiny-train")
+    rows = PreparedDataset("tiny-train")
     lq, gt = (
         torch.from_numpy(np.stack([read(i) for i in range(18)])).permute(0, 3, 1, 2).float() / 255
         for read in (rows.lq, rows.gt)
@@ -519,7 +519,7 @@ def test_the_baseline_of_table_9_is_stable_diffusion(trained):
 
 def test_datasets_with_crops_of_different_sizes_are_refused(trained, foundation):
     from mperceiver.data import DataError
-    from mperceiver.data.prepare.dataset import prepare
+    from mperceiver.data.prepare.dataset import prepare_dataset
     from mperceiver.training.latents import encode
 
     text = Path("config/datasets/tiny-train.yaml").read_text()
@@ -527,7 +527,7 @@ def test_datasets_with_crops_of_different_sizes_are_refused(trained, foundation)
     Path("config/runs/mixed.yaml").write_text(
         "like: tiny\ntrain: [tiny-train, large]\nreuse: {predictor: tiny}\npredictor: null\n"
     )
-    prepare("large", workers=1)
+    prepare_dataset("large", workers=1)
     path = encode(foundation, "large")
     lineage.write_card(path.with_suffix(".json"), verb="encode", spec={}, outputs=[path])
     with pytest.raises(DataError, match=r"one crop_px; their latents are tiny-train \(16, 16\), large \(24, 24\)"):
@@ -589,8 +589,8 @@ def test_trained_weights_restore(trained):
 @pytest.fixture
 def fresh(trained) -> Path:
     """A run on random crops of whole pictures of several sizes, nothing encoded."""
-    from mperceiver.data.prepare.dataset import prepare
-    from mperceiver.data.raw.download import download
+    from mperceiver.data.prepare.dataset import prepare_dataset
+    from mperceiver.data.raw.download import download_dataset
 
     shutil.rmtree("data/latents")
     text = Path("config/datasets/tiny-train.yaml").read_text()
@@ -600,8 +600,8 @@ def fresh(trained) -> Path:
     for name, size in (("large-leaves", 80), ("small-leaves", 24)):
         spec = Path("config/datasets/leaves.yaml").read_text().replace("size_px: 96", f"size_px: {size}")
         Path(f"config/datasets/{name}.yaml").write_text(spec)
-        download(name, [])
-    prepare("whole", workers=1)
+        download_dataset(name, [])
+    prepare_dataset("whole", workers=1)
     Path("config/runs/fresh.yaml").write_text("like: tiny\ntrain: [whole]\ncached: false\n")
     return trained
 
@@ -621,11 +621,11 @@ def test_random_crops_need_nothing_encoded(fresh):
 
 def test_random_crops_go_through_the_towers_alike(fresh, monkeypatch, foundation):
     """One picture, one place, mirrored or not: what the branches get is what the towers make of the crop."""
-    from mperceiver.data.read.loader import Prepared
+    from mperceiver.data.read.loader import PreparedDataset
     from mperceiver.data.read.mixture import Mixture
 
     train("fresh", "predictor")
-    losses, rows = objective(monkeypatch, "fresh", "branches"), Prepared("whole")
+    losses, rows = objective(monkeypatch, "fresh", "branches"), PreparedDataset("whole")
     seen, cut = {}, []
     original = Mixture.batch
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from mperceiver import files, images, paths
 from mperceiver.data import DataError
-from mperceiver.data.look.export import export
-from mperceiver.data.look.show import CELL_PX, show
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.look.export import export_pairs
+from mperceiver.data.look.show import CELL_PX, draw_contact_sheet
+from mperceiver.data.read.loader import PreparedDataset
 
 
 def picture(seed: int, height: int = 24, width: int = 32) -> np.ndarray:
@@ -50,7 +50,7 @@ def world(tmp_path, monkeypatch):
 
 
 def test_a_sheet_has_the_pictures_in_their_cells(world):
-    path = show("d")
+    path = draw_contact_sheet("d")
     assert path == Path("results/shown/d.png")
     sheet = images.decode(path)
     first = picture(0).repeat(CELL_PX[1] // 32, 0).repeat(CELL_PX[1] // 32, 1)  # enlarged a whole number of times
@@ -60,20 +60,20 @@ def test_a_sheet_has_the_pictures_in_their_cells(world):
     assert np.array_equal(sheet[8 : 8 + second.shape[0], left : left + second.shape[1]], second)
     assert (sheet[8 + CELL_PX[0] : 8 + CELL_PX[0] + 16, 8:200] < 128).any(), "a caption"
     again = path.read_bytes()
-    show("d")
+    draw_contact_sheet("d")
     assert path.read_bytes() == again
-    one = images.decode(show("d", Path("x/one.png"), count=1, task="haze"))
+    one = images.decode(draw_contact_sheet("d", Path("x/one.png"), count=1, task="haze"))
     assert one.shape[1] < sheet.shape[1] and np.array_equal(
         one[8:20, 8:20], picture(4).repeat(7, 0).repeat(7, 1)[:12, :12]
     )
     with pytest.raises(images.PictureError, match="d: has no pictures of task fog, but of clean, haze, rain, snow"):
-        show("d", task="fog")
+        draw_contact_sheet("d", task="fog")
     with pytest.raises(DataError, match="mperceiver prepare e"):
-        show("e")
+        draw_contact_sheet("e")
 
 
 def test_exported_folders_hold_the_pairs_under_equal_names(world):
-    assert export("d", Path("out")) == Path("out")
+    assert export_pairs("d", Path("out")) == Path("out")
     assert sorted(p.relative_to("out").as_posix() for p in Path("out").rglob("*.*")) == [
         "gt/a.png", "gt/b.jpg", "gt/c.png", "gt/e.png", "lq/a.png", "lq/b.jpg", "lq/c.png", "lq/d.png", "pairs.jsonl",
     ]  # fmt: skip
@@ -86,7 +86,7 @@ def test_exported_folders_hold_the_pairs_under_equal_names(world):
         "source": "of b",
         "recipe": None,
     }
-    rows = Prepared("d")
+    rows = PreparedDataset("d")
     for i, row in enumerate(listed):
         for column in ("lq", "gt"):
             assert (column in row) == rows.has(column, i)
@@ -99,7 +99,7 @@ def test_an_export_takes_nothing_away_and_leaves_nothing_half(world, monkeypatch
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("x")
     with pytest.raises(DataError, match="mine: is there and not empty"):
-        export("d", Path("mine"))
+        export_pairs("d", Path("mine"))
     assert Path("mine/thesis.txt").read_text() == "x"
 
     def full(self, data):
@@ -107,7 +107,7 @@ def test_an_export_takes_nothing_away_and_leaves_nothing_half(world, monkeypatch
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError):
-        export("d", Path("out"))
+        export_pairs("d", Path("out"))
     assert sorted(p.name for p in world.iterdir()) == ["config", "data", "mine"]
 
 

@@ -15,9 +15,9 @@ from support import PROJECT, layouts
 
 from mperceiver import config, lineage, paths
 from mperceiver.config.datasets import Dataset
-from mperceiver.data.prepare.dataset import prepare
-from mperceiver.data.raw.download import download
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.prepare.dataset import prepare_dataset
+from mperceiver.data.raw.download import download_dataset
+from mperceiver.data.read.loader import PreparedDataset
 from tools import datasets_page
 
 DATASETS = PROJECT / "config/datasets"
@@ -79,8 +79,8 @@ def test_the_page_of_all_datasets_is_up_to_date(monkeypatch):
 def test_pairs_in_their_true_layout(world, name):
     layout = LAYOUTS[name]
     bring_all(name, layout)
-    prepare(unlimited(name), workers=1)
-    rows = Prepared("tiny")
+    prepare_dataset(unlimited(name), workers=1)
+    rows = PreparedDataset("tiny")
     assert set(rows.ids) == set(layout.pairs) and len(rows) == len(layout.pairs)
     assert set(rows.tasks) == layout.tasks <= set(config.load("datasets", name).tasks)
     for i, id_ in enumerate(rows.ids):
@@ -116,10 +116,10 @@ def test_a_true_layout_comes_from_a_server(world, server, name):
         described = yaml.safe_load(file.read_text()) | {"expected": None, "like": None}
         described["sources"] = [{"source": "http", "files": listed}]
         file.write_text(yaml.safe_dump({key: value for key, value in described.items() if value is not None}))
-        card = lineage.read_card(download(origin, []))
+        card = lineage.read_card(download_dataset(origin, []))
         assert card["result"]["source"] == "http" and not list(Path("data/raw").rglob("*.part"))
-    prepare(unlimited(name), workers=1)
-    assert set(Prepared("tiny").ids) == set(layout.pairs)
+    prepare_dataset(unlimited(name), workers=1)
+    assert set(PreparedDataset("tiny").ids) == set(layout.pairs)
     assert len([asked for asked in server.asked if "Range" in asked[2]]) >= 1  # gone on with
 
 
@@ -128,8 +128,8 @@ def test_arrays_in_their_true_layout(world, name):
     shape = (2, 3, 8, 8, 3) if name == "sidd-val" else (3, 8, 16, 3)
     arrays = [np.random.default_rng(i).integers(0, 256, shape, dtype=np.uint8) for i in range(2)]
     bring(config.load("datasets", name).from_[0], layouts.array_files(name, arrays))
-    prepare(unlimited(name), workers=1)
-    rows = Prepared("tiny")
+    prepare_dataset(unlimited(name), workers=1)
+    rows = PreparedDataset("tiny")
     flat = [array.reshape(-1, *shape[-3:]) for array in arrays]
     assert rows.ids == [f"{i:04d}" for i in range(len(flat[0]))]
     assert all(
@@ -141,7 +141,7 @@ def test_what_the_numbers_say_is_held_to(world):
     layout = LAYOUTS["rain1400-test"]
     bring_all("rain1400-test", layout)
     with pytest.raises(RuntimeError, match="rain1400-test: 2 pairs found, 1400 expected"):
-        prepare("rain1400-test", workers=1)
+        prepare_dataset("rain1400-test", workers=1)
 
 
 @pytest.mark.parametrize("form", ["huggingface", "lfs"])
@@ -152,5 +152,5 @@ def test_other_layouts_of_rain1400(world, form):
     else:
         names = ["rainy image/901_3.jpg", "rainy image/902_1.jpg", "rainy image/12_1.jpg", *(f"ground truth/{n}.jpg" for n in (901, 902, 12))]  # fmt: skip
     bring_all("rain1400-test", Layout({"": names}, {}, set()))
-    prepare(unlimited("rain1400-test"), workers=1)
-    assert Prepared("tiny").ids == ["901_3", "902_1"]
+    prepare_dataset(unlimited("rain1400-test"), workers=1)
+    assert PreparedDataset("tiny").ids == ["901_3", "902_1"]

@@ -12,9 +12,9 @@ from PIL import Image
 
 from mperceiver import config, images, lineage, paths
 from mperceiver.data import DataError
-from mperceiver.data.prepare.dataset import prepare
+from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.prepare.matching import natural, tree
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 
 HEAD = "title: t\nlicence: l\n"
 RULE = r"match: '(.*)in/(.*)', gt: {rule: '\g<1>gt/\g<2>'}"
@@ -68,15 +68,15 @@ def describe(pairs: str, more: str = "", origins: str = "raw", name: str = "d") 
 
 
 def rows_of(name: str = "d", workers: int = 1) -> dict[str, tuple[np.ndarray, np.ndarray | None, str]]:
-    prepare(name, workers=workers)
-    rows = Prepared(name)
+    prepare_dataset(name, workers=workers)
+    rows = PreparedDataset(name)
     gt = [None if rows._table["gt"][i].as_py() is None else rows.gt(i) for i in range(len(rows))]
     return {id_: (rows.lq(i), gt[i], rows.tasks[i]) for i, id_ in enumerate(rows.ids)}
 
 
 def refused(name: str = "d", error: type[Exception] = DataError) -> str:
     with pytest.raises(error) as caught:
-        prepare(name, workers=1)
+        prepare_dataset(name, workers=1)
     left = {path.name for path in Path("data/prepared").iterdir()} if Path("data/prepared").exists() else set()
     assert not left, "something half-made was left"
     return str(caught.value)
@@ -101,7 +101,7 @@ def test_a_rule_pairs_in_natural_order_out_of_an_archive(world):
     card = lineage.read_card(paths.prepared_card("d"))
     assert card["result"]["count"] == 3 and card["inputs"].keys() == {"config/datasets/d.yaml", "data/raw/raw.json"}
     assert lineage.verify(paths.prepared_card("d")) == []
-    source = Prepared("d").source(0)
+    source = PreparedDataset("d").source(0)
     lq, gt = (hashlib.sha256(encoded(picture(f"set/{name}"))).hexdigest() for name in ("in/2_a.png", "gt/2.png"))
     assert source == f"{lq} {gt}"
 
@@ -174,7 +174,7 @@ def test_arrays_that_are_none_are_told(world, files, told):
     put("raw", files)
     describe("task: real-noise, arrays: {lq: a.mat, lq_key: x, gt: b.mat, gt_key: x}")
     with pytest.raises(DataError, match=told):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)
 
 
 def test_pictures_without_a_truth_and_clean_ones(world):
@@ -182,11 +182,11 @@ def test_pictures_without_a_truth_and_clean_ones(world):
     describe("task: rain, lq: real/*, gt: {none: photographed in the rain}")
     assert [gt for _, gt, _ in rows_of().values()] == [None, None]
     with pytest.raises(DataError, match="d: picture 1 has no ground truth"):
-        Prepared("d").gt(0)
+        PreparedDataset("d").gt(0)
     describe("lq: clean/*, gt: {itself: true}", name="c")
     (lq, gt, task) = rows_of("c")["1"]
-    assert task == "clean" and np.array_equal(lq, gt) and Prepared("c")._table["lq"][0].as_py() is None
-    assert Prepared("c").size(0) == (8, 8) and Prepared("c").source(0).count(" ") == 0
+    assert task == "clean" and np.array_equal(lq, gt) and PreparedDataset("c")._table["lq"][0].as_py() is None
+    assert PreparedDataset("c").size(0) == (8, 8) and PreparedDataset("c").source(0).count(" ") == 0
 
 
 def test_tasks_keep_drop_sample_and_lists(world):
@@ -229,14 +229,14 @@ def test_pictures_are_kept_as_they_came_or_made_8_bit_rgb(world):
     put("raw", files)
     describe("lq: '*', gt: {itself: true}")
     rows = rows_of()
-    stored = {id_: Prepared("d").stored("gt", i) for i, id_ in enumerate(Prepared("d").ids)}
+    stored = {id_: PreparedDataset("d").stored("gt", i) for i, id_ in enumerate(PreparedDataset("d").ids)}
     assert stored["png"] == png and stored["jpg"] == jpg, "exact already: not encoded again"
     assert np.array_equal(rows["grey"][1], np.repeat(grey[..., None], 3, 2))
     assert np.array_equal(rows["alpha"][1], alpha[..., :3])
     assert np.array_equal(rows["wide"][1][..., 0], np.round(wide / 257).astype(np.uint8))
     assert np.array_equal(rows["bmp"][1], picture("b")) and stored["bmp"][:4] == b"\x89PNG"
     assert np.array_equal(rows["turned"][1], np.rot90(picture("t", 8, 4), -1))
-    reader = Prepared("d")
+    reader = PreparedDataset("d")
     for i, id_ in enumerate(reader.ids):
         with Image.open(io.BytesIO(stored[id_])) as image:
             assert image.mode == "RGB" and (image.height, image.width) == reader.size(i) == rows[id_][1].shape[:2]
@@ -265,10 +265,10 @@ def test_worker_count_never_matters(world):
     describe(f"task: rain, lq: in/*, {RULE}", "expected: 40\n")
     found = []
     for workers in (1, 3):
-        prepare("d", workers=workers)
+        prepare_dataset("d", workers=workers)
         found.append((paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()))
     assert found[0] == found[1]
-    assert Prepared("d").ids == [str(i) for i in range(40)]
+    assert PreparedDataset("d").ids == [str(i) for i in range(40)]
     assert "pictures" in json.loads(found[0][1])["result"] and len(found[0][1]) < 5000
 
 
@@ -354,7 +354,7 @@ def test_numbers_sort_as_people_sort_them_and_junk_is_passed_over(tmp_path):
 def test_the_pictures_of_pairs_can_be_degraded(world):
     put("raw", dict.fromkeys(["in/1.png", "gt/1.png"], (32, 32)))
     describe(f"task: haze, lq: in/*, {RULE}")
-    prepare("d", workers=1)
+    prepare_dataset("d", workers=1)
     for onto in ("gt", "lq"):
         text = f"from: [d]\nonto: {onto}\ndegradations: {{noise: {{gaussian-noise: {{sigma_255: 15}}}}}}\n"
         Path(f"config/datasets/n-{onto}.yaml").write_text(HEAD + text)

@@ -17,12 +17,12 @@ from mperceiver import config, images, lineage, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import DataError
 from mperceiver.data.prepare import synthesised
-from mperceiver.data.prepare.dataset import prepare
+from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.prepare.synthesised import corners, to_float
-from mperceiver.data.raw.download import download
+from mperceiver.data.raw.download import download_dataset
 from mperceiver.data.raw.folder import pictures_in
 from mperceiver.data.raw.generated import GENERATORS
-from mperceiver.data.read.loader import Prepared
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.mixture import Mixture
 from mperceiver.degradations import DEGRADATIONS
 from mperceiver.degradations.mix import replay, ways_of
@@ -80,14 +80,14 @@ def test_worker_count_never_matters_and_recipes_replay(world):
     put("m/set", "photo.png", height=40, width=90)
     local("photos", "set")
     describe("d", "from: [leaves, photos]\ncrop_px: 16\ncrops: 60\nevery: false\nseed: 5\n" + TWO_WAYS)
-    download("leaves", []), download("photos", [Path("m")])
-    prepare("d", workers=1)
+    download_dataset("leaves", []), download_dataset("photos", [Path("m")])
+    prepare_dataset("d", workers=1)
     alone, card = paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()
-    prepare("d", workers=2)
+    prepare_dataset("d", workers=2)
     assert paths.prepared_file("d").read_bytes() == alone and paths.prepared_card("d").read_bytes() == card
     assert lineage.verify(paths.prepared_card("d")) == []
 
-    rows = Prepared("d")
+    rows = PreparedDataset("d")
     result = json.loads(card)["result"]
     assert (
         len(rows) == len(set(rows.ids)) == 60
@@ -113,7 +113,7 @@ def test_worker_count_never_matters_and_recipes_replay(world):
 
     text = Path("config/datasets/d.yaml").read_text()
     Path("config/datasets/d.yaml").write_text(text.replace("seed: 5", "seed: 6"))
-    prepare("d", workers=1)
+    prepare_dataset("d", workers=1)
     assert paths.prepared_file("d").read_bytes() != alone
 
 
@@ -121,9 +121,9 @@ def test_whole_pictures_every_way_and_clean_ones(world):
     put("m/set", "b.png", "a.png")
     local("photos", "set")
     describe("d", "from: [photos]\n" + TWO_WAYS)
-    download("photos", [Path("m")])
-    prepare("d", workers=1), prepare("photos", workers=1)
-    rows, clean = Prepared("d"), Prepared("photos")
+    download_dataset("photos", [Path("m")])
+    prepare_dataset("d", workers=1), prepare_dataset("photos", workers=1)
+    rows, clean = PreparedDataset("d"), PreparedDataset("photos")
     assert rows.ids == [f"{p}-0-{task}" for p in "ab" for task in ("noise", "dark-noise")]
     assert np.array_equal(rows.gt(0), picture(1)) and rows.size(0) == (48, 64)
     assert clean.ids == ["a", "b"] and clean.tasks == ["clean"] * 2 and clean.recipe(0) is None
@@ -135,9 +135,9 @@ def test_names_that_two_datasets_share_are_told_apart(world):
     put("m/one", "a.png", "b.png"), put("m/two", "a.png")
     local("one", "one"), local("two", "two")
     describe("d", "from: [one, two]\n" + TWO_WAYS)
-    download("one", [Path("m")]), download("two", [Path("m")])
-    prepare("d", workers=1)
-    assert Prepared("d").ids[::2] == ["one-a-0-noise", "b-0-noise", "two-a-0-noise"]
+    download_dataset("one", [Path("m")]), download_dataset("two", [Path("m")])
+    prepare_dataset("d", workers=1)
+    assert PreparedDataset("d").ids[::2] == ["one-a-0-noise", "b-0-noise", "two-a-0-noise"]
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_names_that_two_datasets_share_are_told_apart(world):
 def test_what_cannot_be_prepared_is_named_and_leaves_nothing(world, text, error, message):
     put("m/set", "a.png")
     local("photos", "set")
-    download("photos", [Path("m")])
+    download_dataset("photos", [Path("m")])
     describe("d", "from: [photos]\n" + text)
     with pytest.raises(error, match=message):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)
     assert nothing_in("data/prepared")
 
 
@@ -176,21 +176,21 @@ def test_raw_pictures_must_be_there_and_as_they_came(world):
     generated("leaves")
     describe("d", "from: [leaves]\n" + TWO_WAYS)
     with pytest.raises(lineage.LineageError, match="mperceiver download leaves"):
-        prepare("d", workers=1)
-    download("leaves", [])
+        prepare_dataset("d", workers=1)
+    download_dataset("leaves", [])
     file = pictures_in(paths.raw_folder("leaves"))[1]
     file.write_bytes(file.read_bytes()[:-30])
     with pytest.raises(lineage.LineageError, match="mperceiver download --force leaves"):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)
     describe("e", "from: [d]\n" + TWO_WAYS)
     with pytest.raises(config.ConfigError, match="d has no `sources`"):
-        prepare("e", workers=1)
+        prepare_dataset("e", workers=1)
 
 
 def test_an_error_midway_leaves_what_was(world, monkeypatch):
     generated("leaves")
     describe("d", "from: [leaves]\n" + TWO_WAYS)
-    download("leaves", []), prepare("d", workers=1)
+    download_dataset("leaves", []), prepare_dataset("d", workers=1)
     before = paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()
     real, calls = synthesised.degrade, []
 
@@ -202,7 +202,7 @@ def test_an_error_midway_leaves_what_was(world, monkeypatch):
 
     monkeypatch.setattr(synthesised, "degrade", failing)
     with pytest.raises(DataError, match="d: picture dead-leaves-0001: rain: it rains"):
-        prepare("d", workers=1)
+        prepare_dataset("d", workers=1)
     assert (paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()) == before
     assert sorted(p.name for p in Path("data/prepared").iterdir()) == ["d.arrow", "d.json"]
 
@@ -211,11 +211,11 @@ def test_an_error_midway_leaves_what_was(world, monkeypatch):
 def test_a_killed_job_leaves_no_output_and_no_process(world):
     generated("leaves", count=2)
     describe("d", "from: [leaves]\ncrop_px: 32\ncrops: 500\n" + TWO_WAYS)
-    download("leaves", [])
+    download_dataset("leaves", [])
     script = Path("job.py")
     script.write_text(
         "from mperceiver import lineage\nlineage.commit = lambda: ('0' * 40, False)\n"
-        "from mperceiver.data.prepare.dataset import prepare\nif __name__ == '__main__':\n    prepare('d', 2)\n"
+        "from mperceiver.data.prepare.dataset import prepare_dataset\nif __name__ == '__main__':\n    prepare_dataset('d', 2)\n"
     )
     job = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
     try:
@@ -230,7 +230,7 @@ def test_a_killed_job_leaves_no_output_and_no_process(world):
         job.wait()
     assert not paths.prepared_file("d").exists() and not paths.prepared_card("d").exists()
     with pytest.raises(DataError, match="mperceiver prepare d"):
-        Prepared("d")
+        PreparedDataset("d")
     deadline = time.monotonic() + 10
     while any(map(alive, children)):
         assert time.monotonic() < deadline, "a worker outlived its parent"
@@ -286,7 +286,7 @@ def write_rows(name: str, rows: list[tuple[str, str, bytes, bytes | None]]) -> N
 def test_reader_names_what_is_wrong(world):
     png = images.encode(picture(0))
     write_rows("d", [("fine", "rain", png, png), ("cut", "rain", png[:-2000], png), ("bare", "rain", png, None)])
-    rows = Prepared("d")
+    rows = PreparedDataset("d")
     assert len(rows) == 3 and rows.ids == ["fine", "cut", "bare"] and np.array_equal(rows.lq(0), picture(0))
     with pytest.raises(images.PictureError, match="d: lq of picture cut"):
         rows.lq(1)
@@ -294,13 +294,13 @@ def test_reader_names_what_is_wrong(world):
         rows.gt(2)
     paths.prepared_file("e").write_bytes(b"something else")
     with pytest.raises(DataError, match="e.arrow: not an Arrow file.*mperceiver prepare e"):
-        Prepared("e")
+        PreparedDataset("e")
 
 
-def plain(name: str, tasks: dict[str, int]) -> Prepared:
+def plain(name: str, tasks: dict[str, int]) -> PreparedDataset:
     png = images.encode(picture(0, 16, 16))
     write_rows(name, [(f"{task}-{i}", task, png, png) for task, n in tasks.items() for i in range(n)])
-    return Prepared(name)
+    return PreparedDataset(name)
 
 
 def test_mixture_draws_tasks_evenly_and_datasets_by_the_root_of_their_size(world):
@@ -339,7 +339,7 @@ def test_batches_cut_and_mirror_lq_and_gt_alike(world, cache_bytes, sizes):
     tasks = ["haze", "rain"]
     write_rows("d", [(str(i), tasks[i % 2], lq, gt) for i, (lq, gt) in enumerate(pairs)])
     write_rows("e", [("x", "rain", *pairs[0])])
-    mixture = Mixture([Prepared("d"), Prepared("e")], tasks, cache_bytes)
+    mixture = Mixture([PreparedDataset("d"), PreparedDataset("e")], tasks, cache_bytes)
     rng = np.random.default_rng(1)
     mirrored = []
     for crop_px in (32, 8, 8):
@@ -372,7 +372,7 @@ def test_a_cache_changes_nothing(world):
     write_rows("d", [(str(i), "rain", images.encode(picture(i)), images.encode(picture(i + 50))) for i in range(9)])
     found = []
     for cache_bytes in (2**30, 0):
-        mixture = Mixture([Prepared("d")], ["rain"], cache_bytes)
+        mixture = Mixture([PreparedDataset("d")], ["rain"], cache_bytes)
         assert mixture.cached == bool(cache_bytes)
         rng = np.random.default_rng(0)
         found.append([mixture.batch(mixture.draw(rng, 5), 24, rng) for _ in range(4)])
@@ -384,7 +384,7 @@ def test_a_cache_changes_nothing(world):
 def test_pairs_that_do_not_fit_are_named(world):
     write_rows("d", [("odd", "rain", images.encode(picture(0)), images.encode(picture(0, 48, 65)))])
     with pytest.raises(DataError, match=r"d: picture odd: lq is \(48, 64, 3\), gt is \(48, 65, 3\)"):
-        Mixture([Prepared("d")], ["rain"]).batch([(0, 0)], 8, np.random.default_rng(0))
+        Mixture([PreparedDataset("d")], ["rain"]).batch([(0, 0)], 8, np.random.default_rng(0))
 
 
 # ---------------------------------------------------------------- the project's own datasets
@@ -436,4 +436,4 @@ def test_the_demo_is_tested_on_what_it_was_trained_for_but_other_pictures():
 def test_photographs_of_the_installed_packages_are_the_ones_we_know(world):
     for name in ("photographs-train", "photographs-test"):
         Path(f"config/datasets/{name}.yaml").write_text((PROJECT / f"config/datasets/{name}.yaml").read_text())
-        assert lineage.read_card(download(name, []))["result"]["count"] == 3
+        assert lineage.read_card(download_dataset(name, []))["result"]["count"] == 3

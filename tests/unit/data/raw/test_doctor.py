@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from mperceiver import cli, config, lineage
 from mperceiver.data import DataError
-from mperceiver.data.raw.doctor import examine
-from mperceiver.data.raw.download import download
+from mperceiver.data.raw.doctor import ask_sources
+from mperceiver.data.raw.download import download_dataset
 
 BODY = b"PK" + bytes(5000)
 
@@ -38,13 +38,13 @@ def http(url: str, **known) -> dict:
 
 
 def states(*names: str, mirrors: tuple[Path, ...] = ()) -> list[str]:
-    return [finding.state for finding in examine(list(names), list(mirrors))]
+    return [finding.state for finding in ask_sources(list(names), list(mirrors))]
 
 
 def test_a_file_that_is_there_is_well_and_stays_there(world, server):
     url = server.put("/set.zip", BODY)
     describe("d", http(url), http(url, bytes=len(BODY)))
-    (one, two) = examine(["d"], [])
+    (one, two) = ask_sources(["d"], [])
     assert (one.state, one.detail, one.source, one.file) == ("ok", "0.0 MB", "http", "set.zip") and two.state == "ok"
     assert server.sent <= 2 and not Path("data").exists()
 
@@ -64,7 +64,7 @@ def test_a_file_that_is_there_is_well_and_stays_there(world, server):
 )
 def test_what_a_server_says_is_told(world, server, served, state, detail):
     describe("d", http(server.put("/set.zip", **({"body": BODY} | served)), bytes=len(BODY)))
-    (found,) = examine(["d"], [])
+    (found,) = ask_sources(["d"], [])
     assert found.state == state and detail in found.detail
 
 
@@ -72,13 +72,13 @@ def test_redirects_are_followed(world, server):
     server.put("/new.zip", BODY)
     server.put("/login", b"<html>", kind="text/html")
     describe("d", http(server.put("/old.zip", b"", to="/new.zip")), http(server.put("/l.zip", b"", to="/login")))
-    ok, login = examine(["d"], [])
+    ok, login = ask_sources(["d"], [])
     assert ok.state == "ok" and login.state == "needs login" and "a login page" in login.detail
 
 
 def test_a_server_that_is_not_there(world, server):
     describe("d", http("http://127.0.0.1:9/set.zip"))
-    (found,) = examine(["d"], [])
+    (found,) = ask_sources(["d"], [])
     assert found.state == "unreachable" and "http://127.0.0.1:9/set.zip" in found.detail
 
 
@@ -87,10 +87,10 @@ def test_what_the_card_knows_is_compared(world, server):
     with zipfile.ZipFile(buffer, "w") as bundle:
         bundle.writestr("a.png", b"1")
     describe("d", http(server.put("/set.zip", buffer.getvalue())))
-    download("d", [])
+    download_dataset("d", [])
     assert states("d") == ["ok"]
     server.put("/set.zip", BODY)
-    (found,) = examine(["d"], [])
+    (found,) = ask_sources(["d"], [])
     assert found.state == "hash differs" and "the card has" in found.detail
 
 
@@ -108,7 +108,7 @@ def test_the_listing_of_the_hub_tells_digests(world, server, monkeypatch):
     describe(
         "d", source, source | {"sha256": {"1.zip": "b" * 64}}, source | {"count": 4}, source | {"repo": "some/other"}
     )
-    findings = examine(["d"], [])
+    findings = ask_sources(["d"], [])
     assert [found.state for found in findings] == ["ok", "hash differs", "hash differs", "moved"]
     assert findings[0].detail == "3 files" and findings[1].file == "1.zip" and "is offered" in findings[1].detail
     assert "3 files fit **, 4 are wanted" in findings[2].detail
@@ -145,23 +145,23 @@ def test_mirrors_of_foundations(world, server, monkeypatch):
     describe(
         "g", kind="foundations", parts=[{"mirrors": [hub], "files": {"vae/config.json": {"bytes": 4}, "b.json": {}}}]
     )
-    assert {f.file: f.state for f in examine(["g"], [])} == {"vae/config.json": "hash differs", "b.json": "moved"}
+    assert {f.file: f.state for f in ask_sources(["g"], [])} == {"vae/config.json": "hash differs", "b.json": "moved"}
 
 
 def test_names_are_followed_to_what_they_are_made_from(world, server):
     describe("raw", http(server.put("/set.zip", BODY)))
     describe("test", **{"from": ["raw"], "degradations": {"noise": {"gaussian-noise": {}}}})
-    assert [found.name for found in examine(["test"], [])] == ["raw"]
-    assert [found.name for found in examine([], [])] == ["raw"]
+    assert [found.name for found in ask_sources(["test"], [])] == ["raw"]
+    assert [found.name for found in ask_sources([], [])] == ["raw"]
     with pytest.raises(config.ConfigError, match="no such file. Known datasets"):
-        examine(["tset"], [])
+        ask_sources(["tset"], [])
 
 
 def test_without_a_network_it_says_so_at_once(world, monkeypatch):
     describe("d", http("http://127.0.0.1:9/set.zip"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(DataError, match=r"\$HF_HUB_OFFLINE is set, so no server may be asked"):
-        examine([], [])
+        ask_sources([], [])
 
 
 def test_the_verb_prints_a_table_or_json_and_its_code_tells(world, server):

@@ -18,7 +18,7 @@ import yaml
 
 from mperceiver import config, images, lineage, paths
 from mperceiver.data import DataError
-from mperceiver.data.raw.download import download
+from mperceiver.data.raw.download import download_dataset
 from mperceiver.data.raw.folder import folder_sha256, pictures_in
 from mperceiver.files import sha256
 
@@ -76,7 +76,7 @@ def test_package_is_found_without_import_and_checked(world, monkeypatch):
     digest = sha256("site/heavy_pictures/data/a.png")
     source = "sources:\n  - source: package\n    package: heavy_pictures\n    files: {one: data/a.png, two: 'other_pictures:data/a.png'}\n"
     describe("d", source + f"    sha256: {{one: {digest}}}\nexpected: 2\n")
-    card = lineage.read_card(download("d", []))
+    card = lineage.read_card(download_dataset("d", []))
     assert {p.name for p in pictures_in(paths.raw_folder("d"))} == {"one.png", "two.png"}
     assert card["inputs"]["package:heavy_pictures/data/a.png"] == digest
     assert card["inputs"]["package:other_pictures/data/a.png"] == digest
@@ -85,38 +85,38 @@ def test_package_is_found_without_import_and_checked(world, monkeypatch):
 
     describe("e", source + f"    sha256: {{one: {'f' * 64}}}\n")
     with pytest.raises(DataError, match=rf"heavy_pictures/data/a.png has SHA-256 {digest}, wanted ffff"):
-        download("e", [])
+        download_dataset("e", [])
     describe("f", source.replace("heavy_pictures", "no_such_package"))
     with pytest.raises(DataError, match="no_such_package is not installed.*uv sync"):
-        download("f", [])
+        download_dataset("f", [])
     describe("g", source.replace("data/a.png,", "data/b.png,"))
     with pytest.raises(DataError, match="has no file data/b.png"):
-        download("g", [])
+        download_dataset("g", [])
     assert {p.name for p in Path("data/raw").iterdir()} == {"d", "d.json"}
 
 
 def test_generated_pictures_come_of_their_own_seeds(world):
     generated("d", count=3)
     generated("e", count=3, seed=1)
-    download("d", [])
+    download_dataset("d", [])
     first = {p.name: p.read_bytes() for p in pictures_in(paths.raw_folder("d"))}
     assert sorted(first) == [f"dead-leaves-{i:04d}.png" for i in range(3)] and len(set(first.values())) == 3
     generated("d", count=20)  # more of them, over several processes: the first ones stay as they are
-    download("d", [])
+    download_dataset("d", [])
     assert {p.name: p.read_bytes() for p in pictures_in(paths.raw_folder("d"))[:3]} == first
-    download("e", [])
+    download_dataset("e", [])
     assert not set(first.values()) & {p.read_bytes() for p in pictures_in(paths.raw_folder("e"))}
 
 
 def test_what_is_done_is_done_again_only_when_told_or_changed(world):
     generated("d")
-    stamp = download("d", []).stat().st_mtime_ns
-    assert download("d", []).stat().st_mtime_ns == stamp
+    stamp = download_dataset("d", []).stat().st_mtime_ns
+    assert download_dataset("d", []).stat().st_mtime_ns == stamp
     before = paths.raw_card("d").read_bytes()
-    assert download("d", [], force=True).stat().st_mtime_ns != stamp
+    assert download_dataset("d", [], force=True).stat().st_mtime_ns != stamp
     assert paths.raw_card("d").read_bytes() == before  # equal work, equal card
     pictures_in(paths.raw_folder("d"))[0].unlink()
-    download("d", [])
+    download_dataset("d", [])
     assert len(pictures_in(paths.raw_folder("d"))) == 3
 
 
@@ -125,29 +125,29 @@ def test_mirrors_are_looked_into_in_order(world):
     put("one/set/val", ".hidden.png", "._a.png")
     (one / "README.md").write_text("not a picture")
     local("d", "set/val", more="expected: 2\n")
-    card = lineage.read_card(download("d", [Path("one"), Path("two")]))
+    card = lineage.read_card(download_dataset("d", [Path("one"), Path("two")]))
     assert [p.name for p in pictures_in(paths.raw_folder("d"))] == ["a.png", "b.png"]
     assert card["inputs"]["local:set/val"] == folder_sha256(pictures_in(one))
     # An incomplete or different mirror gives way to the next one; the pictures are copies.
-    download("d", [Path("two"), Path("none"), Path("one")], force=True)
+    download_dataset("d", [Path("two"), Path("none"), Path("one")], force=True)
     assert len(pictures_in(paths.raw_folder("d"))) == 2
     assert (one / "a.png").stat().st_ino != (paths.raw_folder("d") / "a.png").stat().st_ino
     lines = "".join(f"{hashlib.sha256((two / 'a.png').read_bytes()).hexdigest()}  {name}\n" for name in ["a.png"])
     local("e", "set/val", f"    sha256: {hashlib.sha256(lines.encode()).hexdigest()}\n")
-    download("e", [Path("one"), Path("two")])
+    download_dataset("e", [Path("one"), Path("two")])
     assert len(pictures_in(paths.raw_folder("e"))) == 1
     local("f", str(two.absolute()))
-    download("f", [])
+    download_dataset("f", [])
     assert len(pictures_in(paths.raw_folder("f"))) == 1
 
 
 def test_sources_are_tried_in_order(world, capfd):
     sources = "sources:\n  - {source: local, folder: set}\n  - {source: generated, generator: dead-leaves, count: 1, size_px: 32}\n"
     describe("d", sources)
-    assert lineage.read_card(download("d", []))["result"] == {"count": 1, "source": "generated", "place": 1}
+    assert lineage.read_card(download_dataset("d", []))["result"] == {"count": 1, "source": "generated", "place": 1}
     assert "passed over" in capfd.readouterr().err
     put("m/set", "a.png")
-    assert lineage.read_card(download("d", [Path("m")], force=True))["result"]["source"] == "local"
+    assert lineage.read_card(download_dataset("d", [Path("m")], force=True))["result"]["source"] == "local"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_faults_of_a_source_are_named_and_leave_nothing(world, fault, message):
         put(folder, "b c.png")
     local("d", "set", extra, "expected: 2\n")
     with pytest.raises(DataError, match=message) as caught:
-        download("d", [] if fault == "no mirror" else [Path("m")])
+        download_dataset("d", [] if fault == "no mirror" else [Path("m")])
     assert "mperceiver download d" in str(caught.value) and "config/datasets/d.yaml" in str(caught.value)
     assert nothing_in("data/raw")
 
@@ -188,11 +188,11 @@ def test_faults_of_a_source_are_named_and_leave_nothing(world, fault, message):
 def test_a_failed_download_leaves_the_old_one(world):
     put("m/set", "a.png")
     local("d", "set")
-    before = download("d", [Path("m")]).read_bytes()
+    before = download_dataset("d", [Path("m")]).read_bytes()
     put("m/set", "b.png")
     Path("m/set/b.png").write_bytes(b"no picture")
     with pytest.raises(DataError):
-        download("d", [Path("m")], force=True)
+        download_dataset("d", [Path("m")], force=True)
     assert paths.raw_card("d").read_bytes() == before and lineage.verify(paths.raw_card("d")) == []
 
 
@@ -200,7 +200,7 @@ def test_a_dataset_of_pairs_has_nothing_to_download(world):
     generated("leaves")
     describe("d", "from: [leaves]\ndegradations: {noise: {gaussian-noise: {sigma_255: 15}}}\n")
     with pytest.raises(DataError, match="mperceiver prepare d"):
-        download("d", [])
+        download_dataset("d", [])
 
 
 # ---------------------------------------------------------------- sources behind a network
@@ -252,39 +252,39 @@ ARCHIVE = zipped({"set/lq/a.png": png(1), "set/gt/a.png": png(2)})
 def test_http_brings_archives_as_they_came(world, server):
     url = server.put("/sets/set.zip", ARCHIVE)
     remote("d", {"source": "http", "files": [{"url": url, "sha256": sha(ARCHIVE), "bytes": len(ARCHIVE)}]})
-    card = lineage.read_card(download("d", []))
+    card = lineage.read_card(download_dataset("d", []))
     assert here("d") == {"set.zip": ARCHIVE} and lineage.verify(paths.raw_card("d")) == []
     assert card["inputs"][url] == sha(ARCHIVE) and card["result"]["files"]["set.zip"]["bytes"] == len(ARCHIVE)
     assert {p.name for p in Path("data/raw").iterdir()} == {"d", "d.json", ".partial"} and nothing_in(
         "data/raw/.partial"
     )
     asked = len(server.asked)
-    download("d", [])
+    download_dataset("d", [])
     assert len(server.asked) == asked  # nothing is asked for twice
 
 
 def test_http_brings_pictures_which_are_checked(world, server):
     files = [{"url": server.put(f"/{i}.png", png(i))} for i in range(12)]
     remote("d", {"source": "http", "files": files}, expected=12)
-    assert lineage.read_card(download("d", []))["result"]["count"] == 12
+    assert lineage.read_card(download_dataset("d", []))["result"]["count"] == 12
     server.files["/3.png"].body = png(3)[:-2000]
     remote("e", {"source": "http", "files": files})
     with pytest.raises(DataError, match=r"e: 3\.png: cannot be decoded"):
-        download("e", [])
+        download_dataset("e", [])
     remote("f", {"source": "http", "files": files[:2]}, expected=3)
     with pytest.raises(DataError, match="2 pictures found, 3 expected"):
-        download("f", [])
+        download_dataset("f", [])
 
 
 def test_what_the_config_says_of_a_file_may_change_without_its_coming_again(world, server):
     url = server.put("/set.zip", ARCHIVE)
     remote("d", {"source": "http", "files": [{"url": url}]})
-    download("d", [])
+    download_dataset("d", [])
     asked = len(server.asked)
     remote("d", {"source": "http", "files": [{"url": url}]}, citation="somebody")
-    assert lineage.read_card(download("d", []))["spec"]["citation"] == "somebody"
+    assert lineage.read_card(download_dataset("d", []))["spec"]["citation"] == "somebody"
     remote("d", {"source": "http", "files": [{"url": url, "sha256": sha(ARCHIVE)}]})
-    card = lineage.read_card(download("d", []))
+    card = lineage.read_card(download_dataset("d", []))
     assert card["spec"]["sources"][0]["files"][0]["sha256"] == sha(ARCHIVE) and here("d") == {"set.zip": ARCHIVE}
     assert len(server.asked) == asked
 
@@ -292,20 +292,20 @@ def test_what_the_config_says_of_a_file_may_change_without_its_coming_again(worl
 def test_the_digest_of_the_first_time_is_held_to(world, server):
     url = server.put("/set.zip", ARCHIVE)
     remote("d", {"source": "http", "files": [{"url": url}]})
-    download("d", [])
+    download_dataset("d", [])
     other = zipped({"set/lq/a.png": png(3)})
     server.put("/set.zip", other)
     with pytest.raises(
         DataError, match=f"{sha(other)} came, {sha(ARCHIVE)} is wanted.*data/raw/d.json.*--force-digest"
     ):
-        download("d", [], force=True)
+        download_dataset("d", [], force=True)
     assert here("d") == {"set.zip": ARCHIVE} and lineage.verify(paths.raw_card("d")) == []
-    download("d", [], force_digest=True)
+    download_dataset("d", [], force_digest=True)
     assert here("d") == {"set.zip": other} and lineage.verify(paths.raw_card("d")) == []
     remote("e", {"source": "http", "files": [{"url": url, "sha256": sha(ARCHIVE)}]})
     for forced in (False, True):  # what the config says is never given up
         with pytest.raises(DataError, match=f"{sha(other)} came, {sha(ARCHIVE)} is wanted"):
-            download("e", [], force_digest=forced)
+            download_dataset("e", [], force_digest=forced)
 
 
 def test_a_dead_source_gives_way_to_the_next(world, server, capfd):
@@ -314,7 +314,7 @@ def test_a_dead_source_gives_way_to_the_next(world, server, capfd):
     page = {"source": "http", "files": [{"url": server.put("/page.zip", b"<html>log in", kind="text/html")}]}
     good = {"source": "http", "files": [{"url": server.put("/set.zip", ARCHIVE)}]}
     remote("d", gone, page, wrong, good)
-    assert lineage.read_card(download("d", []))["result"]["place"] == 3
+    assert lineage.read_card(download_dataset("d", []))["result"]["place"] == 3
     told = capfd.readouterr().err
     assert (
         "404" in told
@@ -326,7 +326,7 @@ def test_a_dead_source_gives_way_to_the_next(world, server, capfd):
     with pytest.raises(
         DataError, match=r"none of the 2 source\(s\)(.|\n)*gone\.zip: the server answers 404(.|\n)*no sound archive"
     ):
-        download("e", [])
+        download_dataset("e", [])
     assert not paths.raw_folder("e").exists() and not list(Path("data/raw/.partial").rglob("*.zip"))
 
 
@@ -334,21 +334,21 @@ def test_a_cut_connection_is_gone_on_with(world, server):
     big = zipped({"a.bin": np.random.default_rng(0).bytes(3_000_000)})
     url = server.put("/set.zip", big, cuts=[1_000_000] * 20)
     remote("d", {"source": "http", "files": [{"url": url}]})
-    download("d", [])
+    download_dataset("d", [])
     assert here("d") == {"set.zip": big} and server.sent < len(big) + 2_000_000
     server.put("/whole.zip", big, ranges=False, cuts=[1_000_000])
     remote("e", {"source": "http", "files": [{"url": f"{server.url}/whole.zip", "sha256": sha(big)}]})
-    download("e", [])
+    download_dataset("e", [])
     assert here("e") == {"whole.zip": big}
 
 
 KILLED = """
 import sys
 from mperceiver import lineage
-from mperceiver.data.raw.download import download
+from mperceiver.data.raw.download import download_dataset
 lineage.commit = lambda: ("0" * 40, False)
 print("begun", flush=True)
-download("d", [])
+download_dataset("d", [])
 print("done", flush=True)
 """
 
@@ -370,7 +370,7 @@ def test_a_killed_download_goes_on(world, server):
     assert 0 < half < len(big) and not paths.raw_folder("d").exists() and not paths.raw_card("d").exists()
     server.files["/set.zip"].slow.set()
     server.files["/set.zip"].slow = None
-    download("d", [])
+    download_dataset("d", [])
     assert here("d") == {"set.zip": big} and server.gets("/set.zip")[-1]["Range"] == f"bytes={half}-"
 
 
@@ -395,7 +395,7 @@ def test_a_copy_that_is_nearer_is_taken(world, server):
     for folder, content in (("bad", b"half"), ("good", ARCHIVE)):
         Path(folder, "d").mkdir(parents=True)
         Path(folder, "d/set.zip").write_bytes(content)
-    download("d", [Path("bad"), Path("good")])
+    download_dataset("d", [Path("bad"), Path("good")])
     assert here("d") == {"set.zip": ARCHIVE} and not server.asked
     assert not paths.raw_folder("d").joinpath("set.zip").samefile("good/d/set.zip")
 
@@ -417,7 +417,7 @@ def test_the_hub_is_listed_at_a_revision(world, server, monkeypatch):
     for path, data in files.items():
         server.put(f"/datasets/some/set/resolve/main/{quote(path)}", data)
     remote("d", {"source": "huggingface", "repo": "some/set", "files": ["train/**"], "count": 2})
-    card = lineage.read_card(download("d", []))
+    card = lineage.read_card(download_dataset("d", []))
     assert here("d") == {"train/gt/a.png": png(2), "train/lq/a b.png": png(1)}
     assert "huggingface:some/set@main" in card["inputs"] and "hf_secret" not in paths.raw_card("d").read_text()
     told = [{key.lower(): value for key, value in headers.items()} for _, _, headers in server.asked]
@@ -425,15 +425,15 @@ def test_the_hub_is_listed_at_a_revision(world, server, monkeypatch):
     server.put("/datasets/some/set/resolve/main/train/lq/a%20b.png", png(3))
     remote("e", {"source": "huggingface", "repo": "some/set", "files": ["train/lq/*"]})
     with pytest.raises(DataError, match=r"(came|offered), .* (is|are) wanted"):
-        download("e", [])
+        download_dataset("e", [])
     remote("f", {"source": "huggingface", "repo": "some/set", "files": ["test/**"]})
     with pytest.raises(DataError, match=r"some/set@main on the Hugging Face hub: none of its 3 files fits test/\*\*"):
-        download("f", [])
+        download_dataset("f", [])
     remote("g", {"source": "huggingface", "repo": "some/other"})
     with pytest.raises(
         DataError, match=r"some/other@main on the Hugging Face hub: not to be listed: the hub answers 404"
     ):
-        download("g", [])
+        download_dataset("g", [])
 
 
 def test_a_long_listing_comes_in_pages(world, server, monkeypatch):
@@ -446,7 +446,7 @@ def test_a_long_listing_comes_in_pages(world, server, monkeypatch):
     for entry in pages[0] + pages[1]:
         server.put(f"/datasets/some/set/resolve/main/{entry['path']}", png(int(entry["path"][2])))
     remote("d", {"source": "huggingface", "repo": "some/set"}, expected=16)
-    download("d", [])
+    download_dataset("d", [])
     assert len(here("d")) == 16
 
 
@@ -455,10 +455,10 @@ def test_half_a_file_survives_a_change_of_its_config(world, server, monkeypatch)
     url = server.put("/set.zip", big, cuts=[1_500_000] + [0] * 20)
     remote("d", {"source": "http", "files": [{"url": url}]})
     with pytest.raises(DataError, match=r"bytes are kept in data/raw/\.partial/d/"):
-        download("d", [])
+        download_dataset("d", [])
     server.files["/set.zip"].cuts.clear()
     remote("d", {"source": "http", "files": [{"url": url, "bytes": len(big)}]}, citation="somebody")
-    download("d", [])
+    download_dataset("d", [])
     assert here("d") == {"set.zip": big} and server.sent == len(big)
 
 
@@ -476,26 +476,26 @@ def test_github_gives_files_at_a_commit(world, internet):
         internet.put(f"{raw}/{path}", data)
     source = {"source": "github", "repo": "some/set", "commit": commit, "root": "testsets/S"}
     remote("d", source | {"files": ["*.png"], "count": 3}, expected=3)
-    download("d", [])
+    download_dataset("d", [])
     assert here("d") == {f"{i}.png": png(i) for i in range(3)}
     asked = len(internet.asked)
     remote("e", source | {"files": ["0.png", "2.png"], "sha256": {"2.png": sha(png(2))}})  # no listing needed
-    download("e", [])
+    download_dataset("e", [])
     assert sorted(here("e")) == ["0.png", "2.png"] and len(internet.asked) == asked + 2
     internet.put(f"/codeload.github.com/some/set/zip/{commit}", ARCHIVE)
     remote("f", {"source": "github", "repo": "some/set", "commit": commit})
-    download("f", [])
+    download_dataset("f", [])
     assert here("f") == {f"set-{commit}.zip": ARCHIVE}
     internet.put(f"/media.githubusercontent.com/media/some/set/{commit}/testsets/S/1.png", png(9))
     remote("g", source | {"files": ["1.png"], "lfs": True})
-    download("g", [])
+    download_dataset("g", [])
     assert here("g") == {"1.png": png(9)}
     remote("h", source | {"files": ["*.png"], "count": 4})
     with pytest.raises(DataError, match=r"3 files fit \*\.png, 4 are wanted"):
-        download("h", [])
+        download_dataset("h", [])
     internet.put(listing, json.dumps(tree | {"truncated": True}).encode())
     with pytest.raises(DataError, match="too many files for GitHub to list"):
-        download("h", [])
+        download_dataset("h", [])
 
 
 DRIVE = "/drive.usercontent.google.com/download"
@@ -515,11 +515,11 @@ def drive(name: str) -> str:
 def test_drive_gives_a_file_at_once_or_behind_its_scan_page(world, internet):
     url = drive("d")
     internet.put(url, ARCHIVE)
-    card = lineage.read_card(download("d", []))
+    card = lineage.read_card(download_dataset("d", []))
     assert here("d") == {"set.zip": ARCHIVE} and card["inputs"][f"gdrive:{ID}"] == sha(ARCHIVE)
     internet.put(drive("e"), SCAN.encode(), kind="text/html; charset=utf-8")
     internet.put(f"{DRIVE}?id={ID}&confirm=t&uuid=u-1", ARCHIVE)
-    download("e", [])
+    download_dataset("e", [])
     assert here("e") == {"set.zip": ARCHIVE}
 
 
@@ -544,11 +544,11 @@ def test_drive_gives_a_file_at_once_or_behind_its_scan_page(world, internet):
 def test_the_pages_of_drive_are_told_and_not_kept(world, internet, page, status, message):
     internet.put(drive("d"), page.encode(), status=status, kind="text/html")
     with pytest.raises(DataError, match=f"gdrive: file {ID} on Google Drive: .*{message}"):
-        download("d", [])
+        download_dataset("d", [])
     assert not paths.raw_folder("d").exists() and not list(Path("data/raw").rglob("set.zip*"))
     Path("data/manual/d").mkdir(parents=True)  # brought by hand from a browser
     Path("data/manual/d/set.zip").write_bytes(ARCHIVE)
-    download("d", [])
+    download_dataset("d", [])
     assert here("d") == {"set.zip": ARCHIVE}
 
 
@@ -567,14 +567,14 @@ def test_a_folder_of_drive_is_listed(world, internet):
     internet.put(view + inner, page("test", link(two, "a.zip"), link(two, "notes.txt")), kind="text/html")
     internet.put(f"{DRIVE}?id={two}&export=download&confirm=t", ARCHIVE)
     remote("d", {"source": "gdrive", "folder": folder, "wanted": ["test/*.zip"], "count": 1})
-    download("d", [])
+    download_dataset("d", [])
     assert here("d") == {"test/a.zip": ARCHIVE}
     remote("e", {"source": "gdrive", "folder": folder, "wanted": ["**/*.zip"], "count": 3})
     with pytest.raises(DataError, match=r"2 files fit .*, 3 are wanted"):
-        download("e", [])
+        download_dataset("e", [])
     remote("f", {"source": "gdrive", "folder": "N" * 33})
     with pytest.raises(DataError, match="not to be listed: .*404"):
-        download("f", [])
+        download_dataset("f", [])
 
 
 def test_what_a_person_has_to_bring_is_told_until_it_is_there(world, server):
@@ -587,7 +587,7 @@ def test_what_a_person_has_to_bring_is_told_until_it_is_there(world, server):
     }
     remote("d", source)
     with pytest.raises(DataError) as caught:
-        download("d", [])
+        download_dataset("d", [])
     for words in (
         "missing: set.zip",
         f"{len(ARCHIVE)} bytes",
@@ -604,9 +604,9 @@ def test_what_a_person_has_to_bring_is_told_until_it_is_there(world, server):
     with pytest.raises(
         DataError, match=rf"data/manual/d/set.zip has {len(ARCHIVE) - 1} bytes .* wanted {len(ARCHIVE)} bytes"
     ):
-        download("d", [Path("lab")])
+        download_dataset("d", [Path("lab")])
     Path("data/manual/d/set.zip").write_bytes(ARCHIVE)
-    download("d", [Path("lab")])
+    download_dataset("d", [Path("lab")])
     assert here("d") == {"list.txt": b"a\n", "set.zip": ARCHIVE} and Path("data/manual/d/set.zip").is_file()
 
 
@@ -633,4 +633,4 @@ def test_what_a_person_has_to_bring_is_told_until_it_is_there(world, server):
 def test_what_is_no_source_is_refused(world, source, message):
     remote("d", source)
     with pytest.raises(config.ConfigError, match=message):
-        download("d", [])
+        download_dataset("d", [])
