@@ -4,6 +4,7 @@
 #   (with pdflatex: Debian's texlive-latex-recommended).
 # make cluster: the workflow on SLURM clusters that the tests start on this machine (as root; Debian's slurmctld, slurmd, slurm-client,
 #   munge, slurmdbd and mariadb-server).
+# make docs: writes the generated pages and the drawing of the pipeline; a test fails while one of them is old.
 # CI (.ci/run) runs all of these.
 # Needs git, make and a Python of 3.11 or later with its venv module (make demo PYTHON=python3.12 takes another than python3).
 PYTHON ?= python3
@@ -14,7 +15,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # The lock file is what is installed; uv is not to look for anything newer.
 export UV_FROZEN := 1
 
-.PHONY: demo test paper cluster lint install
+.PHONY: demo test paper cluster lint docs install
 
 demo: install
 	$(UV) run snakemake --cores all
@@ -35,6 +36,9 @@ lint: install
 	$(UV) run snakefmt --check Snakefile workflow
 	$(UV) run snakemake --lint
 	$(UV) run lint-imports
+
+docs: install
+	$(UV) run python -m tools.docs
 
 install: $(UV)
 	$(UV) sync --frozen

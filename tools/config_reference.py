@@ -1,4 +1,4 @@
-"""Write config/README.md from the typed models: python tools/config_reference.py > config/README.md. A test keeps the two equal."""
+"""config/README.md: every key of every kind of file, from the typed models in mperceiver/config/; `make docs` writes it."""
 
 import inspect
 import re
@@ -13,7 +13,7 @@ from mperceiver.degradations.mix import ORDER, STAGES
 INTRO = """\
 # Configuration
 
-<!-- Written by tools/config_reference.py from mperceiver/config/; edit those, then: uv run python tools/config_reference.py > config/README.md -->
+<!-- Generated from mperceiver/config/ by tools/config_reference.py: change those, then run `make docs`. -->
 
 **A name in a path is the stem of a file here.** `results/scores/demo/demo-mid6.csv` exists because there are
 `config/methods/demo.yaml` and `config/datasets/demo-mid6.yaml`. To learn what a thing is, open the file of that name; to add one, add a
@@ -175,7 +175,3 @@ def degradations() -> str:
         numbers = [f"`{p.name}: {p.default:g}`" for p in parameters if isinstance(p.default, (int, float))]
         text.append(f"| `{name}` | {ORDER[name]} | {', '.join(numbers) or 'none'} |")
     return "\n".join(text) + "\n"
-
-
-if __name__ == "__main__":
-    print(page(), end="")

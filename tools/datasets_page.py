@@ -1,4 +1,4 @@
-"""Write docs/datasets.md from config/datasets/: uv run python tools/datasets_page.py > docs/datasets.md. A test keeps the two equal."""
+"""docs/datasets.md: all datasets, from config/datasets/; `make docs` writes it."""
 
 from mperceiver import config
 
@@ -11,7 +11,7 @@ HOW = {
 INTRO = """\
 # The datasets
 
-<!-- Written by tools/datasets_page.py from config/datasets/; edit those, then: uv run python tools/datasets_page.py > docs/datasets.md -->
+<!-- Generated from config/datasets/ by tools/datasets_page.py: change those, then run `make docs`. -->
 
 Pictures are fetched from where their authors, or others, put them; none is part of this project. Terms stand in each file under
 `licence`: read them before you use a set. What is known to be wrong with one stands there under `defects`.
@@ -50,7 +50,3 @@ def link(name: str) -> str:
 
 def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-if __name__ == "__main__":
-    print(page(), end="")

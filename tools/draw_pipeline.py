@@ -1,16 +1,15 @@
-"""Draw docs/pipeline.svg from the workflow's own graph:
+"""docs/pipeline.svg, drawn from the workflow's own graph of rules; `make docs` writes it."""
 
-uv run snakemake --rulegraph | uv run python tools/draw_pipeline.py
-"""
-
+import io
 import re
+import subprocess
 import sys
-from pathlib import Path
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-# Where a rule stands (column, row from the top), its colour and what it makes; the arrows come from the graph.
+# Of each rule: column, row from the top, colour, what it makes. The arrows come from Snakemake.
 BLUE, GREY, ORANGE, GREEN, VIOLET = "#ddebfa", "#e9e9ee", "#fdebd3", "#e3f1e1", "#ece4f5"
 PLACES = {
     "download": (1.0, 0, BLUE, "pictures of a dataset"),
@@ -27,72 +26,80 @@ PLACES = {
     "figure": (2.0, 8, VIOLET, "pictures, curves"),
     "report": (1.5, 9, VIOLET, "results/report/index.html"),
 }
-WIDE, HIGH = 2.7, 0.46  # inches of a box
+BOX_WIDTH, BOX_HEIGHT = 2.7, 0.46  # inches
+MARGIN = 0.1  # inches around the drawing
 INK, PALE = "#1f2328", "#59636e"
 
+Arrows = set[tuple[str, str]]
 
-def read(text: str) -> tuple[set[str], set[tuple[str, str]]]:
-    """Rules and arrows of a graph in the DOT language as Snakemake prints it, the target rule and loops left out."""
-    names = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', text, re.MULTILINE))
-    arrows = {(names[a], names[b]) for a, b in re.findall(r"^\s*(\d+) -> (\d+)", text, re.MULTILINE)}
+
+def page() -> str:
+    """The picture as SVG: the same text for the same rules and the same matplotlib."""
+    rules, arrows = parse(rule_graph())
+    if rules != set(PLACES):
+        sys.exit(f"PLACES in tools/draw_pipeline.py and the workflow differ: {', '.join(sorted(rules ^ set(PLACES)))}")
+    return draw(rules, without_shortcuts(arrows))
+
+
+def rule_graph() -> str:
+    """The graph of rules of the workflow in the working directory, in the DOT language."""
+    command = [sys.executable, "-m", "snakemake", "--rulegraph"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def parse(dot: str) -> tuple[set[str], Arrows]:
+    """Rules and arrows of a graph in the DOT language, without the target rule `all` and without loops."""
+    names = dict(re.findall(r'^\s*(\d+)\[label = "(\w+)"', dot, re.MULTILINE))
+    arrows = {(names[a], names[b]) for a, b in re.findall(r"^\s*(\d+) -> (\d+)", dot, re.MULTILINE)}
     return set(names.values()) - {"all"}, {(a, b) for a, b in arrows if a != b and b != "all"}
 
 
-def reduced(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Without the arrows that a longer way says too."""
+def without_shortcuts(arrows: Arrows) -> Arrows:
+    """The transitive reduction: an arrow a → b goes where a longer way leads from a to b too."""
 
-    def reached(start: str) -> set[str]:
-        found = {b for a, b in arrows if a == start}
-        return found.union(*map(reached, found))
+    def reachable(start: str) -> set[str]:
+        ends = {b for a, b in arrows if a == start}
+        return ends.union(*map(reachable, ends))
 
-    return {(a, b) for a, b in arrows if not any(b in reached(c) for x, c in arrows if x == a and c != b)}
+    return {(a, b) for a, b in arrows if not any(b in reachable(c) for x, c in arrows if x == a and c != b)}
 
 
 def centre(rule: str) -> tuple[float, float]:
+    """Where the middle of a rule's box is, in inches; up is positive."""
     column, row, *_ = PLACES[rule]
-    return column * (WIDE + 0.7), -row * 0.78
+    return column * (BOX_WIDTH + 0.7), -row * 0.78
 
 
-def draw(rules: set[str], arrows: set[tuple[str, str]], path: Path) -> None:
+def draw(rules: set[str], arrows: Arrows) -> str:
+    """Boxes and arrows as SVG."""
     x, y = zip(*(centre(rule) for rule in rules), strict=True)
-    size = (max(x) - min(x) + WIDE + 0.2, max(y) - min(y) + HIGH + 0.2)
-    settings = {"svg.fonttype": "path", "svg.hashsalt": "pipeline", "font.family": "DejaVu Sans"}
-    with plt.rc_context(settings):
-        figure = plt.figure(figsize=size)
-        axes = figure.add_axes((0, 0, 1, 1))
-        for rule in sorted(rules):
-            (across, up), (*_, colour, product) = centre(rule), PLACES[rule]
-            style = "round,pad=0,rounding_size=0.09"
-            axes.add_patch(
-                FancyBboxPatch(
-                    (across - WIDE / 2, up - HIGH / 2), WIDE, HIGH, boxstyle=style, fc=colour, ec="#c3c9d0", lw=0.8
-                )
-            )
-            both = {"ha": "center", "va": "center"}
-            axes.text(across, up + 0.085, rule, size=10.5, weight="bold", color=INK, **both)
-            axes.text(across, up - 0.105, product, size=8.5, color=PALE, **both)
-        for a, b in sorted(arrows):
-            (x0, y0), (x1, y1) = centre(a), centre(b)
-            way = {
-                "arrowstyle": "-|>,head_width=0.16,head_length=0.32",
-                "color": PALE,
-                "lw": 1.1,
-                "shrinkA": 0,
-                "shrinkB": 1,
-            }
-            axes.annotate(
-                "", (x1 + (x0 - x1) * 0.22, y1 + HIGH / 2), (x0 + (x1 - x0) * 0.22, y0 - HIGH / 2), arrowprops=way
-            )
-        axes.set(
-            xlim=(min(x) - WIDE / 2 - 0.1, max(x) + WIDE / 2 + 0.1),
-            ylim=(min(y) - HIGH / 2 - 0.1, max(y) + HIGH / 2 + 0.1),
-        )
+    left, right = min(x) - BOX_WIDTH / 2 - MARGIN, max(x) + BOX_WIDTH / 2 + MARGIN
+    bottom, top = min(y) - BOX_HEIGHT / 2 - MARGIN, max(y) + BOX_HEIGHT / 2 + MARGIN
+    svg = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "pipeline", "font.family": "DejaVu Sans"}):
+        figure = Figure(figsize=(right - left, top - bottom))
+        axes = figure.add_axes((0, 0, 1, 1), xlim=(left, right), ylim=(bottom, top))
         axes.axis("off")
-        figure.savefig(path, facecolor="white", metadata={"Date": None} if path.suffix == ".svg" else None)
+        for rule in sorted(rules):
+            draw_box(axes, rule)
+        for above, below in sorted(arrows):
+            draw_arrow(axes, centre(above), centre(below))
+        figure.savefig(svg, format="svg", facecolor="white", metadata={"Date": None})
+    return svg.getvalue()
 
 
-if __name__ == "__main__":
-    rules, arrows = read(sys.stdin.read())
-    if rules != set(PLACES):
-        sys.exit(f"PLACES in {__file__} and the workflow differ: {', '.join(sorted(rules ^ set(PLACES)))}")
-    draw(rules, reduced(arrows), Path(sys.argv[1] if len(sys.argv) > 1 else "docs/pipeline.svg"))
+def draw_box(axes, rule: str) -> None:
+    (x, y), (*_, colour, product) = centre(rule), PLACES[rule]
+    corner, style = (x - BOX_WIDTH / 2, y - BOX_HEIGHT / 2), "round,pad=0,rounding_size=0.09"
+    axes.add_patch(FancyBboxPatch(corner, BOX_WIDTH, BOX_HEIGHT, boxstyle=style, fc=colour, ec="#c3c9d0", lw=0.8))
+    axes.text(x, y + 0.085, rule, size=10.5, weight="bold", color=INK, ha="center", va="center")
+    axes.text(x, y - 0.105, product, size=8.5, color=PALE, ha="center", va="center")
+
+
+def draw_arrow(axes, above: tuple[float, float], below: tuple[float, float]) -> None:
+    """From the lower edge of one box to the upper edge of another, each end a little towards the other box."""
+    (x0, y0), (x1, y1) = above, below
+    start = (x0 + (x1 - x0) * 0.22, y0 - BOX_HEIGHT / 2)
+    end = (x1 + (x0 - x1) * 0.22, y1 + BOX_HEIGHT / 2)
+    style = {"arrowstyle": "-|>,head_width=0.16,head_length=0.32", "color": PALE, "lw": 1.1, "shrinkA": 0, "shrinkB": 1}
+    axes.annotate("", end, start, arrowprops=style)

@@ -17,7 +17,6 @@ from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import models_in
 from mperceiver.metrics import METRICS
 from mperceiver.report import tables
-from tools import config_reference
 
 WORLDS = {"config": PROJECT, "tests/tiny/config": PROJECT / "tests/tiny"}
 STAGE = "{steps: 1, phases: [{batch: 1, crop_px: 16}]}"
@@ -216,13 +215,6 @@ def test_everything_a_method_needs_can_be_told(shipped):
         assert len(config.figure_inputs(name)) > 1
 
 
-def test_the_page_of_all_keys_is_up_to_date():
-    page = config_reference.page()
-    assert (PROJECT / "config/README.md").read_text() == page, (
-        "run: uv run python tools/config_reference.py > config/README.md"
-    )
-
-
 def test_every_key_is_described():
     def models(model: type[Model]) -> set:
         inside = {found for field in model.model_fields.values() for found in models_in(field.annotation)}
@@ -260,26 +252,6 @@ def test_the_files_that_the_documents_show_load(world):
             assert all(config.load("methods", m) and config.load("datasets", d) for m, d in config.cells(spec))
         if kind == "datasets":
             assert config.load("protocols", spec.protocol) and all(config.load("datasets", d) for d in spec.from_)
-
-
-def test_the_links_of_the_documents_lead_somewhere():
-    pages = [PROJECT / "config/README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-    heads = {
-        page.resolve(): {_anchor(line) for line in page.read_text().splitlines() if line.startswith("#")}
-        for page in pages
-    }
-    for page in pages:
-        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-            path, _, anchor = target.partition("#")
-            if "://" in target:
-                continue
-            there = (page.parent / path).resolve() if path else page.resolve()
-            assert there.exists(), f"{page.name}: {target}"
-            assert not anchor or there not in heads or anchor in heads[there], f"{page.name}: {target}"
-
-
-def _anchor(heading: str) -> str:
-    return re.sub(r"[^\w -]", "", heading.lstrip("# ").lower()).replace(" ", "-")
 
 
 # ---------------------------------------------------------------- mistakes

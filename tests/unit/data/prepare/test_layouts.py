@@ -18,7 +18,6 @@ from mperceiver.config.datasets import Dataset
 from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.raw.download import download_dataset
 from mperceiver.data.read.loader import PreparedDataset
-from tools import datasets_page
 
 DATASETS = PROJECT / "config/datasets"
 Layout, LAYOUTS, ARRAYS = layouts.Layout, layouts.LAYOUTS, layouts.ARRAYS
@@ -67,12 +66,6 @@ def unlimited(name: str) -> str:
 def test_every_dataset_of_pairs_has_its_layout_here():
     parsed = {path.stem: config.parse(path, Dataset) for path in DATASETS.glob("*.yaml")}
     assert {name for name, dataset in parsed.items() if dataset.pairs} == set(LAYOUTS) | set(ARRAYS)
-
-
-def test_the_page_of_all_datasets_is_up_to_date(monkeypatch):
-    monkeypatch.chdir(DATASETS.parents[1])
-    page = datasets_page.page()
-    assert (PROJECT / "docs/datasets.md").read_text() == page, "uv run python tools/datasets_page.py > docs/datasets.md"
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

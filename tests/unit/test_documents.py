@@ -1,0 +1,56 @@
+"""The documents: their links lead somewhere, and what they tell to type or to open exists."""
+
+import re
+import shlex
+
+import pytest
+import typer
+from support import PROJECT
+
+from mperceiver import cli
+
+PAGES = [*sorted(PROJECT.glob("*.md")), PROJECT / "config/README.md", *sorted((PROJECT / "docs").glob("*.md"))]
+TARGETS = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
+TEXTS = {page.relative_to(PROJECT).as_posix(): page.read_text() for page in PAGES}
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives a page's headings."""
+    heads = [line.lstrip("# ") for line in text.splitlines() if line.startswith("#")]
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_links_lead_somewhere(name):
+    page = PROJECT / name
+    for target in re.findall(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"", TEXTS[name]):
+        path, _, anchor = "".join(target).partition("#")
+        if "://" in path:
+            continue
+        there = (page.parent / path).resolve() if path else page.resolve()
+        assert there.exists(), f"{name}: there is no {path}"
+        if anchor and there.suffix == ".md":
+            assert anchor in anchors(there.read_text()), f"{name}: {path} has no heading #{anchor}"
+
+
+def test_commands_exist():
+    """A command that is shown must parse; one that is only mentioned must be a verb with the options named."""
+    commands, shown = typer.main.get_command(cli.app).commands, 0
+    for name, text in TEXTS.items():
+        for before, line in re.findall(r"(uv run|^|`) *mperceiver ([a-z][^#`\n]+)", text, re.MULTILINE):
+            verb, *arguments = shlex.split(line)
+            assert verb in commands, f"{name}: mperceiver {line}"
+            if before == "`":
+                options = {option for parameter in commands[verb].params for option in parameter.opts}
+                assert options >= {word for word in arguments if word.startswith("-")}, f"{name}: mperceiver {line}"
+            else:
+                commands[verb].make_context(verb, arguments)  # parses, and runs nothing
+                shown += 1
+        for target in re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE):
+            assert target in TARGETS, f"{name}: make {target}"
+    assert shown > 15
+
+
+def test_the_readme_links_every_page():
+    for page in (PROJECT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in TEXTS["README.md"], f"README.md does not lead to docs/{page.name}"

@@ -1,0 +1,33 @@
+"""What `make docs` writes is what is there."""
+
+import pytest
+from support import PROJECT
+
+from tools import docs, draw_pipeline
+
+
+@pytest.mark.parametrize("name", docs.PAGES)
+def test_a_generated_page_is_up_to_date(name, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    assert (PROJECT / name).read_text() == docs.PAGES[name](), f"{name} has grown old: run `make docs` and commit it"
+
+
+def test_make_docs_writes_what_differs_and_nothing_else(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(docs, "PROJECT", tmp_path)
+    monkeypatch.setattr(
+        docs, "PAGES", {"old.md": lambda: "new", "docs/new.md": lambda: "new", "same.md": lambda: "same"}
+    )
+    (tmp_path / "old.md").write_text("old")
+    (tmp_path / "same.md").write_text("same")
+    before = (tmp_path / "same.md").stat().st_mtime_ns
+    docs.main()
+    assert capsys.readouterr().out.splitlines() == ["old.md: written", "docs/new.md: written", "same.md: up to date"]
+    assert (tmp_path / "old.md").read_text() == (tmp_path / "docs/new.md").read_text() == "new"
+    assert (tmp_path / "same.md").stat().st_mtime_ns == before
+
+
+def test_the_picture_has_no_arrow_that_a_longer_way_shows():
+    dot = '0[label = "all"]\n1[label = "a"]\n2[label = "b"]\n3[label = "c"]\n1 -> 2\n2 -> 3\n1 -> 3\n3 -> 0\n2 -> 2\n'
+    rules, arrows = draw_pipeline.parse(dot)
+    assert rules == {"a", "b", "c"} and arrows == {("a", "b"), ("b", "c"), ("a", "c")}
+    assert draw_pipeline.without_shortcuts(arrows) == {("a", "b"), ("b", "c")}
