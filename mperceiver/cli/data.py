@@ -51,9 +51,10 @@ def doctor(
 ) -> None:
     """Ask after every source of datasets and foundations without downloading any; code 1 if one gives no more what it did."""
     if cluster:
-        from mperceiver.cli.cluster import preflight
+        from mperceiver.cluster.preflight import print_checks
 
-        preflight()
+        if not print_checks():
+            raise typer.Exit(1)
         return
     from mperceiver.data.raw.doctor import FINE, ask_sources, print_answers
 

@@ -1,4 +1,8 @@
-"""The SLURM cluster that `snakemake --profile slurm` submits to: is it fit, which jobs run without a head, why did one fail."""
+"""Commands for the SLURM cluster that `snakemake --profile slurm` submits to.
+
+Is the cluster fit for the profile (preflight), which jobs did a killed Snakemake leave behind (orphans), why did jobs fail
+(why). The *head* is the Snakemake process that a user starts: it submits the jobs and waits for them.
+"""
 
 from mperceiver.cluster.ask import ClusterError
 

@@ -1,29 +1,39 @@
-"""Asking SLURM's programs, and Snakemake's: lists of words, never a shell."""
+"""Run the programs of SLURM and Snakemake and read what they print. A command is a list of words; no shell is involved."""
 
 import shutil
 import subprocess
 
-ANSWER_S = 60  # a busy controller takes its time
+ANSWER_S = 60  # a busy SLURM controller takes long to answer
 
 
 class ClusterError(RuntimeError):
-    """SLURM or Snakemake could not be asked, or is in a state that a person has to look at."""
+    """SLURM or Snakemake gave no answer, or its state needs a person; the message says what to do."""
 
 
 def ask(*command: str, seconds: float = ANSWER_S) -> str:
-    """What a program prints. Raises ClusterError if it is not there, fails, or gives no answer."""
+    """Run a program and return its standard output.
+
+    Raises:
+        ClusterError: the program is not installed, ends with an error, or does not answer within ``seconds``.
+    """
     if not shutil.which(command[0]):
-        raise ClusterError(f"{command[0]}: no such program here; on the cluster's login node it is on the PATH")
+        raise ClusterError(
+            f"{command[0]}: this program is not on the PATH. SLURM's programs are there on the cluster's login node: "
+            "run the same command there"
+        )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds)
+        finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise ClusterError(f"{command[0]}: no answer within {seconds:.0f} s; try again, or see scontrol ping") from None
+        raise ClusterError(
+            f"{' '.join(command)}: no answer within {seconds:.0f} s. The SLURM controller may be busy or down: "
+            "see scontrol ping, then try again"
+        ) from None
     except subprocess.CalledProcessError as error:
-        words = " ".join((error.stderr or error.stdout).split())[-600:]
-        raise ClusterError(f"{' '.join(command)}: {words or f'code {error.returncode}'}") from None
-    return done.stdout
+        reason = " ".join((error.stderr or error.stdout).split())[-600:]
+        raise ClusterError(f"{' '.join(command)}: {reason or f'exit code {error.returncode}'}") from None
+    return finished.stdout
 
 
-def pairs(text: str) -> dict[str, str]:
-    """Of what `scontrol -o show` prints, `Key=value` with spaces between; a value with spaces is cut at the first."""
+def fields(text: str) -> dict[str, str]:
+    """Parse the `Key=value Key=value` that `scontrol -o show` prints; a value is cut at its first space."""
     return dict(word.split("=", 1) for word in text.split() if "=" in word)

@@ -1,185 +1,180 @@
-"""Is the cluster fit for the profile: what 500 jobs would stumble over, asked before they are queued.
-
-Each finding is `ok`, `wrong` (the run would fail or hang), or `unknown` (it could not be asked now; worth a look).
-"""
+"""`mperceiver doctor --cluster`: whether the cluster is fit for the profile, before 500 jobs stumble over what is wrong."""
 
 import getpass
 import os
 import re
-import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from mperceiver import config
 from mperceiver.cluster import jobs
 from mperceiver.cluster.ask import ClusterError, ask
+from mperceiver.cluster.checks import CheckResult, ok_or_wrong
+from mperceiver.cluster.nodes import check_node
+from mperceiver.cluster.profile import PROFILE, PartitionRequest, partition_requests, resource_sets
 
-PROFILE = Path("slurm/config.yaml")
-PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct")  # the plugin wants sacct to be there
-PATIENCE_S = 60  # for a node that is free
-LEAST_JOB_AGE_S = 190  # the plugin looks every 180 s at the most
-CUDA = "import torch; print('CUDA', torch.cuda.device_count(), torch.cuda.get_device_name() if torch.cuda.is_available() else '')"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was asked after, what is known of it, and what to do."""
-
-    subject: str
-    state: str
-    detail: str
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the profile asks of one partition."""
-
-    partition: str  # "" for the cluster's default
-    minutes: int
-    gpus: int  # of a node
-    nodes: int
-    model: str
+PROGRAMS = (
+    "sbatch",
+    "srun",
+    "squeue",
+    "scancel",
+    "scontrol",
+    "sinfo",
+    "sacct",
+)  # the plugin calls sacct even if it fails
+MIN_JOB_AGE_S = 190  # the plugin looks at the queue at least every 180 s
+KILL_WAIT_S = 30  # time for a cancelled training to save its state
+DEFAULT_PAUSE_S = 40  # the plugin's own first pause between two looks at the queue
 
 
-def examine(profile: Path = PROFILE) -> Iterator[Finding]:
-    """One finding after the other, cheap ones first. Raises ConfigError if the profile cannot be read."""
-    settings = config.plain(profile)
+def print_checks() -> bool:
+    """Print each check as its result comes, for a compute node may be waited for. Returns whether the cluster is fit."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console, is_fit = Console(soft_wrap=True), True
+    styles = {"ok": "green", "wrong": "red", "unknown": "yellow"}
+    for result in check_cluster():
+        is_fit &= result.state != "wrong"
+        state = Text(f"{result.state:<8}", style=styles[result.state])
+        console.print(state + Text(f"{result.subject:<24}{result.detail}"))
+    return is_fit
+
+
+def check_cluster(path: Path = PROFILE) -> Iterator[CheckResult]:
+    """Check the cluster against the profile at ``path``, quick checks first.
+
+    Raises:
+        ConfigError: the profile cannot be read.
+    """
+    profile = config.plain(path)
     absent = [name for name in PROGRAMS if not shutil.which(name)]
-    yield _said("programs", not absent, "all there" if not absent else f"not on the PATH: {', '.join(absent)}")
+    detail = (
+        f"not on the PATH: {', '.join(absent)}; run this on the cluster's login node" if absent else "all on the PATH"
+    )
+    yield ok_or_wrong("programs", not absent, detail)
     try:
-        told = _settings()
+        settings = _cluster_settings()
     except ClusterError as error:
-        yield Finding("controller", "wrong", str(error))
+        yield CheckResult("controller", "wrong", str(error))
         return
-    yield Finding("controller", "ok", f"{told.get('ClusterName', '')}, SLURM {told.get('SLURM_VERSION', '')}")
-    yield from _controller(told, settings)
-    for wanted in wants(settings):
-        yield _partition(wanted)
-    yield from _site(settings, told)
-    yield _environment()
-    yield _queue()
-    partitions = sorted({(wanted.partition, wanted.gpus > 0, wanted.model) for wanted in wants(settings)})
-    for partition, with_gpu, model in partitions:
-        yield from _node(partition, with_gpu, model)
+    name, version = settings.get("ClusterName", ""), settings.get("SLURM_VERSION", "")
+    yield CheckResult("controller", "ok", f"{name}, SLURM {version}")
+    yield from _check_settings(settings, profile)
+    requests = partition_requests(profile)
+    for request in requests:
+        yield _check_partition(request)
+    if _accounting(settings):
+        yield from _check_account(profile)
+    yield _check_environment()
+    yield _check_queue()
+    for partition, with_gpu, model in sorted({(r.partition, r.gpus > 0, r.gpu_model) for r in requests}):
+        yield from check_node(partition, with_gpu, model)
 
 
-def wants(settings: dict) -> list[Wanted]:
-    """What a profile asks of the partitions: one for each kind of jobs."""
-    default = settings.get("default-resources", {})
-    found = {}
-    for own in [{}, *settings.get("set-resources", {}).values()]:
-        all_of = default | own
-        model, count = _gpus(all_of)
-        minutes = int(re.findall(r"\d+", str(all_of.get("runtime", 0)))[-1])  # `attempt * 120`: the first attempt's
-        wanted = Wanted(str(all_of.get("slurm_partition", "")), minutes, count, int(all_of.get("nodes", 1)), model)
-        found[wanted] = None
-    return list(found)
+# ---------------------------------------------------------------- the controller's settings
 
 
-def _gpus(resources: dict) -> tuple[str, int]:
-    """Type and number of a node's GPUs: `gpu: 1` with `gpu_model`, or `gres: gpu:a100:8`."""
-    gres = str(resources.get("gres", "")).split(":")
-    if gres[0] == "gpu":
-        return (gres[1], int(gres[2])) if len(gres) == 3 else ("", int(gres[1]) if len(gres) == 2 else 1)
-    return str(resources.get("gpu_model", "")), int(resources.get("gpu", 0))
+def _cluster_settings() -> dict[str, str]:
+    pairs = (line.partition("=") for line in ask("scontrol", "show", "config").splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs if value}
 
 
-def _said(subject: str, fine: bool, detail: str) -> Finding:
-    return Finding(subject, "ok" if fine else "wrong", detail)
+def _leading_number(text: str) -> int:
+    match = re.match(r"\d+", text)
+    return int(match[0]) if match else 0
 
 
-def _settings() -> dict[str, str]:
-    lines = ask("scontrol", "show", "config").splitlines()
-    return {key.strip(): value.strip() for key, _, value in (line.partition("=") for line in lines) if value}
+def _accounting(settings: dict[str, str]) -> str:
+    """The plugin that keeps accounts; "" where the cluster keeps none."""
+    plugin = settings.get("AccountingStorageType", "")
+    return "" if plugin in ("(null)", "accounting_storage/none") else plugin
 
 
-def _number(text: str) -> int:
-    return int(re.match(r"\d*", text)[0] or 0)
+def _check_settings(settings: dict[str, str], profile: dict[str, Any]) -> Iterator[CheckResult]:
+    """The settings of the cluster that the profile relies on."""
+    age, pause = _leading_number(settings.get("MinJobAge", "")), profile.get("slurm-init-seconds-before-status-checks")
+    least = max(MIN_JOB_AGE_S, 3 * (pause or DEFAULT_PAUSE_S))
+    advice = f"; below {least} s SLURM may forget a finished job before the head sees it: ask the administrators"
+    yield ok_or_wrong("MinJobAge", age >= least, f"{age} s" + (advice if age < least else ""))
 
+    may_requeue = settings.get("JobRequeue", "1") == "1"
+    advice = "not allowed (JobRequeue=0): a training that is preempted or at its time limit ends as failed"
+    yield ok_or_wrong("requeue", may_requeue, "allowed" if may_requeue else advice)
 
-def _accounting(told: dict[str, str]) -> str:
-    """The plugin that keeps accounts; "" where nobody does."""
-    kind = told.get("AccountingStorageType", "")
-    return "" if kind in ("(null)", "accounting_storage/none") else kind
+    kill_wait = _leading_number(settings.get("KillWait", ""))
+    advice = ": a cancelled training may be killed before it has saved its state"
+    too_short = kill_wait < KILL_WAIT_S
+    yield CheckResult("KillWait", "unknown" if too_short else "ok", f"{kill_wait} s{advice if too_short else ''}")
 
+    mode, plugin = settings.get("PreemptMode", "OFF"), settings.get("PreemptType", "")
+    cancels = mode.startswith("CANCEL")
+    advice = "; a preempted job is lost, and the head waits for it for ever"
+    yield ok_or_wrong("preemption", not cancels, f"{mode} ({plugin})" + (advice if cancels else ""))
 
-def _controller(told: dict[str, str], settings: dict) -> Iterator[Finding]:
-    """Settings of the cluster that the profile counts on."""
-    age, pause = _number(told.get("MinJobAge", "")), settings.get("slurm-init-seconds-before-status-checks", 40)
-    least = max(LEAST_JOB_AGE_S, 3 * pause)
-    advice = "" if age >= least else f"; below {least} s a finished job may be forgotten unseen: ask the administrators"
-    yield _said("MinJobAge", age >= least, f"{age} s{advice}")
-    requeue = told.get("JobRequeue", "1") == "1"
-    yield _said(
-        "requeue", requeue, "allowed" if requeue else "JobRequeue=0: preempted and stopped trainings end as failed"
-    )
-    kill = _number(told.get("KillWait", ""))
-    short = "" if kill >= 30 else ": short for a training to save its state when it is cancelled"
-    yield Finding("KillWait", "ok" if kill >= 30 else "unknown", f"{kill} s{short}")
-    mode, kind = told.get("PreemptMode", "OFF"), told.get("PreemptType", "")
-    lost = mode.startswith("CANCEL")
-    yield _said(
-        "preemption", not lost, f"{mode} ({kind})" + ("; a preempted job makes the head wait for ever" if lost else "")
-    )
-    words = _accounting(told) or "none: not needed; why-failed then knows no peak memory"
-    yield Finding("accounting", "ok", words)
-    command = settings.get("slurm-status-command")
-    yield _said(
-        "status by",
-        command == "squeue",
-        f"{command}" if command == "squeue" else f"{command}; see the profile's comment",
-    )
-    if arrays := settings.get("slurm-array-jobs"):
-        yield _said(
-            "arrays", _number(told.get("MaxArraySize", "")) > 2, f"of {arrays}; MaxArraySize {told.get('MaxArraySize')}"
+    detail = _accounting(settings) or "none, and none is needed; why-failed then does not know a job's peak memory"
+    yield CheckResult("accounting", "ok", detail)
+
+    command = profile.get("slurm-status-command")
+    advice = f"; with it the head may wait for ever: the comment above slurm-status-command in {PROFILE}"
+    yield ok_or_wrong("status command", command == "squeue", f"{command}" + (advice if command != "squeue" else ""))
+
+    if rules := profile.get("slurm-array-jobs"):
+        size = settings.get("MaxArraySize", "0")
+        yield ok_or_wrong(
+            "arrays", _leading_number(size) > 2, f"of the rules {rules}; at most {size} jobs (MaxArraySize)"
         )
 
 
-def _partition(wanted: Wanted) -> Finding:
-    """Whether a partition is there, up, long enough, and has the nodes and GPUs that are asked of it."""
-    subject = f"partition {wanted.partition or '(default)'}"
-    options = ["-p", wanted.partition] if wanted.partition else []
+# ---------------------------------------------------------------- partitions
+
+
+def _check_partition(request: PartitionRequest) -> CheckResult:
+    """Whether a partition exists, is up, allows the time, and has the nodes and GPUs that are asked of it."""
+    subject = f"partition {request.partition or '(default)'}"
+    options = ["-p", request.partition] if request.partition else []
     try:
         rows = [line.split("|") for line in ask("sinfo", "-h", *options, "-o", "%R|%a|%l|%D|%G|%T").splitlines()]
+        names = " ".join(sorted(set(ask("sinfo", "-h", "-o", "%R").split()))) if not rows else ""
     except ClusterError as error:
-        return Finding(subject, "wrong", str(error))
+        return CheckResult(subject, "wrong", str(error))
+    edit = f"edit `site` in {PROFILE}"
     if not rows:
-        names = " ".join(sorted(set(ask("sinfo", "-h", "-o", "%R").split())))
-        return Finding(subject, "wrong", f"there is none of that name; there are {names}. Edit `site` in {PROFILE}")
+        return CheckResult(subject, "wrong", f"there is no partition of this name; there are {names}: {edit}")
     if all(row[1] != "up" for row in rows):
-        return Finding(subject, "wrong", f"it is {rows[0][1]}")
+        return CheckResult(subject, "wrong", f"it is {rows[0][1]}: ask the administrators, or {edit}")
     limit = _minutes(rows[0][2])
-    if limit is not None and wanted.minutes > limit:
-        return Finding(
-            subject, "wrong", f"jobs may take {limit} min, the profile asks for {wanted.minutes}. Edit `walltime`"
-        )
-    usable = [row for row in rows if not re.match(r"(?i)down|drain|fail", row[5]) and _has(row[4], wanted)]
+    if limit is not None and request.minutes > limit:
+        detail = f"jobs may take {limit} min, the profile asks for {request.minutes}: edit `walltime` in {PROFILE}"
+        return CheckResult(subject, "wrong", detail)
+    usable = [row for row in rows if not re.match(r"(?i)down|drain|fail", row[5]) and _has_gpus(row[4], request)]
     count = sum(int(row[3]) for row in usable)
-    gpus = f" with {wanted.gpus} GPUs{f' of type {wanted.model}' if wanted.model else ''}" if wanted.gpus else ""
-    if count < wanted.nodes:
-        there = " ".join(sorted({row[4] for row in rows}))
-        return Finding(
-            subject,
-            "wrong",
-            f"{wanted.nodes} nodes{gpus} are asked for, {count} are there (GRES: {there}). Edit `site`",
+    model = f" of type {request.gpu_model}" if request.gpu_model else ""
+    gpus = f" with {request.gpus} GPUs{model}" if request.gpus else ""
+    if count < request.nodes:
+        generic_resources = " ".join(sorted({row[4] for row in rows}))
+        detail = (
+            f"the profile asks for {request.nodes} nodes{gpus}, {count} can be used (GRES: {generic_resources}): {edit}"
         )
-    return Finding(subject, "ok", f"{count} nodes{gpus}, {wanted.minutes} min of {'any' if limit is None else limit}")
+        return CheckResult(subject, "wrong", detail)
+    allowed = "no limit" if limit is None else f"{limit} min"
+    return CheckResult(subject, "ok", f"{count} nodes{gpus}; asked {request.minutes} min, allowed {allowed}")
 
 
-def _has(gres: str, wanted: Wanted) -> bool:
-    """Whether a node with sinfo's ``gres`` ("gpu:a100:4(S:0-1),nvme:1") has the GPUs."""
-    best = 0
+def _has_gpus(gres: str, request: PartitionRequest) -> bool:
+    """Whether a node has the GPUs; ``gres`` as sinfo prints it: "gpu:a100:4(S:0-1),nvme:1"."""
+    most = 0
     for model, count in re.findall(r"gpu:(?:([^:,(]+):)?(\d+)", gres):
-        if not wanted.model or model.lower() == wanted.model.lower():
-            best = max(best, int(count))
-    return best >= wanted.gpus
+        if not request.gpu_model or model.lower() == request.gpu_model.lower():
+            most = max(most, int(count))
+    return most >= request.gpus
 
 
 def _minutes(text: str) -> int | None:
-    """Of SLURM's `1-00:00:00`; None for no limit."""
+    """Minutes of SLURM's `days-hours:minutes:seconds`; None for no limit."""
     match = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text)
     if not match:
         return None
@@ -187,92 +182,41 @@ def _minutes(text: str) -> int | None:
     return (days * 24 + hours) * 60 + minutes
 
 
-def _site(settings: dict, told: dict[str, str]) -> Iterator[Finding]:
-    """Account and QoS, where the cluster keeps accounts."""
-    resources = [settings.get("default-resources", {}), *settings.get("set-resources", {}).values()]
-    if not _accounting(told):
-        return
+# ---------------------------------------------------------------- the user
+
+
+def _check_account(profile: dict[str, Any]) -> Iterator[CheckResult]:
+    """Whether the user may charge the account and use the QoS that the profile names."""
     try:
-        lines = ask(
-            "sacctmgr", "-n", "-P", "show", "assoc", f"user={getpass.getuser()}", "format=account,qos"
-        ).splitlines()
+        answer = ask("sacctmgr", "-n", "-P", "show", "assoc", f"user={getpass.getuser()}", "format=account,qos")
     except ClusterError as error:
-        yield Finding("account", "unknown", str(error))
+        yield CheckResult("account", "unknown", str(error))
         return
-    rows = [line.split("|") for line in lines]
-    for key, names in (
-        ("slurm_account", {row[0] for row in rows}),
-        ("qos", {q for row in rows for q in row[1].split(",")}),
-    ):
-        for asked in sorted({str(one[key]) for one in resources if key in one}):
-            fine = asked in names
-            yield _said(
-                key, fine, asked if fine else f"{asked} is none of yours: {' '.join(sorted(names))}. Edit `site`"
-            )
+    rows = [line.split("|") for line in answer.splitlines()]
+    allowed = {
+        "slurm_account": {row[0] for row in rows},
+        "qos": {name for row in rows for name in row[1].split(",")},
+    }
+    for key, names in allowed.items():
+        for name in sorted({str(resources[key]) for resources in resource_sets(profile) if key in resources}):
+            advice = f"{name} is none of yours; yours are {' '.join(sorted(names))}: edit `site` in {PROFILE}"
+            yield ok_or_wrong(key, name in names, name if name in names else advice)
 
 
-def _environment() -> Finding:
-    recompiles = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
-    words = "PYTHONDONTWRITEBYTECODE is set: every job compiles all it imports, some ten seconds each; unset it"
-    return Finding("environment", "unknown" if recompiles else "ok", words if recompiles else sys.executable)
+def _check_environment() -> CheckResult:
+    if os.environ.get("PYTHONDONTWRITEBYTECODE"):
+        advice = "PYTHONDONTWRITEBYTECODE is set, so each job compiles all that it imports, some ten seconds: unset it"
+        return CheckResult("environment", "unknown", advice)
+    return CheckResult("environment", "ok", sys.executable)
 
 
-def _queue() -> Finding:
-    """Jobs of this folder that somebody submitted before."""
-    found, pids = jobs.queued(), jobs.heads()
-    if not found or pids:
-        return Finding(
-            "queue", "ok", f"{len(found)} jobs of this folder" + (f", of the head {pids[0]}" if pids else "")
-        )
-    return Finding(
-        "queue", "wrong", f"{len(found)} jobs of this folder have no head here: mperceiver orphans, before a new one"
+def _check_queue() -> CheckResult:
+    """Whether earlier jobs of this folder are in the queue without a head."""
+    queued, pids = jobs.queued_jobs(), jobs.head_pids()
+    if queued and not pids:
+        detail = f"{len(queued)} job(s) in the queue belong to this folder, and no snakemake here waits for them: mperceiver orphans"
+        return CheckResult("queue", "wrong", detail)
+    detail = f"{len(queued)} job(s) of this folder" + (
+        f"; snakemake (process {pids[0]}) waits for them" if pids else ""
     )
-
-
-def _node(partition: str, with_gpu: bool, model: str) -> Iterator[Finding]:
-    """From a compute node: does it see this folder, can it run the verbs, does it see a GPU."""
-    where = partition or "(default)"
-    token = Path(f".seen-{secrets.token_hex(4)}")
-    options = ["--nodes=1", "--ntasks=1", "--time=5", f"--immediate={PATIENCE_S}", "--quiet", "--export=ALL"]
-    options += [f"--partition={partition}"] if partition else []
-    options += [f"--gpus={model + ':' if model else ''}1"] if with_gpu else []
-
-    def on_node(*command: str) -> str:
-        return ask("srun", *options, *command, seconds=PATIENCE_S + 240)
-
-    token.write_text(token.name)
-    try:
-        seen = _tried(f"files on {where}", lambda: on_node("cat", str(token.absolute())))
-    finally:
-        token.unlink()
-    if isinstance(seen, Finding):
-        yield seen
-        return
-    fine = seen.strip() == token.name
-    yield _said(
-        f"files on {where}",
-        fine,
-        "this folder is seen there" if fine else "this folder is not shared: move the checkout",
-    )
-    program = CUDA if with_gpu else "import mperceiver.config; print('imported')"
-    ran = _tried(f"{'CUDA' if with_gpu else 'Python'} on {where}", lambda: on_node(sys.executable, "-c", program))
-    if isinstance(ran, Finding):
-        yield ran
-    elif with_gpu:
-        words = ran.split("CUDA", 1)[-1].strip().split(maxsplit=1)
-        found = bool(words) and words[0] != "0"
-        detail = (
-            " ".join(words) if found else "a GPU was given, torch sees none there: its driver, or a torch without CUDA"
-        )
-        yield _said(f"CUDA on {where}", found, detail)
-    else:
-        yield Finding(f"Python on {where}", "ok", sys.executable)
-
-
-def _tried(subject: str, question: Callable[[], str]) -> str | Finding:
-    try:
-        return question()
-    except ClusterError as error:
-        busy = re.search(r"(?i)immediate|no answer|busy", str(error))
-        words = f"no node was free within {PATIENCE_S} s; ask again later" if busy else str(error)
-        return Finding(subject, "unknown" if busy else "wrong", words)
+    return CheckResult("queue", "ok", detail)

@@ -1,7 +1,7 @@
-"""What the last Snakemake of this folder wrote about its jobs: .snakemake/log/."""
+"""Read the failed jobs out of a log of Snakemake's head: .snakemake/log/."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mperceiver.cluster.ask import ClusterError
@@ -10,70 +10,82 @@ LOGS = Path(".snakemake/log")
 BLOCK = re.compile(
     r"^(?P<head>(?:local)?rule \w+|Error in rule \w+):\n(?P<body>(?:    .*\n?|\n(?=    ))*)", re.MULTILINE
 )
-LINE = re.compile(r"^    ([\w-]+): ?(.*)$", re.MULTILINE)
+ENTRY = re.compile(r"^    ([\w-]+): ?(.*)$", re.MULTILINE)  # of a block
 FINISHED = re.compile(r"^Finished jobid: (\d+)", re.MULTILINE)
 STATE = re.compile(r"SLURM status is: '([^']+)'")
 
 
 @dataclass
-class Failure:
-    """A job of which at least one attempt failed."""
+class FailedJob:
+    """A job of which at least one attempt failed. What is not said to be of all attempts is of the last failed one."""
 
-    number: str  # Snakemake's own, within this run
+    number: str  # Snakemake's own number of the job, within this run
     rule: str
     wildcards: str
-    logs: list[str]
-    asked: dict[str, str]  # resources of the last attempt: mem_mb, runtime, slurm_partition, ...
-    attempts: int = 0
-    slurm_id: str = ""
+    logs: list[str] = field(default_factory=list)  # of the command
+    resources: dict[str, str] = field(default_factory=dict)  # mem_mb, runtime, slurm_partition, ...
+    failed_attempts: int = 0
+    slurm_id: str = ""  # empty if the job was not submitted
     slurm_log: str = ""
-    state: str = ""  # as the head saw it
-    message: str = ""
-    mended: bool = False  # a later attempt went well
-    last: int = 0  # where the last attempt's failure stands
+    state: str = ""  # SLURM's, as the head saw it
+    message: str = ""  # the head's
+    succeeded_later: bool = False  # a later attempt succeeded
+    position: int = 0  # of the failure in the log
 
 
-def newest() -> Path:
-    """The log of the last head of this folder that had something to do. Raises ClusterError if there is none.
+def newest_log() -> Path:
+    """The log of the last head of this folder that had jobs to do.
 
-    An unlocking, which `orphans` does too, and a head that was refused write logs without a job.
+    Unlocking, which `orphans` does too, and a head that Snakemake refused write logs without a job.
+
+    Raises:
+        ClusterError: there is no log.
     """
-    found = sorted(LOGS.glob("*.snakemake.log"), reverse=True)
-    if not found:
-        raise ClusterError(f"{LOGS.resolve()}: no log of Snakemake's; type this where snakemake was typed")
-    return next((path for path in found if BLOCK.search(path.read_text(errors="replace"))), found[0])
+    logs = sorted(LOGS.glob("*.snakemake.log"), reverse=True)
+    if not logs:
+        raise ClusterError(
+            f"{LOGS.resolve()}: no log of Snakemake here. Run this command in the folder where snakemake was started"
+        )
+    return next((path for path in logs if BLOCK.search(path.read_text(errors="replace"))), logs[0])
 
 
-def failures(text: str) -> list[Failure]:
-    """The jobs that failed in a head's log, in the order of their first failure.
+def failed_jobs(text: str) -> list[FailedJob]:
+    """The failed jobs in a head's log, in the order of their first failure.
 
-    The end of a failed job's log stands in it too, with what the Snakemake inside of the job wrote. That one knows no
-    external_jobid, and numbers jobs anew.
+    The head copies the end of a failed job's log into its own, and with it what the Snakemake inside the job wrote. That
+    Snakemake gives no external_jobid and has its own job numbers; its blocks are left out.
     """
-    blocks = [(block["head"].split()[-1], block, dict(LINE.findall(block["body"]))) for block in BLOCK.finditer(text)]
-    outside = {rule for rule, block, told in blocks if "external_jobid" in told}
-    described: dict[tuple[str, str], dict[str, str]] = {}
-    found: dict[str, Failure] = {}
-    for rule, block, told in blocks:
-        number = told.get("jobid", "")
-        if not block["head"].startswith("Error"):
-            described[number, rule] = told
+    blocks = [(match["head"].split()[-1], match, dict(ENTRY.findall(match["body"]))) for match in BLOCK.finditer(text)]
+    submitted_rules = {rule for rule, _, entries in blocks if "external_jobid" in entries}
+    descriptions: dict[tuple[str, str], dict[str, str]] = {}  # of each (job number, rule): its last "rule" block
+    failed: dict[str, FailedJob] = {}
+    for rule, match, entries in blocks:
+        number = entries.get("jobid", "")
+        if not match["head"].startswith("Error"):
+            descriptions[number, rule] = entries
             continue
-        if "external_jobid" not in told and rule in outside and "sbatch" not in told.get("message", ""):
+        refused = "sbatch" in entries.get("message", "")  # a job that SLURM did not take has no external_jobid either
+        if "external_jobid" not in entries and rule in submitted_rules and not refused:
             continue
-        before = described.get((number, rule), {})
-        failure = found.setdefault(number, Failure(number, rule, before.get("wildcards", ""), [], {}))
-        failure.asked = dict(word.split("=", 1) for word in before.get("resources", "").split(", ") if "=" in word)
-        failure.slurm_id = told.get("external_jobid", "")
-        paths = [path.strip() for path in told.get("log", "").partition(" (check")[0].split(",") if path.strip()]
-        failure.slurm_log = next((path for path in paths if Path(path).stem == failure.slurm_id), "")
-        failure.logs = [path for path in paths if path != failure.slurm_log]
-        failure.message = told.get("message", "")
-        failure.attempts += 1
-        failure.last = block.start()
-        state = STATE.search(failure.message)
-        failure.state = state[1] if state else ""
-    for match in FINISHED.finditer(text):
-        if match[1] in found:
-            found[match[1]].mended = match.start() > found[match[1]].last
-    return list(found.values())
+        description = descriptions.get((number, rule), {})
+        job = failed.setdefault(number, FailedJob(number, rule, description.get("wildcards", "")))
+        _note_failure(job, entries, description)
+        job.position = match.start()
+    for finished in FINISHED.finditer(text):
+        if finished[1] in failed:
+            failed[finished[1]].succeeded_later = finished.start() > failed[finished[1]].position
+    return list(failed.values())
+
+
+def _note_failure(job: FailedJob, entries: dict[str, str], description: dict[str, str]) -> None:
+    """Count a failed attempt; ``entries`` are of its "Error in rule" block, ``description`` of the "rule" block before."""
+    resources = description.get("resources", "").split(", ")
+    job.resources = dict(resource.split("=", 1) for resource in resources if "=" in resource)
+    job.slurm_id = entries.get("external_jobid", "")
+    paths = [path.strip() for path in entries.get("log", "").partition(" (check")[0].split(",") if path.strip()]
+    job.slurm_log = next((path for path in paths if Path(path).stem == job.slurm_id), "")
+    job.logs = [path for path in paths if path != job.slurm_log]
+    job.message = entries.get("message", "")
+    job.failed_attempts += 1
+    state = STATE.search(job.message)
+    job.state = state[1] if state else ""

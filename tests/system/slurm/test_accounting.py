@@ -62,7 +62,7 @@ def test_doctor_knows_the_account(world):
     before = profile.read_text()
     profile.write_text(before.replace("slurm_account: lab", "slurm_account: nobody"))
     try:
-        assert "nobody is none of yours: lab root" in world.run("mperceiver", "doctor", "--cluster", code=1)
+        assert "nobody is none of yours; yours are lab root" in world.run("mperceiver", "doctor", "--cluster", code=1)
     finally:
         profile.write_text(before)
 
@@ -73,7 +73,10 @@ def test_why_failed_knows_the_peak_of_memory(world):
     world.head("results/runs/broken/network.json").end(code=1)
     time.sleep(2)
     told = world.run("mperceiver", "why-failed", code=1)
-    assert "train_network run=broken: 3 attempts failed" in told and "cause    a loss is no number" in told
+    assert (
+        "train_network run=broken: 3 attempts failed" in told
+        and "cause    a loss or a gradient is not a finite number" in told
+    )
     peak = re.search(r"memory   peak (\d+)K, asked 96000M", told)
     assert peak and int(peak[1]) > 50_000, told  # kilobytes: more than Python alone
 

@@ -12,7 +12,7 @@ from support import PROJECT
 from typer.testing import CliRunner
 
 from mperceiver import cli, config
-from mperceiver.cluster import ClusterError, ask, jobs, preflight, runlog, why
+from mperceiver.cluster import ClusterError, ask, causes, jobs, orphans, preflight, profile, runlog, why
 from mperceiver.training import slurm
 
 LOG = """\
@@ -81,8 +81,8 @@ def programs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("CALLS", str(tmp_path / "calls"))
-    monkeypatch.setattr(jobs, "POLL_S", 0.01)
-    monkeypatch.setattr(jobs, "heads", lambda: [])
+    monkeypatch.setattr(orphans, "POLL_S", 0.01)
+    monkeypatch.setattr(jobs, "head_pids", lambda: [])
 
     def put(**texts: str) -> None:
         for name, text in texts.items():
@@ -105,7 +105,7 @@ def says(*words: str) -> tuple[int, str]:
 def test_what_cannot_be_asked_is_told(programs):
     programs(sinfo="echo slurm_load: Unable to contact slurm controller >&2; exit 1", scontrol="exec sleep 60")
     for command, words in {
-        "sbutch": "no such program",
+        "sbutch": "not on the PATH",
         "sinfo": "Unable to contact",
         "scontrol": "no answer within",
     }.items():
@@ -129,7 +129,7 @@ def mine(job: str = "7", rule: str = "rule_train_drm_wildcards_demo") -> str:
 def test_only_snakemakes_jobs_of_this_folder_are_orphans(programs):
     programs(squeue=queue(mine(), mine("8", "(null)"), mine("9")[:-5] + "/elsewhere"))
     code, told = says("orphans")
-    assert code == 1 and "train_drm_wildcards_demo" in told and "1 jobs run without a head" in told
+    assert code == 1 and "train_drm_wildcards_demo" in told and "1 job(s) in the queue belong to this folder" in told
     assert not any(line.startswith(("scancel", "snakemake")) for line in programs.calls())
 
 
@@ -138,10 +138,10 @@ def test_none_and_a_living_head(programs, monkeypatch):
     assert says("orphans") == (0, "no jobs of this folder are in the queue\n")
     Path(".snakemake/locks").mkdir(parents=True)
     Path(".snakemake/locks/0.input.lock").touch()
-    assert "orphans --wait takes it away" in says("orphans")[1]
-    monkeypatch.setattr(jobs, "heads", lambda: [4711])
+    assert "orphans --wait, which removes the lock" in says("orphans")[1]
+    monkeypatch.setattr(jobs, "head_pids", lambda: [4711])
     code, told = says("orphans", "--cancel")
-    assert code == 1 and "process 4711" in told and "its own jobs" in told
+    assert code == 1 and "process 4711" in told and "waits for these jobs" in told
     assert says("orphans", "--cancel", "--wait")[0] == 1
 
 
@@ -154,7 +154,7 @@ def test_a_head_is_told_from_a_job_of_its_own(tmp_path, monkeypatch):
         subprocess.Popen([tmp_path / "snakemake", "60"], env=outside | own) for own in ({}, {"SLURM_JOB_ID": "3"})
     ]
     try:
-        assert jobs.heads() == [started[0].pid]
+        assert jobs.head_pids() == [started[0].pid]
     finally:
         for process in started:
             process.kill()
@@ -164,7 +164,7 @@ def test_a_head_is_told_from_a_job_of_its_own(tmp_path, monkeypatch):
 def test_cancelled_and_unlocked(programs):
     programs(squeue=queue(mine(), mine("9")), scancel="", snakemake="")
     code, told = says("orphans", "--cancel")
-    assert code == 0 and "unlocked; 0 files" in told
+    assert code == 0 and "kept 0 finished file(s)" in told
     assert "scancel 7 9" in programs.calls() and "snakemake --unlock" in programs.calls()
 
 
@@ -184,14 +184,14 @@ def test_what_was_finished_while_they_were_waited_for_is_kept(programs, tmp_path
         marks.mkdir(parents=True, exist_ok=True)
         (marks / name).touch()
     code, told = says("orphans", "--wait")
-    assert code == 0 and "2 files that were finished meanwhile are kept" in told
+    assert code == 0 and "kept 2 finished file(s)" in told
     assert "snakemake --cleanup-metadata results/runs/a/drm.json results/runs/a/drm.safetensors" in programs.calls()
 
 
 def test_one_that_does_not_go_is_told(programs):
     programs(squeue=f"echo '{mine()}'", scancel="")
-    with pytest.raises(ClusterError, match="job 7 is still RUNNING after 0 s"):
-        jobs.cancel(jobs.queued(), patience_s=0)
+    with pytest.raises(ClusterError, match="job 7 was cancelled and is still RUNNING after 0 s"):
+        orphans.cancel_jobs(jobs.queued_jobs(), timeout_s=0)
 
 
 # ---------------------------------------------------------------- why-failed
@@ -225,7 +225,7 @@ def test_a_failed_job_is_told(programs):
         "cause    error: results/x: no such file",
     ):
         assert words in restored
-    assert scored.startswith("score method=ours, dataset=rain: 1 attempt failed, then one went well")
+    assert scored.startswith("score method=ours, dataset=rain: 1 attempt failed, then one succeeded")
 
 
 @pytest.mark.parametrize(
@@ -235,18 +235,18 @@ def test_a_failed_job_is_told(programs):
         ("FAILED", "", "slurmstepd: error: Detected 1 oom-kill event(s)", "raise `mem_mb` of restore"),
         ("FAILED", "torch.OutOfMemoryError: CUDA out of memory", "", "a smaller `tile_px`"),
         ("TIMEOUT", "", "", "raise `runtime` of restore in slurm/config.yaml (asked: 240 min)"),
-        ("PREEMPTED", "", "", "preempted"),
-        ("NODE_FAIL", "", "", "administrators: g7"),
+        ("PREEMPTED", "", "", "SLURM preempted the job"),
+        ("NODE_FAIL", "", "", "tell the administrators the node: g7"),
         ("CANCELLED", "", "", "cancelled from outside"),
         (
             "FAILED",
-            "error: x.json: no such file; the work that makes it has not been done",
+            "error: data/prepared/x.json: no such card; the work has not been done (snakemake data/prepared/x.json)",
             "",
             "weights or pictures are missing",
         ),
-        ("FAILED", "error: ours predictor: loss is nan at step 1", "", "a loss is no number"),
+        ("FAILED", "error: ours predictor: loss is nan at step 1", "", "a loss or a gradient is not a finite number"),
         ("FAILED", "error: rain.arrow: picture 7_3 cannot be decoded", "", "a picture is damaged"),
-        ("FAILED", "error: the disk is full (results/a)", "", "make room"),
+        ("FAILED", "error: the disk is full (results/a)", "", "free space"),
         ("FAILED", "", "bash: mperceiver: command not found", "start snakemake by `uv run`"),
         ("FAILED", "ValueError: something else", "", "ValueError: something else"),
     ],
@@ -259,9 +259,9 @@ def test_an_attempt_that_slurm_refused_counts_as_one(programs):
     refused = "Error in rule restore:\n    message: SLURM sbatch failed. The error message was 'sbatch: error: Memory'.\n    jobid: 13\n"
     Path(".snakemake/log").mkdir(parents=True)
     text = LOG.format(state="FAILED", folder=Path.cwd()) + refused
-    (failure,) = (found for found in runlog.failures(text) if found.rule == "restore")
-    assert failure.attempts == 2
-    assert why.cause(failure, why.Account(), ["loss is nan"])[0] == "SLURM refused the last attempt"
+    (failure,) = (job for job in runlog.failed_jobs(text) if job.rule == "restore")
+    assert failure.failed_attempts == 2
+    assert causes.likely_cause([failure.message], ["loss is nan"], [], {})[0] == "SLURM refused the last attempt"
 
 
 def test_with_accounting_the_peak_is_known(programs):
@@ -279,10 +279,10 @@ def test_a_job_that_slurm_has_forgotten_is_told_by_the_heads_log(programs):
 
 def test_no_run_and_no_failure(programs):
     code, told = says("why-failed")
-    assert code == 1 and "no log of Snakemake's" in told
+    assert code == 1 and "no log of Snakemake here" in told
     Path(".snakemake/log").mkdir(parents=True)
     Path(".snakemake/log/1.snakemake.log").write_text("Nothing to be done")
-    assert says("why-failed") == (0, f"{runlog.newest()}: no job failed\n")
+    assert says("why-failed") == (0, f"{runlog.newest_log()}: no job failed\n")
 
 
 def test_memory_is_compared_by_size():
@@ -309,7 +309,7 @@ def fit(programs, monkeypatch):
         own = {"sinfo": SINFO.format(gres=gres), "scontrol": f"printf '{CONF.format(age=age, preempt=preempt)}'"}
         own |= {"squeue": "", "srun": node, "sbatch": "", "scancel": ""}
         programs(**own | texts)
-        return {found.subject: (found.state, found.detail) for found in preflight.examine()}
+        return {check.subject: (check.state, check.detail) for check in preflight.check_cluster()}
 
     return put
 
@@ -324,12 +324,12 @@ def test_a_cluster_that_is_fit(fit):
 def test_what_is_wrong_with_a_cluster_is_told(fit):
     assert fit(age=60)["MinJobAge"][0] == "wrong"
     assert fit(preempt="CANCEL")["preemption"][0] == "wrong"
-    assert "1 nodes with 8 GPUs are asked for, 0 are there" in fit(gres="gpu:a100:4")["partition gpu"][1]
+    assert "the profile asks for 1 nodes with 8 GPUs, 0 can be used" in fit(gres="gpu:a100:4")["partition gpu"][1]
     assert fit(srun="echo CUDA 0")["files on gpu"][0] == "wrong"  # another folder of that name
     busy = fit(srun="echo srun: error: Unable to allocate resources: Immediate execution impossible >&2; exit 1")
     assert busy["files on gpu"][0] == "unknown" and "no node was free" in busy["files on gpu"][1]
     no_gpu = 'for word in "$@"; do last=$word; done\ncase "$last" in /*) cat "$last";; *) echo CUDA 0;; esac'
-    assert "torch sees none there" in fit(srun=no_gpu)["CUDA on gpu"][1]
+    assert "torch sees none" in fit(srun=no_gpu)["CUDA on gpu"][1]
     assert fit(squeue=f"echo '{mine()}'")["queue"][0] == "wrong"
     assert fit(scontrol="echo Unable to contact >&2; exit 1")["controller"] == (
         "wrong",
@@ -340,16 +340,19 @@ def test_what_is_wrong_with_a_cluster_is_told(fit):
 
 def test_a_partition_that_is_not_there(fit):
     names = 'case "$*" in *-p*) ;; *) echo long short;; esac'
-    assert "there is none of that name; there are long short" in fit(sinfo=names)["partition cpu"][1]
+    assert "there is no partition of this name; there are long short" in fit(sinfo=names)["partition cpu"][1]
     short = fit(sinfo="echo 'x|up|1:00:00|9|gpu:h100:8|idle'")
-    assert short["partition gpu"] == ("wrong", "jobs may take 60 min, the profile asks for 1440. Edit `walltime`")
+    assert short["partition gpu"] == (
+        "wrong",
+        "jobs may take 60 min, the profile asks for 1440: edit `walltime` in slurm/config.yaml",
+    )
 
 
 def test_what_the_profile_asks_for():
     """Of the project's own: what the tests above and the documents speak of."""
-    found = preflight.wants(config.plain(PROJECT / "slurm/config.yaml"))
+    found = profile.partition_requests(config.plain(PROJECT / "slurm/config.yaml"))
     assert {(w.partition, w.gpus, w.nodes) for w in found} == {("cpu", 0, 1), ("gpu", 1, 1), ("gpu", 8, 1)}
-    assert preflight._gpus({"gres": "gpu:a100:8"}) == ("a100", 8) and preflight._minutes("1-02:03:04") == 1563
+    assert profile.node_gpus({"gres": "gpu:a100:8"}) == ("a100", 8) and preflight._minutes("1-02:03:04") == 1563
 
 
 # ---------------------------------------------------------------- a training takes its job's tasks
