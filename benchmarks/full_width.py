@@ -36,7 +36,7 @@ from mperceiver.models import towers
 from mperceiver.models.branches import HALF, Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import DegradationPredictor
-from mperceiver.restoring.memory import Peak
+from mperceiver.restoring.memory import PeakMemory
 from mperceiver.training.losses import PictureLosses
 
 STEPS = (50, 20, 10, 4, 1)
@@ -160,12 +160,12 @@ def multiply_adds(function: Callable[[], object]) -> float:
 
 
 @contextmanager
-def without_contents() -> Iterator[Peak]:
+def without_contents() -> Iterator[PeakMemory]:
     """Tensors have shapes only inside; what asks for their values is left out."""
     no_draw = patch("torch.nn.init.trunc_normal_", lambda tensor, *_, **__: tensor)
     one_device = patch.object(nn.Module, "to", lambda module, *_, **__: module)
     torch.backends.mha.set_fastpath_enabled(False)  # whose one operation is not counted
-    with FakeTensorMode(allow_non_fake_inputs=True), no_draw, one_device, Peak("cpu") as peak:
+    with FakeTensorMode(allow_non_fake_inputs=True), no_draw, one_device, PeakMemory("cpu") as peak:
         yield peak
 
 

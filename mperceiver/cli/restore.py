@@ -48,6 +48,6 @@ def restore(
         )
     if tile or memory_gib or skip_existing or json:
         fail(f"{source} is a dataset: how it is restored stands in config/methods/{method}.yaml, and nowhere else")
-    from mperceiver.restoring.restore import restore_dataset
+    from mperceiver.restoring.datasets import restore_dataset
 
     print(restore_dataset(method, source))

@@ -1,7 +1,5 @@
 """The ceiling of the VAE: what becomes of the ground truth itself when it is encoded and decoded, without and with the DRM."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +17,7 @@ class VaeCeiling:
 
     batch = 8
     sees = ("gt",)
+    tasks = ()
 
     def __init__(self, foundation: Foundation) -> None:
         self.foundation, self.device = foundation, foundation.device
@@ -91,7 +90,7 @@ class DrmCeiling:
         self._decoded(self.foundation.encode(pictures), pictures, self.look(pictures).probabilities)
 
 
-def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Any:
+def load_restorer(method_name: str, device: torch.device | str = "cpu") -> VaeCeiling | DrmCeiling:
     """The restorer of a method of kind vae."""
     method = config.load("methods", method_name)
     config.method_weights(method_name)  # a missing stage is told before the foundation is loaded

@@ -27,6 +27,7 @@ class MPerceiver:
     """
 
     batch = 8  # tiles, or pictures that are one tile, restored together at most
+    sees = ("lq",)
 
     def __init__(
         self,

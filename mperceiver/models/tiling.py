@@ -10,12 +10,12 @@ not blended at all: it is the untiled result, bit by bit.
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mperceiver import config, images
+from mperceiver.models.restorer import Restorer
 
 VARIANCE = 0.01  # of a tile's Gaussian weight, in units of its side (StableSR)
 
@@ -112,12 +112,12 @@ def weights(length: int, starts: list[int], side: int) -> list[Tensor]:
 # ---------------------------------------------------------------- where the tiles stand
 
 
-def smallest_side(restorer: Any) -> int:
+def smallest_side(restorer: Restorer) -> int:
     """The least side of a tile: ``minimum``, as a multiple of ``multiple``."""
     return max(1, math.ceil(restorer.minimum / restorer.multiple)) * restorer.multiple
 
 
-def lay_out(restorer: Any, size: tuple[int, int], side: int, overlap_px: int, batch: int = 1) -> Tiles:
+def lay_out(restorer: Restorer, size: tuple[int, int], side: int, overlap_px: int, batch: int = 1) -> Tiles:
     """The fewest tiles of at most ``side`` px that cover a padded picture of (H, W), each no larger than it must be.
 
     Raises ConfigError for tiles that the model cannot take, or that overlap by their whole side.
@@ -147,4 +147,4 @@ def lay_out(restorer: Any, size: tuple[int, int], side: int, overlap_px: int, ba
         starts = images.tiles(length // multiple, tight // multiple, overlap // multiple)
         found.append(([multiple * start for start in starts], tight))
     (tops, h), (lefts, w) = found
-    return Tiles(size, tops, lefts, (h, w), batch, getattr(restorer, "device", "cpu"))
+    return Tiles(size, tops, lefts, (h, w), batch, restorer.device)

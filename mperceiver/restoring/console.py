@@ -8,7 +8,7 @@ from typing import Any
 from mperceiver.images import PictureError
 from mperceiver.progress import progress
 from mperceiver.restoring import photographs
-from mperceiver.restoring.photographs import Result
+from mperceiver.restoring.photographs import PhotographResult
 
 MOST_NAMED = 3  # degradations that are named, the most probable first
 LEAST_PROBABILITY = 0.05  # of a degradation that is named
@@ -28,20 +28,20 @@ def restore_photographs(
 
     Raises:
         PictureError: at the end, if a photograph could not be restored; the others were restored.
-        ConfigError, LineageError: see ``photographs.restore``.
+        ConfigError, LineageError: see ``photographs.restore_each``.
     """
-    spec = photographs.chosen(method, **changes)
+    spec = photographs.method_for_photographs(method, **changes)
     all_photographs = (photographs.in_folder if source.is_dir() else photographs.in_file)(source, target)
     waiting = [photograph for photograph in all_photographs if not (skip_existing and photograph.target.exists())]
     if len(waiting) < len(all_photographs):
         _note(f"{len(all_photographs) - len(waiting)} of {len(all_photographs)} pictures are in {target} already")
     if not waiting:
         return
-    failed: list[Result] = []
+    failed: list[PhotographResult] = []
     single = len(waiting) == 1  # its progress is told in steps of the sampler
-    total, unit = (photographs.steps(spec), "steps") if single else (len(waiting), "pictures")
+    total, unit = (photographs.sampler_steps(spec), "steps") if single else (len(waiting), "pictures")
     with progress(f"restore {method} {source}", total, unit) as advance:
-        for result in photographs.restore(method, spec, waiting, advance if single else None):
+        for result in photographs.restore_each(method, spec, waiting, advance if single else None):
             for note in result.photograph.notes:
                 _note(f"{result.photograph.source}: {note}")
             if result.error:
@@ -69,7 +69,7 @@ def _note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _described(result: Result) -> str:
+def _described(result: PhotographResult) -> str:
     """One line: size in pixels, tiles, seconds, and the most probable degradations."""
     outcome, photograph = result.outcome, result.photograph
     size = "{}x{}".format(*photograph.size) if photograph.size else ""

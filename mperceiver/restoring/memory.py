@@ -1,11 +1,11 @@
-"""How large tiles may be in the memory there is.
+"""How large the tiles may be in the memory there is.
 
-**The estimate.** A restorer's ``probe`` does every kind of work on a tile once. It is run on tensors without contents
-(PyTorch's FakeTensorMode), which takes next to no memory and time, while each storage that is made and dropped is counted:
-the most that is there at a time is what the work takes beside the weights. Convolutions, fused attention and the DRM's
-windows all take memory in proportion to the pixels, so that one size tells of any other. ``SCRATCH`` is added for what a
-library takes inside one operation, which no tensor shows. The estimate does not depend on the machine, so that the same
-budget gives the same tiles, and the same picture, everywhere.
+**The estimate.** ``Restorer.probe`` does every kind of work on a tile once. It is run on tensors without contents (PyTorch's
+FakeTensorMode), which takes almost no memory and time, while PeakMemory adds up the bytes of the tensors that exist at the
+same time; their maximum is the memory that the work takes beside the weights. Convolutions, fused attention and the DRM's
+windows all take memory in proportion to the number of pixels, so the estimate for one size gives that for any other.
+``SCRATCH_FACTOR`` accounts for what a library allocates inside one operation, which no tensor shows. The estimate does not
+depend on the machine, so the same budget gives the same tiles, and the same picture, on every machine.
 """
 
 import math
@@ -13,7 +13,6 @@ import os
 import weakref
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,131 +22,137 @@ from torch.utils._pytree import tree_leaves
 
 from mperceiver import images
 from mperceiver.config.methods import Method
+from mperceiver.models.restorer import Restorer
 from mperceiver.models.tiling import Tiles, lay_out, smallest_side
 
 GIB = 2**30
-SCRATCH = 1.3  # of the tensors' peak: what convolutions take inside
-FREE = 0.9  # of what is free: memory fragments
-AMPLE = 2**16  # bytes a pixel that are enough for any work here, several times over
-HELD = 16  # bytes a pixel of a whole picture: its latents, and what the branches keep of them from step to step
-# Bytes a pixel on the CPU: a whole picture as float, padded, restored, blended, averaged; as a file; others read ahead.
-COPIES = 8 * 3 * 4
+SCRATCH_FACTOR = 1.3  # peak with what convolutions allocate inside, relative to the peak of the tensors alone
+FREE_SHARE = 0.9  # share of the free memory that is used: memory fragments
+AMPLE_BYTES = 2**16  # per pixel: several times what any method takes; above it no estimate is needed
+LATENT_BYTES = (
+    16  # per pixel of a whole picture: its latents, and what the branches keep of them between the sampler's steps
+)
+# Per pixel of a whole picture on the CPU: 8 float32 RGB copies (padded, restored, blended, averaged, pictures read ahead).
+COPY_BYTES = 8 * 3 * 4
 
 
-class Peak(TorchDispatchMode):
-    """Counts the bytes of tensors made inside on a kind of device for as long as they live; ``bytes`` is the most there was."""
+class PeakMemory(TorchDispatchMode):
+    """Inside this context, adds up the bytes of living tensors made on one kind of device; ``bytes`` is their maximum."""
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, device_type: str) -> None:
         super().__init__()
-        self.kind, self.bytes, self._now, self._known = kind, 0, 0, set()
+        self.device_type = device_type
+        self.bytes = 0
+        self._living = 0
+        self._counted: set[int] = set()  # storages, by address
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        inputs = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         result = func(*args, **(kwargs or {}))
-        for made in tree_leaves(result):
-            if isinstance(made, Tensor) and made.device.type == self.kind:
-                storage = made.untyped_storage()
-                if storage._cdata not in given | self._known:  # not a view, nor what came from outside
+        for output in tree_leaves(result):
+            if isinstance(output, Tensor) and output.device.type == self.device_type:
+                storage = output.untyped_storage()
+                if storage._cdata not in inputs | self._counted:  # neither a view nor from outside
                     self._count(storage)
         return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        self._known.add(key)
-        self._now += size
-        self.bytes = max(self.bytes, self._now)
-        weakref.finalize(storage, self._drop, key, size)
+        address, size = storage._cdata, storage.nbytes()
+        self._counted.add(address)
+        self._living += size
+        self.bytes = max(self.bytes, self._living)
+        weakref.finalize(storage, self._release, address, size)
 
-    def _drop(self, key: int, size: int) -> None:
-        self._known.discard(key)
-        self._now -= size
+    def _release(self, address: int, size: int) -> None:
+        self._counted.discard(address)
+        self._living -= size
 
 
-def peak(restorer: Any, count: int, height: int, width: int) -> int:
-    """Bytes that a restorer's work on ``count`` tiles takes at most, beside its weights."""
-    kind = torch.device(restorer.device).type
-    as_written = torch.compiler.set_stance("force_eager")  # what is compiled takes no more
-    with as_written, torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), Peak(kind) as found:
+def estimate_peak(restorer: Restorer, count: int, height: int, width: int) -> int:
+    """Bytes that a restorer's work on ``count`` tiles of height x width px takes at most, beside its weights."""
+    device_type = torch.device(restorer.device).type
+    eager = torch.compiler.set_stance("force_eager")  # compiled code takes no more
+    with eager, torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True), PeakMemory(device_type) as peak:
         restorer.probe(torch.zeros(count, 3, height, width))
-    return round(found.bytes * SCRATCH)
+    return round(peak.bytes * SCRATCH_FACTOR)
 
 
-class Plan:
-    """The tiles of pictures of any size for a restorer, as large as a method's ``tile_px`` and the memory allow.
+class TilePlanner:
+    """Chooses the tiles of pictures of any size for a restorer: as large as the method's ``tile_px`` and the memory allow."""
 
-    ``tiles`` raises PictureError for a picture whose smallest tiles the memory does not do for, ConfigError for tiles that
-    cannot be cut.
-    """
-
-    def __init__(self, restorer: Any, method: Method) -> None:
+    def __init__(self, restorer: Restorer, method: Method) -> None:
         self.restorer, self.method = restorer, method
-        self.device = torch.device(getattr(restorer, "device", "cpu"))
+        self.device = torch.device(restorer.device)
         self.smallest = smallest_side(restorer)
         self._tiles: dict[tuple[int, int], Tiles] = {}
-        # A tile on the CPU that the method itself names is no question of memory, nor is what works on no tensors.
-        told = method.tile_px and method.memory_gib is None and self.device.type == "cpu"
-        self.room = None if told or not hasattr(restorer, "probe") else self._room()
+        # Tiles on the CPU whose side the method itself sets are taken as they are.
+        as_set = method.tile_px is not None and method.memory_gib is None and self.device.type == "cpu"
+        self.room = None if as_set else self._room()  # bytes; None: no limit
 
     @cached_property
-    def _least(self) -> int:
-        return peak(self.restorer, 1, self.smallest, self.smallest)
+    def _least_bytes(self) -> int:
+        return estimate_peak(self.restorer, 1, self.smallest, self.smallest)
 
     @cached_property
-    def _pixel(self) -> float:
+    def _bytes_per_pixel(self) -> float:
         side = 2 * self.smallest
-        return peak(self.restorer, 1, side, side) / side**2
+        return max(1, estimate_peak(self.restorer, 1, side, side)) / side**2  # never 0: it is a divisor
 
     def tiles(self, size: tuple[int, int]) -> Tiles:
-        """For a padded picture of (H, W)."""
+        """The tiles of a padded picture of (H, W).
+
+        Raises PictureError if even the smallest tiles need more memory than there is, ConfigError for tiles that cannot
+        be cut.
+        """
         if size not in self._tiles:
             self._tiles[size] = self._lay_out(size)
         return self._tiles[size]
 
     def padded(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(H, W) of a picture as the restorer gets it."""
+        """(H, W) of a picture of ``size`` after padding for the restorer."""
         multiple = self.restorer.multiple
         height, width = (math.ceil(max(side, self.smallest) / multiple) * multiple for side in size)
         return height, width
 
     def together(self, size: tuple[int, int]) -> int:
-        """Pictures of (H, W), not padded, to restore at once."""
+        """The number of pictures of (H, W), not padded, to restore in one batch."""
         try:
             tiles = self.tiles(self.padded(size))
-        except images.PictureError:  # too large for the memory: when it is restored, alone, it is told
+        except images.PictureError:  # too large for the memory: restoring it alone raises the error for it only
             return 1
         return tiles.batch if tiles.count == 1 else 1
 
     def _lay_out(self, size: tuple[int, int]) -> Tiles:
-        most, overlap = getattr(self.restorer, "batch", 1), self.method.overlap_px
+        most, overlap = self.restorer.batch, self.method.overlap_px
         side = self.method.tile_px or max(size)
-        # Where there is no question, the seconds that the estimate takes are spared.
-        if self.room is None or most * max(size[0] * size[1], self.smallest**2) * AMPLE <= self.room:
+        # The estimate takes seconds; they are saved where the memory is certainly enough.
+        if self.room is None or most * max(size[0] * size[1], self.smallest**2) * AMPLE_BYTES <= self.room:
             return lay_out(self.restorer, size, side, overlap, most)
-        whole = size[0] * size[1] * (HELD + (COPIES if self.device.type == "cpu" else 0))
-        if self.method.tile_px is None and self._need(1, size) + whole > self.room:
+        whole = size[0] * size[1] * (LATENT_BYTES + (COPY_BYTES if self.device.type == "cpu" else 0))
+        if self.method.tile_px is None and self._work_bytes(1, size) + whole > self.room:
             multiple = self.restorer.multiple
-            # The least tile that there can be; one that the memory does not do for is refused below.
+            # The smallest tile there can be; where the memory is too little even for it, it is refused below.
             least = max(self.smallest, math.ceil((overlap + 1) / multiple) * multiple)
-            side = max(least, int((max(0, self.room - whole) / self._pixel) ** 0.5) // multiple * multiple)
+            side = max(least, int((max(0, self.room - whole) / self._bytes_per_pixel) ** 0.5) // multiple * multiple)
         tiles = lay_out(self.restorer, size, side, overlap)
         more = whole if tiles.count == 1 else 0
-        fits = [n for n in range(1, most + 1) if self._need(n, tiles.tile) + whole + (n - 1) * more <= self.room]
+        fits = [n for n in range(1, most + 1) if self._work_bytes(n, tiles.tile) + whole + (n - 1) * more <= self.room]
         if not fits:
             raise images.PictureError(
-                f"a picture of {size[1]}x{size[0]} px in tiles of {max(tiles.tile)} px takes "
-                f"{(self._need(1, tiles.tile) + whole) / GIB:.2f} GiB beside the weights, and there are "
-                f"{max(0, self.room) / GIB:.2f}; raise --memory-gib (memory_gib in config/methods/), take smaller tiles, "
-                "or a machine with more"
+                f"a picture of {size[1]}x{size[0]} px in tiles of {max(tiles.tile)} px needs "
+                f"{(self._work_bytes(1, tiles.tile) + whole) / GIB:.2f} GiB beside the weights, but only "
+                f"{max(0, self.room) / GIB:.2f} GiB are available; raise --memory-gib (memory_gib in config/methods/), "
+                "use smaller tiles (--tile), or a machine with more memory"
             )
         tiles.batch = max(fits)
         return tiles
 
-    def _need(self, count: int, tile: tuple[int, int]) -> float:
-        return max(self._least, self._pixel * count * tile[0] * tile[1])
+    def _work_bytes(self, count: int, tile: tuple[int, int]) -> float:
+        return max(self._least_bytes, self._bytes_per_pixel * count * tile[0] * tile[1])
 
     def _room(self) -> float:
-        """Bytes for the work: within the method's budget, weights taken off, and within what is free."""
-        free = FREE * free_bytes(self.device)
+        """Bytes for the work: the method's budget less the weights, but no more than a share of the free memory."""
+        free = FREE_SHARE * free_bytes(self.device)
         if self.method.memory_gib is None:
             return free
         tensors = {t for module in self.restorer.modules() for t in (*module.parameters(), *module.buffers())}
@@ -155,30 +160,31 @@ class Plan:
 
 
 def free_bytes(device: torch.device) -> int:
-    """What this process may still take of a device's memory, or of the machine's within its job's limit."""
+    """Bytes that this process may still take of a GPU's memory, or of the machine's within the limits of its job."""
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except OSError:  # not Linux: half of what the machine has
+    except OSError:  # not Linux: half of the machine's memory
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return min([free, *_job_limits()])
+    return min([free, *_cgroup_limits()])
 
 
-def _job_limits() -> list[int]:
-    """What is left of the memory limits of the control groups that this process is in (a cluster job's, a container's)."""
-    root, found = Path("/sys/fs/cgroup"), []
+def _cgroup_limits() -> list[int]:
+    """Bytes left within the memory limit of each control group (cluster job, container) that this process is in."""
+    root = Path("/sys/fs/cgroup")
     try:
         own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
     except (OSError, StopIteration):
         return []
+    limits = []
     for folder in (root / own.lstrip("/"), *(root / own.lstrip("/")).parents):
         try:
             limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
         except OSError:
             continue
         if limit != "max":
-            found.append(max(0, int(limit) - int(used)))
-    return found
+            limits.append(max(0, int(limit) - int(used)))
+    return limits

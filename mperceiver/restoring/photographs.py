@@ -1,7 +1,7 @@
-"""Photographs: one file, or a folder of them, restored into PNGs.
+"""Restoring photographs, a file or a folder of them, into PNGs.
 
-A photograph's start noise comes from the sampler's seed alone, so that it is restored to the same bytes wherever it lies,
-whatever is restored with it.
+The start noise of a photograph comes from the sampler's seed alone, so a photograph is restored to the same bytes wherever
+its file lies and whatever is restored with it.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,97 +14,105 @@ import numpy as np
 from mperceiver import config, files, images
 from mperceiver.config.methods import Method
 from mperceiver.images import PictureError
-from mperceiver.restoring.restore import VIEWS, Job, Outcome, load, restore_all
+from mperceiver.restoring.ensemble import VIEWS
+from mperceiver.restoring.restorers import load_restorer
+from mperceiver.restoring.stream import RestoreOutcome, RestoreRequest, restore_all
 
 
 @dataclass
 class Photograph:
-    """A file to restore into another; what it has beside its pixels goes along."""
+    """A photograph's file and the PNG to write; the metadata of the file goes into the PNG."""
 
     source: Path
     target: Path
-    size: tuple[int, int] | None = None  # W, H, upright
-    notes: list[str] = field(default_factory=list)
-    kept: dict[str, bytes] = field(default_factory=dict)
+    size: tuple[int, int] | None = None  # (W, H), upright; known once it was read
+    notes: list[str] = field(default_factory=list)  # how reading changed the picture, in words
+    metadata: dict[str, bytes] = field(default_factory=dict)  # colour profile and EXIF
 
     def read(self) -> np.ndarray:
-        """Its pixels; the rest is remembered."""
-        found = images.read(self.source)
-        self.notes, self.kept, self.size = found.notes, found.kept, (found.pixels.shape[1], found.pixels.shape[0])
-        return found.pixels
+        """The pixels, uint8 (H, W, 3); sets size, notes and metadata. Raises PictureError."""
+        photo = images.read(self.source)
+        self.notes, self.metadata = photo.notes, photo.kept
+        self.size = (photo.pixels.shape[1], photo.pixels.shape[0])
+        return photo.pixels
 
     def write(self, picture: np.ndarray) -> None:
-        """Into its target, whole or not at all."""
+        """Write the restored picture, uint8 (H, W, 3), whole or not at all."""
         with files.whole(self.target) as beside:
-            beside.write_bytes(images.encode(picture, **self.kept))
+            beside.write_bytes(images.encode(picture, **self.metadata))
 
 
 @dataclass
-class Result:
-    """What became of a photograph: ``error`` says why it was not restored."""
+class PhotographResult:
+    """A photograph and how its restoration ended."""
 
     photograph: Photograph
-    outcome: Outcome
+    outcome: RestoreOutcome
     seed: int
 
     @property
     def error(self) -> str | None:
+        """Why it was not restored; None if it was."""
         return self.outcome.error
 
     def record(self) -> dict[str, Any]:
-        """For machines."""
-        found, tiles = self.outcome, self.outcome.tiles
+        """The result as a dictionary of what JSON can hold."""
+        outcome, tiles = self.outcome, self.outcome.tiles
         return {
             "source": str(self.photograph.source),
-            "path": None if found.error else str(self.photograph.target),
+            "path": None if outcome.error else str(self.photograph.target),
             "size": self.photograph.size,
-            "probabilities": found.probabilities,
+            "probabilities": outcome.probabilities,
             "tiles": tiles and {"count": tiles.count, "px": [tiles.tile[1], tiles.tile[0]], "batch": tiles.batch},
-            "seconds": round(found.seconds, 3),
+            "seconds": round(outcome.seconds, 3),
             "seed": self.seed,
             "notes": self.photograph.notes,
-            "error": found.error,
+            "error": outcome.error,
         }
 
 
-def chosen(method: str, **changes: Any) -> Method:
-    """A method for photographs, with what the command line says otherwise. Raises PictureError if it needs the truth."""
+def method_for_photographs(method: str, **changes: Any) -> Method:
+    """The method's specification with the changes (None: no change). Raises PictureError if it cannot restore photographs."""
     spec = config.load("methods", method)
     if spec.kind == "vae":
-        raise PictureError(
-            f"{method} restores from the ground truth, which a photograph has not; choose another method"
-        )
+        raise PictureError(f"{method} needs the ground truth, which a photograph does not have; choose another method")
     if config.members(method) != [method]:
         raise PictureError(f"{method} is of kind {spec.kind} and restores nothing itself; choose another method")
     return spec.model_copy(update={key: value for key, value in changes.items() if value is not None})
 
 
 def in_file(source: Path, target: Path) -> list[Photograph]:
-    """One photograph. Raises PictureError if ``source`` is none by its name, ``target`` is no .png or is ``source``."""
+    """One photograph.
+
+    Raises PictureError if ``source`` does not exist or its name does not end like a picture's, if ``target`` does not end
+    in .png, or if both are one file.
+    """
     source, target = Path(source), Path(target)
     if source.suffix.lower() not in images.SUFFIXES:
-        raise PictureError(f"{source}: pictures end in {', '.join(sorted(images.SUFFIXES))}")
+        raise PictureError(f"{source}: a picture's name ends in {', '.join(sorted(images.SUFFIXES))}")
     if not source.exists():
         raise PictureError(f"{source}: no such picture")
     if target.suffix.lower() != ".png":
-        raise PictureError(f"{target}: a restored picture is written without loss; let its name end in .png")
+        raise PictureError(
+            f"{target}: restored pictures are written as PNG, without loss; choose a name that ends in .png"
+        )
     if target.resolve() == source.resolve() or (target.exists() and source.exists() and target.samefile(source)):
         raise PictureError(f"{target}: is the picture to restore; give the restored one another name")
     return [Photograph(source, target)]
 
 
 def in_folder(folder: Path, target: Path) -> list[Photograph]:
-    """The pictures in a folder, by name, to become ``target``/<stem>.png.
+    """The pictures in a folder, sorted by name, to be written as ``target``/<stem>.png.
 
-    Raises PictureError if there are none, if two would become one file, or if ``target`` is the folder itself.
+    Raises PictureError if there are none, if two would be written to one file, or if ``target`` is the folder itself.
     """
     folder, target = Path(folder), Path(target)
     if target.exists() and (not target.is_dir() or target.samefile(folder)):
         what = "is the folder to restore" if target.is_dir() else "is a file"
-        raise PictureError(f"{target}: {what}; restored pictures need a folder of their own")
+        raise PictureError(f"{target}: {what}; name another folder for the restored pictures")
     sources = sorted(p for p in folder.iterdir() if p.suffix.lower() in images.SUFFIXES and not p.name.startswith("."))
     if not sources:
-        raise PictureError(f"{folder}: no pictures in it; they end in {', '.join(sorted(images.SUFFIXES))}")
+        raise PictureError(f"{folder}: no pictures in it; their names end in {', '.join(sorted(images.SUFFIXES))}")
     by_stem: dict[str, Path] = {}
     for source in sources:
         other = by_stem.setdefault(source.stem, source)
@@ -115,26 +123,24 @@ def in_folder(folder: Path, target: Path) -> list[Photograph]:
     return [Photograph(source, target / f"{source.stem}.png") for source in sources]
 
 
-def steps(spec: Method) -> int:
-    """Of the sampler, over all views of one picture."""
+def sampler_steps(spec: Method) -> int:
+    """The number of the sampler's steps for one picture, over all views of a self-ensemble."""
     return spec.sampler.steps * len(VIEWS[spec.self_ensemble])
 
 
-def restore(
+def restore_each(
     method: str, spec: Method, photographs: list[Photograph], on_step: Callable[[int], None] | None = None
-) -> Iterator[Result]:
-    """Restore photographs with ``spec`` of ``method``; yield each one's result, errors too, as it is done.
+) -> Iterator[PhotographResult]:
+    """Restore photographs with the weights of ``method`` as ``spec`` says; yield each result, also a failed one.
 
-    ``on_step`` is called with 1 after each step of a sampler, see ``steps``.
+    ``on_step`` is called with 1 after each step of the sampler, see ``sampler_steps``.
 
-    Raises ConfigError, LineageError: the method has no weights yet, or its tiles do not fit the memory.
+    Raises ConfigError, LineageError: the method's weights are missing, or its tiles cannot be cut.
     """
     seed, by_source = spec.sampler.seed, {str(p.source): p for p in photographs}
-    jobs = (Job(name, photograph.read, photograph.write, seed) for name, photograph in by_source.items())
-    restorer = load(method)
-    if on_step and spec.kind == "mperceiver":
-        restorer.on_step = on_step
-    for outcome in restore_all(restorer, spec, jobs):
-        if outcome.error and not outcome.error.startswith(outcome.job.name):  # what is read names itself
-            outcome.error = f"{outcome.job.name}: {outcome.error}"
-        yield Result(by_source[outcome.job.name], outcome, seed)
+    requests = (RestoreRequest(name, photo.read, photo.write, seed) for name, photo in by_source.items())
+    for outcome in restore_all(load_restorer(method, on_step), spec, requests):
+        name = outcome.request.name
+        if outcome.error and not outcome.error.startswith(name):  # an error of reading already names the file
+            outcome.error = f"{name}: {outcome.error}"
+        yield PhotographResult(by_source[name], outcome, seed)

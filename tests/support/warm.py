@@ -23,8 +23,8 @@ LIBRARIES = """
     diffusers.models.autoencoders.autoencoder_kl diffusers.models.unets.unet_2d_condition diffusers.schedulers.scheduling_ddim
     diffusers.training_utils spandrel.architectures.NAFNet pyiqa.archs.inception pyiqa.archs.niqe_arch pyiqa.archs.brisque_arch
     matplotlib.pyplot sklearn.manifold
-    mperceiver.restoring.restore mperceiver.scoring.datasets mperceiver.training.stages mperceiver.report.figures mperceiver.report.site
-    mperceiver.data.prepare.dataset
+    mperceiver.restoring.ensemble mperceiver.restoring.datasets mperceiver.scoring.datasets mperceiver.training.stages
+    mperceiver.report.figures mperceiver.report.site mperceiver.data.prepare.dataset
 """
 CLIENT = """#!{python} -IS
 import json, os, socket, sys

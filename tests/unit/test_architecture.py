@@ -114,7 +114,7 @@ def test_only_lineage_asks_git_and_few_start_processes():
     "name",
     [
         *("config/__init__.py", "lineage.py", "files.py", "images.py", "fetch/files.py", "foundations/staging.py"),
-        *("cli/base.py", "metrics/__init__.py", "restoring/restore.py", "report/tables.py"),
+        *("cli/base.py", "metrics/__init__.py", "restoring/datasets.py", "report/tables.py"),
     ],
 )
 def test_torch_is_not_imported_with(name):

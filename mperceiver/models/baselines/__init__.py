@@ -28,6 +28,8 @@ class Network:
     """A trained baseline, ready to restore; it needs nothing of the whole picture and no seed."""
 
     batch = 8
+    sees = ("lq",)
+    tasks = ()
 
     def __init__(self, network: nn.Module, multiple: int, device: torch.device | str) -> None:
         self.network, self.device = network.to(device), device

@@ -326,10 +326,10 @@ def test_a_photograph_without_a_target(world):
 @pytest.mark.parametrize(
     ("source", "target", "told"),
     [
-        ("a.png", "b.jpg", "let its name end in .png"),
+        ("a.png", "b.jpg", "choose a name that ends in .png"),
         ("a.png", "a.png", "is the picture to restore"),
         ("a.png", "../{here}/a.png", "is the picture to restore"),
-        ("config/demo.yaml", "b.png", "pictures end in .bmp, "),
+        ("config/demo.yaml", "b.png", "a picture's name ends in .bmp, "),
         ("a.png", "link.png", "is the picture to restore"),
     ],
 )
@@ -342,7 +342,7 @@ def test_a_target_that_cannot_be(world, source, target, told):
 
 def test_what_photographs_need(world):
     photo("a.png")
-    assert "a photograph has not" in complaint("restore", "ceiling", "a.png", "b.png")
+    assert "a photograph does not have" in complaint("restore", "ceiling", "a.png", "b.png")
     assert "say where the restored one goes, e.g. mperceiver restore input . restored/" in complaint(
         "restore", "input", "."
     )

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from torch import nn
 
 from mperceiver import paths
 from mperceiver.config.methods import Method
+from mperceiver.images import PictureError
 from mperceiver.models import mperceiver as model
 from mperceiver.models import weights
 from mperceiver.models.baselines import Network
@@ -19,8 +19,17 @@ from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import build_predictor
 from mperceiver.models.tiling import Tiles
-from mperceiver.restoring import memory, restore
-from mperceiver.restoring.memory import COPIES, GIB, HELD, SCRATCH, Peak, Plan, peak
+from mperceiver.restoring import ensemble, memory, stream
+from mperceiver.restoring.memory import (
+    COPY_BYTES,
+    GIB,
+    LATENT_BYTES,
+    SCRATCH_FACTOR,
+    PeakMemory,
+    TilePlanner,
+    estimate_peak,
+)
+from mperceiver.restoring.restorers import Identity
 
 
 def network(width: int = 8) -> Network:
@@ -56,7 +65,7 @@ def toy(tiny_world, tiny_run, foundation):
 
 
 def test_peak_counts_what_lives_at_a_time():
-    with Peak("cpu") as found:
+    with PeakMemory("cpu") as found:
         a = torch.zeros(1000)  # 4000
         b = a + 1  # 8000
         del a
@@ -65,53 +74,53 @@ def test_peak_counts_what_lives_at_a_time():
         c += 1  # in place
         del b, c, view
         torch.zeros(10)
-    assert found.bytes == 12_000 and found._now == 0
+    assert found.bytes == 12_000 and found._living == 0
 
 
 def test_peak_of_a_network_by_hand():
     restorer = network(8)
-    assert peak(restorer, 1, 32, 48) == pytest.approx(SCRATCH * 4 * 32 * 48 * (3 + 8 + 8), abs=1)
-    assert peak(restorer, 5, 32, 48) == pytest.approx(5 * peak(restorer, 1, 32, 48), abs=5)
+    assert estimate_peak(restorer, 1, 32, 48) == pytest.approx(SCRATCH_FACTOR * 4 * 32 * 48 * (3 + 8 + 8), abs=1)
+    assert estimate_peak(restorer, 5, 32, 48) == pytest.approx(5 * estimate_peak(restorer, 1, 32, 48), abs=5)
 
 
 def test_a_compiled_network_is_counted_as_written():
     restorer = network(8)
-    expected = peak(restorer, 1, 32, 48)
+    expected = estimate_peak(restorer, 1, 32, 48)
     restorer.network.compile(backend="eager")
-    assert peak(restorer, 1, 32, 48) == expected
+    assert estimate_peak(restorer, 1, 32, 48) == expected
 
 
 def test_the_estimate_is_what_the_toy_takes_and_a_line_over_pixels(toy):
     """No tensor of the model grows faster than the picture: there is no attention that holds all its scores."""
-    with torch.no_grad(), Peak("cpu") as real:
+    with torch.no_grad(), PeakMemory("cpu") as real:
         toy.probe(torch.zeros(2, 3, 64, 96))
-    assert peak(toy, 2, 64, 96) / SCRATCH == pytest.approx(real.bytes, rel=0.1)
-    plan = Plan(toy, method(memory_gib=1))
+    assert estimate_peak(toy, 2, 64, 96) / SCRATCH_FACTOR == pytest.approx(real.bytes, rel=0.1)
+    plan = TilePlanner(toy, method(memory_gib=1))
     for count, height, width in ((1, 16, 16), (1, 128, 128), (2, 64, 96)):
-        found = peak(toy, count, height, width)
-        assert found <= plan._need(count, (height, width)) <= 1.2 * found
+        found = estimate_peak(toy, count, height, width)
+        assert found <= plan._work_bytes(count, (height, width)) <= 1.2 * found
 
 
 # ---------------------------------------------------------------- what is chosen by it
 
 
 def test_a_larger_budget_takes_larger_tiles():
-    restorer, whole = network(), 256 * 320 * (HELD + COPIES)
+    restorer, whole = network(), 256 * 320 * (LATENT_BYTES + COPY_BYTES)
     areas = []
     for extra in (1e6, 4e6, 16e6):
-        tiles = Plan(restorer, method(memory_gib=budget(restorer, whole + extra))).tiles((256, 320))
+        tiles = TilePlanner(restorer, method(memory_gib=budget(restorer, whole + extra))).tiles((256, 320))
         areas.append(tiles.tile[0] * tiles.tile[1])
-        assert peak(restorer, tiles.batch, *tiles.tile) <= extra
+        assert estimate_peak(restorer, tiles.batch, *tiles.tile) <= extra
     assert areas == sorted(set(areas)) and areas[-1] == 256 * 320
 
 
 def test_what_is_left_takes_more_tiles_at_once():
-    restorer, whole = network(), 64 * 64 * (HELD + COPIES)
-    one = peak(restorer, 1, 64, 64)
+    restorer, whole = network(), 64 * 64 * (LATENT_BYTES + COPY_BYTES)
+    one = estimate_peak(restorer, 1, 64, 64)
     for room, together in ((one, 1), (2.1 * one, 1), (2.1 * one + whole, 2), (20 * (one + whole), 8)):
-        plan = Plan(restorer, method(memory_gib=budget(restorer, whole + room)))
+        plan = TilePlanner(restorer, method(memory_gib=budget(restorer, whole + room)))
         assert plan.together((64, 60)) == together
-    told = Plan(restorer, method(tile_px=64, memory_gib=budget(restorer, 25 * whole + 3.5 * one)))
+    told = TilePlanner(restorer, method(tile_px=64, memory_gib=budget(restorer, 25 * whole + 3.5 * one)))
     assert told.tiles((320, 320)).tile == (64, 64) and told.tiles((320, 320)).batch == 3
     assert told.together((320, 320)) == 1  # a picture of several tiles is restored alone
 
@@ -119,43 +128,43 @@ def test_what_is_left_takes_more_tiles_at_once():
 def test_too_little_memory_is_told_with_what_it_takes():
     restorer = network()
     with pytest.raises(
-        restore.PictureError, match=r"320x256 px in tiles of 24 px takes 0\.01 GiB.*there are 0\.00; raise --memory-gib"
+        PictureError, match=r"320x256 px in tiles of 24 px needs 0\.01 GiB.*only 0\.00 GiB.*raise --memory-gib"
     ):
-        Plan(restorer, method(memory_gib=budget(restorer, 1e6))).tiles((256, 320))
+        TilePlanner(restorer, method(memory_gib=budget(restorer, 1e6))).tiles((256, 320))
 
 
 def test_a_picture_too_large_for_the_memory_does_not_take_the_others():
     restorer = network()
-    room = 64 * 64 * (HELD + COPIES) + 2 * peak(restorer, 1, 64, 64)
+    room = 64 * 64 * (LATENT_BYTES + COPY_BYTES) + 2 * estimate_peak(restorer, 1, 64, 64)
     pixels = {"large": np.zeros((800, 800, 3), np.uint8), "small": np.zeros((64, 64, 3), np.uint8)}
-    jobs = [restore.Job(name, lambda p=p: p, lambda p: None, 0) for name, p in pixels.items()]
-    found = list(restore.restore_all(restorer, method(memory_gib=budget(restorer, room)), jobs))
-    assert {outcome.job.name: outcome.error is None for outcome in found} == {"large": False, "small": True}
+    jobs = [stream.RestoreRequest(name, lambda p=p: p, lambda p: None, 0) for name, p in pixels.items()]
+    found = list(stream.restore_all(restorer, method(memory_gib=budget(restorer, room)), jobs))
+    assert {outcome.request.name: outcome.error is None for outcome in found} == {"large": False, "small": True}
 
 
 def test_within_what_is_free(monkeypatch):
     restorer = network()
     monkeypatch.setattr(memory, "free_bytes", lambda device: 10_000_000)
-    assert Plan(restorer, method()).room == Plan(restorer, method(memory_gib=100)).room == 9_000_000
-    assert Plan(restorer, method(memory_gib=budget(restorer, 5e6))).room == pytest.approx(5e6)
+    assert TilePlanner(restorer, method()).room == TilePlanner(restorer, method(memory_gib=100)).room == 9_000_000
+    assert TilePlanner(restorer, method(memory_gib=budget(restorer, 5e6))).room == pytest.approx(5e6)
 
 
 def test_no_estimate_where_the_method_names_its_tiles(monkeypatch):
-    monkeypatch.setattr(memory, "peak", lambda *_: pytest.fail("estimated"))
-    plan = Plan(network(), method(tile_px=64))
+    monkeypatch.setattr(memory, "estimate_peak", lambda *_: pytest.fail("estimated"))
+    plan = TilePlanner(network(), method(tile_px=64))
     assert plan.room is None and plan.tiles((128, 64)).batch == 8
-    assert Plan(SimpleNamespace(multiple=8, minimum=8), method()).tiles((8, 4000)).count == 1
+    assert TilePlanner(Identity(), method(tile_px=4000)).tiles((8, 4000)).count == 1
 
 
 def test_no_estimate_where_there_is_plenty(monkeypatch):
     picture, restorer = (64, 128), network()
-    monkeypatch.setattr(memory, "free_bytes", lambda device: 8 * 64 * 128 * memory.AMPLE / memory.FREE + 1)
-    estimated = Plan(restorer, method())
-    monkeypatch.setattr(memory, "AMPLE", memory.AMPLE + 1)
-    assert estimated.tiles(picture).batch == Plan(restorer, method()).tiles(picture).batch == 8
-    monkeypatch.setattr(memory, "AMPLE", memory.AMPLE - 1)
-    monkeypatch.setattr(memory, "peak", lambda *_: pytest.fail("estimated"))
-    assert vars(Plan(restorer, method()).tiles(picture)) == vars(estimated.tiles(picture))
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 8 * 64 * 128 * memory.AMPLE_BYTES / memory.FREE_SHARE + 1)
+    estimated = TilePlanner(restorer, method())
+    monkeypatch.setattr(memory, "AMPLE_BYTES", memory.AMPLE_BYTES + 1)
+    assert estimated.tiles(picture).batch == TilePlanner(restorer, method()).tiles(picture).batch == 8
+    monkeypatch.setattr(memory, "AMPLE_BYTES", memory.AMPLE_BYTES - 1)
+    monkeypatch.setattr(memory, "estimate_peak", lambda *_: pytest.fail("estimated"))
+    assert vars(TilePlanner(restorer, method()).tiles(picture)) == vars(estimated.tiles(picture))
 
 
 def test_free_memory_is_that_of_the_machine():
@@ -172,8 +181,8 @@ def test_no_memory_left_is_told_in_words(monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(restorer, "restore", fails)
-    with pytest.raises(restore.PictureError, match=r"no memory left for 64x64 px in tiles of 64 px.*--memory-gib"):
-        restore.restore_picture(restorer, torch.rand(1, 3, 64, 64), method(tile_px=64), 0)
+    with pytest.raises(PictureError, match=r"out of memory at 64x64 px in tiles of 64 px.*--memory-gib"):
+        ensemble.restore_picture(restorer, torch.rand(1, 3, 64, 64), method(tile_px=64), 0)
 
 
 # ---------------------------------------------------------------- what it takes in truth
@@ -182,14 +191,14 @@ def test_no_memory_left_is_told_in_words(monkeypatch):
 def test_the_toy_stays_within_its_budget(toy):
     """All tensors of a restoring, counted: within the budget in tiles, beyond it if the picture were one."""
     picture = torch.rand(1, 3, 112, 176, generator=torch.Generator().manual_seed(0))
-    room = 112 * 176 * (HELD + COPIES) + peak(toy, 1, 48, 48) * 1.05
-    plan = Plan(toy, method(memory_gib=budget(toy, room)))
+    room = 112 * 176 * (LATENT_BYTES + COPY_BYTES) + estimate_peak(toy, 1, 48, 48) * 1.05
+    plan = TilePlanner(toy, method(memory_gib=budget(toy, room)))
     assert plan.tiles((112, 176)).count > 1
-    with Peak("cpu") as found:
-        restore.restore_pictures(plan, picture, [0])
+    with PeakMemory("cpu") as found:
+        ensemble.restore_pictures(plan, picture, [0])
     assert found.bytes <= room
     one = Tiles((112, 176), [0], [0], (112, 176))
-    with torch.inference_mode(), Peak("cpu") as untiled:
+    with torch.inference_mode(), PeakMemory("cpu") as untiled:
         toy.restore(picture, toy.look(picture), [0], one)
     assert untiled.bytes > room
 
@@ -199,7 +208,7 @@ import gc, json, sys
 from pathlib import Path
 import torch
 from torch import nn
-from mperceiver.restoring import memory, restore
+from mperceiver.restoring import ensemble, memory
 from mperceiver.config.methods import Method
 from mperceiver.models.baselines import Network
 
@@ -211,11 +220,11 @@ restorer = Network(layers.requires_grad_(False), 8, "cpu")
 picture = torch.rand(1, 3, 1000, 1400)
 found = []
 for gib in (0.25, 0.25, 4):  # the first time warms up
-    plan = memory.Plan(restorer, Method(title="t", kind="network", run="net", memory_gib=gib))
+    plan = memory.TilePlanner(restorer, Method(title="t", kind="network", run="net", memory_gib=gib))
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # VmHWM from here on
     before = status("VmRSS")
-    restore.restore_pictures(plan, picture, [0])
+    ensemble.restore_pictures(plan, picture, [0])
     found.append([plan.tiles((1000, 1400)).count, status("VmHWM") - before])
 print(json.dumps(found))
 """

@@ -33,7 +33,7 @@ def network(monkeypatch):
     restorer = Network(blur, 8, "cpu")
     restorer.given = []
     blur.register_forward_pre_hook(lambda module, inputs: restorer.given.append(tuple(inputs[0].shape)))
-    monkeypatch.setattr(photographs, "load", lambda name: restorer)
+    monkeypatch.setattr(photographs, "load_restorer", lambda name, on_step: restorer)
     return restorer
 
 
@@ -47,8 +47,8 @@ def photo(name: str, picture: Image.Image | None = None, **options) -> np.ndarra
     return np.asarray(picture) if picture else images.decode(name)
 
 
-def restored(method: str, found: list, **changes) -> list[photographs.Result]:
-    return list(photographs.restore(method, photographs.chosen(method, **changes), found))
+def restored(method: str, found: list, **changes) -> list[photographs.PhotographResult]:
+    return list(photographs.restore_each(method, photographs.method_for_photographs(method, **changes), found))
 
 
 # ---------------------------------------------------------------- a file
@@ -77,8 +77,8 @@ def test_tiles_of_a_side_that_is_told(world, network):
         ("input", "a.png", "a.png", "is the picture to restore"),
         ("input", "a.png", "link.png", "is the picture to restore"),
         ("input", "a.png", "sub/../a.png", "is the picture to restore"),
-        ("input", "a.png", "b.jpg", "b.jpg: .*end in .png"),
-        ("input", "a.gif", "b.png", "a.gif: pictures end in"),
+        ("input", "a.png", "b.jpg", "b.jpg: .*ends in .png"),
+        ("input", "a.gif", "b.png", "a.gif: a picture's name ends in"),
         ("input", "missing.png", "b.png", "missing.png: no such picture"),
         ("ceiling", "a.png", "b.png", "ground truth"),
     ],

@@ -3,18 +3,19 @@
 import csv
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from mperceiver import config, images, lineage
+from mperceiver import config, images, lineage, paths
 from mperceiver.config import ConfigError
 from mperceiver.config.methods import Method
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
-from mperceiver.restoring import restore
+from mperceiver.models.predictor import Seen
+from mperceiver.restoring import datasets
+from mperceiver.restoring.ensemble import VIEWS, restore_picture
 from mperceiver.seeds import picture_seed
 
 
@@ -29,21 +30,29 @@ def picture(height: int, width: int, batch: int = 1, seed: int = 0) -> torch.Ten
 class Fake:
     """A restorer that applies ``function(tiles, noise)`` and remembers what it was asked."""
 
+    sees, device, tasks = ("lq",), "cpu", ()
+
     def __init__(self, function: Callable, multiple: int = 8, minimum: int = 16, batch: int = 1):
         self.function, self.multiple, self.minimum, self.batch = function, multiple, minimum, batch
-        self.wholes, self.seeds, self.tiles = [], [], []
+        self.wholes, self.seeds, self.tiles, self.means = [], [], [], []
 
     def look(self, whole):
         self.wholes.append(tuple(whole.shape))
-        return whole.mean((1, 2, 3))
+        self.means.append(whole.mean((1, 2, 3)))
 
     def restore(self, whole, seen, seeds, tiles):
-        assert torch.equal(seen, whole.mean((1, 2, 3)))
+        assert torch.equal(self.means[-1], whole.mean((1, 2, 3)))  # it looked at these pictures last
         self.seeds.append(seeds)
         self.tiles.append(tiles)
         noise = [torch.rand(3, *whole.shape[-2:], generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         work = zip(tiles.cut(whole), tiles.cut(torch.stack(noise)), strict=True)
         return tiles.blend((self.function(part, drawn) for part, drawn in work), len(whole), "cpu")
+
+    def modules(self):
+        return []
+
+    def probe(self, pictures):
+        pass
 
 
 def same(tile, noise):
@@ -66,34 +75,34 @@ def test_nothing_changes_on_the_way(size, ensemble):
     source = picture(*size)
     how = method(tile_px=64, overlap_px=16, self_ensemble=ensemble)
     fake = Fake(same)
-    restored = restore.restore_picture(fake, source, how, seed=1)
+    restored = restore_picture(fake, source, how, seed=1)
     assert restored.shape == source.shape
     assert (restored - source).abs().max() < 1e-6
     assert all(h % 8 == w % 8 == 0 and h >= 16 and w >= 16 for *_, h, w in fake.wholes)
     for tiles in fake.tiles:
         assert not any(place % 8 for place in (*tiles.tops, *tiles.lefts, *tiles.tile)) and max(tiles.tile) <= 64
-    assert len(fake.wholes) == len(restore.VIEWS[ensemble])
+    assert len(fake.wholes) == len(VIEWS[ensemble])
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_pointwise_model_gives_the_same_in_tiles(size):
     source = picture(*size)
-    once = restore.restore_picture(Fake(noisy), source, method(tile_px=1024), seed=3)
-    tiled = restore.restore_picture(Fake(noisy), source, method(tile_px=48, overlap_px=8), seed=3)
+    once = restore_picture(Fake(noisy), source, method(tile_px=1024), seed=3)
+    tiled = restore_picture(Fake(noisy), source, method(tile_px=48, overlap_px=8), seed=3)
     assert (once - tiled).abs().max() < 1e-6
 
 
 def test_a_small_picture_is_one_tile_without_blending():
     fake = Fake(same)
-    restore.restore_picture(fake, picture(60, 64), method(tile_px=64, overlap_px=16), seed=0)
+    restore_picture(fake, picture(60, 64), method(tile_px=64, overlap_px=16), seed=0)
     assert (fake.tiles[0].count, fake.tiles[0].tile) == (1, (64, 64))
 
 
 def test_tiles_too_small_for_the_model_are_refused():
     with pytest.raises(ConfigError, match=r"tiles of 24 px.*32 px or more"):
-        restore.restore_picture(Fake(same, minimum=32), picture(40, 40), method(tile_px=24, overlap_px=8), seed=0)
+        restore_picture(Fake(same, minimum=32), picture(40, 40), method(tile_px=24, overlap_px=8), seed=0)
     with pytest.raises(ConfigError, match=r"overlap_px is 60.*64 px"):
-        restore.restore_picture(Fake(same), picture(40, 90), method(tile_px=64, overlap_px=60), seed=0)
+        restore_picture(Fake(same), picture(40, 90), method(tile_px=64, overlap_px=60), seed=0)
 
 
 # ---------------------------------------------------------------- self-ensemble
@@ -102,12 +111,12 @@ def test_tiles_too_small_for_the_model_are_refused():
 def test_views_are_four_flips_and_eight_symmetries():
     square = torch.arange(4.0).view(1, 1, 2, 2)
     for name, count in (("none", 1), ("flip2", 2), ("flip4", 4), ("geometric8", 8)):
-        views = [square.rot90(turns, (-2, -1)) for turns, _ in restore.VIEWS[name]]
-        views = [v.flip(-1) if m else v for v, (_, m) in zip(views, restore.VIEWS[name], strict=True)]
+        views = [square.rot90(turns, (-2, -1)) for turns, _ in VIEWS[name]]
+        views = [v.flip(-1) if m else v for v, (_, m) in zip(views, VIEWS[name], strict=True)]
         assert len({tuple(v.flatten().tolist()) for v in views}) == count
     flips = [[0, 1, 2, 3], [1, 0, 3, 2], [3, 2, 1, 0], [2, 3, 0, 1]]  # as they are, mirrored, both, upside down
-    views = [square.rot90(t, (-2, -1)) for t, _ in restore.VIEWS["flip4"]]
-    views = [v.flip(-1) if m else v for v, (_, m) in zip(views, restore.VIEWS["flip4"], strict=True)]
+    views = [square.rot90(t, (-2, -1)) for t, _ in VIEWS["flip4"]]
+    views = [v.flip(-1) if m else v for v, (_, m) in zip(views, VIEWS["flip4"], strict=True)]
     assert sorted(v.flatten().tolist() for v in views) == sorted(flips)
 
 
@@ -115,7 +124,7 @@ def test_ensemble_averages_before_clamping_and_rounding():
     """A model that overshoots in some views only; the mean of floats, clamped once."""
     calls = iter([1.75, 0.25, 0.25, 0.25])
     fake = Fake(lambda t, *_: torch.full_like(t, next(calls)))
-    restored = restore.restore_picture(fake, picture(16, 24), method(self_ensemble="flip4"), seed=0)
+    restored = restore_picture(fake, picture(16, 24), method(self_ensemble="flip4"), seed=0)
     assert restored.numpy() == pytest.approx(0.625)  # clamped before, it would be 0.4375
 
 
@@ -125,14 +134,14 @@ def test_ensemble_makes_a_directional_model_symmetric():
 
     source = picture(32, 32)
     how = method(self_ensemble="geometric8")
-    plain = restore.restore_picture(Fake(smear), source, how, seed=0)
-    turned = restore.restore_picture(Fake(smear), source.rot90(1, (-2, -1)), how, seed=0)
+    plain = restore_picture(Fake(smear), source, how, seed=0)
+    turned = restore_picture(Fake(smear), source.rot90(1, (-2, -1)), how, seed=0)
     assert (turned - plain.rot90(1, (-2, -1))).abs().max() < 1e-6
 
 
 def test_each_view_starts_from_noise_of_its_own():
     fake = Fake(noisy)
-    restore.restore_picture(fake, picture(16, 16), method(self_ensemble="flip4"), seed=2**64 - 1)
+    restore_picture(fake, picture(16, 16), method(self_ensemble="flip4"), seed=2**64 - 1)
     assert fake.seeds == [[2**64 - 1], [0], [1], [2]]
 
 
@@ -142,14 +151,14 @@ def test_each_view_starts_from_noise_of_its_own():
 @pytest.mark.parametrize("bad", [picture(16, 16) + 1, picture(16, 16)[0], picture(16, 16)[:, :1]])
 def test_refuses_what_is_no_picture(bad):
     with pytest.raises(PictureError, match="expected float RGB"):
-        restore.restore_picture(Fake(same), bad, method(), seed=0)
+        restore_picture(Fake(same), bad, method(), seed=0)
 
 
 def test_refuses_what_a_broken_model_returns():
     with pytest.raises(PictureError, match="not numbers"):
-        restore.restore_picture(Fake(lambda t, *_: t / 0), picture(16, 16), method(), seed=0)
+        restore_picture(Fake(lambda t, *_: t / 0), picture(16, 16), method(), seed=0)
     with pytest.raises(PictureError, match=r"\(1, 3, 8, 16\)"):
-        restore.restore_picture(Fake(lambda t, *_: t[..., :8, :]), picture(16, 16), method(), seed=0)
+        restore_picture(Fake(lambda t, *_: t[..., :8, :]), picture(16, 16), method(), seed=0)
 
 
 # ---------------------------------------------------------------- a dataset
@@ -201,7 +210,7 @@ def contents(folder: str) -> dict[str, bytes]:
 
 
 def test_identity_dataset_is_its_degraded_pictures(world):
-    card = restore.restore_dataset("input", "odd")
+    card = datasets.restore_dataset("input", "odd")
     assert card == Path("results/restored/input/odd.json")
     found = contents("results/restored/input/odd")
     assert sorted(found) == sorted(f"p-{i}.png" for i in range(11))
@@ -211,8 +220,8 @@ def test_identity_dataset_is_its_degraded_pictures(world):
 
 
 def test_dataset_card_names_what_it_stands_on(world, monkeypatch):
-    monkeypatch.setattr(restore, "load", lambda name: Fake(noisy))
-    card = lineage.read_card(restore.restore_dataset("fake", "odd"))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(noisy))
+    card = lineage.read_card(datasets.restore_dataset("fake", "odd"))
     stands_on = ["data/prepared/odd.json", "config/methods/fake.yaml", "results/runs/net/network.json"]
     assert sorted(card["inputs"]) == sorted(stands_on)
     assert list(card["outputs"]) == ["results/restored/fake/odd"]
@@ -225,8 +234,8 @@ def test_neither_batch_nor_order_matters(world, monkeypatch):
     for batch, order in ((1, None), (3, None), (16, None), (3, [9, 3, 8, 10, 0, 1, 2, 7, 4, 6, 5])):
         write_prepared(sizes, order)
         fake = Fake(noisy, batch=batch)
-        monkeypatch.setattr(restore, "load", lambda name, fake=fake: fake)
-        restore.restore_dataset("fake", "odd")
+        monkeypatch.setattr(datasets, "load_restorer", lambda name, fake=fake: fake)
+        datasets.restore_dataset("fake", "odd")
         found.append(contents("results/restored/fake/odd"))
         assert max(shape[0] for shape in fake.wholes) == min(batch, 8)
         assert all(shape[0] == 1 for shape in fake.wholes if max(shape[-2:]) > 48)
@@ -239,17 +248,18 @@ class Looking(Fake):
     tasks = ("dark", "bright")
 
     def look(self, whole):
-        mean = super().look(whole)
-        return SimpleNamespace(mean=mean, probabilities=torch.stack([1 - mean, mean], 1))
+        super().look(whole)
+        return Seen(self.means[-1], torch.stack([1 - self.means[-1], self.means[-1]], 1))
 
     def restore(self, whole, seen, seeds, tiles):
-        return super().restore(whole, seen.mean, seeds, tiles)
+        assert torch.equal(seen.embedding, whole.mean((1, 2, 3)))
+        return super().restore(whole, seen, seeds, tiles)
 
 
 def test_what_is_seen_of_a_dataset_is_written_down(world, monkeypatch):
-    monkeypatch.setattr(restore, "load", lambda name: Looking(same, batch=4))
-    card = restore.restore_dataset("fake", "odd")
-    with (card.with_suffix("") / restore.PROBABILITIES).open(newline="") as file:
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: Looking(same, batch=4))
+    datasets.restore_dataset("fake", "odd")
+    with paths.probabilities_file("fake", "odd").open(newline="") as file:
         rows = list(csv.DictReader(file))
     prepared = PreparedDataset("odd")
     assert [row["id"] for row in rows] == prepared.ids and [row["task"] for row in rows] == prepared.tasks
@@ -257,26 +267,26 @@ def test_what_is_seen_of_a_dataset_is_written_down(world, monkeypatch):
         assert float(row["dark"]) + float(row["bright"]) == pytest.approx(1, abs=1e-5)
         padded = images.pad(images.to_tensor(prepared.lq(i)), 8, 16)
         assert float(row["bright"]) == pytest.approx(padded.mean().item(), abs=1e-5)
-    monkeypatch.setattr(restore, "load", lambda name: Fake(same))
-    restore.restore_dataset("fake", "odd")
-    assert not (card.with_suffix("") / restore.PROBABILITIES).exists()
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(same))
+    datasets.restore_dataset("fake", "odd")
+    assert not paths.probabilities_file("fake", "odd").exists()
 
 
 def test_seed_of_a_picture_is_a_hash_of_its_names(world, monkeypatch):
     fake = Fake(same)
-    monkeypatch.setattr(restore, "load", lambda name: fake)
-    restore.restore_dataset("fake", "odd")
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: fake)
+    datasets.restore_dataset("fake", "odd")
     assert fake.seeds == [[picture_seed("odd", f"p-{i}", 42)] for i in range(11)]
 
 
 def test_ceiling_is_fed_the_ground_truth(world, monkeypatch):
     fake = Fake(same, batch=4)
     fake.sees = ("gt",)
-    monkeypatch.setattr(restore, "load", lambda name: fake)
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: fake)
     with pytest.raises(RuntimeError, match="p-0 has no ground truth"):
-        restore.restore_dataset("ceiling", "odd")
+        datasets.restore_dataset("ceiling", "odd")
     write_prepared([(8, 8), (32, 40), (20, 24)], order=[1, 2])
-    card = lineage.read_card(restore.restore_dataset("ceiling", "odd"))
+    card = lineage.read_card(datasets.restore_dataset("ceiling", "odd"))
     assert "data/foundations/tiny.json" in card["inputs"]
     gt = np.random.default_rng(1).integers(0, 256, (2, 32, 40, 3), dtype=np.uint8)[1]
     assert contents("results/restored/ceiling/odd")["p-1.png"] == gt.tobytes()
@@ -288,18 +298,18 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(world, monkeypatch):
         return tile / 0 if dies.calls == 6 else tile
 
     dies.calls = 0
-    monkeypatch.setattr(restore, "load", lambda name: Fake(dies))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(dies))
     with pytest.raises(PictureError, match="odd, p-5: the model returned"):
-        restore.restore_dataset("fake", "odd")
+        datasets.restore_dataset("fake", "odd")
     assert list(Path("results/restored/fake").iterdir()) == []
 
-    monkeypatch.setattr(restore, "load", lambda name: Fake(same))
-    restore.restore_dataset("fake", "odd")
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(same))
+    datasets.restore_dataset("fake", "odd")
     before = contents("results/restored/fake/odd")
     dies.calls = 0
-    monkeypatch.setattr(restore, "load", lambda name: Fake(dies))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(dies))
     with pytest.raises(PictureError):
-        restore.restore_dataset("fake", "odd")
+        datasets.restore_dataset("fake", "odd")
     assert contents("results/restored/fake/odd") == before
     assert lineage.verify("results/restored/fake/odd.json") == []
     assert sorted(p.name for p in Path("results/restored/fake").iterdir()) == ["odd", "odd.json"]
@@ -309,15 +319,15 @@ def test_a_failing_disk_is_not_overlooked(world, monkeypatch):
     def full(path, picture):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(restore, "load", lambda name: Fake(same))
-    monkeypatch.setattr(restore, "_write", full)
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(same))
+    monkeypatch.setattr(datasets, "_write", full)
     with pytest.raises(OSError, match="No space left"):
-        restore.restore_dataset("fake", "odd")
+        datasets.restore_dataset("fake", "odd")
     assert list(Path("results/restored/fake").iterdir()) == []
 
 
 def test_missing_weights_are_told_before_the_work(world, monkeypatch):
-    monkeypatch.setattr(restore, "load", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name: pytest.fail("loaded"))
     Path("results/runs/net/network.json").unlink()
     with pytest.raises(lineage.LineageError, match=r"results/runs/net/network\.json: no such card"):
-        restore.restore_dataset("fake", "odd")
+        datasets.restore_dataset("fake", "odd")

@@ -19,7 +19,7 @@ from mperceiver.models.ceiling import load_restorer as load_ceiling
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import build_predictor
 from mperceiver.models.tiling import lay_out
-from mperceiver.restoring import memory, restore
+from mperceiver.restoring import memory, stream
 
 
 def pictures(*shape: int) -> torch.Tensor:
@@ -197,7 +197,7 @@ def test_sides_are_at_least_the_foundations(restorer):
     restorer.foundation.minimum_px = 40
     assert restorer.foundation.minimum == 40
     restorer.minimum = 40
-    assert memory.Plan(restorer, config.load("methods", "tiny")).padded((1, 50)) == (48, 64)
+    assert memory.TilePlanner(restorer, config.load("methods", "tiny")).padded((1, 50)) == (48, 64)
 
 
 # ---------------------------------------------------------------- the others
@@ -231,7 +231,7 @@ def test_vae_ceiling_with_the_drm(tiny_world, restorer):
     assert tiled[0].shape == gt.shape and (tiled[0] - tiled[1]).abs().max() < 1e-5
     other = torch.cat([lq.flip(0), gt], dim=1)
     assert (restored(ceiling, other, [0, 0]) - found).abs().max() > 1e-4  # it does look at the degraded picture
-    assert memory.peak(ceiling, 1, 32, 32) > 0
+    assert memory.estimate_peak(ceiling, 1, 32, 32) > 0
 
 
 def test_the_ceiling_with_the_drm_through_the_workflow(tiny_world, restorer, monkeypatch):
@@ -241,9 +241,11 @@ def test_the_ceiling_with_the_drm_through_the_workflow(tiny_world, restorer, mon
     ceiling, spec = load_ceiling("ceiling-drm"), config.load("methods", "ceiling-drm")
     written = {}
     jobs = [
-        restore.Job("a", lambda: np.concatenate([lq, gt], axis=2), lambda picture: written.update(a=picture), 0),
+        stream.RestoreRequest(
+            "a", lambda: np.concatenate([lq, gt], axis=2), lambda picture: written.update(a=picture), 0
+        ),
     ]
-    (outcome,) = restore.restore_all(ceiling, spec, jobs)
+    (outcome,) = stream.restore_all(ceiling, spec, jobs)
     assert (
         outcome.error is None and written["a"].shape == (17, 23, 3) and set(outcome.probabilities) == set(ceiling.tasks)
     )

@@ -1,0 +1,94 @@
+"""Restoring a prepared dataset into results/restored/, with its card."""
+
+import csv
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mperceiver import config, files, images, lineage, paths
+from mperceiver.data.read.loader import PreparedDataset
+from mperceiver.images import PictureError
+from mperceiver.models.restorer import Restorer
+from mperceiver.progress import progress
+from mperceiver.restoring.restorers import load_restorer
+from mperceiver.restoring.stream import RestoreRequest, restore_all
+from mperceiver.seeds import picture_seed
+
+
+def restore_dataset(method: str, dataset: str) -> Path:
+    """Write results/restored/{method}/{dataset}/{id}.png and the card, whole or not at all; return the card's path.
+
+    A model that predicts the degradations also leaves their probabilities there (probabilities.csv: id, task, a column
+    for each degradation). A picture's seed is a hash of (dataset, id, the sampler's seed), so neither the order of the
+    pictures nor the batch changes it.
+
+    Raises:
+        ConfigError: the method or the dataset is not described. LineageError, DataError: weights or pictures are missing.
+        PictureError: a picture cannot be read or restored; the message names it.
+    """
+    spec = config.load("methods", method)
+    config.load("datasets", dataset)
+    lineage.commit()  # fail before the work, not after it, where git cannot be asked
+    inputs = config.restore_inputs(method, dataset)
+    for path in inputs:
+        if path.endswith(".json"):
+            lineage.read_card(path)
+    prepared = PreparedDataset(dataset)
+    restorer = load_restorer(method)
+    read = partial(prepared.stacked, restorer.sees)
+    folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
+    tiled, probabilities = 0, {}
+    with files.whole_folder(folder) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:
+        requests = (
+            RestoreRequest(
+                name,
+                partial(read, i),
+                partial(_write, beside / f"{name}.png"),
+                picture_seed(dataset, name, spec.sampler.seed),
+            )
+            for i, name in enumerate(prepared.ids)
+        )
+        for outcome in restore_all(restorer, spec, requests):
+            if outcome.error:
+                raise PictureError(f"{dataset}, {outcome.request.name}: {outcome.error}")
+            tiled += outcome.tiles is not None and outcome.tiles.count > 1
+            if outcome.probabilities:
+                probabilities[outcome.request.name] = outcome.probabilities
+            advance(1)
+        if probabilities:
+            _write_probabilities(beside / paths.probabilities_file(method, dataset).name, prepared, probabilities)
+        card.unlink(missing_ok=True)  # an old card must not stand beside new pictures
+    lineage.write_card(
+        card,
+        verb="restore",
+        spec={"method": spec, "dataset": dataset},
+        inputs=inputs,
+        outputs=[folder],
+        seed=spec.sampler.seed,
+        device=_device_name(restorer),
+        result={"count": len(prepared)} | ({"tiled": tiled} if tiled else {}),
+    )
+    return card
+
+
+def _write_probabilities(path: Path, prepared: PreparedDataset, probabilities: dict[str, dict[str, float]]) -> None:
+    classes = list(next(iter(probabilities.values())))
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["id", "task", *classes])
+        for name, task in zip(prepared.ids, prepared.tasks, strict=True):
+            writer.writerow([name, task, *(f"{probabilities[name][c]:.6g}" for c in classes)])
+
+
+def _write(path: Path, picture: np.ndarray) -> None:
+    path.write_bytes(images.encode(picture))
+
+
+def _device_name(restorer: Restorer) -> str:
+    """For the card: "cpu", or the name of the GPU."""
+    if str(restorer.device) == "cpu":
+        return "cpu"
+    import torch
+
+    return torch.cuda.get_device_name(restorer.device)

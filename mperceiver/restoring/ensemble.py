@@ -1,0 +1,87 @@
+"""Restoring pictures in memory: padding, overlapping tiles, and a self-ensemble over mirrored and turned views."""
+
+from itertools import product
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from mperceiver import images
+from mperceiver.config.methods import Method
+from mperceiver.images import PictureError
+from mperceiver.models.restorer import Restorer
+from mperceiver.restoring.memory import TilePlanner
+
+if TYPE_CHECKING:
+    from mperceiver.models.predictor import Seen
+
+# (quarter turns, mirrored) of the views that a self-ensemble averages; a half turn and a mirror make the vertical flip.
+VIEWS: dict[str, list[tuple[int, bool]]] = {
+    "none": [(0, False)],
+    "flip2": list(product((0,), (False, True))),
+    "flip4": list(product((0, 2), (False, True))),
+    "geometric8": list(product(range(4), (False, True))),
+}
+
+
+def restore_picture(restorer: Restorer, picture: Tensor, method: Method, seed: int) -> Tensor:
+    """Restore one picture: float (1, 3, H, W) in [0, 1] on the CPU -> the same, not rounded. Errors: ``restore_pictures``."""
+    return restore_pictures(TilePlanner(restorer, method), picture, [seed])[0]
+
+
+def restore_pictures(planner: TilePlanner, pictures: Tensor, seeds: list[int]) -> tuple[Tensor, "Seen | None"]:
+    """Restore B pictures of one size, and return the result of the model's ``look`` at them too.
+
+    A self-ensemble restores each view from start noise of its own, turns the outputs back, and averages them before they
+    are clamped and rounded. The result of ``look`` is that of the first view, the pictures as they are.
+
+    Args:
+        pictures: float (B, 3 for each picture that the model sees, H, W) in [0, 1] on the CPU.
+        seeds: one for each picture; view k of a picture uses its seed + k.
+
+    Returns:
+        Restored pictures, float (B, 3, H, W) in [0, 1] on the CPU, not rounded.
+
+    Raises:
+        PictureError: ``pictures`` are none; or the model returned something else; or there is no memory left.
+        ConfigError: tiles that cannot be cut.
+    """
+    for picture in pictures.split(3, dim=1):
+        images.check(picture)
+    views = VIEWS[planner.method.self_ensemble]
+    with torch.inference_mode():
+        for number, (turns, mirrored) in enumerate(views):
+            view = pictures.rot90(turns, (-2, -1))
+            view = view.flip(-1) if mirrored else view
+            restored, seen = _restore_view(planner, view.contiguous(), [(seed + number) % 2**64 for seed in seeds])
+            restored = restored.flip(-1) if mirrored else restored
+            restored = restored.rot90(-turns, (-2, -1))
+            if number == 0:
+                total, seen_first = restored, seen
+            else:
+                total = total + restored
+        return (total / len(views) if len(views) > 1 else total).clamp(0, 1), seen_first
+
+
+def _restore_view(planner: TilePlanner, pictures: Tensor, seeds: list[int]) -> tuple[Tensor, "Seen | None"]:
+    """Pad, restore in tiles, crop."""
+    height, width = pictures.shape[-2:]
+    whole = images.pad(pictures, planner.restorer.multiple, planner.smallest)
+    size = (whole.shape[-2], whole.shape[-1])
+    try:
+        seen = planner.restorer.look(whole)
+        restored = planner.restorer.restore(whole, seen, seeds, planner.tiles(size))
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "can't allocate memory" not in str(error):
+            raise
+        raise PictureError(
+            f"out of memory at {width}x{height} px in tiles of {max(planner.tiles(size).tile)} px; "
+            "set a smaller memory budget: --memory-gib, or memory_gib in config/methods/"
+        ) from None
+    if restored.shape != whole[:, :3].shape or not restored.isfinite().all():
+        what = f"the shape {tuple(restored.shape)}" if restored.isfinite().all() else "values that are not numbers"
+        raise PictureError(
+            f"the model returned {what} for a picture of shape {tuple(whole.shape)}; "
+            "its weights are damaged or its training diverged (see the run's curve)"
+        )
+    return restored[..., :height, :width], seen

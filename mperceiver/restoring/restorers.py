@@ -1,0 +1,64 @@
+"""Loading the model of a method."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mperceiver import config
+from mperceiver.models.restorer import Restorer
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mperceiver.models.tiling import Tiles
+
+
+class Identity:
+    """Returns the degraded picture itself: what every method is measured against. It needs no torch."""
+
+    multiple = minimum = 1
+    batch = 16
+    sees = ("lq",)
+    device = "cpu"
+    tasks = ()
+
+    def look(self, whole: "Tensor") -> None:
+        return None
+
+    def restore(self, whole: "Tensor", seen: None, seeds: list[int], tiles: "Tiles") -> "Tensor":
+        return whole
+
+    def modules(self) -> "list[nn.Module]":
+        return []
+
+    def probe(self, pictures: "Tensor") -> None:
+        return None
+
+
+def load_restorer(method: str, on_step: Callable[[int], None] | None = None) -> Restorer:
+    """The model of config/methods/<method>.yaml with its weights, on the GPU where there is one.
+
+    Args:
+        on_step: called with 1 after each step of the sampler; never by a method without a sampler.
+
+    Raises ConfigError, LineageError: the method is not described, or its weights are missing.
+    """
+    kind = config.load("methods", method).kind
+    if kind == "identity":
+        return Identity()
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind == "network":
+        from mperceiver.models import baselines
+
+        return baselines.load_restorer(method, device)
+    if kind == "vae":
+        from mperceiver.models import ceiling
+
+        return ceiling.load_restorer(method, device)
+    from mperceiver.models import mperceiver
+
+    model = mperceiver.load_restorer(method, device)
+    if on_step:
+        model.on_step = on_step
+    return model
