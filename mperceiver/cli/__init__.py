@@ -1,4 +1,7 @@
-"""The verbs. Names are stems of files in config/; paths follow from them. A rule of the workflow has the name of its verb."""
+"""The command line. A verb parses its arguments and calls one function; a rule of the workflow has the name of its verb.
+
+Names in arguments are stems of files in config/; paths follow from them.
+"""
 
 from mperceiver.cli import data, train, restore, report, cluster  # noqa: I001 - each adds its verbs, in the order of --help
 from mperceiver.cli.base import app

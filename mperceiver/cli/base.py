@@ -1,19 +1,33 @@
-"""What the verbs share: the application, its arguments, and how an error is told."""
+"""What the verbs share: the application, common arguments, and how errors are printed.
+
+`mperceiver --help` imports this package and nothing heavy: a verb imports what it needs when it runs.
+"""
 
 import errno
 import functools
 import os
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Never, ParamSpec
 
 import typer
 
-from mperceiver import __version__, lineage
+from mperceiver import __version__, paths
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+P = ParamSpec("P")
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+DatasetName = Annotated[str, typer.Argument(help="Dataset: the stem of config/datasets/<name>.yaml.")]
+RunName = Annotated[str, typer.Argument(help="Run: the stem of config/runs/<name>.yaml.")]
+MethodName = Annotated[str, typer.Argument(help="Method: the stem of config/methods/<name>.yaml.")]
+FoundationName = Annotated[str, typer.Argument(help="Foundation: the stem of config/foundations/<name>.yaml.")]
+Workers = Annotated[int, typer.Option(min=0, help="Number of worker processes; 0: one for each core.")]
+Threads = Annotated[int, typer.Option(min=0, help="Number of CPU threads of torch; 0: one for each core.")]
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# The machine or the arguments are at fault, not the program.
+NOT_OURS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.EIO, errno.ESTALE, errno.ENODEV, errno.EMFILE),
 )
 
 
@@ -21,6 +35,8 @@ def print_version(asked: bool) -> None:
     """Print the package's version, and the commit where the package stands in a git checkout; then exit."""
     if not asked:
         return
+    from mperceiver import lineage
+
     try:
         commit, changed = lineage.commit()
         place = f"commit {commit[:12]}" + (", with uncommitted changes" if changed else "")
@@ -33,54 +49,64 @@ def print_version(asked: bool) -> None:
 @app.callback()
 def main(
     version: Annotated[
-        bool, typer.Option("--version", callback=print_version, is_eager=True, help="print version and commit")
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print version and commit, and exit."),
     ] = False,
 ) -> None:
-    """Each verb parses its arguments, calls one function, and says what it made."""
+    """Restore photographs, and make every number of the paper's tables, with MPerceiver.
+
+    To restore a photograph: mperceiver restore demo photo.jpg restored.png. To build tables: snakemake, which calls these verbs.
+    """
 
 
-DatasetName = Annotated[str, typer.Argument(help="stem of config/datasets/<name>.yaml")]
-RunName = Annotated[str, typer.Argument(help="stem of config/runs/<name>.yaml")]
-MethodName = Annotated[str, typer.Argument(help="stem of config/methods/<name>.yaml")]
-Workers = Annotated[int, typer.Option(help="processes, 0: one a core")]
-Threads = Annotated[int, typer.Option(help="torch threads, 0: one a core")]
+def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Decorate a function so that it is a command, listed in a panel of --help.
 
+    An error that the user can act on is printed as one message without a traceback, and the exit code is 1. The
+    environment variable MPERCEIVER_TRACEBACK=1 shows the traceback all the same. ``name``: default, the function's.
+    """
 
-def verb(function: Callable, name: str | None = None) -> Callable:
-    """Make a command of ``function``, by its name: errors a user can act on are told in words, without a traceback."""
+    def decorate(function: Callable[P, None]) -> Callable[P, None]:
+        @functools.wraps(function)
+        def command(*args: P.args, **kwargs: P.kwargs) -> None:
+            try:
+                function(*args, **kwargs)
+            except Exception as error:
+                message = _message(error)
+                if message is None or os.environ.get("MPERCEIVER_TRACEBACK"):
+                    raise
+                fail(message)
 
-    @functools.wraps(function)
-    def run(*arguments, **options):
-        try:
-            return function(*arguments, **options)
-        except Exception as error:
-            message = _message(error)
-            if message is None or os.environ.get("MPERCEIVER_TRACEBACK"):
-                raise
-            fail(message)
+        return app.command(name or function.__name__, rich_help_panel=panel)(command)
 
-    return app.command(name or function.__name__)(run)
+    return decorate
 
 
 def _message(error: Exception) -> str | None:
-    """What to tell a user instead of a traceback; None if it is no error of theirs."""
+    """The message for a user; None if the error is a bug of ours, whose traceback is wanted."""
     cause: BaseException | None = error
-    while cause and getattr(cause, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+    while cause and getattr(cause, "errno", None) not in DISK_FULL:
         cause = cause.__context__
-    if cause or "os error 28" in str(error):  # safetensors has an error of its own
-        where = getattr(cause, "filename", None) or "while writing"
-        return f"the disk is full ({where}); nothing half-written was left. Free space and run the same command again"
-    if isinstance(error, FileNotFoundError) and str(error.filename).startswith(("data/", "results/")):
-        return f"{error.filename}: no such file; the work that makes it has not been done (snakemake {error.filename})"
-    if isinstance(error, PermissionError):
-        return f"{error.filename}: {error.strerror}; the account that runs this may not write or read there"
+    if cause or "os error 28" in str(error):  # safetensors raises an error class of its own
+        place = getattr(cause, "filename", None) or "while writing"
+        return (
+            f"the disk is full ({place}). No half-written file was left. Free space, then run the same command again "
+            "(df -h . shows how full the disk is, quota how full your share of it)"
+        )
+    if isinstance(error, FileNotFoundError) and error.filename and paths.is_output(error.filename):
+        return f"{error.filename}: no such file; the work that makes it has not been done: snakemake {error.filename}"
+    if isinstance(error, OSError) and error.errno in NOT_OURS and error.filename:
+        return (
+            f"{error.filename}: {error.strerror}. Check the path, its owner and its permissions (ls -ld {error.filename}); "
+            "MPERCEIVER_TRACEBACK=1 shows what was tried"
+        )
     if isinstance(error, (ValueError, RuntimeError)) and type(error).__module__.startswith("mperceiver"):
         return str(error)
     return None
 
 
-def fail(message: str) -> None:
-    """Tell an error and end with code 1."""
+def fail(message: str) -> Never:
+    """Print an error on standard error and exit with code 1."""
     from rich.console import Console
     from rich.text import Text
 
@@ -88,10 +114,13 @@ def fail(message: str) -> None:
     raise typer.Exit(1)
 
 
-def quiet(threads: int = 0) -> None:
-    """Before torch is imported: its threads, no hub, none of the libraries' notices."""
+def prepare_torch(threads: int = 0) -> None:
+    """Set the environment for torch and the model libraries; call this before torch is imported.
+
+    The libraries never ask the hub and print no notices. ``threads``: CPU threads of torch, 0 for one a core.
+    """
     if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # what torch takes its number from
+        os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")

@@ -1,14 +1,15 @@
 """Verbs about the SLURM cluster that the workflow's jobs run on."""
 
-import functools
 from typing import Annotated
 
 import typer
 
 from mperceiver.cli.base import fail, verb
 
+PANEL = "SLURM cluster"
 
-@verb
+
+@verb(PANEL)
 def orphans(
     cancel: Annotated[
         bool, typer.Option("--cancel", help="Cancel them and unlock the folder; a training saves its state first.")
@@ -25,9 +26,9 @@ def orphans(
     handle(cancel, wait)
 
 
-@functools.partial(verb, name="why-failed")
+@verb(PANEL, "why-failed")
 def why_failed() -> None:
-    """Print for each failed job of the last snakemake: state, node, time, memory, end of its log, likely cause, next command."""
+    """For each failed job of the last snakemake, print its state, the end of its log, the likely cause and the next command."""
     from mperceiver.cluster.why import print_failed_jobs
 
     if not print_failed_jobs():

@@ -1,4 +1,4 @@
-"""Verbs that bring frozen weights and pictures, and prepare them."""
+"""Verbs for frozen weights and pictures: get them, check their sources, prepare them, look at them."""
 
 import os
 from pathlib import Path
@@ -6,50 +6,56 @@ from typing import Annotated
 
 import typer
 
-from mperceiver import config
-from mperceiver.cli.base import DatasetName, Threads, Workers, quiet, verb
-from mperceiver.config.experiments import Experiment
+from mperceiver.cli.base import DatasetName, FoundationName, Threads, Workers, prepare_torch, verb
+
+PANEL = "Weights and pictures"
 
 
-@verb
+@verb(PANEL)
 def foundation(
-    name: Annotated[str, typer.Argument(help="stem of config/foundations/<name>.yaml")],
-    build: Annotated[bool, typer.Option("--build", help="pre-train it by its own recipe first")] = False,
+    name: FoundationName,
+    build: Annotated[bool, typer.Option("--build", help="First pre-train it by the recipe in its file.")] = False,
     threads: Threads = 0,
 ) -> None:
-    """Stage a foundation's frozen weights in data/foundations/, verified; or pre-train it."""
+    """Put a foundation's frozen weights into data/foundations/, each file verified by its SHA-256."""
     from mperceiver.foundations import staging
 
     if build:
-        quiet(threads)
+        prepare_torch(threads)
         print(staging.build(name))
     print(staging.stage(name))
 
 
-@verb
+@verb(PANEL)
 def download(
     name: DatasetName,
-    force: Annotated[bool, typer.Option("--force", help="again, though it is there")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again what is there already.")] = False,
     force_digest: Annotated[
         bool,
-        typer.Option("--force-digest", help="again, and whatever comes where only the last download gave a digest"),
+        typer.Option(
+            "--force-digest",
+            help="Download again, and accept files that differ from the last download; "
+            "a digest in the dataset's file must match all the same.",
+        ),
     ] = False,
 ) -> None:
-    """Bring a dataset's pictures or archives to data/raw/ from the first of its sources that is there."""
+    """Download a dataset's pictures or archives into data/raw/, from the first of its sources that works."""
     from mperceiver.data.raw.download import download_dataset
 
-    print(download_dataset(name, config.mirrors(_experiment()), force, force_digest))
+    print(download_dataset(name, _mirrors(), force, force_digest))
 
 
-@verb
+@verb(PANEL)
 def doctor(
-    names: Annotated[list[str] | None, typer.Argument(help="datasets and foundations; none: all of them")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of a table")] = False,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Datasets and foundations to check.", show_default="all of them")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     cluster: Annotated[
-        bool, typer.Option("--cluster", help="ask the SLURM cluster instead: is it fit for slurm/")
+        bool, typer.Option("--cluster", help="Check the SLURM cluster instead: is it fit for slurm/config.yaml?")
     ] = False,
 ) -> None:
-    """Ask after every source of datasets and foundations without downloading any; code 1 if one gives no more what it did."""
+    """Check that every source of datasets and foundations still offers its files, without downloading; exit code 1 if one does not."""
     if cluster:
         from mperceiver.cluster.preflight import print_checks
 
@@ -58,22 +64,25 @@ def doctor(
         return
     from mperceiver.data.raw.doctor import FINE, ask_sources, print_answers
 
-    answers = ask_sources(names or [], config.mirrors(_experiment()))
+    answers = ask_sources(names or [], _mirrors())
     print_answers(answers, as_json)
     if any(answer.state not in FINE for answer in answers):
         raise typer.Exit(1)
 
 
-@verb
+@verb(PANEL)
 def prepare(
     name: DatasetName,
     workers: Workers = 0,
     replay: Annotated[
         str | None,
-        typer.Option(help="only render this picture again, with its layers: an id, or a file with its recipe (.json)"),
+        typer.Option(
+            metavar="ID",
+            help="Only render one picture of the dataset again, with its layers: its id, or a .json file with its recipe.",
+        ),
     ] = None,
 ) -> None:
-    """Cut, degrade and pair a dataset's pictures into data/prepared/."""
+    """Cut, degrade and pair a dataset's pictures; write them to data/prepared/."""
     if replay is not None:
         from mperceiver.data.look.replay import render_again
 
@@ -84,12 +93,10 @@ def prepare(
     print(prepare_dataset(name, workers or None))
 
 
-@verb
-def encode(
-    foundation: Annotated[str, typer.Argument(help="a foundation")], name: DatasetName, threads: Threads = 0
-) -> None:
-    """Cache the frozen towers' work on a training dataset: latents and CLIP embeddings."""
-    quiet(threads)
+@verb(PANEL)
+def encode(foundation: FoundationName, name: DatasetName, threads: Threads = 0) -> None:
+    """Compute the VAE latents and CLIP embeddings of a training dataset once; write them to data/latents/."""
+    prepare_torch(threads)
     from mperceiver.training import processes
     from mperceiver.training.latents import encode_dataset
 
@@ -97,12 +104,14 @@ def encode(
     processes.leave()
 
 
-@verb
+@verb(PANEL)
 def show(
     name: DatasetName,
-    file: Annotated[Path | None, typer.Argument(help="PNG to write; none: results/shown/<name>.png")] = None,
-    count: Annotated[int, typer.Option(min=1, help="pairs at most")] = 24,
-    task: Annotated[str | None, typer.Option(help="only pictures of this task")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="PNG file to write.", show_default="results/shown/<name>.png")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Largest number of pairs to draw.")] = 24,
+    task: Annotated[str | None, typer.Option(help="Draw only pictures of this task, e.g. haze.")] = None,
 ) -> None:
     """Draw a contact sheet of a prepared dataset: degraded pictures beside their ground truths."""
     from mperceiver.data.look.show import draw_contact_sheet
@@ -110,22 +119,30 @@ def show(
     print(draw_contact_sheet(name, file, count, task))
 
 
-@verb
+@verb(PANEL)
 def export(
     name: DatasetName,
-    folder: Annotated[Path, typer.Argument(help="a new folder; gets lq/, gt/ and pairs.jsonl")],
+    folder: Annotated[Path, typer.Argument(help="A new folder; lq/, gt/ and pairs.jsonl are written into it.")],
     layers: Annotated[
         bool,
-        typer.Option("--layers", help="also layers/: depth, streaks, masks and blurs of pictures that have a recipe"),
+        typer.Option(
+            "--layers", help="Also write layers/: depth, streaks, masks and blur kernels of pictures degraded here."
+        ),
     ] = False,
 ) -> None:
-    """Write a prepared dataset as plain folders of pictures, for other programs."""
+    """Write a prepared dataset as folders of picture files, for other programs."""
     from mperceiver.data.look.export import export_pairs
 
     print(export_pairs(name, folder, layers))
 
 
-def _experiment() -> Experiment | None:
-    """The experiment in force, for its `mirror`: $MPERCEIVER_EXPERIMENT, set by the workflow, or none."""
+def _mirrors() -> list[Path]:
+    """Folders with local copies of datasets: $MPERCEIVER_MIRROR's, then the experiment's.
+
+    The workflow names its experiment in $MPERCEIVER_EXPERIMENT.
+    """
+    from mperceiver import config
+    from mperceiver.config.experiments import Experiment
+
     path = os.environ.get("MPERCEIVER_EXPERIMENT")
-    return config.parse(Path(path), Experiment) if path else None
+    return config.mirrors(config.parse(Path(path), Experiment) if path else None)

@@ -1,4 +1,4 @@
-"""Verbs that score, print, and tell where a number comes from."""
+"""Verbs that score, print tables and figures, and tell where a number comes from."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,49 +7,54 @@ import typer
 
 from mperceiver.cli.base import DatasetName, MethodName, Workers, fail, verb
 
+PANEL = "Scores, tables and figures"
 
-@verb
+
+@verb(PANEL)
 def score(method: MethodName, dataset: DatasetName, workers: Workers = 0) -> None:
-    """Score a method's restored pictures of a dataset under the dataset's protocol."""
+    """Score a method's restored pictures of a dataset by the dataset's protocol; write results/scores/."""
     from mperceiver.parallel import cores
     from mperceiver.scoring.datasets import score as make
 
     print(make(method, dataset, workers or cores()))
 
 
-@verb
-def table(name: Annotated[str, typer.Argument(help="stem of config/tables/<name>.yaml")]) -> None:
-    """Print a table as HTML, CSV and LaTeX."""
+@verb(PANEL)
+def table(name: Annotated[str, typer.Argument(help="Table: the stem of config/tables/<name>.yaml.")]) -> None:
+    """Write a table as HTML, CSV and LaTeX into results/tables/, from the scores that are there."""
     from mperceiver.report.tables import write
 
     print(write(name))
 
 
-@verb
-def figure(name: Annotated[str, typer.Argument(help="stem of config/figures/<name>.yaml")]) -> None:
-    """Draw a figure."""
+@verb(PANEL)
+def figure(name: Annotated[str, typer.Argument(help="Figure: the stem of config/figures/<name>.yaml.")]) -> None:
+    """Draw a figure into results/figures/, from the results that are there."""
     from mperceiver.report.figures import write
 
     print(write(name))
 
 
-@verb
-def report(experiment: Annotated[Path, typer.Argument(help="config/<name>.yaml")]) -> None:
-    """Write the site results/report/index.html."""
+@verb(PANEL)
+def report(experiment: Annotated[Path, typer.Argument(help="Experiment: a file config/<name>.yaml.")]) -> None:
+    """Write the site results/report/index.html from an experiment's tables and figures."""
     from mperceiver.report.site import write
 
     print(write(experiment))
 
 
-@verb
+@verb(PANEL)
 def trace(
-    target: Annotated[str, typer.Argument(help="a table's name, or the path of a card")],
-    method: Annotated[str | None, typer.Option(help="the cell's row")] = None,
-    dataset: Annotated[str | None, typer.Option(help="the cell's column")] = None,
-    task: Annotated[str | None, typer.Option(help="the cell's task, where the column has one")] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="hash every file of the chain again")] = False,
+    target: Annotated[str, typer.Argument(help="A table's name, or the path of a card or of an output.")],
+    method: Annotated[str | None, typer.Option(help="The method of the cell's row.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The dataset of the cell's column.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task of the cell's column, if it has one, e.g. haze.")] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Hash every file again and compare with the cards; exit code 1 if one differs."),
+    ] = False,
 ) -> None:
-    """Follow a cell or a card down to the files it was made of."""
+    """Print what a table's cell or an output was made of, down to the files of the dataset's source."""
     from rich.console import Console
 
     from mperceiver.report.trace import trace as follow
@@ -62,20 +67,22 @@ def trace(
         fail("\n".join(problems))
 
 
-@verb
+@verb(PANEL)
 def explain(
-    restored: Annotated[Path, typer.Argument(help="folder of restored pictures")],
-    gt: Annotated[Path, typer.Argument(help="folder of their ground truths, of the same names")],
-    psnr: Annotated[float | None, typer.Option(help="the reported PSNR in dB")] = None,
-    ssim: Annotated[float | None, typer.Option(help="the reported SSIM")] = None,
-    shown: Annotated[int, typer.Option(help="ways shown a metric")] = 6,
+    restored: Annotated[Path, typer.Argument(help="Folder of restored pictures.")],
+    gt: Annotated[Path, typer.Argument(help="Folder of their ground truths, with the same file names.")],
+    psnr: Annotated[float | None, typer.Option(help="The reported PSNR in dB.")] = None,
+    ssim: Annotated[float | None, typer.Option(min=0, max=1, help="The reported SSIM, from 0 to 1.")] = None,
+    shown: Annotated[int, typer.Option(min=1, help="Number of ways of scoring to show for each metric.")] = 6,
     workers: Workers = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="every way, for machines")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every way of scoring as JSON instead of tables.")
+    ] = False,
 ) -> None:
-    """Tell which way of scoring gives a reported number: why is my PSNR 2 dB off?"""
+    """Find the way of scoring that gives a reported number: why does my PSNR differ by 2 dB from the paper's?"""
     reported = {name: value for name, value in (("psnr", psnr), ("ssim", ssim)) if value is not None}
     if not reported:
-        fail("say what is reported: --psnr 29.98, or --ssim 0.91, or both")
+        fail("no reported number was given: add --psnr 29.98, --ssim 0.91, or both")
     from mperceiver.scoring.console import print_ways
     from mperceiver.scoring.explain import explain
 

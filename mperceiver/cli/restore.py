@@ -5,49 +5,63 @@ from typing import Annotated
 
 import typer
 
-from mperceiver import config
-from mperceiver.cli.base import MethodName, Threads, fail, quiet, verb
-
-Source = Annotated[str, typer.Argument(help="stem of config/datasets/<name>.yaml, a photograph, or a folder of them")]
-Target = Annotated[Path | None, typer.Argument(help="of a photograph: the restored one's name; of a folder: another")]
-Tile = Annotated[int | None, typer.Option(help="side of the tiles in px (default: as large as the memory allows)")]
-MemoryGib = Annotated[
-    float | None, typer.Option(help="memory it may take on the device, weights included (default: what is free)")
-]
-SkipExisting = Annotated[bool, typer.Option("--skip-existing", help="of a folder: leave what is in TARGET already")]
-Json = Annotated[bool, typer.Option("--json", help="a line of JSON for each photograph, on standard output")]
+from mperceiver.cli.base import MethodName, Threads, fail, prepare_torch, verb
 
 
-@verb
+@verb("Restoring")
 def restore(
     method: MethodName,
-    source: Source,
-    target: Target = None,
-    tile: Tile = None,
-    memory_gib: MemoryGib = None,
-    skip_existing: SkipExisting = False,
-    json: Json = False,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A photograph, a folder of photographs, or a dataset (stem of config/datasets/<name>.yaml)."
+        ),
+    ],
+    target: Annotated[
+        Path | None,
+        typer.Argument(
+            help="For a photograph: the PNG file to write. For a folder: another folder. For a dataset: none."
+        ),
+    ] = None,
+    tile: Annotated[
+        int | None, typer.Option(min=1, help="Side of tiles in px.", show_default="as large as the memory allows")
+    ] = None,
+    memory_gib: Annotated[
+        float | None,
+        typer.Option(
+            min=0.001, help="Most device memory to use, weights included, in GiB.", show_default="all that is free"
+        ),
+    ] = None,
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="For a folder: skip pictures that are in TARGET already.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one line of JSON for each photograph instead of its path.")
+    ] = False,
     threads: Threads = 0,
 ) -> None:
-    """Restore a prepared dataset into results/restored/, a photograph of any size, or a folder of photographs.
+    """Restore a photograph of any size, a folder of photographs, or a prepared dataset into results/restored/.
 
-    Photographs become PNGs. One that cannot be restored is named with the reason, the others are restored, and the exit
-    code is 1.
+    Restored photographs are PNG files. If one cannot be restored, the reason is printed, the others are restored, and the exit code is 1.
     """
-    quiet(threads)
+    prepare_torch(threads)
     if target is not None:
         from mperceiver.restoring.console import restore_photographs
 
         changes = {"tile_px": tile, "memory_gib": memory_gib}
         restore_photographs(method, Path(source), target, changes, skip_existing, json)
         return
-    if Path(source).suffix or (Path(source).is_dir() and not config.path_of("datasets", source).is_file()):
-        what, example = ("a folder", "restored/") if Path(source).is_dir() else ("a photograph", "restored.png")
-        fail(
-            f"{source} looks like {what}: say where the restored one goes, e.g. mperceiver restore {method} {source} {example}"
-        )
+    from mperceiver import config
+
+    is_folder, is_dataset = Path(source).is_dir(), config.path_of("datasets", source).is_file()
+    if Path(source).suffix or (is_folder and not is_dataset):
+        what, example = ("a folder", "restored/") if is_folder else ("a photograph", "restored.png")
+        fail(f"{source} is {what}: say where to write, e.g. mperceiver restore {method} {source} {example}")
     if tile or memory_gib or skip_existing or json:
-        fail(f"{source} is a dataset: how it is restored stands in config/methods/{method}.yaml, and nowhere else")
+        fail(
+            f"{source} is taken for a dataset, and --tile, --memory-gib, --skip-existing and --json are for photographs only. "
+            f"A dataset is restored by the settings in {config.path_of('methods', method)}, so that its scores can be repeated"
+        )
     from mperceiver.restoring.datasets import restore_dataset
 
     print(restore_dataset(method, source))

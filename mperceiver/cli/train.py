@@ -1,18 +1,22 @@
-"""Verbs of the training stages."""
+"""Verbs that train: one for each stage."""
 
 import os
 
-from mperceiver import config
-from mperceiver.cli.base import RunName, Threads, quiet, verb
+from mperceiver.cli.base import RunName, Threads, prepare_torch, verb
+
+PANEL = "Training"
 
 
 def _train(run: str, stage: str, threads: int) -> None:
+    from mperceiver import config
     from mperceiver.training import slurm
 
-    if spec := getattr(config.load("runs", run), stage):  # a stage that the run lacks is told later
-        slurm.spread(f"train_{stage}", run, threads, spec.accumulate)
-    sharing = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # a launcher's processes on this machine
-    quiet(threads and max(threads // sharing, 1))
+    if settings := getattr(config.load("runs", run), stage):  # `train` below reports a stage that the run does not have
+        slurm.spread(f"train_{stage}", run, threads, settings.accumulate)
+    local_processes = int(
+        os.environ.get("LOCAL_WORLD_SIZE", "1")
+    )  # of this training, on this machine; a launcher sets it
+    prepare_torch(threads and max(threads // local_processes, 1))
     from mperceiver.training import processes
     from mperceiver.training.stages import train
 
@@ -20,25 +24,25 @@ def _train(run: str, stage: str, threads: int) -> None:
     processes.leave()
 
 
-@verb
+@verb(PANEL)
 def train_predictor(run: RunName, threads: Threads = 0) -> None:
-    """Stage 1: the degradation predictor."""
+    """Train stage 1 of a run: the degradation predictor."""
     _train(run, "predictor", threads)
 
 
-@verb
+@verb(PANEL)
 def train_branches(run: RunName, threads: Threads = 0) -> None:
-    """Stage 2: the textual and the visual branch."""
+    """Train stage 2 of a run: the textual and the visual branch."""
     _train(run, "branches", threads)
 
 
-@verb
+@verb(PANEL)
 def train_drm(run: RunName, threads: Threads = 0) -> None:
-    """Stage 3: the detail refinement module."""
+    """Train stage 3 of a run: the detail refinement module."""
     _train(run, "drm", threads)
 
 
-@verb
+@verb(PANEL)
 def train_network(run: RunName, threads: Threads = 0) -> None:
-    """A baseline's one stage."""
+    """Train the one stage of a baseline's run."""
     _train(run, "network", threads)

@@ -199,7 +199,9 @@ def test_an_unprepared_dataset(world):
     assert "not prepared yet: mperceiver prepare pairs" in complaint("score", "input", "pairs")
     assert "run: mperceiver download photos" in complaint("prepare", "pairs")
     assert "made from photos" in complaint("download", "pairs")
-    assert "data/prepared/pairs.json: no such file; the work that makes it has" in complaint("train_network", "net")
+    assert "data/prepared/pairs.json: no such file; the work that makes it has not been done" in complaint(
+        "train_network", "net"
+    )
 
 
 def test_a_dataset_that_was_not_restored(prepared):
@@ -253,7 +255,7 @@ def test_a_full_disk(world, monkeypatch):
 
     monkeypatch.setattr(files.os, "fsync", fsync)
     told = complaint("restore", "input", "a.png", "out.png")
-    assert "the disk is full (while writing); nothing half-written was left" in told
+    assert "the disk is full (while writing). No half-written file was left" in told
     assert Path("out.png").read_text() == "old" and not list(Path().glob(".out*"))
 
 
@@ -320,7 +322,7 @@ def test_a_photograph_comes_back(world):
 
 def test_a_photograph_without_a_target(world):
     told = complaint("restore", "input", photo("holiday/a.jpg.png"))
-    assert "say where the restored one goes, e.g. mperceiver restore input holiday/a.jpg.png restored.png" in told
+    assert "say where to write, e.g. mperceiver restore input holiday/a.jpg.png restored.png" in told
 
 
 @pytest.mark.parametrize(
@@ -343,10 +345,8 @@ def test_a_target_that_cannot_be(world, source, target, told):
 def test_what_photographs_need(world):
     photo("a.png")
     assert "a photograph does not have" in complaint("restore", "ceiling", "a.png", "b.png")
-    assert "say where the restored one goes, e.g. mperceiver restore input . restored/" in complaint(
-        "restore", "input", "."
-    )
-    assert "pairs is a dataset: how it is restored stands in config/methods/input.yaml" in complaint(
+    assert "say where to write, e.g. mperceiver restore input . restored/" in complaint("restore", "input", ".")
+    assert "restored by the settings in config/methods/input.yaml" in complaint(
         "restore", "input", "pairs", "--tile", "64"
     )
 
@@ -387,9 +387,9 @@ def test_a_folder_that_was_begun(world):
 
 
 def test_the_experiment_in_force(world, monkeypatch):
-    assert cli.data._experiment() is None
+    assert cli.data._mirrors() == []
     monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/demo.yaml")
-    assert cli.data._experiment().mirror == ["mirror"]
+    assert cli.data._mirrors() == [Path("mirror")]
     monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/nobody.yaml")
     assert "config/nobody.yaml: no such file" in complaint("download", "photos")
 
