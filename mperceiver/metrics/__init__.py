@@ -51,11 +51,6 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def score_pair(restored: np.ndarray, gt: np.ndarray | None, protocol: Protocol) -> dict[str, float | None]:
-    """The protocol's metrics of one picture: uint8 (H, W, 3), with its ground truth or None."""
-    return score_batch(restored[None], None if gt is None else gt[None], protocol)[0]
-
-
 def score_batch(
     restored: Pictures, gt: Pictures | None, protocol: Protocol, references: dict[str, list] | None = None
 ) -> list[dict[str, float | None]]:

@@ -14,7 +14,6 @@ from mperceiver.lineage import LineageError
 
 WEIGHTS = Path("data/foundations") / config.FID_FOUNDATION / "pt_inception-2015-12-05-6726825d.pth"
 SIDE = 299
-WIDTH = 2048
 
 
 def features(pictures: np.ndarray) -> np.ndarray:

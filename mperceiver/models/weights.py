@@ -1,6 +1,5 @@
 """Files of trained weights: safetensors with what was trained, its run's configuration inside."""
 
-import json
 from pathlib import Path
 
 from torch import nn
@@ -47,11 +46,3 @@ def load_weights(path: Path, module: nn.Module) -> None:
             f"{path}: does not fit the model its run describes ({len(wrong)} tensors): " + "; ".join(wrong[:3])
         )
     module.load_state_dict(state, strict=False)
-
-
-def stored_config(path: Path) -> dict:
-    """The run configuration inside a weights file."""
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        return json.loads(file.metadata()["config"])

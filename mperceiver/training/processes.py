@@ -4,8 +4,6 @@ Each has its own device; only the main one writes and prints. A launcher tells w
 (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); what `srun` tells is put into these words.
 """
 
-import contextlib
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +48,6 @@ def say(text: str) -> None:
 def together() -> None:
     """Wait until all processes are here."""
     world().wait_for_everyone()
-
-
-@contextlib.contextmanager
-def main_first() -> Iterator[None]:
-    """The main process goes through the block before the others do: it makes what they find made."""
-    with world().main_process_first():
-        yield
 
 
 def told(value: Any) -> Any:

@@ -48,11 +48,10 @@ def ask_sources(names: list[str], mirrors: list[Path]) -> list[SourceAnswer]:
 
     Raises ConfigError for a name that is neither; DataError where this machine is told to stay off the network.
     """
-    for variable in ("HF_HUB_OFFLINE", "MPERCEIVER_OFFLINE"):
-        if os.environ.get(variable, "").lower() in ("1", "true", "yes", "on"):
-            raise DataError(
-                f"${variable} is set, so no server may be asked; on a machine with a network: unset {variable}; mperceiver doctor"
-            )
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise DataError(
+            "$HF_HUB_OFFLINE is set, so no server may be asked; on a machine with a network: unset HF_HUB_OFFLINE; mperceiver doctor"
+        )
     jobs = [job for kind, name in _chosen(names) for job in _jobs(kind, name, mirrors)]
     found: list[SourceAnswer] = []
     with ThreadPoolExecutor(AT_ONCE) as pool, progress("doctor", len(jobs), "sources") as step:

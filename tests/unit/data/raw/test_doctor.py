@@ -21,7 +21,7 @@ BODY = b"PK" + bytes(5000)
 def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
-    for name in ("HF_HUB_OFFLINE", "MPERCEIVER_OFFLINE", "MPERCEIVER_MIRROR", "MPERCEIVER_EXPERIMENT"):
+    for name in ("HF_HUB_OFFLINE", "MPERCEIVER_MIRROR", "MPERCEIVER_EXPERIMENT"):
         monkeypatch.delenv(name, raising=False)
     for kind in ("datasets", "foundations"):
         Path("config", kind).mkdir(parents=True)
