@@ -14,9 +14,9 @@ PANEL = "Scores, tables and figures"
 def score(method: MethodName, dataset: DatasetName, workers: Workers = 0) -> None:
     """Score a method's restored pictures of a dataset by the dataset's protocol; write results/scores/."""
     from mperceiver.parallel import cores
-    from mperceiver.scoring.datasets import score as make
+    from mperceiver.scoring.datasets import score_dataset
 
-    print(make(method, dataset, workers or cores()))
+    print(score_dataset(method, dataset, workers or cores()))
 
 
 @verb(PANEL)
@@ -73,17 +73,15 @@ def explain(
     gt: Annotated[Path, typer.Argument(help="Folder of their ground truths, with the same file names.")],
     psnr: Annotated[float | None, typer.Option(help="The reported PSNR in dB.")] = None,
     ssim: Annotated[float | None, typer.Option(min=0, max=1, help="The reported SSIM, from 0 to 1.")] = None,
-    shown: Annotated[int, typer.Option(min=1, help="Number of ways of scoring to show for each metric.")] = 6,
+    shown: Annotated[int, typer.Option(min=1, help="Number of conventions to show for each metric.")] = 6,
     workers: Workers = 0,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print every way of scoring as JSON instead of tables.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every convention as JSON instead of tables.")] = False,
 ) -> None:
-    """Find the way of scoring that gives a reported number: why does my PSNR differ by 2 dB from the paper's?"""
+    """Find the convention of scoring that gives a reported number: why does my PSNR differ by 2 dB from the paper's?"""
     reported = {name: value for name, value in (("psnr", psnr), ("ssim", ssim)) if value is not None}
     if not reported:
         fail("no reported number was given: add --psnr 29.98, --ssim 0.91, or both")
-    from mperceiver.scoring.console import print_ways
-    from mperceiver.scoring.explain import explain
+    from mperceiver.scoring.console import print_conventions
+    from mperceiver.scoring.explain import explain_numbers
 
-    print_ways(explain(restored, gt, reported, workers or None), reported, shown, as_json)
+    print_conventions(explain_numbers(restored, gt, reported, workers or None), reported, shown, as_json)

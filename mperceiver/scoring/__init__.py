@@ -1,1 +1,1 @@
-"""Scores: of a dataset that a method restored, and the way of scoring that gives a published number."""
+"""Scoring: a restored dataset under its protocol, and the convention of scoring that gives a published number."""

@@ -24,7 +24,7 @@ BATCH_PIXELS = 2**20  # pictures of one size are scored together up to so many p
 RESAMPLES = 1000
 
 
-def score(method: str, dataset: str, workers: int = 1) -> Path:
+def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     """Write results/scores/{method}/{dataset}.csv and its card, whole or not at all; return the card's path.
 
     The card's result: {"n", "protocol", "protocol_sha256", "means": {metric: mean or null}, "tasks": {task: {"n",

@@ -464,7 +464,7 @@ def restored_card() -> None:
 
 
 def test_score_writes_a_row_a_picture_and_a_card(world):
-    path = datasets.score("input", "pair", workers=2)
+    path = datasets.score_dataset("input", "pair", workers=2)
     assert path == Path("results/scores/input/pair.json")
     with path.with_suffix(".csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -490,10 +490,10 @@ def test_score_writes_a_row_a_picture_and_a_card(world):
 
 
 def test_score_does_not_depend_on_the_number_of_workers(world):
-    datasets.score("input", "pair", workers=1)
+    datasets.score_dataset("input", "pair", workers=1)
     files = [Path("results/scores/input/pair.csv"), Path("results/scores/input/pair.json")]
     first = [file.read_bytes() for file in files]
-    datasets.score("input", "pair", workers=3)
+    datasets.score_dataset("input", "pair", workers=3)
     assert [file.read_bytes() for file in files] == first
 
 
@@ -502,38 +502,38 @@ def test_score_names_a_missing_or_wrong_picture_and_writes_nothing(world):
     content = picture.read_bytes()
     picture.unlink()
     with pytest.raises(images.PictureError, match=r"p-7\.png.*1 of 18 are missing"):
-        datasets.score("input", "pair", workers=2)
+        datasets.score_dataset("input", "pair", workers=2)
     picture.write_bytes(images.encode(np.zeros((48, 40, 3), np.uint8)))
     with pytest.raises(images.PictureError, match=r"p-7\.png: is 40x48 px, but 48x40 px"):
-        datasets.score("input", "pair", workers=2)
+        datasets.score_dataset("input", "pair", workers=2)
     picture.write_bytes(content[:200])
     with pytest.raises(images.PictureError, match=r"p-7\.png.*damaged"):
-        datasets.score("input", "pair", workers=2)
+        datasets.score_dataset("input", "pair", workers=2)
     assert not Path("results/scores").exists()
 
 
 def test_score_refuses_pictures_of_another_dataset_state(world):
     lineage.write_card("data/prepared/pair.json", verb="prepare", spec={"seed": 2})
     with pytest.raises(lineage.LineageError, match=r"another state of pair.*mperceiver restore input pair"):
-        datasets.score("input", "pair")
+        datasets.score_dataset("input", "pair")
     Path("results/restored/input/pair.json").unlink()
     with pytest.raises(lineage.LineageError, match=r"results/restored/input/pair\.json: no such card"):
-        datasets.score("input", "pair")
+        datasets.score_dataset("input", "pair")
 
 
 def test_what_is_known_of_ground_truths_is_kept_and_changes_no_number(world, monkeypatch):
-    first = lineage.read_card(datasets.score("input", "pair"))
+    first = lineage.read_card(datasets.score_dataset("input", "pair"))
     kept = Path("data/features/pair/rgb.safetensors")
     before = kept.stat().st_mtime_ns
     monkeypatch.setattr(metrics, "lpips_references", None)  # would be called for a ground truth
-    assert lineage.read_card(datasets.score("input", "pair")) == first and kept.stat().st_mtime_ns == before
+    assert lineage.read_card(datasets.score_dataset("input", "pair")) == first and kept.stat().st_mtime_ns == before
     monkeypatch.undo()
     monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
     monkeypatch.chdir(world)
     kept.write_bytes(kept.read_bytes()[:1000])  # cut short: made again
-    assert lineage.read_card(datasets.score("input", "pair")) == first and kept.stat().st_size > 1000
+    assert lineage.read_card(datasets.score_dataset("input", "pair")) == first and kept.stat().st_size > 1000
     Path("config/protocols/rgb.yaml").write_text("title: test\nborder_px: 2\n")  # of another protocol: not taken
-    assert lineage.read_card(datasets.score("input", "pair"))["result"]["means"] != first["result"]["means"]
+    assert lineage.read_card(datasets.score_dataset("input", "pair"))["result"]["means"] != first["result"]["means"]
 
 
 def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypatch):
@@ -541,7 +541,7 @@ def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypa
     Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [psnr, fid]\n")
     Path("data/foundations").mkdir()
     lineage.write_card("data/foundations/inception-fid.json", verb="foundation", spec={})
-    card = lineage.read_card(datasets.score("input", "pair", workers=2))
+    card = lineage.read_card(datasets.score_dataset("input", "pair", workers=2))
     assert "data/foundations/inception-fid.json" in card["inputs"]
     summary = card["result"]["tasks"]["rain"]["fid"]
     assert summary["mean"] > 0 and (summary["low"], summary["high"]) == (None, None)
@@ -558,12 +558,12 @@ def test_fid_without_its_network_says_how_to_get_it(world):
     fid._network.cache_clear()
     Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [fid]\n")
     with pytest.raises(lineage.LineageError, match="mperceiver foundation inception-fid"):
-        datasets.score("input", "pair")
+        datasets.score_dataset("input", "pair")
 
 
 def test_metrics_that_cannot_be_had_are_empty(world):
     Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [psnr, niqe]\n")
-    path = datasets.score("input", "pair")
+    path = datasets.score_dataset("input", "pair")
     assert path.with_suffix(".csv").read_text().splitlines()[1].endswith(",")
     result = json.loads(path.read_text())["result"]
     assert result["means"]["niqe"] is None

@@ -1,4 +1,4 @@
-"""Ways of scoring: a number planted by one of them is found again."""
+"""Conventions of scoring: a number computed by one of them is traced back to it."""
 
 import json
 
@@ -72,7 +72,7 @@ def cases():
         "gaussian": ("ssim", plain("ssim"), ("Gaussian", "RGB"), "rgb"),
         "uniform": ("ssim", plain("ssim", ssim="uniform"), ("flat 7x7", "RGB"), "rgb-uniform"),
         "3-D": ("ssim", plain("ssim", ssim="matlab-3d"), ("3-D", "RGB"), "rgb-matlab"),
-        "wrong range": ("ssim", doubled, ("flat 7x7, told a range of 2", "RGB"), None),
+        "wrong range": ("ssim", doubled, ("flat 7x7, data range of 2", "RGB"), None),
     }
 
 
@@ -80,30 +80,30 @@ def cases():
 def test_a_planted_number_is_explained(folders, case, monkeypatch):
     monkeypatch.chdir(PROJECT)
     metric, value, words, protocol = cases()[case]
-    best = explain.explain(*folders, {metric: value(pairs(folders))}, workers=1)[0]
+    best = explain.explain_numbers(*folders, {metric: value(pairs(folders))}, workers=1)[0]
     assert abs(best.difference) < 1e-6, best
     assert all(any(word in said for said in best.words) for word in words), best
     assert (protocol in best.protocols) if protocol else not best.protocols, best
 
 
-def test_every_way_is_another_number(folders, monkeypatch):
+def test_every_convention_gives_another_number(folders, monkeypatch):
     monkeypatch.chdir(PROJECT)
-    ways = explain.explain(*folders, {"psnr": 30.0, "ssim": 0.9}, workers=2)
-    assert len({way.words for way in ways if way.metric == "psnr"}) == 3 * 7 * 2 * 2
-    differences = [abs(way.difference) for way in ways if way.metric == "psnr"]
+    conventions = explain.explain_numbers(*folders, {"psnr": 30.0, "ssim": 0.9}, workers=2)
+    assert len({c.words for c in conventions if c.metric == "psnr"}) == 3 * 7 * 2 * 2
+    differences = [abs(c.difference) for c in conventions if c.metric == "psnr"]
     assert differences == sorted(differences)
 
 
 def test_folders_that_do_not_fit_are_told(folders, tmp_path):
     with pytest.raises(explain.ExplainError, match="no such folder"):
-        explain.explain(folders[0], tmp_path / "no", {"psnr": 1}, 1)
+        explain.explain_numbers(folders[0], tmp_path / "no", {"psnr": 1}, 1)
     (tmp_path / "p0.png").write_bytes((folders[1] / "p0.png").read_bytes())
     with pytest.raises(explain.ExplainError, match="3 pictures and .* 1.*p1, p2"):
-        explain.explain(folders[0], tmp_path, {"psnr": 1}, 1)
+        explain.explain_numbers(folders[0], tmp_path, {"psnr": 1}, 1)
     for name in ("p1", "p2"):
         (tmp_path / f"{name}.png").write_bytes((folders[1] / "p0.png").read_bytes())
     with pytest.raises(images.PictureError, match=r"p1.*is 83x70 px, its ground truth 66x75 px"):
-        explain.explain(folders[0], tmp_path, {"psnr": 1}, 1)
+        explain.explain_numbers(folders[0], tmp_path, {"psnr": 1}, 1)
 
 
 def test_the_command_says_it_in_words(folders, monkeypatch):
@@ -113,9 +113,9 @@ def test_the_command_says_it_in_words(folders, monkeypatch):
     done = run(
         cli.app, ["explain", *map(str, folders), "--psnr", f"{value:.2f}", "--workers", "1"], env={"COLUMNS": "160"}
     )
-    assert done.exit_code == 0 and "Y (BT.601), whole picture" in done.stdout and "No way" not in done.stdout
+    assert done.exit_code == 0 and "Y (BT.601), whole picture" in done.stdout and "No convention" not in done.stdout
     done = run(cli.app, ["explain", *map(str, folders), "--psnr", "70", "--workers", "1"])
-    assert "No way of scoring gives 70.00" in done.stdout
+    assert "No convention of scoring gives 70.00" in done.stdout
     done = run(cli.app, ["explain", *map(str, folders), "--psnr", "20", "--json", "--workers", "1"])
     assert len(json.loads(done.stdout)) == 84
     assert run(cli.app, ["explain", *map(str, folders)]).exit_code == 1
