@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-DIGESTS = ".hashed.json"  # hidden, so no part of the folder's own digest
+CHECKSUM_CACHE = ".hashed.json"  # hidden, so no part of the folder's own digest
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -25,7 +25,7 @@ class ChecksumError(RuntimeError):
 
 
 @contextlib.contextmanager
-def whole(path: Path | str) -> Iterator[Path]:
+def atomic_file(path: Path | str) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place when the block ends well, and vanishes when it does not.
 
     The file is flushed to disk before the rename, so that a killed job or a full disk never leaves half of it.
@@ -46,20 +46,20 @@ def whole(path: Path | str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path | str) -> Iterator[Path]:
-    """Like ``whole`` for a folder: the old one, if any, is replaced when the block ends well."""
+def atomic_folder(path: Path | str) -> Iterator[Path]:
+    """Like ``atomic_file`` for a folder: the old one, if any, is replaced when the block ends well."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield beside
         beside.chmod(0o777 & ~_umask())
-        take_place(beside, path)
+        replace_folder(beside, path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def take_place(new: Path, path: Path) -> None:
+def replace_folder(new: Path, path: Path) -> None:
     """Put a finished folder at ``path``; the one that is there, if any, goes."""
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
@@ -78,7 +78,7 @@ def _umask() -> int:
 
 def write_text(path: Path | str, text: str) -> None:
     """Write a text file whole."""
-    with whole(path) as beside:
+    with atomic_file(path) as beside:
         beside.write_text(text)
 
 
@@ -108,29 +108,31 @@ def sha256(path: Path | str) -> str:
 # ---------------------------------------------------------------- checksum cache: a file is hashed again only if its size or modification time changed
 
 
-def note_digests(folder: Path, told: dict[str, dict]) -> None:
+def write_checksum_cache(folder: Path, told: dict[str, dict]) -> None:
     """Note that files ({path: {"sha256": …, whatever else is to be remembered}}) are as they were hashed just now."""
     seen = {
         path: [(at := (folder / path).stat()).st_size, at.st_mtime_ns] for path in told if (folder / path).is_file()
     }
-    write_json(folder / DIGESTS, {path: entry | {"seen": seen[path]} for path, entry in told.items() if path in seen})
+    write_json(
+        folder / CHECKSUM_CACHE, {path: entry | {"seen": seen[path]} for path, entry in told.items() if path in seen}
+    )
 
 
-def noted_digests(folder: Path) -> dict[str, dict]:
+def read_checksum_cache(folder: Path) -> dict[str, dict]:
     """What was told of the files of a folder; nothing where there is no note."""
     try:
-        found = json.loads((folder / DIGESTS).read_text())
+        found = json.loads((folder / CHECKSUM_CACHE).read_text())
         return {path: dict(entry) for path, entry in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 
-def check_digests(folder: Path, digests: dict[str, str], again: str) -> None:
+def verify_checksums(folder: Path, digests: dict[str, str], again: str) -> None:
     """Hash the files that are not as noted, and raise ChecksumError where one is not what ``digests`` ({path: sha256}) says.
 
     ``again``: the command that makes the folder as it should be.
     """
-    told, stale = noted_digests(folder), []
+    told, stale = read_checksum_cache(folder), []
     for path, digest in digests.items():
         with contextlib.suppress(OSError):
             at = (folder / path).stat()
@@ -145,7 +147,9 @@ def check_digests(folder: Path, digests: dict[str, str], again: str) -> None:
             )
     if stale:
         with contextlib.suppress(OSError):  # a folder that may only be read is hashed at each start
-            note_digests(folder, {path: told.get(path, {}) | {"sha256": digest} for path, digest in digests.items()})
+            write_checksum_cache(
+                folder, {path: told.get(path, {}) | {"sha256": digest} for path, digest in digests.items()}
+            )
 
 
 # ---------------------------------------------------------------- locks

@@ -44,8 +44,8 @@ class Photograph:
 
     pixels: np.ndarray
     notes: list[str]
-    kept: dict[str, bytes]  # ``icc_profile``, ``exif``, as encode() takes them
-    plain: bool  # whether any reader of 8-bit RGB sees just these pixels in the file
+    metadata: dict[str, bytes]  # ``icc_profile``, ``exif``, as encode() takes them
+    plain_rgb: bool  # whether any reader of 8-bit RGB sees just these pixels in the file
 
 
 def decode(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
@@ -54,7 +54,7 @@ def decode(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
     Raises PictureError, naming the picture, if it is missing, truncated, not a picture, of 32 bits a value, or beyond
     MAX_PIXELS.
     """
-    return read(source, name).pixels
+    return read_photograph(source, name).pixels
 
 
 def stored(data: bytes, name: str) -> tuple[np.ndarray, bytes]:
@@ -62,11 +62,11 @@ def stored(data: bytes, name: str) -> tuple[np.ndarray, bytes]:
 
     What is no such file is written anew as PNG. Raises PictureError as ``decode`` does.
     """
-    found = read(data, name)
-    return found.pixels, data if found.plain else encode(found.pixels)
+    found = read_photograph(data, name)
+    return found.pixels, data if found.plain_rgb else encode(found.pixels)
 
 
-def read(source: bytes | Path | str, name: str | None = None) -> Photograph:
+def read_photograph(source: bytes | Path | str, name: str | None = None) -> Photograph:
     """``decode``, and what a photograph has beside its pixels."""
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     try:
@@ -83,7 +83,7 @@ def read(source: bytes | Path | str, name: str | None = None) -> Photograph:
                 value = found.pixels.astype(np.uint32) * 256 + _read(data, name, lower=True)[0].pixels
                 found.pixels = ((value + 128) // 257).astype(np.uint8)
                 found.notes.append("16 bit rounded to 8")
-                found.plain = False
+                found.plain_rgb = False
             return found
     except PictureError:
         raise

@@ -22,7 +22,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_order(function: Callable, jobs: Iterable, workers: int) -> Iterator[Any]:
+def in_processes(function: Callable, jobs: Iterable, workers: int) -> Iterator[Any]:
     """Results of ``function`` over ``jobs``, in the order of the jobs, computed by ``workers`` processes.
 
     With one worker all is done in this process. Close the iterator (contextlib.closing) so that an error leaves no process

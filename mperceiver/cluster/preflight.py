@@ -50,7 +50,7 @@ def check_cluster(path: Path = PROFILE) -> Iterator[CheckResult]:
     Raises:
         ConfigError: the profile cannot be read.
     """
-    profile = config.plain(path)
+    profile = config.read_yaml(path)
     absent = [name for name in PROGRAMS if not shutil.which(name)]
     detail = (
         f"not on the PATH: {', '.join(absent)}; run this on the cluster's login node" if absent else "all on the PATH"

@@ -27,4 +27,4 @@ from mperceiver.config.depends import (
     table_inputs,
     weights_of,
 )
-from mperceiver.config.files import KINDS, files_of, load, mirrors, names, parse, path_of, plain
+from mperceiver.config.files import KINDS, files_of, load, mirrors, names, parse, path_of, read_yaml

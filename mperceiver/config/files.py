@@ -107,7 +107,7 @@ def _no_key_twice(node: yaml.Node | None) -> None:
             _no_key_twice(item)
 
 
-def plain(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that is none of this project's kinds, as it stands. Raises ConfigError if it cannot be read."""
     try:
         found = _yaml(path)

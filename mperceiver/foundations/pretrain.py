@@ -44,7 +44,7 @@ def build(name: str, spec: Spec, folder: Path, work: Path) -> dict:
     }
     for part, make in parts.items():
         if not (work / part).is_dir():
-            with files.whole_folder(work / part) as out:
+            with files.atomic_folder(work / part) as out:
                 make(out)
     for part in parts:
         for source in sorted((work / part).iterdir()):

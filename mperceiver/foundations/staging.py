@@ -16,7 +16,15 @@ from pathlib import Path
 from mperceiver import config, lineage
 from mperceiver.config.foundations import WEIGHTS, Foundation, Mirror
 from mperceiver.fetch import FetchError, fetch, hub
-from mperceiver.files import locked, note_digests, noted_digests, sha256, take_place, whole_folder, write_json
+from mperceiver.files import (
+    atomic_folder,
+    locked,
+    read_checksum_cache,
+    replace_folder,
+    sha256,
+    write_checksum_cache,
+    write_json,
+)
 
 CARD = "card.json"  # beside committed weights: how they were made
 TOLD = ("sha256", "bytes", "from")  # of each file, in the card
@@ -76,13 +84,13 @@ def stage(name: str) -> Path:
         for file in wanted:
             told[file.path] = _bring(staging, file)
             # An interrupted staging knows where its files came from.
-            note_digests(staging.work, noted_digests(staging.work) | told)
+            write_checksum_cache(staging.work, read_checksum_cache(staging.work) | told)
         for path in staging.work.rglob("*"):  # begun at another time, and wanted no more
             if path.is_file() and path.relative_to(staging.work).as_posix() not in told:
                 path.unlink()
         card.unlink(missing_ok=True)  # the old one must not stand beside the new weights
-        take_place(staging.work, staging.folder)
-        note_digests(staging.folder, told)
+        replace_folder(staging.work, staging.folder)
+        write_checksum_cache(staging.folder, told)
         lineage.write_card(
             card,
             verb="foundation",
@@ -105,7 +113,9 @@ def _told(folder: Path, card: Path) -> dict[str, dict]:
 
 def _noted(folder: Path) -> dict[str, dict]:
     return {
-        path: {key: entry[key] for key in TOLD} for path, entry in noted_digests(folder).items() if {*TOLD} <= {*entry}
+        path: {key: entry[key] for key in TOLD}
+        for path, entry in read_checksum_cache(folder).items()
+        if {*TOLD} <= {*entry}
     }
 
 
@@ -290,7 +300,7 @@ def build(name: str) -> Path:
     sources = {f"at-build:{path}": sha256(path) for path in inputs}
     target = Path(spec.local)
     work = Path("results/resume") / f"foundation-{name}"
-    with whole_folder(target) as beside:
+    with atomic_folder(target) as beside:
         result = pretrain.build(name, spec, beside, work)
         files = sorted(path for path in beside.rglob("*") if path.is_file())
         outputs = {str(path.relative_to(beside)): sha256(path) for path in files}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mperceiver import config
 from mperceiver.config.foundations import Tokens
-from mperceiver.files import check_digests
+from mperceiver.files import verify_checksums
 from mperceiver.lineage import LineageError, read_card
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -198,7 +198,7 @@ def _held(folder: Path, again: str) -> None:
     card = folder.with_name(f"{folder.name}.json")
     if card.is_file():
         files = read_card(card)["result"].get("files", {})
-        check_digests(folder, {path: told["sha256"] for path, told in files.items()}, again)
+        verify_checksums(folder, {path: told["sha256"] for path, told in files.items()}, again)
 
 
 def _pretrained(tower: type, folder: Path, absent: tuple[str, ...] = (), **dtype: torch.dtype) -> nn.Module:

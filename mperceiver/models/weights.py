@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from mperceiver.config.runs import Run
-from mperceiver.files import whole
+from mperceiver.files import atomic_file
 from mperceiver.lineage import LineageError
 
 
@@ -15,7 +15,7 @@ def save_weights(path: Path, module: nn.Module, spec: Run) -> None:
 
     wanted = _kept(module)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items() if name in wanted}
-    with whole(path) as beside:
+    with atomic_file(path) as beside:
         save_file(state, beside, metadata={"config": spec.model_dump_json(by_alias=True)})
 
 

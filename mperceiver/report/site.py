@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mperceiver import config, images, lineage
 from mperceiver.config.experiments import Experiment
-from mperceiver.files import sha256, whole_folder, write_text
+from mperceiver.files import atomic_folder, sha256, write_text
 from mperceiver.metrics import METRICS
 from mperceiver.report import figures, grid, pictures, tables, trace
 from mperceiver.report.seen import seen
@@ -81,7 +81,7 @@ def write(experiment_path: Path | str) -> Path:
     }
     env.filters["size"] = lambda mapping: len(mapping)
     inputs: list[Path] = [experiment_path]
-    with whole_folder(OUT) as folder:
+    with atomic_folder(OUT) as folder:
         site = Site(folder, experiment, env)
         for asset in ("style.css", "site.js"):
             write_text(folder / asset, env.get_template(f"{asset}.j2").render())

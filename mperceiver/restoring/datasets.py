@@ -39,7 +39,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     read = partial(prepared.stacked, restorer.sees)
     folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
     tiled, probabilities = 0, {}
-    with files.whole_folder(folder) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:
+    with files.atomic_folder(folder) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:
         requests = (
             RestoreRequest(
                 name,

@@ -31,14 +31,14 @@ class Photograph:
 
     def read(self) -> np.ndarray:
         """The pixels, uint8 (H, W, 3); sets size, notes and metadata. Raises PictureError."""
-        photo = images.read(self.source)
-        self.notes, self.metadata = photo.notes, photo.kept
+        photo = images.read_photograph(self.source)
+        self.notes, self.metadata = photo.notes, photo.metadata
         self.size = (photo.pixels.shape[1], photo.pixels.shape[0])
         return photo.pixels
 
     def write(self, picture: np.ndarray) -> None:
         """Write the restored picture, uint8 (H, W, 3), whole or not at all."""
-        with files.whole(self.target) as beside:
+        with files.atomic_file(self.target) as beside:
             beside.write_bytes(images.encode(picture, **self.metadata))
 
 

@@ -13,7 +13,7 @@ from mperceiver import config, images
 from mperceiver.config.protocols import Protocol
 from mperceiver.data.raw.folder import pictures_in
 from mperceiver.metrics import METRICS, fidelity
-from mperceiver.parallel import cores, in_order
+from mperceiver.parallel import cores, in_processes
 from mperceiver.progress import progress
 
 CHANNELS = {
@@ -73,7 +73,7 @@ def explain_numbers(
     pairs = _pairs(Path(restored), Path(gt))
     by_picture: list[dict[tuple, float]] = []
     with (
-        closing(in_order(_score_pair, [(*pair, tuple(reported)) for pair in pairs], workers or cores())) as scored,
+        closing(in_processes(_score_pair, [(*pair, tuple(reported)) for pair in pairs], workers or cores())) as scored,
         progress("explain", len(pairs)) as advance,
     ):
         for values_of_picture in scored:

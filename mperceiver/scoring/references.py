@@ -72,5 +72,5 @@ class References:
         from safetensors.numpy import save_file
 
         if self._file is None and self._new:
-            with files.whole(self.path) as beside:
+            with files.atomic_file(self.path) as beside:
                 save_file(self._new, beside, metadata={"key": self.key})

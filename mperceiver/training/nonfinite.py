@@ -74,7 +74,7 @@ def write(folder: Path, found: NonFinite) -> None:
         "norms": found.norms,
         "parts": [p._asdict() for p in found.parts],
     }
-    with files.whole_folder(folder) as beside:
+    with files.atomic_folder(folder) as beside:
         (beside / "about.json").write_text(json.dumps(about, indent=1) + "\n")
         with (beside / "state.pt").open("wb") as file:
             torch.save(found.state, file)

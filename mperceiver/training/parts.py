@@ -44,7 +44,7 @@ def in_parts(
     with progress(label, total, "crops") if processes.is_main() else nullcontext(lambda n: None) as advance:
         for path, (name, part) in mine.items():
             batches = make(name, part, advance)
-            with files.whole(path) as beside, pa.OSFile(str(beside), "wb") as sink:
+            with files.atomic_file(path) as beside, pa.OSFile(str(beside), "wb") as sink:
                 with pa.ipc.new_file(sink, batches[0].schema) as writer:
                     for batch in batches:
                         writer.write_batch(batch)
@@ -57,7 +57,11 @@ def join(parts: list[Path], path: Path, metadata: dict[str, str]) -> None:
     import pyarrow as pa
 
     schema = pa.ipc.open_file(pa.memory_map(str(parts[0]))).schema.with_metadata(metadata)
-    with files.whole(path) as beside, pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with (
+        files.atomic_file(path) as beside,
+        pa.OSFile(str(beside), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
         for part in parts:
             reader = pa.ipc.open_file(pa.memory_map(str(part)))
             for i in range(reader.num_record_batches):

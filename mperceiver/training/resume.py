@@ -62,7 +62,7 @@ class States:
         """Write ``state`` (with its "step"); it and the one before are kept, all others go."""
         path = self.path.with_name(f"{self.path.stem}-{state['step']:08d}{self.path.suffix}")
         # A file of Python's, not a path: where the disk is full, torch's own writer says nothing of it and keeps its file open.
-        with files.whole(path) as beside, beside.open("wb") as file:
+        with files.atomic_file(path) as beside, beside.open("wb") as file:
             torch.save(state | {"fingerprint": self.fingerprint}, file)
         self.good = [*(good for good in self.good if good != path), path][-KEPT:]
         for other in _files(self.path):

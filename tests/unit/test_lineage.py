@@ -35,7 +35,7 @@ def listing(folder: Path | str = ".") -> list[str]:
 
 
 def test_a_whole_file_takes_its_place_at_the_end(world):
-    with files.whole("new/folder/a.csv") as beside:
+    with files.atomic_file("new/folder/a.csv") as beside:
         beside.write_text("all of it")
         assert beside.parent == world / "new/folder" and beside.suffix == ".csv"
         assert not Path("new/folder/a.csv").exists()
@@ -47,10 +47,10 @@ def test_a_whole_file_takes_its_place_at_the_end(world):
 
 def test_an_error_midway_leaves_the_old_file(world):
     files.write_text("a", "old")
-    with pytest.raises(ZeroDivisionError), files.whole("a") as beside:
+    with pytest.raises(ZeroDivisionError), files.atomic_file("a") as beside:
         beside.write_text("half")
         raise ZeroDivisionError
-    with pytest.raises(KeyboardInterrupt), files.whole("b") as beside:
+    with pytest.raises(KeyboardInterrupt), files.atomic_file("b") as beside:
         beside.write_text("half")
         raise KeyboardInterrupt
     assert listing() == ["a"] and Path("a").read_text() == "old"
@@ -58,7 +58,7 @@ def test_an_error_midway_leaves_the_old_file(world):
 
 def test_a_folder_takes_its_place_at_the_end(world):
     for text in ("old", "new"):
-        with files.whole_folder("results/folder") as beside:
+        with files.atomic_folder("results/folder") as beside:
             (beside / "inside").mkdir()
             (beside / f"inside/{text}").write_text(text)
             assert text == "old" or Path("results/folder/inside/old").is_file()  # the old one stands until the end
@@ -68,9 +68,9 @@ def test_a_folder_takes_its_place_at_the_end(world):
 
 
 def test_an_error_midway_leaves_the_old_folder(world):
-    with files.whole_folder("folder") as beside:
+    with files.atomic_folder("folder") as beside:
         (beside / "a").write_text("old")
-    with pytest.raises(ZeroDivisionError), files.whole_folder("folder") as beside:
+    with pytest.raises(ZeroDivisionError), files.atomic_folder("folder") as beside:
         (beside / "a").write_text("half")
         (beside / "b").write_text("half")
         raise ZeroDivisionError
@@ -82,12 +82,12 @@ def test_a_killed_process_leaves_nothing_half_written(world, old):
     folder = Path("out")
     if old:
         files.write_text(folder / "file", "old")
-        with files.whole_folder(folder / "folder") as beside:
+        with files.atomic_folder(folder / "folder") as beside:
             (beside / "a").write_text("old")
     before = files.sha256(folder) if old else None
     program = (
-        "import sys, time; from mperceiver.files import whole, whole_folder\n"
-        "with whole('out/file') as file, whole_folder('out/folder') as folder:\n"
+        "import sys, time; from mperceiver.files import atomic_file, atomic_folder\n"
+        "with atomic_file('out/file') as file, atomic_folder('out/folder') as folder:\n"
         "    file.write_text('half'); (folder / 'a').write_text('half')\n"
         "    print('now', flush=True); time.sleep(60)"
     )
@@ -127,7 +127,7 @@ def full_disk(world, monkeypatch):
 
 def test_a_full_disk_leaves_the_old_file(full_disk):
     (full_disk / "a").write_text("old")
-    with pytest.raises(OSError, match="No space left") as caught, files.whole(full_disk / "a") as beside:
+    with pytest.raises(OSError, match="No space left") as caught, files.atomic_file(full_disk / "a") as beside:
         beside.write_bytes(bytes(200_000))
     assert caught.value.errno == errno.ENOSPC
     assert listing(full_disk) == ["a"] and (full_disk / "a").read_text() == "old"

@@ -102,7 +102,7 @@ def describe(world: Path, path: str, text: str) -> None:
 
 def leftovers(folder: Path) -> list[Path]:
     """Hidden files that stand beside what was to be written (Snakemake's own time stamps, and notes of what was hashed, aside)."""
-    return [path for path in folder.rglob(".*") if path.name not in (".snakemake_timestamp", files.DIGESTS)]
+    return [path for path in folder.rglob(".*") if path.name not in (".snakemake_timestamp", files.CHECKSUM_CACHE)]
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from mperceiver.config.sources import matches
 from mperceiver.data import DataError
 from mperceiver.data.archives import formats, tools
 from mperceiver.data.archives.formats import Archive, Member, archives_of, safe
-from mperceiver.files import whole_folder
+from mperceiver.files import atomic_folder
 from mperceiver.progress import progress
 
 RATIO = (
@@ -57,7 +57,7 @@ def unpack(
     work = _Unpacking(
         _wanted(wanted), password if password is None or isinstance(password, str) else dict(password), list(nested)
     )
-    with whole_folder(target) as beside:
+    with atomic_folder(target) as beside:
         for archive in archives_of(files):
             work.unpack(archive, beside, f"{_stem(archive.name)}/" if apart else "")
         if not work.written:

@@ -9,7 +9,7 @@ from mperceiver import images
 from mperceiver.data import DataError
 from mperceiver.data.look.replay import render_pair
 from mperceiver.data.read.loader import PreparedDataset
-from mperceiver.files import whole_folder
+from mperceiver.files import atomic_folder
 from mperceiver.progress import progress
 
 
@@ -29,7 +29,7 @@ def export_pairs(name: str, folder: Path, layers: bool = False) -> Path:
         raise DataError(f"{name}: is degraded on the fly and has no degraded pictures to export")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: is there and not empty; name a new folder")
-    with whole_folder(folder) as beside, progress(f"export {name}", len(pairs)) as step:
+    with atomic_folder(folder) as beside, progress(f"export {name}", len(pairs)) as step:
         with (beside / "pairs.jsonl").open("w") as listed:
             for i, id_ in enumerate(pairs.ids):
                 row = {"id": id_, "task": pairs.tasks[i]} | _write(pairs, i, beside)

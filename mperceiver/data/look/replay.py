@@ -93,7 +93,7 @@ def render_again(name: str, picture: str) -> Path:
                 f"{name}: picture {recipe['id']} is prepared otherwise than it is rendered now; another version"
             )
     folder = Path("results/replayed") / name / recipe["id"]
-    with files.whole_folder(folder) as beside:
+    with files.atomic_folder(folder) as beside:
         (beside / "lq.png").write_bytes(images.encode(rendered.lq))
         (beside / "gt.png").write_bytes(images.encode(rendered.gt))
         (beside / "recipe.json").write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n")

@@ -85,6 +85,6 @@ def _draw(target: Path, pairs: list[tuple[str, np.ndarray, np.ndarray | None]]) 
     drawn.figimage(sheet)
     for x, y, caption in captions:
         drawn.text(x / width, 1 - y / height, caption, fontsize=7, va="top", ha="left")
-    with files.whole(target) as beside:
+    with files.atomic_file(target) as beside:
         drawn.savefig(beside, format="png", dpi=DPI, metadata={"Software": None})
     plt.close(drawn)

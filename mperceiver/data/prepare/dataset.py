@@ -13,7 +13,7 @@ from typing import Any
 from mperceiver import config, files, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.prepare import ready_made, synthesised
-from mperceiver.parallel import cores, in_order
+from mperceiver.parallel import cores, in_processes
 from mperceiver.progress import progress
 
 BATCH_ROWS, BATCH_BYTES = 256, 32 * 2**20  # a record batch is written when it has either
@@ -42,10 +42,10 @@ def prepare_dataset(name: str, workers: int | None = None) -> Path:
         planned, rows_of = ready_made.planned(name, dataset, target.parent), ready_made.rows_of
     else:
         planned, rows_of = nullcontext((synthesised.plan(name, dataset), None)), synthesised.rows_of
-    with planned as (jobs, faults), files.whole(target) as beside:
+    with planned as (jobs, faults), files.atomic_file(target) as beside:
         workers = min(workers or cores(), len(jobs))
         with (
-            closing(in_order(rows_of, jobs, workers)) as batches,
+            closing(in_processes(rows_of, jobs, workers)) as batches,
             progress(f"prepare {name}", sum(job.rows for job in jobs)) as step,
         ):
             result = _write(name, beside, zip(jobs, batches, strict=True), step, faults)

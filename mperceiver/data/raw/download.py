@@ -21,8 +21,8 @@ from mperceiver.data.raw.folder import pictures_in
 from mperceiver.data.raw.sources import SOURCES, Job, Taken
 from mperceiver.data.raw.sources.base import PARTIAL
 from mperceiver.fetch import FetchError
-from mperceiver.files import locked, whole_folder
-from mperceiver.parallel import cores, in_order
+from mperceiver.files import atomic_folder, locked
+from mperceiver.parallel import cores, in_processes
 from mperceiver.progress import progress
 
 ID = re.compile(r"[A-Za-z0-9_.-]+")
@@ -90,7 +90,7 @@ def _fill(job: Job, folder: Path, card: Path) -> tuple[int, Taken, int]:
     tried: list[str] = []
     for place, source in enumerate(job.dataset.sources):
         try:
-            with whole_folder(folder) as beside:
+            with atomic_folder(folder) as beside:
                 taken = SOURCES[source.source](job, source, beside)
                 count = _check(job.name, job.dataset, beside)
                 card.unlink(missing_ok=True)  # the old one must not stand beside the new pictures
@@ -163,7 +163,7 @@ def _check(name: str, dataset: Dataset, folder: Path) -> int:
         seen[file.stem] = file.name
     jobs = [(str(file), f"{name}: {file.name}") for file in files]
     with (
-        closing(in_order(_decodes, jobs, cores() if len(jobs) > FEW else 1)) as done,
+        closing(in_processes(_decodes, jobs, cores() if len(jobs) > FEW else 1)) as done,
         progress(f"check {name}", len(jobs)) as step,
     ):
         for _ in done:

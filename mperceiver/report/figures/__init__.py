@@ -40,7 +40,7 @@ def write(name: str) -> Path:
         drawn, inputs, result = KINDS[figure.kind](name, figure)
         for suffix in suffixes:
             plain = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
-            with files.whole(stem.with_suffix(suffix)) as beside:
+            with files.atomic_file(stem.with_suffix(suffix)) as beside:
                 drawn.savefig(beside, format=suffix[1:], metadata=plain, facecolor="white")
         matplotlib.pyplot.close(drawn)
     card = stem.with_suffix(".json")

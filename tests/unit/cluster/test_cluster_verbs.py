@@ -350,7 +350,7 @@ def test_a_partition_that_is_not_there(fit):
 
 def test_what_the_profile_asks_for():
     """Of the project's own: what the tests above and the documents speak of."""
-    found = profile.partition_requests(config.plain(PROJECT / "slurm/config.yaml"))
+    found = profile.partition_requests(config.read_yaml(PROJECT / "slurm/config.yaml"))
     assert {(w.partition, w.gpus, w.nodes) for w in found} == {("cpu", 0, 1), ("gpu", 1, 1), ("gpu", 8, 1)}
     assert profile.node_gpus({"gres": "gpu:a100:8"}) == ("a100", 8) and preflight._minutes("1-02:03:04") == 1563
 

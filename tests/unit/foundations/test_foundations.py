@@ -508,11 +508,11 @@ def test_a_new_time_alone_is_hashed_once(world, mirror, monkeypatch):
     really = files.sha256
     monkeypatch.setattr(files, "sha256", lambda path: hashed.append(Path(path).name) or really(path))
     digests = {path: entry["sha256"] for path, entry in told().items()}
-    files.check_digests(Path("data/foundations/far"), digests, "again")
+    files.verify_checksums(Path("data/foundations/far"), digests, "again")
     assert hashed == []
     os.utime(Path("data/foundations/far") / UNET, (1, 1))
-    files.check_digests(Path("data/foundations/far"), digests, "again")
-    files.check_digests(Path("data/foundations/far"), digests, "again")
+    files.verify_checksums(Path("data/foundations/far"), digests, "again")
+    files.verify_checksums(Path("data/foundations/far"), digests, "again")
     assert hashed == [Path(UNET).name]
 
 
@@ -583,7 +583,7 @@ def test_what_is_wanted_no_more_does_not_come_along(world, server, mirror, tiny_
     inside = {
         p.relative_to("data/foundations/far").as_posix() for p in Path("data/foundations/far").rglob("*") if p.is_file()
     }
-    assert inside == {*told(), files.DIGESTS}
+    assert inside == {*told(), files.CHECKSUM_CACHE}
 
 
 def test_two_processes_fetch_each_file_once(world, server, mirror):

@@ -195,13 +195,13 @@ def test_cmyk_is_converted_by_its_profile_and_grey_profiles_are_left_out(world):
     photo("grey.png", Image.fromarray(pixels()).convert("L"), icc_profile=bytes(grey))
     photo("cmyk.tif", Image.fromarray(pixels()).convert("CMYK"), icc_profile=b"no profile")
     for name, note in (("grey.png", "not one for RGB"), ("cmyk.tif", "its colour profile left out, which is damaged")):
-        found = images.read(name)
-        assert note in " ".join(found.notes) and "icc_profile" not in found.kept
+        found = images.read_photograph(name)
+        assert note in " ".join(found.notes) and "icc_profile" not in found.metadata
 
 
 def test_a_damaged_exif_is_no_damaged_picture(world):
     photo("a.jpg", Image.fromarray(pixels()), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff damaged")
-    assert images.read("a.jpg").pixels.shape == (37, 53, 3)
+    assert images.read_photograph("a.jpg").pixels.shape == (37, 53, 3)
 
 
 def test_the_record_is_json(world, network):

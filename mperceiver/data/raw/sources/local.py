@@ -14,7 +14,7 @@ from mperceiver.data.raw.folder import folder_sha256, pictures_in
 from mperceiver.data.raw.generated import GENERATORS
 from mperceiver.data.raw.sources.base import MANUAL, Job, Taken, Wanted, bring, told
 from mperceiver.files import sha256
-from mperceiver.parallel import cores, in_order
+from mperceiver.parallel import cores, in_processes
 from mperceiver.progress import progress
 from mperceiver.seeds import picture_seed
 
@@ -58,7 +58,7 @@ def generated(job: Job, source: GeneratedSource, folder: Path) -> Taken:
         (source.generator, source.size_px, picture_seed(job.name, picture, job.dataset.seed)) for picture in pictures
     ]
     workers = min(cores(), -(-len(jobs) // 16))  # a process takes as long to start as 16 pictures do
-    with closing(in_order(_drawn, jobs, workers)) as drawn, progress(f"generate {job.name}", len(jobs)) as step:
+    with closing(in_processes(_drawn, jobs, workers)) as drawn, progress(f"generate {job.name}", len(jobs)) as step:
         for picture, png in zip(pictures, drawn, strict=True):
             (folder / f"{picture}.png").write_bytes(png)
             step(1)
