@@ -24,11 +24,6 @@ Workers = Annotated[int, typer.Option(min=0, help="Number of worker processes; 0
 Threads = Annotated[int, typer.Option(min=0, help="Number of CPU threads of torch; 0: one for each core.")]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-# The machine or the arguments are at fault, not the program.
-NOT_OURS = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
-    *(errno.EIO, errno.ESTALE, errno.ENODEV, errno.EMFILE),
-)
 
 
 def print_version(asked: bool) -> None:
@@ -95,10 +90,10 @@ def _message(error: Exception) -> str | None:
         )
     if isinstance(error, FileNotFoundError) and error.filename and paths.is_output(error.filename):
         return f"{error.filename}: no such file; the work that makes it has not been done: snakemake {error.filename}"
-    if isinstance(error, OSError) and error.errno in NOT_OURS and error.filename:
+    if isinstance(error, OSError) and error.filename:
         return (
-            f"{error.filename}: {error.strerror}. Check the path, its owner and its permissions (ls -ld {error.filename}); "
-            "MPERCEIVER_TRACEBACK=1 shows what was tried"
+            f"{error.filename}: {error.strerror}. Check the path, its owner and its permissions: ls -ld {error.filename} "
+            "(MPERCEIVER_TRACEBACK=1 shows what the program did there)"
         )
     if isinstance(error, (ValueError, RuntimeError)) and type(error).__module__.startswith("mperceiver"):
         return str(error)

@@ -111,6 +111,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that is none of this project's kinds, as it stands. Raises ConfigError if it cannot be read."""
     try:
         found = _yaml(path)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file{_elsewhere()}") from None
     except (OSError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: {error}") from None
     if not isinstance(found, dict):
@@ -123,7 +125,9 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> Any:
     try:
         raw = _yaml(path)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
+        known = ", ".join(map(str, sorted(Path("config").glob("*.yaml"))))
+        hint = f". Experiments: {known}" if known and path.parent in (Path(), Path("config")) else _elsewhere()
+        raise ConfigError(f"{path}: no such file{hint}") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict) or "like" not in raw:
@@ -162,13 +166,27 @@ def path_of(kind: str, name: str) -> Path:
 def load(kind: str, name: str) -> Any:
     """Load config/<kind>/<name>.yaml. Raises ConfigError; a name that does not exist lists the nearest ones."""
     if not NAME.fullmatch(name):
-        raise ConfigError(f"{name!r} is not a name: lower-case letters, digits and single hyphens only")
+        example = Path(name).stem.lower()
+        given = f", here perhaps {example}" if NAME.fullmatch(example) else ""
+        raise ConfigError(
+            f"{name!r} is not a name. Give the stem of a file in config/{kind}/{given} "
+            "(names have lower-case letters, digits and single hyphens only)"
+        )
     path = path_of(kind, name)
     if not path.is_file():
+        if elsewhere := _elsewhere():
+            raise ConfigError(f"{path}: no such file{elsewhere}")
         known = names(kind)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
         raise ConfigError(f"{path}: no such file. Known {kind}: {', '.join(near) or 'none'} (see ls {path.parent})")
     return parse(path, KINDS[kind])
+
+
+def _elsewhere() -> str:
+    """The end of an error's message where the working directory is no checkout; else empty."""
+    if Path("config").is_dir():
+        return ""
+    return f": {Path.cwd()} has no folder config/. Run the command at the root of the project's checkout"
 
 
 def names(kind: str) -> list[str]:

@@ -89,7 +89,8 @@ def in_file(source: Path, target: Path) -> list[Photograph]:
     """
     source, target = Path(source), Path(target)
     if source.suffix.lower() not in images.SUFFIXES:
-        raise PictureError(f"{source}: a picture's name ends in {', '.join(sorted(images.SUFFIXES))}")
+        missing = "" if source.exists() else "; there is no file or folder of this name either"
+        raise PictureError(f"{source}: a picture's name ends in {', '.join(sorted(images.SUFFIXES))}{missing}")
     if not source.exists():
         raise PictureError(f"{source}: no such picture")
     if target.suffix.lower() != ".png":

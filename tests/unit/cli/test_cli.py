@@ -273,6 +273,25 @@ def test_a_full_disk_as_libraries_tell_of_it():
         assert "disk is full" in cli.base._message(error)
 
 
+def test_outside_of_a_checkout(tmp_path, monkeypatch):
+    """Names mean nothing where there is no config/; the message says where to go."""
+    monkeypatch.chdir(tmp_path)
+    for arguments in (["restore", "input", "a.png", "b.png"], ["report", "config/demo.yaml"], ["doctor", "--cluster"]):
+        assert f"{tmp_path} has no folder config/. Run the command at the root" in complaint(*arguments)
+
+
+def test_a_path_in_place_of_a_name(world):
+    message = complaint("score", "input", "config/datasets/pairs.yaml")
+    assert "is not a name. Give the stem of a file in config/datasets/, here perhaps pairs" in message
+    assert "nobody: no such file. Experiments: config/demo.yaml" in complaint("report", "nobody")
+
+
+def test_a_target_inside_of_a_file(world):
+    photo("a.png")
+    message = complaint("restore", "input", "a.png", "config/demo.yaml/b.png")
+    assert "config/demo.yaml" in message and "MPERCEIVER_TRACEBACK=1" in message
+
+
 def test_a_place_that_may_not_be_written():
     told = cli.base._message(PermissionError(errno.EACCES, "Permission denied", "results"))
     assert told.startswith("results: Permission denied")
