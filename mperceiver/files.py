@@ -1,8 +1,7 @@
-"""Files that appear whole or not at all, their SHA-256, a cache of digests, and locks."""
+"""Files: atomic writes, SHA-256, a cache of checksums, and locks."""
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -12,55 +11,58 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-CHECKSUM_CACHE = ".hashed.json"  # hidden, so no part of the folder's own digest
-WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+CHECKSUM_CACHE = ".hashed.json"  # hidden, so that it is no part of the folder's own SHA-256
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system that has no locks
+LOCK_POLL_SECONDS = 0.2
 
 
 class ChecksumError(RuntimeError):
-    """A file is not the one that its card names; the message says which file and how to restore it."""
+    """A file's SHA-256 is not the one in its card. The message names the file and the command that restores it."""
 
 
-# ---------------------------------------------------------------- whole files
+# ---------------------------------------------------------------- atomic writes
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well, and vanishes when it does not.
+    """Yield a temporary path in the folder of ``path``; when the block ends, the temporary file replaces ``path``.
 
-    The file is flushed to disk before the rename, so that a killed job or a full disk never leaves half of it.
+    If the block raises, the temporary file is deleted and ``path`` stays as it was. The file is flushed to disk before
+    the rename, so a killed job or a full disk never leaves half a file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
-    beside = Path(name)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(descriptor)
+    temporary = Path(name)
     try:
-        yield beside
-        with beside.open("rb") as file:
+        yield temporary
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        beside.chmod(0o666 & ~_umask())
-        beside.replace(path)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Like ``atomic_file`` for a folder: the old one, if any, is replaced when the block ends well."""
+    """Like ``atomic_file`` for a folder: yield a temporary folder that replaces ``path`` when the block ends."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
-        yield beside
-        beside.chmod(0o777 & ~_umask())
-        replace_folder(beside, path)
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        replace_folder(temporary, path)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Put a finished folder at ``path``; the one that is there, if any, goes."""
+    """Rename the folder ``new`` to ``path``; a folder that was there before is deleted."""
     old = path.with_name(f".{path.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -77,13 +79,13 @@ def _umask() -> int:
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write a text file whole."""
-    with atomic_file(path) as beside:
-        beside.write_text(text)
+    """Write a text file atomically."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text)
 
 
 def write_json(path: Path | str, data: dict) -> None:
-    """Write JSON whole, its keys sorted."""
+    """Write a JSON file atomically, its keys sorted."""
     write_text(path, json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
@@ -91,65 +93,79 @@ def write_json(path: Path | str, data: dict) -> None:
 
 
 def sha256(path: Path | str) -> str:
-    """SHA-256 of a file; of a folder: over the sorted lines '<sha256>  <relative path>' of its files, hidden ones left out.
+    """SHA-256 of a file or folder, hexadecimal.
 
-    (Snakemake leaves a hidden time stamp in each folder that is an output.)
+    That of a folder is taken over the lines '<sha256>  <relative path>' of its files, sorted by path. Hidden files do
+    not count: Snakemake leaves a hidden time stamp in each folder that is an output.
     """
     path = Path(path)
     if path.is_dir():
-        inside = sorted(p.relative_to(path) for p in path.rglob("*") if p.is_file())
-        seen = (p for p in inside if not any(part.startswith(".") for part in p.parts))
-        lines = "".join(f"{sha256(path / p)}  {p.as_posix()}\n" for p in seen)
+        members = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
+        visible = (member for member in members if not any(part.startswith(".") for part in member.parts))
+        lines = "".join(f"{sha256(path / member)}  {member.as_posix()}\n" for member in visible)
         return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# ---------------------------------------------------------------- checksum cache: a file is hashed again only if its size or modification time changed
+# ---------------------------------------------------------------- checksum cache
 
 
-def write_checksum_cache(folder: Path, told: dict[str, dict]) -> None:
-    """Note that files ({path: {"sha256": …, whatever else is to be remembered}}) are as they were hashed just now."""
-    seen = {
-        path: [(at := (folder / path).stat()).st_size, at.st_mtime_ns] for path in told if (folder / path).is_file()
-    }
-    write_json(
-        folder / CHECKSUM_CACHE, {path: entry | {"seen": seen[path]} for path, entry in told.items() if path in seen}
-    )
+def verify_checksums(folder: Path, checksums: dict[str, str], command: str) -> None:
+    """Check the files of a folder against their SHA-256.
+
+    A file is hashed only if its size or modification time differs from the one in the folder's checksum cache, so that
+    gigabytes of weights are not read at each start.
+
+    Args:
+        folder: the folder; where it is writable, its cache is brought up to date.
+        checksums: {path inside the folder: expected SHA-256}.
+        command: the command that restores the folder, for the error's message.
+
+    Raises:
+        ChecksumError: a file is missing or its SHA-256 differs.
+    """
+    cached, stale = read_checksum_cache(folder), False
+    for path, expected in checksums.items():
+        file, entry = folder / path, cached.get(path, {})
+        if file.is_file() and entry.get("stat") == _size_and_time(file) and entry.get("sha256") == expected:
+            continue
+        stale = True
+        actual = sha256(file) if file.is_file() else None
+        if actual != expected:
+            state = f"its SHA-256 is {actual}, its card says {expected}" if actual else "the file is missing"
+            raise ChecksumError(f"{file}: {state}; it was changed after it was staged. Stage it again: {command}")
+    if stale:
+        with contextlib.suppress(OSError):  # a read-only folder has no cache and is hashed at each start
+            write_checksum_cache(folder, {p: cached.get(p, {}) | {"sha256": digest} for p, digest in checksums.items()})
 
 
-def read_checksum_cache(folder: Path) -> dict[str, dict]:
-    """What was told of the files of a folder; nothing where there is no note."""
+def write_checksum_cache(folder: Path, entries: dict[str, dict[str, Any]]) -> None:
+    """Write the checksum cache of a folder whose files have just been hashed.
+
+    Args:
+        folder: the folder.
+        entries: {path inside the folder: {"sha256": its SHA-256, and whatever else is to be kept with it}}. The file's
+            size and modification time are added; an entry without a file is left out.
+    """
+    present = {path: entry for path, entry in entries.items() if (folder / path).is_file()}
+    stats = {path: entry | {"stat": _size_and_time(folder / path)} for path, entry in present.items()}
+    write_json(folder / CHECKSUM_CACHE, stats)
+
+
+def read_checksum_cache(folder: Path) -> dict[str, dict[str, Any]]:
+    """The checksum cache of a folder, {path: entry}; empty if there is none or it is damaged."""
     try:
-        found = json.loads((folder / CHECKSUM_CACHE).read_text())
-        return {path: dict(entry) for path, entry in found.items()}
+        entries = json.loads((folder / CHECKSUM_CACHE).read_text())
+        return {path: dict(entry) for path, entry in entries.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
 
 
-def verify_checksums(folder: Path, digests: dict[str, str], again: str) -> None:
-    """Hash the files that are not as noted, and raise ChecksumError where one is not what ``digests`` ({path: sha256}) says.
-
-    ``again``: the command that makes the folder as it should be.
-    """
-    told, stale = read_checksum_cache(folder), []
-    for path, digest in digests.items():
-        with contextlib.suppress(OSError):
-            at = (folder / path).stat()
-            entry = told.get(path, {})
-            if entry.get("seen") == [at.st_size, at.st_mtime_ns] and entry.get("sha256") == digest:
-                continue
-        stale.append(path)
-        found = sha256(folder / path) if (folder / path).is_file() else "missing"
-        if found != digest:
-            raise ChecksumError(
-                f"{folder / path} is {found}, its card says {digest}; it was changed after it was staged: {again}"
-            )
-    if stale:
-        with contextlib.suppress(OSError):  # a folder that may only be read is hashed at each start
-            write_checksum_cache(
-                folder, {path: told.get(path, {}) | {"sha256": digest} for path, digest in digests.items()}
-            )
+def _size_and_time(file: Path) -> list[int]:
+    """[size in bytes, modification time in ns] of a file, as JSON stores them."""
+    stat = file.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 # ---------------------------------------------------------------- locks
@@ -157,40 +173,29 @@ def verify_checksums(folder: Path, digests: dict[str, str], again: str) -> None:
 
 @contextlib.contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Hold the lock of ``target`` (``.{name}.lock`` beside it), waiting for whoever holds it."""
+    """Hold the lock of ``target`` for the block: the file ``.{name}.lock`` beside it, deleted at the end.
+
+    If another process holds the lock, say so on standard error and wait. If the file system has no locks, say so and go
+    on without one.
+    """
+    from filelock import FileLock, Timeout
+
     target.parent.mkdir(parents=True, exist_ok=True)
     path = target.with_name(f".{target.name}.lock")
-    handle = _hold(path, target)
+    lock = FileLock(path, fallback_to_soft=False)
+    try:
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            print(f"{target}: another process is writing it; waiting for that one", file=sys.stderr, flush=True)
+            lock.acquire(poll_interval=LOCK_POLL_SECONDS)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        print(f"{target}: this file system has no locks; start no second job for it", file=sys.stderr, flush=True)
     try:
         yield
     finally:
+        # Deleted while it is still held: a process that waits for a deleted lock file opens a new one.
         path.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _hold(path: Path, target: Path) -> int:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            _take(handle, target)
-            # Whoever held it last removed it: then this one is no file any more, and holds nobody off.
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                return handle
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
-
-
-def _take(handle: int, target: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        print(f"{target}: another job is at it; waiting for that one", file=sys.stderr, flush=True)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in WITHOUT_LOCKS:
-            raise
-        print(f"{target}: this file system has no locks; start no second job for it", file=sys.stderr, flush=True)
+        lock.release()

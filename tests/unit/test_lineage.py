@@ -1,13 +1,9 @@
-"""Whole files or none, cards, and the chain that they form."""
+"""Cards, the chain that they form, and the commit in them."""
 
-import errno
 import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,152 +23,7 @@ def world(tmp_path, monkeypatch):
     return tmp_path
 
 
-def listing(folder: Path | str = ".") -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*"))
-
-
-# ---------------------------------------------------------------- whole files
-
-
-def test_a_whole_file_takes_its_place_at_the_end(world):
-    with files.atomic_file("new/folder/a.csv") as beside:
-        beside.write_text("all of it")
-        assert beside.parent == world / "new/folder" and beside.suffix == ".csv"
-        assert not Path("new/folder/a.csv").exists()
-    assert listing() == ["new", "new/folder", "new/folder/a.csv"]
-    assert Path("new/folder/a.csv").read_text() == "all of it"
-    Path("plain").write_text("")
-    assert Path("new/folder/a.csv").stat().st_mode == Path("plain").stat().st_mode  # readable by whom the umask says
-
-
-def test_an_error_midway_leaves_the_old_file(world):
-    files.write_text("a", "old")
-    with pytest.raises(ZeroDivisionError), files.atomic_file("a") as beside:
-        beside.write_text("half")
-        raise ZeroDivisionError
-    with pytest.raises(KeyboardInterrupt), files.atomic_file("b") as beside:
-        beside.write_text("half")
-        raise KeyboardInterrupt
-    assert listing() == ["a"] and Path("a").read_text() == "old"
-
-
-def test_a_folder_takes_its_place_at_the_end(world):
-    for text in ("old", "new"):
-        with files.atomic_folder("results/folder") as beside:
-            (beside / "inside").mkdir()
-            (beside / f"inside/{text}").write_text(text)
-            assert text == "old" or Path("results/folder/inside/old").is_file()  # the old one stands until the end
-    assert listing() == ["results", "results/folder", "results/folder/inside", "results/folder/inside/new"]
-    Path("plain").mkdir()
-    assert Path("results/folder").stat().st_mode == Path("plain").stat().st_mode
-
-
-def test_an_error_midway_leaves_the_old_folder(world):
-    with files.atomic_folder("folder") as beside:
-        (beside / "a").write_text("old")
-    with pytest.raises(ZeroDivisionError), files.atomic_folder("folder") as beside:
-        (beside / "a").write_text("half")
-        (beside / "b").write_text("half")
-        raise ZeroDivisionError
-    assert listing() == ["folder", "folder/a"] and Path("folder/a").read_text() == "old"
-
-
-@pytest.mark.parametrize("old", [False, True])
-def test_a_killed_process_leaves_nothing_half_written(world, old):
-    folder = Path("out")
-    if old:
-        files.write_text(folder / "file", "old")
-        with files.atomic_folder(folder / "folder") as beside:
-            (beside / "a").write_text("old")
-    before = files.sha256(folder) if old else None
-    program = (
-        "import sys, time; from mperceiver.files import atomic_file, atomic_folder\n"
-        "with atomic_file('out/file') as file, atomic_folder('out/folder') as folder:\n"
-        "    file.write_text('half'); (folder / 'a').write_text('half')\n"
-        "    print('now', flush=True); time.sleep(60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=_env())
-    assert process.stdout.readline() == "now\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert there == ({"file", "folder"} if old else set())
-    if old:
-        assert (folder / "file").read_text() == (folder / "folder/a").read_text() == "old"
-        assert files.sha256(folder) == before  # what it left behind is hidden, and counts for nothing
-
-
-def _env() -> dict:
-    return os.environ | {"PYTHONPATH": str(lineage.PACKAGE.parent)}
-
-
-@pytest.fixture
-def full_disk(world, monkeypatch):
-    """A folder with room for 64 KiB; where that cannot be mounted, one whose files cannot be flushed."""
-    folder = world / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    mounted = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
-    if not mounted:
-
-        def fsync(_):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-        monkeypatch.setattr(files.os, "fsync", fsync)
-    yield folder
-    if mounted:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_a_full_disk_leaves_the_old_file(full_disk):
-    (full_disk / "a").write_text("old")
-    with pytest.raises(OSError, match="No space left") as caught, files.atomic_file(full_disk / "a") as beside:
-        beside.write_bytes(bytes(200_000))
-    assert caught.value.errno == errno.ENOSPC
-    assert listing(full_disk) == ["a"] and (full_disk / "a").read_text() == "old"
-
-
-# ---------------------------------------------------------------- hashes
-
-
-def test_hash_of_a_file(world):
-    Path("a").write_bytes(b"abc")
-    assert files.sha256("a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-def test_hash_of_a_folder_is_that_of_sha256sum(world):
-    for name, text in (("folder/b/c", "1"), ("folder/a", "2")):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
-    lines = f"{files.sha256('folder/a')}  a\n{files.sha256('folder/b/c')}  b/c\n"
-    Path("lines").write_text(lines)
-    assert files.sha256("folder") == files.sha256("lines")
-
-
-def test_hash_of_a_folder_tells_bytes_and_names_but_not_hidden_things(world):
-    folder = Path("folder")
-    folder.mkdir()
-    (folder / "a").write_text("1")
-    before = files.sha256(folder)
-    (folder / ".snakemake_timestamp").write_text("now")
-    (folder / ".cache").mkdir()
-    (folder / ".cache/b").write_text("2")
-    assert files.sha256(folder) == before
-    assert files.sha256(folder.absolute()) == before
-    (folder / "a").rename(folder / "b")
-    renamed = files.sha256(folder)
-    (folder / "b").write_text("2")
-    assert len({before, renamed, files.sha256(folder)}) == 3
-
-
-def test_a_working_directory_may_lie_in_a_hidden_folder(world):
-    folder = Path(".hidden/folder")
-    folder.mkdir(parents=True)
-    (folder / "a").write_text("1")
-    before = files.sha256(folder)
-    (folder / "a").write_text("2")
-    assert files.sha256(folder) != before
+# ---------------------------------------------------------------- code
 
 
 def test_hash_of_the_code(world, monkeypatch):

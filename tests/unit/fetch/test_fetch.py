@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 
 from mperceiver.fetch import FetchError, fetch, hub, part, probe
-from mperceiver.files import locked
 
 BODY = np.random.default_rng(0).bytes(300_001)
 OTHER = np.random.default_rng(1).bytes(300_001)
@@ -310,7 +308,7 @@ def test_two_jobs_fetch_a_file_once(server, target):
     url = server.put("/w", BODY, slow=gate)
     program = f"from mperceiver.fetch import fetch; print(fetch({url!r}, {str(target)!r}).new)"
     jobs = [subprocess.Popen([sys.executable, "-c", program], stdout=-1, stderr=-1, text=True) for _ in range(2)]
-    assert "another job is at it" in next(filter(None, (_line(jobs))))
+    assert "another process is writing it" in next(filter(None, (_line(jobs))))
     gate.set()
     assert sorted(job.communicate(timeout=60)[0].strip() for job in jobs) == ["False", "True"]
     assert len(server.gets("/w")) == 1 and alone(target)
@@ -322,20 +320,6 @@ def _line(jobs):
 
     ready, _, _ = select.select([job.stderr for job in jobs], [], [], 60)
     return [stream.readline() for stream in ready]
-
-
-def test_a_lock_ends_with_its_holder(tmp_path):
-    program = (
-        "from pathlib import Path; from mperceiver.locks import locked; import time\n"
-        f"with locked(Path({str(tmp_path / 'x')!r})): print(1, flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen([sys.executable, "-c", program], stdout=-1, text=True)
-    holder.stdout.readline()
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.communicate()
-    with locked(tmp_path / "x"):
-        pass
-    assert list(tmp_path.iterdir()) == []
 
 
 # ---------------------------------------------------------------- questions and addresses

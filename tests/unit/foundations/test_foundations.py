@@ -493,7 +493,9 @@ def test_a_staged_file_that_changed_is_told_at_loading_and_mended(world, mirror)
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(files.ChecksumError, match="changed after it was staged: mperceiver foundation far") as refused:
+    with pytest.raises(
+        files.ChecksumError, match="changed after it was staged. Stage it again: mperceiver foundation far"
+    ) as refused:
         towers.load("far")
     assert files.sha256(path) in str(refused.value) and told()[UNET]["sha256"] in str(refused.value)
     staging.stage("far")

@@ -1,0 +1,336 @@
+"""Files: atomic writes, SHA-256, the checksum cache, locks."""
+
+import errno
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import PROJECT
+
+from mperceiver import files
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch):
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def listing(folder: Path | str = ".") -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*"))
+
+
+def environment() -> dict[str, str]:
+    """For a process outside this checkout that imports the package."""
+    return os.environ | {"PYTHONPATH": str(PROJECT)}
+
+
+# ---------------------------------------------------------------- atomic writes
+
+
+def test_a_whole_file_takes_its_place_at_the_end(world):
+    with files.atomic_file("new/folder/a.csv") as temporary:
+        temporary.write_text("all of it")
+        assert temporary.parent == world / "new/folder" and temporary.suffix == ".csv"
+        assert not Path("new/folder/a.csv").exists()
+    assert listing() == ["new", "new/folder", "new/folder/a.csv"]
+    assert Path("new/folder/a.csv").read_text() == "all of it"
+    Path("plain").write_text("")
+    assert Path("new/folder/a.csv").stat().st_mode == Path("plain").stat().st_mode  # readable by whom the umask says
+
+
+def test_an_error_midway_leaves_the_old_file(world):
+    files.write_text("a", "old")
+    with pytest.raises(ZeroDivisionError), files.atomic_file("a") as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    with pytest.raises(KeyboardInterrupt), files.atomic_file("b") as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert listing() == ["a"] and Path("a").read_text() == "old"
+
+
+def test_a_folder_takes_its_place_at_the_end(world):
+    for text in ("old", "new"):
+        with files.atomic_folder("results/folder") as temporary:
+            (temporary / "inside").mkdir()
+            (temporary / f"inside/{text}").write_text(text)
+            assert text == "old" or Path("results/folder/inside/old").is_file()  # the old one stands until the end
+    assert listing() == ["results", "results/folder", "results/folder/inside", "results/folder/inside/new"]
+    Path("plain").mkdir()
+    assert Path("results/folder").stat().st_mode == Path("plain").stat().st_mode
+
+
+def test_an_error_midway_leaves_the_old_folder(world):
+    with files.atomic_folder("folder") as temporary:
+        (temporary / "a").write_text("old")
+    with pytest.raises(ZeroDivisionError), files.atomic_folder("folder") as temporary:
+        (temporary / "a").write_text("half")
+        (temporary / "b").write_text("half")
+        raise ZeroDivisionError
+    assert listing() == ["folder", "folder/a"] and Path("folder/a").read_text() == "old"
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_killed_process_leaves_nothing_half_written(world, old):
+    folder = Path("out")
+    if old:
+        files.write_text(folder / "file", "old")
+        with files.atomic_folder(folder / "folder") as temporary:
+            (temporary / "a").write_text("old")
+    before = files.sha256(folder) if old else None
+    program = (
+        "import sys, time; from mperceiver.files import atomic_file, atomic_folder\n"
+        "with atomic_file('out/file') as file, atomic_folder('out/folder') as folder:\n"
+        "    file.write_text('half'); (folder / 'a').write_text('half')\n"
+        "    print('now', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=environment())
+    assert process.stdout.readline() == "now\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert there == ({"file", "folder"} if old else set())
+    if old:
+        assert (folder / "file").read_text() == (folder / "folder/a").read_text() == "old"
+        assert files.sha256(folder) == before  # what it left behind is hidden, and counts for nothing
+
+
+@pytest.fixture
+def full_disk(world, monkeypatch):
+    """A folder with room for 64 KiB; where that cannot be mounted, one whose files cannot be flushed."""
+    folder = world / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mounted = shutil.which("mount") and subprocess.run(mount, capture_output=True).returncode == 0
+    if not mounted:
+
+        def fsync(_):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(files.os, "fsync", fsync)
+    yield folder
+    if mounted:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_leaves_the_old_file(full_disk):
+    (full_disk / "a").write_text("old")
+    with pytest.raises(OSError, match="No space left") as caught, files.atomic_file(full_disk / "a") as temporary:
+        temporary.write_bytes(bytes(200_000))
+    assert caught.value.errno == errno.ENOSPC
+    assert listing(full_disk) == ["a"] and (full_disk / "a").read_text() == "old"
+
+
+# ---------------------------------------------------------------- hashes
+
+
+def test_hash_of_a_file(world):
+    Path("a").write_bytes(b"abc")
+    assert files.sha256("a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_hash_of_a_folder_is_that_of_sha256sum(world):
+    for name, text in (("folder/b/c", "1"), ("folder/a", "2")):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text)
+    lines = f"{files.sha256('folder/a')}  a\n{files.sha256('folder/b/c')}  b/c\n"
+    Path("lines").write_text(lines)
+    assert files.sha256("folder") == files.sha256("lines")
+
+
+def test_hash_of_a_folder_tells_bytes_and_names_but_not_hidden_things(world):
+    folder = Path("folder")
+    folder.mkdir()
+    (folder / "a").write_text("1")
+    before = files.sha256(folder)
+    (folder / ".snakemake_timestamp").write_text("now")
+    (folder / ".cache").mkdir()
+    (folder / ".cache/b").write_text("2")
+    assert files.sha256(folder) == before
+    assert files.sha256(folder.absolute()) == before
+    (folder / "a").rename(folder / "b")
+    renamed = files.sha256(folder)
+    (folder / "b").write_text("2")
+    assert len({before, renamed, files.sha256(folder)}) == 3
+
+
+def test_a_working_directory_may_lie_in_a_hidden_folder(world):
+    folder = Path(".hidden/folder")
+    folder.mkdir(parents=True)
+    (folder / "a").write_text("1")
+    before = files.sha256(folder)
+    (folder / "a").write_text("2")
+    assert files.sha256(folder) != before
+
+
+# ---------------------------------------------------------------- checksum cache
+
+
+@pytest.fixture
+def hashed(monkeypatch) -> list[str]:
+    """Names of the files that were hashed, in order."""
+    names = []
+    sha256 = files.sha256
+    monkeypatch.setattr(files, "sha256", lambda path: names.append(Path(path).name) or sha256(path))
+    return names
+
+
+@pytest.fixture
+def folder(world) -> Path:
+    """A folder with two files whose checksums are cached."""
+    folder = world / "weights"
+    for name in ("a", "b"):
+        files.write_text(folder / name, name)
+    entries = {name: {"sha256": files.sha256(folder / name)} for name in ("a", "b")}
+    files.write_checksum_cache(folder, entries | {"gone": {"sha256": "0" * 64}})
+    return folder
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    return {path: entry["sha256"] for path, entry in files.read_checksum_cache(folder).items()}
+
+
+def test_a_file_is_hashed_only_if_its_size_or_time_changed(folder, hashed):
+    wanted = checksums(folder)
+    assert list(wanted) == ["a", "b"], "a file that is not there has no entry"
+    files.verify_checksums(folder, wanted, "again")
+    assert hashed == []
+    os.utime(folder / "b", (1, 1))
+    files.verify_checksums(folder, wanted, "again")
+    files.verify_checksums(folder, wanted, "again")
+    assert hashed == ["b"]
+
+
+def test_a_cached_checksum_that_is_not_the_expected_one_does_not_count(folder, hashed):
+    with pytest.raises(files.ChecksumError, match=r"weights/b: its SHA-256 is .*, its card says 0{64}; .*: again$"):
+        files.verify_checksums(folder, checksums(folder) | {"b": "0" * 64}, "again")
+    assert hashed == ["b"]
+
+
+def test_a_changed_or_missing_file_is_named_with_the_command(folder):
+    wanted = checksums(folder)
+    (folder / "a").write_text("c")
+    with pytest.raises(files.ChecksumError, match=r"weights/a: .*Stage it again: mperceiver foundation x"):
+        files.verify_checksums(folder, wanted, "mperceiver foundation x")
+    (folder / "a").unlink()
+    with pytest.raises(files.ChecksumError, match=r"weights/a: the file is missing"):
+        files.verify_checksums(folder, wanted, "again")
+
+
+def test_what_else_is_cached_is_kept(folder):
+    wanted = checksums(folder)
+    files.write_checksum_cache(folder, {path: {"sha256": digest, "from": "hub"} for path, digest in wanted.items()})
+    os.utime(folder / "a", (1, 1))
+    files.verify_checksums(folder, wanted, "again")
+    assert {entry["from"] for entry in files.read_checksum_cache(folder).values()} == {"hub"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"a": 1}', "\xff"])
+def test_a_damaged_cache_is_none(folder, hashed, text):
+    wanted = checksums(folder)
+    (folder / files.CHECKSUM_CACHE).write_bytes(text.encode("latin-1"))
+    assert files.read_checksum_cache(folder) == {}
+    files.verify_checksums(folder, wanted, "again")
+    assert hashed == ["a", "b"] and checksums(folder) == wanted
+
+
+def test_a_folder_that_cannot_be_written_is_hashed_each_time(folder, hashed, monkeypatch):
+    wanted = checksums(folder)
+    os.utime(folder / "a", (1, 1))
+
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(files, "write_json", refuse)
+    for _ in range(2):
+        files.verify_checksums(folder, wanted, "again")
+    assert hashed == ["a", "a"]
+
+
+# ---------------------------------------------------------------- locks
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from mperceiver.files import locked
+with locked(Path(sys.argv[1])):
+    print("locked", flush=True)
+    time.sleep(float(sys.argv[2]))
+    print("done", flush=True)
+"""
+
+
+def holder(target: Path, seconds: float) -> subprocess.Popen:
+    """A process that holds the lock of ``target`` for some seconds."""
+    words = [sys.executable, "-c", HOLDER, str(target), str(seconds)]
+    return subprocess.Popen(words, stdout=-1, stderr=-1, text=True, env=environment())
+
+
+def test_one_process_at_a_time_and_the_other_says_that_it_waits(world):
+    first = holder(world / "x", 60)
+    assert first.stdout.readline() == "locked\n"
+    second = holder(world / "x", 0)
+    assert f"{world / 'x'}: another process is writing it; waiting for that one" in second.stderr.readline()
+    time.sleep(0.5)
+    assert second.poll() is None, "it waits"
+    first.kill()
+    first.communicate()
+    assert second.communicate(timeout=60)[0] == "locked\ndone\n"
+    assert listing() == []
+
+
+def test_a_lock_ends_with_its_holder(world):
+    first = holder(world / "x", 60)
+    assert first.stdout.readline() == "locked\n"
+    os.kill(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert listing() == [".x.lock"]
+    with files.locked(world / "x"):
+        pass
+    assert listing() == []
+
+
+def test_many_processes_take_turns(world):
+    """Each deletes the lock file while others wait for it: no two may hold the lock at once."""
+    program = (
+        "from pathlib import Path; from mperceiver.files import locked; import time\n"
+        "for _ in range(10):\n"
+        "    with locked(Path('x')):\n"
+        "        with open('inside', 'x'): time.sleep(0.002)\n"  # raises if another is inside
+        "        Path('inside').unlink()\n"
+    )
+    jobs = [subprocess.Popen([sys.executable, "-c", program], stderr=-1, env=environment()) for _ in range(3)]
+    for job in jobs:
+        told = job.communicate(timeout=120)[1].decode()
+        assert job.returncode == 0, told
+    assert listing() == []
+
+
+@pytest.mark.parametrize("error", files.NO_LOCKS)
+def test_a_file_system_without_locks_is_told(world, monkeypatch, capsys, error):
+    def refuse(*_):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with files.locked(world / "x"):
+        Path("x").write_text("done all the same")
+    assert f"{world / 'x'}: this file system has no locks; start no second job for it" in capsys.readouterr().err
+    assert listing() == ["x"]
+
+
+def test_another_error_of_a_lock_is_raised(world, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="Input/output"), files.locked(world / "x"):
+        pytest.fail("went on without a lock")
