@@ -14,7 +14,6 @@ import numpy as np
 from mperceiver import config, files, images
 from mperceiver.config.methods import Method
 from mperceiver.images import PictureError
-from mperceiver.restoring.ensemble import VIEWS
 from mperceiver.restoring.restorers import load_restorer
 from mperceiver.restoring.stream import RestoreOutcome, RestoreRequest, restore_all
 
@@ -126,6 +125,8 @@ def in_folder(folder: Path, target: Path) -> list[Photograph]:
 
 def sampler_steps(spec: Method) -> int:
     """The number of the sampler's steps for one picture, over all views of a self-ensemble."""
+    from mperceiver.restoring.ensemble import VIEWS  # imports torch, which a wrong argument should not wait for
+
     return spec.sampler.steps * len(VIEWS[spec.self_ensemble])
 
 

@@ -136,6 +136,7 @@ def test_torch_does_not_come_in_by_another_door():
     """What Snakemake imports, and what a job that needs no model imports."""
     program = (
         "import sys, mperceiver.config, mperceiver.lineage, mperceiver.report.tables, mperceiver.cli, mperceiver.data.prepare.dataset;"
+        "import mperceiver.restoring.console;"
         "print([m for m in ('torch', 'diffusers', 'matplotlib', 'pandas', 'skimage', 'snakemake') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)

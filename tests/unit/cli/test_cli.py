@@ -137,6 +137,16 @@ def test_the_version_is_told_outside_a_checkout(world, monkeypatch):
     assert says("--version") == f"mperceiver {__version__} (not in a git checkout)\n"
 
 
+def test_help_waits_for_nothing_heavy():
+    """A verb imports what it needs when it runs."""
+    program = (
+        "import sys, mperceiver.cli;"
+        "print([m for m in ('torch', 'numpy', 'pydantic', 'yaml', 'mperceiver.config') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_an_unknown_verb_or_option_is_usage():
     for arguments in (["restor"], ["restore", "input", "a.png", "b.png", "--tiles", "3"], ["score", "input"]):
         result = run(*arguments)
