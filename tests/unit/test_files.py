@@ -302,10 +302,10 @@ def test_a_lock_ends_with_its_holder(world):
 def test_many_processes_take_turns(world):
     """Each deletes the lock file while others wait for it: no two may hold the lock at once."""
     program = (
-        "from pathlib import Path; from mperceiver.files import locked; import time\n"
-        "for _ in range(10):\n"
-        "    with locked(Path('x')):\n"
-        "        with open('inside', 'x'): time.sleep(0.002)\n"  # raises if another is inside
+        "from pathlib import Path; from mperceiver import files; import time; files.LOCK_POLL_SECONDS = 0\n"
+        "for _ in range(100):\n"
+        "    with files.locked(Path('x')):\n"
+        "        with open('inside', 'x'): time.sleep(0.001)\n"  # raises if another is inside
         "        Path('inside').unlink()\n"
     )
     jobs = [subprocess.Popen([sys.executable, "-c", program], stderr=-1, env=environment()) for _ in range(3)]
