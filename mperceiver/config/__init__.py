@@ -3,7 +3,7 @@
 A name in a path is the stem of a file here: ``results/scores/demo/demo-mid6.csv`` exists because there are
 ``config/methods/demo.yaml`` and ``config/datasets/demo-mid6.yaml``. Only this package reads YAML, and it imports no torch,
 since Snakemake imports it at each start and in each cluster job. Unknown keys are refused; an error names the file and the
-key. Any file may say `like: NAME`: it then takes every key it does not g
+key. Any file may say `like: NAME`: it then takes every key it does not give from the file of that name beside it.
 
 The functions are named here; a model is imported from the module of its kind (`from mperceiver.config.runs import Run`).
 """
@@ -13,7 +13,12 @@ from mperceiver.config.depends import (
     FID_FOUNDATION,
     REPORTED,
     cells,
+    check,
+    download_inputs,
+    encode_inputs,
     figure_inputs,
+    foundation_inputs,
+    inputs_of,
     learned_from,
     members,
     method_foundation,

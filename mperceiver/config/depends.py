@@ -1,214 +1,282 @@
-"""What depends on what: the workflow's inputs and those in the cards are these lists."""
+"""Which files and cards each job reads: the inputs of the workflow's rules, and the inputs that cards name.
+
+Functions called ``*_inputs`` list the inputs of a rule of that name; their parameters are the rule's wildcards. Files and
+cards are given as text, as Snakemake and cards compare them. All functions raise ConfigError for a name without a file, and
+for files that do not fit each other.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
 
 from mperceiver import paths
 from mperceiver.config.base import STAGES, ConfigError
+from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import files_of, load, path_of
 from mperceiver.config.tables import Table
 
-FID_FOUNDATION = "inception-fid"  # whose Inception FID is computed with
+Item = TypeVar("Item")
+
+FID_FOUNDATION = "inception-fid"  # the foundation whose Inception network FID uses
 REPORTED = "config/reported/cvpr2024.csv"  # the paper's own numbers
 
 
-def weights_of(run_name: str, seen: tuple[str, ...] = ()) -> dict[str, str]:
-    """Stage -> name of the run that trains its weights, following ``reuse``."""
-    run = load("runs", run_name)
-    if run_name in seen:
-        raise ConfigError(
-            f"{path_of('runs', run_name)}: `reuse` goes round in a circle: {' -> '.join((*seen, run_name))}"
-        )
-    found = {stage: run_name for stage in STAGES if getattr(run, stage) is not None}
-    for stage, other in run.reuse.items():
-        owner = weights_of(other, (*seen, run_name)).get(stage)
-        if owner is None:
-            raise ConfigError(f"{path_of('runs', run_name)}: reuse.{stage}: run {other} has no {stage} stage")
-        found[stage] = owner
-    return found
+# ---------------------------------------------------------------- data
 
 
-def members(method_name: str) -> list[str]:
-    """The methods whose scores make a method's row: itself, those of a mean, or none for one that is only reported.
+def foundation_inputs(foundation: str) -> list[str]:
+    """The file of a foundation, and the files it is `like`."""
+    return files_of("foundations", foundation)
 
-    Raises ConfigError for a mean over what has no scores of its own.
+
+def download_inputs(dataset: str) -> list[str]:
+    """The file of a downloaded dataset, and the files it is `like`."""
+    return files_of("datasets", dataset)
+
+
+def prepare_inputs(dataset: str) -> list[str]:
+    """The file of a prepared dataset, and the cards of the datasets it is made of: downloaded ones or ready-made pairs."""
+    spec = load("datasets", dataset)
+    inputs = files_of("datasets", dataset)
+    for origin in spec.from_ or [dataset]:
+        source = load("datasets", origin)
+        if not source.sources and (spec.pairs or not source.pairs):
+            raise ConfigError(
+                f"{path_of('datasets', dataset)}: from: {origin} has no `sources`"
+                + ("; name a downloaded dataset" if spec.pairs else " and no `pairs`; name datasets of clean pictures")
+            )
+        inputs.append(str(paths.raw_card(origin) if source.sources else paths.prepared_card(origin)))
+    if spec.depth:
+        if not load("datasets", spec.depth).sources:
+            raise ConfigError(
+                f"{path_of('datasets', dataset)}: depth: {spec.depth} has no `sources`; name a downloaded dataset"
+            )
+        inputs.append(str(paths.raw_card(spec.depth)))
+    return inputs
+
+
+def encode_inputs(foundation: str, dataset: str) -> list[str]:
+    """The cards of a foundation and of a prepared dataset."""
+    return [str(paths.foundation_card(foundation)), str(paths.prepared_card(dataset))]
+
+
+def pictures_of(dataset: str) -> list[str]:
+    """The datasets whose pictures a dataset shows: those in its `from` if it degrades them, else itself."""
+    spec = load("datasets", dataset)
+    return spec.from_ if spec.degradations else [dataset]
+
+
+def origins(dataset: str) -> list[str]:
+    """The downloaded datasets that a dataset is made of; itself if it is downloaded."""
+    spec = load("datasets", dataset)
+    return [dataset] if spec.sources else _unique(origin for name in spec.from_ for origin in origins(name))
+
+
+# ---------------------------------------------------------------- runs
+
+
+def weights_of(run: str, reused_by: tuple[str, ...] = ()) -> dict[str, str]:
+    """{stage: run that trains its weights} of a run, following `reuse`.
+
+    ``reused_by``: the runs whose `reuse` has led here.
     """
-    method = load("methods", method_name)
-    if method.kind != "mean":
-        return [] if method.kind == "reported" else [method_name]
-    for name in method.methods:
+    spec, file = load("runs", run), path_of("runs", run)
+    if run in reused_by:
+        raise ConfigError(f"{file}: `reuse` goes round in a circle: {' -> '.join((*reused_by, run))}")
+    trainers = {stage: run for stage in STAGES if getattr(spec, stage) is not None}
+    for stage, other in spec.reuse.items():
+        trainer = weights_of(other, (*reused_by, run)).get(stage)
+        if trainer is None:
+            raise ConfigError(f"{file}: reuse.{stage}: run {other} has no {stage} stage")
+        trainers[stage] = trainer
+    return trainers
+
+
+def stage_inputs(run: str, stage: str) -> list[str]:
+    """The run's file and the cards of what a training stage reads: data, foundation, and weights of other stages."""
+    spec, file = load("runs", run), path_of("runs", run)
+    inputs = files_of("runs", run) + [str(paths.prepared_card(dataset)) for dataset in spec.train]
+    if stage != "network":
+        inputs.append(str(paths.foundation_card(spec.foundation)))
+        if spec.cached or stage == "drm":
+            inputs += [str(paths.latents_card(spec.foundation, dataset)) for dataset in spec.train]
+        trainers = weights_of(run)
+        for earlier in STAGES[: STAGES.index(stage)]:
+            if earlier not in trainers:
+                raise ConfigError(f"{file}: stage {stage} needs a {earlier}; train or reuse one")
+            inputs.append(str(paths.weights_card(trainers[earlier], earlier)))
+    if spec.start_from:
+        trainer = weights_of(spec.start_from).get(stage)
+        if trainer is None:
+            raise ConfigError(f"{file}: start_from: run {spec.start_from} has no {stage} stage")
+        inputs.append(str(paths.weights_card(trainer, stage)))
+    return inputs
+
+
+# ---------------------------------------------------------------- methods
+
+
+def members(method: str) -> list[str]:
+    """The methods whose scores make a method's row in a table.
+
+    A mean has several, a method of which only the paper's numbers are shown has none, any other has itself.
+    """
+    spec = load("methods", method)
+    if spec.kind != "mean":
+        return [] if spec.kind == "reported" else [method]
+    for name in spec.methods:
         if (kind := load("methods", name).kind) in ("mean", "reported"):
             raise ConfigError(
-                f"{path_of('methods', method_name)}: methods: {name} is of kind {kind} and has no scores of its own"
+                f"{path_of('methods', method)}: methods: {name} is of kind {kind} and has no scores of its own"
             )
-    return list(method.methods)
+    return list(spec.methods)
 
 
-def method_weights(method_name: str) -> dict[str, str]:
-    """Stage -> run of every weight file a method needs (the DRM only where the method uses it)."""
-    method = load("methods", method_name)
-    if method.run is None:
+def method_weights(method: str) -> dict[str, str]:
+    """{stage: run that trains its weights} of all weights that a method needs; the DRM only where the method uses it."""
+    spec = load("methods", method)
+    if spec.run is None:
         return {}
-    found = weights_of(method.run)
-    if method.kind in ("network", "vae"):
-        wanted = ["network"] if method.kind == "network" else ["predictor", "drm"]
+    trainers = weights_of(spec.run)
+    if spec.kind in ("network", "vae"):
+        stages = ["network"] if spec.kind == "network" else ["predictor", "drm"]
     else:
-        model = load("runs", method.run).model
-        steered = model.textual or model.visual  # without either branch it is Stable Diffusion as it is
-        wanted = ["predictor", *["branches"] * steered, *["drm"] * method.drm]
-    missing = [stage for stage in wanted if stage not in found]
+        model = load("runs", spec.run).model
+        has_branches = model.textual or model.visual  # without both, the U-Net is Stable Diffusion's own
+        stages = ["predictor", *["branches"] * has_branches, *["drm"] * spec.drm]
+    missing = [stage for stage in stages if stage not in trainers]
     if missing:
         raise ConfigError(
-            f"{path_of('methods', method_name)}: run {method.run} trains no {missing[0]}"
+            f"{path_of('methods', method)}: run {spec.run} trains no {missing[0]}"
             + ("; set `drm: false` or add a drm stage to the run" if missing[0] == "drm" else "")
         )
-    return {stage: found[stage] for stage in wanted}
+    return {stage: trainers[stage] for stage in stages}
 
 
-def method_foundation(method_name: str) -> str | None:
-    """The foundation a method stands on, if any."""
-    method = load("methods", method_name)
-    return method.foundation or (load("runs", method.run).foundation if method.run else None)
+def method_foundation(method: str) -> str | None:
+    """The foundation that a method uses, if any."""
+    spec = load("methods", method)
+    return spec.foundation or (load("runs", spec.run).foundation if spec.run else None)
 
 
-def stage_inputs(run_name: str, stage: str) -> list[str]:
-    """Files and cards a training stage stands on; the workflow's inputs and the card's are this one list."""
-    run = load("runs", run_name)
-    found = files_of("runs", run_name) + [str(paths.prepared_card(name)) for name in run.train]
-    if stage != "network":
-        found.append(str(paths.foundation_card(run.foundation)))
-        if run.cached or stage == "drm":
-            found += [str(paths.latents_card(run.foundation, name)) for name in run.train]
-        owners = weights_of(run_name)
-        for before in STAGES[: STAGES.index(stage)]:
-            if before not in owners:
-                raise ConfigError(f"{path_of('runs', run_name)}: stage {stage} needs a {before}; train or reuse one")
-            found.append(str(paths.weights_card(owners[before], before)))
-    if run.start_from:
-        start = weights_of(run.start_from).get(stage)
-        if start is None:
-            raise ConfigError(f"{path_of('runs', run_name)}: start_from: run {run.start_from} has no {stage} stage")
-        found.append(str(paths.weights_card(start, stage)))
-    return found
+def learned_from(method: str) -> list[str]:
+    """The datasets that a method's weights were trained on, those of the runs that its runs started from among them."""
+    runs = _unique(method_weights(method).values())
+    datasets = []
+    for run in runs:  # grows as it is read
+        spec = load("runs", run)
+        datasets += spec.train
+        starts = _unique(weights_of(spec.start_from).values()) if spec.start_from else []
+        runs += [start for start in starts if start not in runs]
+    return _unique(datasets)
 
 
-def learned_from(method_name: str) -> list[str]:
-    """The datasets that a method's weights learned from: those of its runs and of what they started from."""
-    waiting = list(dict.fromkeys(method_weights(method_name).values()))
-    found = []
-    for name in waiting:  # grows as it goes
-        run = load("runs", name)
-        found += run.train
-        owners = weights_of(run.start_from).values() if run.start_from else ()
-        waiting += [owner for owner in dict.fromkeys(owners) if owner not in waiting]
-    return list(dict.fromkeys(found))
-
-
-def restore_inputs(method_name: str, dataset_name: str) -> list[str]:
-    """Files and cards that restoring a dataset by a method stands on. Raises ConfigError for one that restores nothing."""
-    if members(method_name) != [method_name]:
-        kind = load("methods", method_name).kind
-        raise ConfigError(f"{path_of('methods', method_name)}: a method of kind {kind} restores nothing itself")
-    found = [*files_of("methods", method_name), str(paths.prepared_card(dataset_name))]
-    foundation = method_foundation(method_name)
+def restore_inputs(method: str, dataset: str) -> list[str]:
+    """The method's file, and the cards of the dataset, the foundation and the weights."""
+    if members(method) != [method]:
+        kind = load("methods", method).kind
+        raise ConfigError(f"{path_of('methods', method)}: a method of kind {kind} restores nothing itself")
+    inputs = [*files_of("methods", method), str(paths.prepared_card(dataset))]
+    foundation = method_foundation(method)
     if foundation:
-        found.append(str(paths.foundation_card(foundation)))
-    return found + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method_name).items()]
+        inputs.append(str(paths.foundation_card(foundation)))
+    return inputs + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method).items()]
 
 
-def score_inputs(method_name: str, dataset_name: str) -> list[str]:
-    """Files and cards that a score stands on."""
-    protocol = load("datasets", dataset_name).protocol
-    found = [
-        str(paths.restored_card(method_name, dataset_name)),
-        str(paths.prepared_card(dataset_name)),
-        *files_of("protocols", protocol),
-    ]
-    return found + [str(paths.foundation_card(FID_FOUNDATION))] * ("fid" in load("protocols", protocol).metrics)
+def score_inputs(method: str, dataset: str) -> list[str]:
+    """The cards of the restored and the prepared pictures, the protocol's file, and the card of FID's network."""
+    protocol = load("datasets", dataset).protocol
+    inputs = [str(paths.restored_card(method, dataset)), str(paths.prepared_card(dataset))]
+    inputs += files_of("protocols", protocol)
+    return inputs + [str(paths.foundation_card(FID_FOUNDATION))] * ("fid" in load("protocols", protocol).metrics)
 
 
-def table_inputs(name: str) -> list[str]:
-    """The table's file, the score cards of its cells, and the files whose words and numbers it prints."""
-    table = load("tables", name)
-    found = files_of("tables", name)
-    found += [str(paths.scores_card(method, dataset)) for method, dataset in cells(table)]
-    rows = [method for block in table.parts for rows in block.rows for method in rows.methods]
-    methods = [method for row in rows for method in (row, *members(row))]
-    found += [file for method in dict.fromkeys(methods) for file in files_of("methods", method)]
-    columns = [column for block in table.parts for column in block.columns]
-    protocols = [load("datasets", dataset).protocol for column in columns for dataset in column.datasets]
-    found += [file for protocol in dict.fromkeys(protocols) for file in files_of("protocols", protocol)]
-    reported = any(column.reported for column in columns) or any(block.average_reported for block in table.parts)
-    return list(dict.fromkeys(found + [REPORTED] * reported))
-
-
-def figure_inputs(name: str) -> list[str]:
-    """The figure's file and the cards of what it shows."""
-    figure = load("figures", name)
-    found = files_of("figures", name)
-    measured = [member for method in figure.methods for member in members(method)]
-    datasets = [panel.dataset for panel in figure.panels]
-    found += [str(paths.prepared_card(dataset)) for dataset in datasets]
-    datasets += [dataset for column in figure.columns for dataset in column.datasets]
-    card = paths.restored_card if figure.kind == "probabilities" else paths.scores_card
-    found += [str(card(method, dataset)) for dataset in datasets for method in measured]
-    stages = {run: weights_of(run) for run in figure.runs}
-    if figure.kind == "prompts":
-        found += [
-            str(paths.weights_card(owners["branches"], "branches"))
-            for owners in stages.values()
-            if "branches" in owners
-        ]
-    else:
-        found += [
-            str(paths.weights_card(run, s))
-            for run, owners in stages.items()
-            for s, owner in owners.items()
-            if owner == run
-        ]
-    return list(dict.fromkeys(found + [REPORTED] * any(column.reported for column in figure.columns)))
-
-
-def pictures_of(dataset_name: str) -> list[str]:
-    """The datasets whose pictures it shows: those in ``from`` if it degrades them, else itself."""
-    dataset = load("datasets", dataset_name)
-    return dataset.from_ if dataset.degradations else [dataset_name]
-
-
-def origins(dataset_name: str) -> list[str]:
-    """The downloaded datasets that a dataset is made of, itself if it is one."""
-    dataset = load("datasets", dataset_name)
-    return [dataset_name] if dataset.sources else list(dict.fromkeys(o for d in dataset.from_ for o in origins(d)))
-
-
-def prepare_inputs(dataset_name: str) -> list[str]:
-    """Files of a prepared dataset and the cards of what it is made of: raw pictures and archives, or ready-made pairs.
-
-    Raises ConfigError for an origin that is neither.
-    """
-    dataset = load("datasets", dataset_name)
-    found = files_of("datasets", dataset_name)
-    for origin in dataset.from_ or [dataset_name]:
-        made_of = load("datasets", origin)
-        if not made_of.sources and (dataset.pairs or not made_of.pairs):
-            raise ConfigError(
-                f"{path_of('datasets', dataset_name)}: from: {origin} has no `sources`"
-                + ("; name what is downloaded" if dataset.pairs else " and no `pairs`; name datasets of clean pictures")
-            )
-        found.append(str(paths.raw_card(origin) if made_of.sources else paths.prepared_card(origin)))
-    if dataset.depth:
-        if not load("datasets", dataset.depth).sources:
-            raise ConfigError(f"{path_of('datasets', dataset_name)}: depth: {dataset.depth} has no `sources`")
-        found.append(str(paths.raw_card(dataset.depth)))
-    return found
+# ---------------------------------------------------------------- tables and figures
 
 
 def cells(table: Table) -> list[tuple[str, str]]:
-    """All (method, dataset) pairs a table needs, without repeats. A reported method needs none, a mean its members'."""
-    found = [
+    """All (method, dataset) pairs whose scores a table needs, each once."""
+    return _unique(
         (member, dataset)
         for block in table.parts
-        for rows in block.rows
-        for method in rows.methods
+        for group in block.rows
+        for method in group.methods
         for member in members(method)
         for column in block.columns
         for dataset in column.datasets
-    ]
-    return list(dict.fromkeys(found))
+    )
+
+
+def table_inputs(table: str) -> list[str]:
+    """The table's file, the score cards of its cells, and the files whose titles and numbers it prints."""
+    spec = load("tables", table)
+    inputs = files_of("tables", table)
+    inputs += [str(paths.scores_card(method, dataset)) for method, dataset in cells(spec)]
+    rows = [method for block in spec.parts for group in block.rows for method in group.methods]
+    methods = _unique(method for row in rows for method in (row, *members(row)))
+    inputs += [file for method in methods for file in files_of("methods", method)]
+    columns = [column for block in spec.parts for column in block.columns]
+    protocols = _unique(load("datasets", dataset).protocol for column in columns for dataset in column.datasets)
+    inputs += [file for protocol in protocols for file in files_of("protocols", protocol)]
+    reported = any(column.reported for column in columns) or any(block.average_reported for block in spec.parts)
+    return _unique(inputs + [REPORTED] * reported)
+
+
+def figure_inputs(figure: str) -> list[str]:
+    """The figure's file and the cards of what it shows."""
+    spec = load("figures", figure)
+    inputs = files_of("figures", figure)
+    methods = [member for method in spec.methods for member in members(method)]
+    datasets = [panel.dataset for panel in spec.panels]
+    inputs += [str(paths.prepared_card(dataset)) for dataset in datasets]
+    datasets += [dataset for column in spec.columns for dataset in column.datasets]
+    card = paths.restored_card if spec.kind == "probabilities" else paths.scores_card
+    inputs += [str(card(method, dataset)) for dataset in datasets for method in methods]
+    trainers = {run: weights_of(run) for run in spec.runs}
+    if spec.kind == "prompts":
+        weights = [(stages["branches"], "branches") for stages in trainers.values() if "branches" in stages]
+    else:  # the stages that the run trained itself
+        weights = [(run, stage) for run, stages in trainers.items() for stage in stages if stages[stage] == run]
+    inputs += [str(paths.weights_card(run, stage)) for run, stage in weights]
+    return _unique(inputs + [REPORTED] * any(column.reported for column in spec.columns))
+
+
+# ---------------------------------------------------------------- the whole graph
+
+# Folder of cards -> the inputs of the job that writes a card in it. The rest of a card's path are the arguments.
+CARD_INPUTS: dict[Path, Callable[..., list[str]]] = {
+    paths.FOUNDATIONS: foundation_inputs,
+    paths.RAW: download_inputs,
+    paths.PREPARED: prepare_inputs,
+    paths.LATENTS: encode_inputs,
+    paths.RUNS: stage_inputs,
+    paths.RESTORED: restore_inputs,
+    paths.SCORES: score_inputs,
+}
+
+
+def inputs_of(file: str) -> list[str]:
+    """Inputs of the job that writes a card; none for a file that no job writes."""
+    for folder, inputs in CARD_INPUTS.items():
+        if Path(file).is_relative_to(folder):
+            return inputs(*Path(file).with_suffix("").relative_to(folder).parts)
+    return []
+
+
+def check(experiment: Experiment) -> None:
+    """Read every file of config/ that an experiment's tables and figures depend on. Raises ConfigError for the first fault.
+
+    Snakemake does not report an error in an input function whose rule's output exists already; this walk does.
+    """
+    files = [file for table in experiment.tables for file in table_inputs(table)]
+    files = _unique(files + [file for figure in experiment.figures for file in figure_inputs(figure)])
+    known = set(files)
+    for file in files:  # grows as it is read
+        new = [path for path in _unique(inputs_of(file)) if path not in known]
+        files += new
+        known.update(new)
+
+
+def _unique(items: Iterable[Item]) -> list[Item]:
+    """The items without repeats, in order."""
+    return list(dict.fromkeys(items))

@@ -2,7 +2,7 @@
 # what of them is still right: so the folder is no output, and the card, which tells it, is updated.
 rule download:
     input:
-        dataset_files,
+        inputs(mperceiver.config.download_inputs),
     output:
         card=update("data/raw/{dataset}.json"),
     log:
@@ -15,7 +15,7 @@ rule download:
 
 rule prepare:
     input:
-        prepare_inputs,
+        inputs(mperceiver.config.prepare_inputs),
     output:
         card="data/prepared/{dataset}.json",
         pairs="data/prepared/{dataset}.arrow",
@@ -29,8 +29,7 @@ rule prepare:
 
 rule encode:
     input:
-        "data/foundations/{foundation}.json",
-        "data/prepared/{dataset}.json",
+        inputs(mperceiver.config.encode_inputs),
         pairs=ancient("data/prepared/{dataset}.arrow"),
     output:
         card="data/latents/{foundation}/{dataset}.json",

@@ -1,7 +1,7 @@
 # The card alone is the output: gigabytes of weights are not thrown away because a line of their file has changed.
 rule foundation:
     input:
-        foundation_files,
+        inputs(mperceiver.config.foundation_inputs),
     output:
         card="data/foundations/{foundation}.json",
     log:

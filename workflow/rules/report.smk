@@ -1,6 +1,6 @@
 rule table:
     input:
-        table_inputs,
+        inputs(mperceiver.config.table_inputs),
     output:
         card="results/tables/{table}.json",
         html=report(
@@ -21,7 +21,7 @@ rule table:
 
 rule figure:
     input:
-        figure_inputs,
+        inputs(mperceiver.config.figure_inputs),
     output:
         card="results/figures/{figure}.json",
         png=report(

@@ -1,6 +1,6 @@
 rule restore:
     input:
-        restore_inputs,
+        inputs(mperceiver.config.restore_inputs),
         pairs=ancient("data/prepared/{dataset}.arrow"),
     output:
         card="results/restored/{method}/{dataset}.json",

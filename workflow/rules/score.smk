@@ -1,6 +1,6 @@
 rule score:
     input:
-        score_inputs,
+        inputs(mperceiver.config.score_inputs),
         pairs=ancient("data/prepared/{dataset}.arrow"),
         folder=ancient("results/restored/{method}/{dataset}"),
     output:

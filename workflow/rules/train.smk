@@ -1,7 +1,7 @@
 # Stage 1: degradation predictor on cached CLIP embeddings.
 rule train_predictor:
     input:
-        stage_inputs("predictor"),
+        inputs(mperceiver.config.stage_inputs, stage="predictor"),
     output:
         weights="results/runs/{run}/predictor.safetensors",
         curve="results/runs/{run}/predictor.csv",
@@ -18,7 +18,7 @@ rule train_predictor:
 # Stage 2: textual and visual branch on cached latents.
 rule train_branches:
     input:
-        stage_inputs("branches"),
+        inputs(mperceiver.config.stage_inputs, stage="branches"),
     output:
         weights="results/runs/{run}/branches.safetensors",
         curve="results/runs/{run}/branches.csv",
@@ -35,7 +35,7 @@ rule train_branches:
 # Stage 3: detail refinement module on latents that stage 2 sampled.
 rule train_drm:
     input:
-        stage_inputs("drm"),
+        inputs(mperceiver.config.stage_inputs, stage="drm"),
     output:
         weights="results/runs/{run}/drm.safetensors",
         curve="results/runs/{run}/drm.csv",
@@ -53,7 +53,7 @@ rule train_drm:
 # A baseline: one stage on the same pairs.
 rule train_network:
     input:
-        stage_inputs("network"),
+        inputs(mperceiver.config.stage_inputs, stage="network"),
     output:
         weights="results/runs/{run}/network.safetensors",
         curve="results/runs/{run}/network.csv",

@@ -1,0 +1,247 @@
+"""Reading of files: mistakes are named with file and key, `like`, names, cost."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import PROJECT
+from support.configs import SOURCES, STAGE, describe
+
+from mperceiver import config
+from mperceiver.config import ConfigError
+from mperceiver.config.experiments import Experiment
+
+READY = "title: t\nlicence: l\nfrom: [a]\npairs: "
+
+
+def refusal(kind: str, name: str) -> str:
+    """What is told of a file that is refused; it always names the file."""
+    with pytest.raises(ConfigError) as caught:
+        config.load(kind, name)
+    assert f"config/{kind}/{name}.yaml" in str(caught.value)
+    return str(caught.value)
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "key", "near"),
+    [
+        ("methods", "title: t\nkind: identity\ntile: 3\n", "tile", "title"),
+        ("methods", "title: t\nkind: identity\nsampler: {step: 3}\n", "sampler.step", "steps"),
+        ("methods", "title: t\nkind: identity\nlik: demo\n", "lik", "like"),
+        ("datasets", SOURCES.replace("size_px", "size"), "sources.0.generated.size", "size_px"),
+        ("datasets", "title: t\nlicence: l\nform: [a]\n", "form", "from"),
+        ("runs", "title: t\ntrain: [a]\nnetwork: {architectur: a, steps: 1, phases: [{}]}\n", "network.architectur", "architecture"),
+        ("runs", f"title: t\nfoundation: f\ntrain: [a]\nmodel: {{drm: {{windows: 8}}}}\npredictor: {STAGE}\n", "model.drm.windows", "window"),
+        ("tables", "title: t\ncaption: c\nrows: [{titel: r, methods: [m]}]\ncolumns: []\n", "rows.0.titel", "title"),
+        ("foundations", "title: t\nlicence: l\nbuild: {vae_width: [1]}\n", "build.vae_width", "vae_widths"),
+    ],
+)  # fmt: skip
+def test_an_unknown_key_is_told_with_the_nearest_one(world, kind, text, key, near):
+    describe(kind, "wrong", text)
+    assert f"  {key}: unknown key (did you mean `{near}`?)" in refusal(kind, "wrong")
+
+
+def test_an_unknown_key_like_no_other_is_told_alone(world):
+    describe("methods", "wrong", "title: t\nkind: identity\nzzz: 1\n")
+    assert refusal("methods", "wrong").endswith("  zzz: unknown key")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "key", "told"),
+    [
+        ("methods", "kind: identity\n", "title", "required"),
+        ("methods", "title: t\nkind: magic\n", "kind", "'magic'"),
+        ("methods", "title: t\nkind: identity\ntile_px: 0\n", "tile_px", "greater than 0"),
+        ("methods", "title: t\nkind: identity\ntile_px: many\n", "tile_px", "'many'"),
+        ("methods", "title: t\nkind: identity\nsampler: {eta: 2}\n", "sampler.eta", "less than or equal to 1"),
+        ("methods", "title: t\nkind: identity\nsampler: {strength: 0.5}\n", "sampler", "lq_noised"),
+        ("methods", "title: t\nkind: mperceiver\n", "(the whole file)", "names its `run`"),
+        ("methods", "title: t\nkind: vae\n", "(the whole file)", "names its `foundation`"),
+        ("methods", "title: t\nkind: network\nrun: Demo\n", "run", "pattern"),
+        ("datasets", "title: t\nlicence: l\n", "(the whole file)", "either `sources`"),
+        ("datasets", "title: t\nlicence: l\nfrom: [a]\n", "(the whole file)", "with `degradations` or with `pairs`"),
+        ("datasets", READY + "{task: rain, lq: a, gt: {rule: b}}\n", "pairs", "give `match`"),
+        ("datasets", READY + "{task: rain, lq: a, gt: {sorted: b, none: c}}\n", "pairs.gt", "exactly one"),
+        ("datasets", READY + "{lq: a, gt: {sorted: b}}\n", "pairs", "`task: clean`"),
+        ("datasets", READY + "{task: rain, gt: {sorted: b}}\n", "pairs", "give `lq`"),
+        ("datasets", READY + "{task: rain, lq: a, keep: '(', gt: {sorted: b}}\n", "pairs.keep", "regular expression"),
+        ("datasets", READY + "{task: rain, lq: ../a, gt: {sorted: b}}\n", "pairs.lq.0", "not a safe"),
+        ("datasets", SOURCES + "crop_px: 8\n", "(the whole file)", "`crops` and `crop_px`"),
+        ("datasets", "title: t\nlicence: l\nsources: [{source: web}]\n", "sources.0", "'web'"),
+        ("datasets", "title: t\nlicence: l\nfrom: [a]\ndegradations: {Haze: {haze: {}}}\n", "degradations.Haze.[key]", "pattern"),
+        ("runs", f"title: t\ntrain: [a]\npredictor: {STAGE}\n", "(the whole file)", "names its `foundation`"),
+        ("runs", f"title: t\nfoundation: f\ntrain: [a]\ndrm: {STAGE}\n", "(the whole file)", "`latents`"),
+        ("runs", f"title: t\nfoundation: f\ntrain: [a]\npredictor: {STAGE}\nreuse: {{predictor: b}}\n", "(the whole file)", "both"),
+        ("runs", "title: t\nfoundation: f\ntrain: [a]\npredictor: {steps: 1, phases: [{batch: 1, crop_px: 8, share: 0.5}]}\n",
+         "predictor", "add up to 0.5"),
+        ("protocols", "title: t\nborder_px: -1\n", "border_px", "greater than or equal to 0"),
+        ("protocols", "title: t\nmetrics: [vif]\n", "metrics.0", "'vif'"),
+        ("protocols", "", "(the whole file)", "None"),
+        ("protocols", "- a\n- b\n", "(the whole file)", "['a', 'b']"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_by_its_key(world, kind, text, key, told):
+    describe(kind, "wrong", text)
+    message = refusal(kind, "wrong")
+    line = next(line for line in message.splitlines() if line.startswith(f"  {key}: "))
+    assert told in line
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(world):
+    describe("protocols", "wrong", "titel: t\nborder_px: -1\n")
+    message = refusal("protocols", "wrong")
+    assert "3 problem(s); every key stands in config/README.md" in message
+    assert all(key in message for key in ("titel", "title", "border_px"))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("title: [\n", "not valid YAML"),
+        ("title: t\nborder_px: 1\nborder_px: 2\n", "`border_px` stands twice"),
+        ("title: 2026-13-45\n", "not valid YAML"),
+        ("title: !!python/object/apply:os.system [true]\n", "not valid YAML"),
+    ],
+)
+def test_what_is_no_plain_yaml_is_refused(world, text, told):
+    describe("protocols", "wrong", text)
+    message = refusal("protocols", "wrong")
+    assert told in message
+    assert told != "`border_px` stands twice" or "line 3" in message
+
+
+def test_a_file_that_is_not_text_is_refused(world):
+    describe("protocols", "wrong", "")
+    config.path_of("protocols", "wrong").write_bytes(b"\xff\xfe\x00")
+    assert "not valid YAML" in refusal("protocols", "wrong")
+
+
+def test_a_bare_no_is_the_word(world):
+    text = f"title: t\ntrain: [a]\nnetwork: {{architecture: a, precision: no, {STAGE[1:]}\n"
+    describe("runs", "net", text)
+    assert config.load("runs", "net").network.precision == "no"
+    describe("runs", "net", text.replace("precision: no", "precision: yes"))
+    assert "network.precision" in refusal("runs", "net")
+
+
+@pytest.mark.parametrize("name", ["Demo", "a_b", "a--b", "-a", "a-", "../a", "a b", "é", "", "a.yaml", "a\n"])
+def test_what_is_no_name_is_refused(world, name):
+    with pytest.raises(ConfigError, match="is not a name"):
+        config.load("methods", name)
+
+
+def test_an_unknown_name_is_told_with_the_nearest_ones(world):
+    for name in ("demo", "demo-plus", "input"):
+        describe("methods", name, "title: t\nkind: identity\n")
+    with pytest.raises(
+        ConfigError, match=r"config/methods/demo-pluss.yaml: no such file. Known methods: demo-plus, demo "
+    ):
+        config.load("methods", "demo-pluss")
+    with pytest.raises(ConfigError, match="Known methods: demo, demo-plus, input"):
+        config.load("methods", "zzzz")
+    with pytest.raises(ConfigError, match="Known runs: none"):
+        config.load("runs", "demo")
+
+
+def test_what_was_read_does_not_change(world):
+    describe("methods", "a", "title: t\nkind: identity\n")
+    with pytest.raises(ValueError, match="frozen"):
+        config.load("methods", "a").title = "u"
+
+
+# ---------------------------------------------------------------- like
+
+
+BASE = f"""
+title: Base
+foundation: mini
+train: [one, two]
+model: {{vp_tokens: 4, drm: {{levels: [2, 1], widths: {{2: 64, 1: 48}}}}}}
+predictor: {STAGE}
+drm: {STAGE}
+latents: {{steps: 3}}
+"""
+
+
+def test_like_takes_what_is_not_given(world):
+    describe("runs", "base", BASE)
+    describe(
+        "runs",
+        "other",
+        "like: base\ntitle: Other\ntrain: [three]\nmodel: {drm: {widths: {1: 32}}}\npredictor: null\n"
+        "drm: {steps: 9}\nreuse: {predictor: base}\n",
+    )
+    run = config.load("runs", "other")
+    assert (run.title, run.foundation, run.train) == ("Other", "mini", ["three"])  # a list is taken whole
+    assert (run.model.vp_tokens, run.model.drm.levels, run.model.drm.widths) == (4, [2, 1], {2: 64, 1: 32})
+    assert run.predictor is None  # null takes away
+    assert (run.drm.steps, run.drm.phases[0].crop_px, run.latents.steps) == (9, 16, 3)
+    assert config.load("runs", "base").title == "Base"
+
+
+def test_like_goes_on_and_is_told(world):
+    describe("methods", "a", "title: A\nkind: identity\ntile_px: 32\n")
+    describe("methods", "b", "like: a\ntitle: B\n")
+    describe("methods", "c", "like: b\noverlap_px: 8\n")
+    method = config.load("methods", "c")
+    assert (method.title, method.tile_px, method.overlap_px) == ("B", 32, 8)
+    assert config.files_of("methods", "c") == [f"config/methods/{name}.yaml" for name in "cba"]
+
+
+def test_like_reads_another_experiment_too(world):
+    for name, text in (("demo", "title: Demo\ntables: [a]\nfigures: [b]\n"), ("more", "like: demo\ntables: [a, c]\n")):
+        Path("config").mkdir(exist_ok=True)
+        Path(f"config/{name}.yaml").write_text(text)
+    more = config.parse(Path("config/more.yaml"), Experiment)
+    assert (more.title, more.tables, more.figures) == ("Demo", ["a", "c"], ["b"])
+
+
+@pytest.mark.parametrize(
+    ("like", "told"),
+    [
+        ("b", "`like` goes round in a circle: config/methods/a.yaml -> config/methods/b.yaml -> config/methods/a.yaml"),
+        ("a", "`like` goes round in a circle"),
+        ("nobody", "like: nobody: there is no config/methods/nobody.yaml"),
+        ("../a", "like: '../a' is not a name"),
+        ("3", "like: 3 is not a name"),
+    ],
+)
+def test_like_nothing_that_can_be_is_refused(world, like, told):
+    describe("methods", "a", f"title: t\nkind: identity\nlike: {like}\n")
+    describe("methods", "b", "like: a\n")
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        config.load("methods", "a")
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        config.files_of("methods", "a")
+
+
+def test_a_mistake_below_is_told_of_the_file_that_was_asked_for(world):
+    describe("methods", "a", "title: t\nkind: identity\ntile_px: -1\n")
+    describe("methods", "b", "like: a\n")
+    assert "tile_px" in refusal("methods", "b")
+
+
+# ---------------------------------------------------------------- mirrors, cost
+
+
+def test_mirrors(monkeypatch):
+    experiment = Experiment(title="t", tables=[], mirror=["~/data", "/shared"])
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.delenv("MPERCEIVER_MIRROR", raising=False)
+    assert config.mirrors() == []
+    assert config.mirrors(experiment) == [Path("/home/me/data"), Path("/shared")]
+    monkeypatch.setenv("MPERCEIVER_MIRROR", "/first:~/second:")
+    assert config.mirrors(experiment)[:2] == [Path("/first"), Path("/home/me/second")]
+
+
+def test_config_is_light():
+    """Snakemake imports it at each start and in each cluster job."""
+    heavy = ["torch", "numpy", "pandas", "matplotlib", "pyarrow", "scipy", "PIL", "snakemake"]
+    program = f"import sys; from mperceiver import config; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
