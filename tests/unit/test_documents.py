@@ -5,9 +5,10 @@ import shlex
 
 import pytest
 import typer
+import yaml
 from support import PROJECT
 
-from mperceiver import cli
+from mperceiver import __version__, cli
 
 PAGES = [*sorted(PROJECT.glob("*.md")), PROJECT / "config/README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
@@ -54,3 +55,11 @@ def test_commands_exist():
 def test_the_readme_links_every_page():
     for page in (PROJECT / "docs").glob("*.md"):
         assert f"(docs/{page.name})" in TEXTS["README.md"], f"README.md does not lead to docs/{page.name}"
+
+
+def test_the_version_is_the_same_everywhere():
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
+    heads = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", TEXTS["CHANGELOG.md"], re.MULTILINE)
+    assert heads[0] == ("Unreleased", "")
+    assert heads[1] == (citation["version"], citation["date-released"])
+    assert citation["version"] == __version__.partition(".dev")[0]
