@@ -33,11 +33,21 @@ class ColumnGroup(Model):
     )
     task: Name | None = Field(None, description="only the pictures of this task")
     label: str = Field(description="heading")
+    kind: Name = Field(
+        "score",
+        description="what its numbers are: score, the means of metrics, or another kind of mperceiver/report/columns",
+    )
     metrics: list[MetricName] = Field(
-        ["psnr", "ssim"], description="each of them one that the dataset's protocol computes"
+        ["psnr", "ssim"], description="of kind score: each of them one that the dataset's protocol computes"
     )
     reported: Reported | None = Field(None, description="the paper's numbers, which are shown beside ours")
     scored: str = Field("", description="how sure it is that the paper scored them so, and why; said in the HTML")
+
+    @model_validator(mode="after")
+    def _metrics_of_scores(self):
+        if self.kind != "score" and "metrics" in self.model_fields_set:
+            raise ValueError("`metrics` are of columns of kind score")
+        return self
 
     @property
     def datasets(self) -> list[str]:

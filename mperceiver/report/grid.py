@@ -1,38 +1,61 @@
-"""A table as data: rows, columns, cells, and how a number is printed and ranked. No torch here."""
+"""A table as data: its rows, columns, blocks and cells, and how a number is printed. This module reads no scores."""
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
 
 from mperceiver import config
 from mperceiver.config.tables import Reported
-from mperceiver.metrics import METRICS
+
+AVERAGE = "average"  # stands in CSV and HTML where other columns have their dataset
+
+
+class TableError(ValueError):
+    """A table cannot be printed correctly. The message names the column and says what to do."""
+
+
+class Measure(NamedTuple):
+    """How the numbers of a column are labelled, printed and ranked."""
+
+    label: str
+    decimals: int
+    higher_is_better: bool
+    unit: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    group: str
+    """One method of a table."""
+
+    group: str  # heading of the group of rows
     method: str
     title: str
-    ranked: bool = True  # false: it was shown the ground truth (kind vae), so it is a ceiling and no competitor
-    members: tuple[str, ...] = ()  # the methods whose scores it shows: itself; of kind mean several, reported none
+    ranked: bool = True  # False for a method of kind vae: it sees the ground truth, so it is an upper bound
+    members: tuple[str, ...] = ()  # methods whose scores it shows: itself; of kind mean several; of kind reported none
 
     @property
     def measured(self) -> bool:
-        """False: only the paper's numbers are shown."""
+        """Whether the method was run here; if not, only the paper's numbers are shown."""
         return bool(self.members)
 
 
 @dataclass(frozen=True)
 class Column:
-    label: str
+    """One column of numbers."""
+
+    number: int  # counted from 0 over all blocks of the table
+    label: str  # heading that it shares with its neighbours of the same dataset and task
     datasets: tuple[str, ...]
-    task: str | None
-    metric: str
-    reported: Reported | None = None
-    average: bool = False
-    scored: str = ""  # how sure it is that the paper's numbers were scored so
+    task: str | None  # only pictures of this task
+    key: str  # names the measure in CSV and HTML: psnr
+    measure: Measure
+    kind: str  # a key of KINDS in mperceiver/report/columns
+    has_pictures: bool  # whether its cells are means of scores of pictures, which have a protocol and a page
+    reported: Reported | None = None  # where the paper's numbers stand
+    average: bool = False  # whether it is the mean over the other columns of its block
+    scored: str = ""  # how certain it is that the paper scored in the same way
 
     @property
     def dataset(self) -> str:
@@ -41,119 +64,123 @@ class Column:
 
     @property
     def place(self) -> str:
-        """The datasets and the task in one name without ambiguity: names never hold two hyphens in a row."""
+        """Datasets and task in one unambiguous name: no name has two hyphens in a row."""
         return f"{self.dataset}--{self.task}" if self.task else self.dataset
 
 
 @dataclass(frozen=True)
-class Cell:
+class Value:
+    """The number of one method on one dataset under a column. Without a mean, ``why`` gives the reason in a few words."""
+
     mean: float | None = None
-    sd: float | None = None  # of the members' means, where the row has several
+    low: float | None = None  # 95 % interval of the mean
+    high: float | None = None
+    n: int = 0  # number of pictures
+    protocol: str = ""
+    protocol_sha256: str = ""
+    why: str = ""
+    trained_on: int = 0  # number of its pictures that the method was also trained on
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in one row and column, from one value or the mean of several. Without a mean, ``why`` gives the reason."""
+
+    mean: float | None = None
+    sd: float | None = None  # standard deviation over runs, for a method of kind mean
     low: float | None = None
     high: float | None = None
     n: int = 0
     protocol: str = ""
-    why: str = ""  # why there is no mean
-    text: str = ""  # the mean as printed
-    rank: int | None = None
+    why: str = ""
+    trained_on: int = 0
+    text: str = ""  # the mean as it is printed
+    rank: int | None = None  # 1 is the best
     reported: float | None = None  # the paper's number
-    seen: int = 0  # pictures that the method also learned from
 
     @property
     def difference(self) -> float | None:
-        """Ours less the paper's."""
+        """Our number minus the paper's."""
         return None if self.mean is None or self.reported is None else self.mean - self.reported
 
 
 @dataclass(frozen=True)
 class FilledBlock:
-    """A part of a table: indices of its rows and its columns."""
+    """A part of a table with rows and columns of its own."""
 
     title: str
-    rows: list[int]
-    columns: list[int]
+    rows: list[Row]
+    columns: list[Column]
+
+    def groups(self) -> list[tuple[str, list[Row]]]:
+        """Neighbouring rows of one group, with its heading."""
+        return [(heading, list(rows)) for heading, rows in groupby(self.rows, key=lambda row: row.group)]
+
+    def heads(self) -> list[tuple[str, list[Column]]]:
+        """Neighbouring columns of one dataset and task, with their label."""
+        same = groupby(self.columns, key=lambda c: (c.average, c.dataset, c.task, c.label))
+        return [(key[-1], list(columns)) for key, columns in same]
 
 
 @dataclass(frozen=True)
-class Built:
-    """A table as data; ``cells[i][j]`` is row i, column j, or None where no block has both."""
+class FilledTable:
+    """A table with its numbers. A row and a column have a cell if one block has both."""
 
     name: str
     title: str
     caption: str
     rows: list[Row]
     columns: list[Column]
-    cells: list[list[Cell | None]]
     blocks: list[FilledBlock]
-    protocols: dict[str, str] = field(default_factory=dict)  # name: its title, in words
-    seen: list[str] = field(default_factory=list)  # where a method was scored on what it learned from, in words
+    cells: dict[tuple[Row, Column], Cell]
+    protocols: dict[str, str] = field(default_factory=dict)  # name -> title
+    trained_on: list[str] = field(default_factory=list)  # test pictures that a method was trained on, a sentence each
 
-    def groups(self, block: FilledBlock) -> list[tuple[str, list[int]]]:
-        """(heading, row indices), in order."""
-        return _runs([(self.rows[i].group, i) for i in block.rows])
-
-    def heads(self, block: FilledBlock) -> list[tuple[str, list[int]]]:
-        """(label, column indices) of the columns that share a dataset, in order."""
-        keys = [((c.average, c.dataset, c.task, c.label), j) for j, c in ((j, self.columns[j]) for j in block.columns)]
-        return [(key[3], indices) for key, indices in _runs(keys)]
-
-    def protocol(self, j: int) -> str:
-        """The protocol of a column's numbers, by name; of datasets that are not scored yet, theirs."""
-        column = self.columns[j]
-        found = [row[j].protocol for row in self.cells if row[j] is not None and row[j].protocol]
-        told = found[:1] or dict.fromkeys(config.load("datasets", d).protocol for d in column.datasets)
-        return "" if column.average else " + ".join(told)
+    def protocol(self, column: Column) -> str:
+        """Name of the protocol of a column's numbers; before anything is scored, that of its datasets."""
+        if not column.has_pictures:
+            return ""
+        used = [self.cells[row, column].protocol for row in self.rows if (row, column) in self.cells]
+        used = [name for name in used if name][:1]
+        return " + ".join(used or dict.fromkeys(config.load("datasets", name).protocol for name in column.datasets))
 
     def scored_by(self) -> list[tuple[str, str, list[str]]]:
-        """(protocol, it in words, the labels of its columns), in order."""
+        """(protocol, its title, labels of its columns), in the order of the columns."""
         labels: dict[str, dict[str, None]] = {}
-        for j, column in enumerate(self.columns):
-            for name in self.protocol(j).split(" + ") if not column.average else ():
+        for column in self.columns:
+            for name in self.protocol(column).split(" + ") if column.has_pictures else ():
                 labels.setdefault(name, {})[column.label] = None
         return [(name, self.protocols.get(name, ""), list(of)) for name, of in labels.items()]
 
-    def sure(self) -> list[tuple[str, str]]:
-        """(how sure it is that the paper scored so, the labels of the columns of which that is said), in order."""
-        said: dict[str, dict[str, None]] = {}
+    def certainty(self) -> list[tuple[str, str]]:
+        """(labels of columns, how certain it is that the paper scored them in the same way), in order."""
+        labels: dict[str, dict[str, None]] = {}
         for column in self.columns:
             if column.scored:
-                said.setdefault(column.scored, {})[column.label] = None
-        return [(", ".join(of), words) for words, of in said.items()]
+                labels.setdefault(column.scored, {})[column.label] = None
+        return [(", ".join(of), words) for words, of in labels.items()]
 
-    def there(self) -> Iterator[tuple[int, int, Cell]]:
-        """(row index, column index, cell) of every cell, block by block."""
+    def filled(self) -> Iterator[tuple[Row, Column, Cell]]:
+        """Every row, column and cell, block by block."""
         for block in self.blocks:
-            yield from ((i, j, self.cells[i][j]) for i in block.rows for j in block.columns)
+            yield from ((row, column, self.cells[row, column]) for row in block.rows for column in block.columns)
 
     @property
     def progress(self) -> tuple[int, int]:
-        """(cells that have been run, all cells); a cell is a method on a dataset and task, whatever its metrics."""
-        seen = {
-            (i, self.columns[j].place): cell.n > 0
-            for i, j, cell in self.there()
-            if self.rows[i].measured and not self.columns[j].average
+        """(cells that have been run, all cells). Here a cell is a method on a dataset and task, whatever its metrics."""
+        run = {
+            (row, column.place): cell.n > 0
+            for row, column, cell in self.filled()
+            if row.measured and column.has_pictures
         }
-        return sum(seen.values()), len(seen)
+        return sum(run.values()), len(run)
 
 
-def _runs(keyed: list[tuple]) -> list[tuple]:
-    """(key, index) pairs -> (key, indices of neighbours of that key)."""
-    return [(key, [index for _, index in same]) for key, same in groupby(keyed, key=lambda pair: pair[0])]
+def printed(value: float, measure: Measure) -> str:
+    """A value with the measure's number of decimals."""
+    return f"{value:.{measure.decimals}f}" if math.isfinite(value) else ("∞" if value > 0 else "−∞")
 
 
-def printed(value: float, metric: str) -> str:
-    """A value with the metric's decimals."""
-    return f"{value:.{METRICS[metric].decimals}f}" if math.isfinite(value) else ("∞" if value > 0 else "−∞")
-
-
-def signed(value: float, metric: str) -> str:
-    """A difference with its sign and the metric's decimals."""
-    return f"{value:+.{METRICS[metric].decimals}f}".replace("-", "−")
-
-
-def rank(values: list[float | None], metric: str) -> list[int | None]:
-    """Ranks from 1 (best) in the metric's direction; values that print alike share one; None stays None."""
-    texts = [None if v is None else printed(v, metric) for v in values]
-    number = {t: float(t.replace("∞", "inf").replace("−", "-")) for t in texts if t is not None}
-    ordered = sorted(set(number.values()), reverse=METRICS[metric].higher_is_better)
-    return [None if t is None else ordered.index(number[t]) + 1 for t in texts]
+def signed(value: float, measure: Measure) -> str:
+    """A difference with its sign and the measure's number of decimals."""
+    return f"{value:+.{measure.decimals}f}".replace("-", "−")

@@ -4,25 +4,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mperceiver import config, lineage
+from mperceiver import config, lineage, paths
 from mperceiver.files import sha256
-from mperceiver.metrics import METRICS
-from mperceiver.report import grid, tables
+from mperceiver.report.grid import Cell, Column, FilledTable, TableError, printed
+from mperceiver.report.tables import build, method_cells
 
-SHOWN_OUTPUTS = 3
+SHOWN_OUTPUTS = 3  # a card with more outputs names only their number
+RESULTS = f"{paths.RESULTS}/"
 
 
 @dataclass
 class Node:
-    """One line of a chain and what it stands on."""
+    """One line of a chain, with what it stands on below it."""
 
-    kind: str  # a card's verb, or: cell, file, source
+    kind: str  # a card's verb, or one of: cell, value, file, source
     name: str
     facts: list[str] = field(default_factory=list)
     children: list["Node"] = field(default_factory=list)
 
     def __rich_console__(self, console, options):
-        """A tree that is wrapped to a terminal; elsewhere plain lines that are not (print with soft_wrap=True)."""
+        """On a terminal a tree, wrapped to its width; elsewhere plain lines, not wrapped (print with soft_wrap=True)."""
         from rich.segment import Segment
 
         if console.is_terminal:
@@ -43,17 +44,19 @@ class Node:
         return tree
 
     def lines(self, first: str = "", rest: str = "") -> list[str]:
-        """The chain as plain text, a line a node, never wrapped."""
-        found = [f"{first}{self.kind:<7} {self.name}" + "".join(f"  {fact}" for fact in self.facts)]
+        """The chain as plain text, a line for each node. ``first`` and ``rest`` precede the first and all other lines."""
+        lines = [f"{first}{self.kind:<7} {self.name}" + "".join(f"  {fact}" for fact in self.facts)]
         for index, child in enumerate(self.children):
             last = index == len(self.children) - 1
-            found += child.lines(rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
-        return found
+            lines += child.lines(rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
+        return lines
 
 
 class Traced(NamedTuple):
+    """A chain, and which of its files are not as their cards say; without verification no file is examined."""
+
     chain: Node
-    problems: list[str]  # what is not as it was; empty unless verified
+    problems: list[str]
 
 
 def trace(
@@ -61,15 +64,15 @@ def trace(
 ) -> Traced:
     """The chain of a table's cell (``target`` a table's name), of a whole table, or of a card or the output beside it.
 
-    ``verify`` hashes every file of the chain anew. Raises LineageError where there is no such card, ConfigError or
+    ``verify`` hashes every file of the chain again. Raises LineageError where there is no such card, ConfigError or
     TableError for a cell that the table does not have.
     """
+    if method and dataset:
+        return _trace_cell(target, method, dataset, task, verify)
     if method or dataset:
-        if not (method and dataset):
-            raise lineage.LineageError("a cell has a method and a dataset: give --method and --dataset, or neither")
-        return _cell(target, method, dataset, task, verify)
-    path = str(_card_of(target))
-    return Traced(_node(path, sha256(path), set()), lineage.verify(path) if verify else [])
+        raise lineage.LineageError("a cell has a method and a dataset: give --method and --dataset, or neither")
+    card = str(_card_of(target))
+    return Traced(_node(card, sha256(card), set()), lineage.verify(card) if verify else [])
 
 
 def command(table: str, method: str, dataset: str, task: str | None = None) -> str:
@@ -77,93 +80,108 @@ def command(table: str, method: str, dataset: str, task: str | None = None) -> s
     return f"mperceiver trace {table} --method {method} --dataset {dataset}" + (f" --task {task}" if task else "")
 
 
-def _cell(table: str, method: str, dataset: str, task: str | None, verify: bool) -> Traced:
-    built = tables.build(table)
-    rows = [i for i, row in enumerate(built.rows) if row.method == method]
-    rows = rows or [i for i, row in enumerate(built.rows) if method in row.members]
-    places = [(d, c.task) for c in built.columns for d in c.datasets if not c.average]
-    at = [
-        (i, j)
-        for i, j, _ in built.there()
-        if i in rows and dataset in built.columns[j].datasets and task in (None, built.columns[j].task)
-    ]
-    if not at:
-        raise tables.TableError(
-            f"{config.path_of('tables', table)}: no cell for method {method}, dataset {dataset}"
-            + (f", task {task}" if task else "")
-            + f". Methods: {', '.join(dict.fromkeys(r.method for r in built.rows))}. "
-            f"Datasets: {', '.join(dict.fromkeys(d + (f' --task {t}' if t else '') for d, t in places))}"
-        )
-    row = built.rows[at[0][0]]
-    line = built.cells[at[0][0]]
-    if row.method != method:  # one of the runs that the row is a mean of
-        line = [None if c.average else tables.cell(method, c) for c in built.columns]
-    shown: dict[str, list[int]] = {}
-    for _, j in at:
-        shown.setdefault(built.columns[j].place, []).append(j)
-    values = {place: _values(built, line, list(dict.fromkeys(found))) for place, found in shown.items()}
-    root = Node("cell", " / ".join(x for x in (table, method, dataset, task) if x))
+def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: bool) -> Traced:
+    root = Node("cell", " / ".join(part for part in (name, method, dataset, task) if part))
+    values = _values(build(name), method, dataset, task)
     if len(values) == 1:
         root.facts = next(iter(values.values()))
     else:
         root.children = [Node("value", place.rpartition("--")[2], facts) for place, facts in values.items()]
 
-    scores = [str(tables.score_card(member, dataset)) for member in config.members(method)]
-    card = f"results/tables/{table}.json"
+    scores = [paths.scores_card(member, dataset) for member in config.members(method)]
     above, problems = root, []
+    card = str(paths.table_file(name, "json"))
     if Path(card).is_file():
-        # of all that the table stands on only this cell's part
-        printed = _node(card, sha256(card), set(), without=("results/", "config/methods/"))
-        root.children.append(printed)
-        above = printed
-        if verify:  # the printed table itself, and that it was printed from the scores that are there now
-            told = lineage.read_card(card)
-            files = told["outputs"] | {k: v for k, v in told["inputs"].items() if k in scores}
-            problems += [f"{card}: {file} {_now(file)}" for file, digest in files.items() if _now(file) != digest]
-    place, seen = 0 if above is not root else len(root.children), set()
+        # Of all that the table stands on, only this cell's part is shown.
+        above = _node(card, sha256(card), set(), without=(RESULTS, "config/methods/"))
+        root.children.append(above)
+        problems += _changes(card, scores) if verify else []
+    told: set[str] = set()
+    below = []
     for score in scores:
-        if Path(score).is_file():
-            above.children.insert(place, _node(score, sha256(score), seen))
+        if score.is_file():
+            below.append(_node(str(score), sha256(score), told))
             problems += [problem for problem in (lineage.verify(score) if verify else []) if problem not in problems]
         else:
-            above.children.insert(place, Node("score", score, ["not run", f"next: snakemake {score}"]))
-        place += 1
+            below.append(Node("score", str(score), ["not run", f"next: snakemake {score}"]))
+    above.children = [*above.children, *below] if above is root else [*below, *above.children]
     return Traced(root, problems)
 
 
-def _values(built: grid.Built, line: list[grid.Cell], at: list[int]) -> list[str]:
-    """The numbers of a cell, a text a metric, with how many pictures they are of and under which protocol."""
+def _values(table: FilledTable, method: str, dataset: str, task: str | None) -> dict[str, list[str]]:
+    """Place of the columns -> the numbers of a method there. The method is a row, or a run that a row is the mean of.
+
+    Raises TableError where the table has no such cell.
+    """
+    rows = [row for row in table.rows if row.method == method] or [row for row in table.rows if method in row.members]
+    at = [
+        (row, column)
+        for row, column, _ in table.filled()
+        if row in rows and dataset in column.datasets and task in (None, column.task)
+    ]
+    if not at:
+        raise TableError(_no_such_cell(table, method, dataset, task))
+    if rows[0].method == method:
+        cells = {column: table.cells[row, column] for row, column in at}
+    else:
+        columns = list(dict.fromkeys(column for _, column in at))
+        cells = dict(zip(columns, method_cells(method, columns), strict=True))
+    places: dict[str, list[tuple[Column, Cell]]] = {}
+    for column, cell in cells.items():
+        places.setdefault(column.place, []).append((column, cell))
+    return {place: _facts(numbers) for place, numbers in places.items()}
+
+
+def _no_such_cell(table: FilledTable, method: str, dataset: str, task: str | None) -> str:
+    columns = [(name, column.task) for column in table.columns if not column.average for name in column.datasets]
+    datasets = dict.fromkeys(name + (f" --task {of}" if of else "") for name, of in columns)
+    return (
+        f"{config.path_of('tables', table.name)}: no cell for method {method}, dataset {dataset}"
+        + (f", task {task}" if task else "")
+        + f". Methods: {', '.join(dict.fromkeys(row.method for row in table.rows))}. Datasets: {', '.join(datasets)}"
+    )
+
+
+def _facts(numbers: list[tuple[Column, Cell]]) -> list[str]:
+    """The numbers of one place in words, with how many pictures they are of and under which protocol."""
     facts = []
-    for cell, metric in ((line[j], built.columns[j].metric) for j in at):
-        interval = "" if cell.low is None else f" [{grid.printed(cell.low, metric)}, {grid.printed(cell.high, metric)}]"
-        facts.append(f"{METRICS[metric].label} {cell.text or cell.why}{interval}")
-    first = line[at[0]]
+    for column, cell in numbers:
+        low, high = ("" if end is None else printed(end, column.measure) for end in (cell.low, cell.high))
+        facts.append(f"{column.measure.label} {cell.text or cell.why}" + (f" [{low}, {high}]" if low else ""))
+    first = numbers[0][1]
     return facts + ([f"n {first.n}", f"protocol {first.protocol}"] if first.n else [])
 
 
-def _now(file: str) -> str:
-    return sha256(file) if Path(file).exists() else "is missing"
+def _changes(table_card: str, scores: list[Path]) -> list[str]:
+    """What differs from a table's card: the printed table itself, and the scores of one cell that it was printed from."""
+    card = lineage.read_card(table_card)
+    files = card["outputs"] | {name: card["inputs"][name] for name in map(str, scores) if name in card["inputs"]}
+    now = {name: sha256(name) if Path(name).exists() else "is missing" for name in files}
+    return [f"{table_card}: {name} {now[name]}" for name, digest in files.items() if now[name] != digest]
 
 
 def _card_of(target: str) -> Path:
-    """The card meant by a table's name, a card's path, or the path of an output."""
+    """The card meant by a table's name, a card's path, or the path of an output. Raises LineageError if there is none."""
     path = Path(target)
-    guesses = [Path("results/tables") / f"{target}.json", path, path.with_suffix(".json"), Path(f"{target}.json")]
+    guesses = [paths.table_file(target, "json"), path, path.with_suffix(".json"), Path(f"{target}.json")]
     guesses += [Path(f"{parent}.json") for parent in path.parents]
     for guess in guesses:
         if guess.suffix == ".json" and guess.is_file():
             return guess
+    known = ", ".join(card.stem for card in sorted(paths.TABLES.glob("*.json")))
     raise lineage.LineageError(
-        f"{target}: neither a table's name with a card in results/tables, nor a card, nor a file with a card beside it. "
-        "Known tables: "
-        + (", ".join(p.stem for p in sorted(Path("results/tables").glob("*.json"))) or "none yet (snakemake)")
+        f"{target}: neither a table's name with a card in {paths.TABLES}, nor a card, nor a file with a card beside it. "
+        f"Known tables: {known or 'none yet (snakemake)'}"
     )
 
 
-def _node(path: str, digest: str, seen: set[str], without: tuple[str, ...] = ()) -> Node:
-    """A card with all below it; a plain file or a package's file is a leaf. ``seen`` cards are not told twice.
+def _node(path: str, digest: str, told: set[str], without: tuple[str, ...] = ()) -> Node:
+    """A card with all that it stands on. A plain file and a package's file are leaves.
 
-    ``without``: beginnings of direct inputs that are left out.
+    Args:
+        digest: SHA-256 that is shown with the path.
+        told: cards already in the chain; what they stand on is not repeated. This function adds to it.
+        without: beginnings of the direct inputs that are left out.
     """
     if ":" in path:
         return Node("source", path, [digest[:12]])
@@ -177,12 +195,19 @@ def _node(path: str, digest: str, seen: set[str], without: tuple[str, ...] = ())
     if card is None:
         return Node("file", path, facts)
     facts += [f"commit {card['commit'][:12]}"] + (["dirty"] if card["dirty"] else [])
-    if path in seen:
+    if path in told:
         return Node(card["verb"], path, [*facts, "(told above)"])
-    seen.add(path)
+    told.add(path)
     outputs = [f"{file} {sha[:12]}" for file, sha in card["outputs"].items()]
     if outputs:
         facts.append("made " + (", ".join(outputs) if len(outputs) <= SHOWN_OUTPUTS else f"{len(outputs)} files"))
-    order = sorted(card["inputs"], key=lambda k: (not k.endswith(".json"), ":" in k, not k.startswith("results/"), k))
-    below = [_node(k, card["inputs"][k], seen) for k in order if not k.startswith(without or ("\0",))]
-    return Node(card["verb"], path, facts, below)
+    below = sorted(
+        card["inputs"], key=lambda name: (not name.endswith(".json"), ":" in name, not name.startswith(RESULTS), name)
+    )
+    return Node(
+        card["verb"], path, facts, [_node(n, card["inputs"][n], told) for n in below if not _starts(n, without)]
+    )
+
+
+def _starts(name: str, beginnings: tuple[str, ...]) -> bool:
+    return any(name.startswith(beginning) for beginning in beginnings)

@@ -75,9 +75,12 @@ def test_arrows_point_down():
     assert done.returncode == 0, done.stdout
 
 
-def test_report_tables_stand_below_figures_and_pages():
-    names = set(imports(PACKAGE / "report/tables.py"))
-    assert not {f"mperceiver.report.{other}" for other in ("figures", "site", "trace")} & names
+@pytest.mark.parametrize("below", ["grid", "scores", "columns", "tables"])
+def test_report_tables_stand_below_figures_and_pages(below):
+    folder = PACKAGE / "report" / below
+    for path in folder.glob("*.py") if folder.is_dir() else [folder.with_suffix(".py")]:
+        names = set(imports(path))
+        assert not {f"mperceiver.report.{above}" for above in ("figures", "site", "trace")} & names, short(path)
 
 
 # ---------------------------------------------------------------- who may touch what
@@ -114,7 +117,7 @@ def test_only_lineage_asks_git_and_few_start_processes():
     "name",
     [
         *("config/__init__.py", "lineage.py", "files.py", "images.py", "fetch/files.py", "foundations/staging.py"),
-        *("cli/base.py", "metrics/__init__.py", "restoring/datasets.py", "report/tables.py"),
+        *("cli/base.py", "metrics/__init__.py", "restoring/datasets.py", "report/tables/__init__.py"),
     ],
 )
 def test_torch_is_not_imported_with(name):
@@ -132,12 +135,19 @@ def test_torch_is_not_imported_with(name):
     assert not heavy & {module.split(".")[0] for module in imports(PACKAGE / name, top_only=True)}
 
 
-def test_torch_does_not_come_in_by_another_door():
-    """What Snakemake imports, and what a job that needs no model imports."""
+@pytest.mark.parametrize(
+    ("modules", "absent"),
+    [
+        # what Snakemake imports at each start, and what every verb imports
+        ("config, lineage, cli, data.prepare.dataset, restoring.console", "torch, diffusers, matplotlib, pandas, skimage, snakemake"),
+        # what a job imports that prints a table or the site
+        ("report.tables, report.site", "torch, diffusers, matplotlib.pyplot, skimage, snakemake"),
+    ],
+)
+def test_no_heavy_library_comes_in_by_another_door(modules, absent):
     program = (
-        "import sys, mperceiver.config, mperceiver.lineage, mperceiver.report.tables, mperceiver.cli, mperceiver.data.prepare.dataset;"
-        "import mperceiver.restoring.console;"
-        "print([m for m in ('torch', 'diffusers', 'matplotlib', 'pandas', 'skimage', 'snakemake') if m in sys.modules])"
+        f"import sys, {', '.join(f'mperceiver.{module}' for module in modules.split(', '))};"
+        f"print([name for name in {absent.split(', ')} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

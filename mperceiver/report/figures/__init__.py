@@ -1,55 +1,75 @@
-"""Figures: one module a kind, each a function (name, figure) -> (matplotlib figure, inputs, result). Same inputs, same bytes."""
+"""Figures, one module a kind. The same inputs give the same bytes.
+
+To add a kind, write a module with the names of ``Kind``, name it in ``KINDS``, and add its name to `kind` in
+mperceiver/config/figures.py.
+"""
 
 from pathlib import Path
+from typing import Any, Protocol
 
-from mperceiver import config, files, lineage
+from mperceiver import config, files, lineage, paths
+from mperceiver.config.figures import Figure
 from mperceiver.report.figures import bars, comparison, curves, probabilities, prompts, tradeoff
-from mperceiver.report.figures.common import DPI, STYLE, FigureError, ground_truth, per_picture
+from mperceiver.report.figures.common import DPI, STYLE, FigureError
 
-KINDS = {
-    "comparison": comparison.draw,
-    "curves": curves.draw,
-    "bars": bars.draw,
-    "prompts": prompts.draw,
-    "probabilities": probabilities.draw,
-    "tradeoff": tradeoff.draw,
+
+class Kind(Protocol):
+    """What a module of this package offers."""
+
+    OF_PICTURES: bool  # whether it is made of pictures: printed as PNG alone, a pixel of which is a CSS px of the site
+    SHOWS_MEANS: bool  # whether `methods` may name one of kind mean, which has no pictures of its own
+
+    def draw(self, name: str, figure: Figure) -> tuple[Any, list[Path], dict]:
+        """Draw config/figures/{name}.yaml: (a matplotlib figure, the files that it was made of, `result` of its card).
+
+        Raises FigureError where there is nothing to draw yet, or where the configuration lacks something.
+        """
+
+    def describe(self, figure: Figure) -> str:
+        """What the figure shows, for those who cannot see it."""
+
+
+KINDS: dict[str, Kind] = {
+    "comparison": comparison,
+    "curves": curves,
+    "bars": bars,
+    "prompts": prompts,
+    "probabilities": probabilities,
+    "tradeoff": tradeoff,
 }
-
-__all__ = ["DPI", "KINDS", "FigureError", "ground_truth", "per_picture", "write"]
 
 
 def write(name: str) -> Path:
-    """Draw ``config/figures/{name}.yaml`` to results/figures/{name}.png (plots: .svg too) and its card, whose path
-    is returned.
+    """Draw ``config/figures/{name}.yaml`` as results/figures/{name}.png, a plot as .svg too; return the path of its card.
 
-    Raises ConfigError, or FigureError where there is nothing to draw yet or the configuration asks for no picture.
+    Raises ConfigError, or FigureError where there is nothing to draw yet or the configuration lacks something.
     """
     import matplotlib
     import matplotlib.pyplot
 
     matplotlib.use("Agg")
     figure = config.load("figures", name)
-    means = [m for m in figure.methods if config.load("methods", m).kind == "mean"]
-    if means and figure.kind != "bars":
+    kind = KINDS[figure.kind]
+    means = [method for method in figure.methods if config.load("methods", method).kind == "mean"]
+    if means and not kind.SHOWS_MEANS:
         raise FigureError(
             f"{config.path_of('figures', name)}: {means[0]} is a mean over methods and has no pictures; name one of them"
         )
-    stem = Path("results/figures") / name
-    suffixes = [".png"] if figure.kind == "comparison" else [".png", ".svg"]
+    suffixes = ["png"] if kind.OF_PICTURES else ["png", "svg"]
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
-        drawn, inputs, result = KINDS[figure.kind](name, figure)
+        drawing, inputs, result = kind.draw(name, figure)
         for suffix in suffixes:
-            plain = {"Software": None} if suffix == ".png" else {"Date": None, "Creator": None}
-            with files.atomic_file(stem.with_suffix(suffix)) as beside:
-                drawn.savefig(beside, format=suffix[1:], metadata=plain, facecolor="white")
-        matplotlib.pyplot.close(drawn)
-    card = stem.with_suffix(".json")
+            without_time = {"Software": None} if suffix == "png" else {"Date": None, "Creator": None}
+            with files.atomic_file(paths.figure_file(name, suffix)) as beside:
+                drawing.savefig(beside, format=suffix, metadata=without_time, facecolor="white")
+        matplotlib.pyplot.close(drawing)
+    card = paths.figure_file(name, "json")
     lineage.write_card(
         card,
         verb="figure",
         spec=figure,
         inputs=list(dict.fromkeys(map(str, [*config.files_of("figures", name), *inputs]))),
-        outputs=[stem.with_suffix(suffix) for suffix in suffixes],
+        outputs=[paths.figure_file(name, suffix) for suffix in suffixes],
         result=result,
     )
     return card

@@ -1,158 +1,153 @@
 """Pictures side by side."""
 
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mperceiver import config, images
-from mperceiver.config.figures import Figure
-from mperceiver.report import tables
-from mperceiver.report.figures.common import DPI, PALETTE, FigureError, ground_truth, per_picture
+from mperceiver import config, images, paths
+from mperceiver.config.figures import Figure, Panel
+from mperceiver.report.columns.score import MAIN, MEASURES
+from mperceiver.report.figures.common import DPI, FigureError
+from mperceiver.report.figures.crops import cropped, framed, most_varied
+from mperceiver.report.grid import printed
+from mperceiver.report.pairs import ground_truth
+from mperceiver.report.scores import INPUT, per_picture
 
-CELL_PX = 256  # a picture of a comparison, after enlarging it a whole number of times
-GAP_PX = 10
-FRAME = PALETTE[4]  # around the part that is shown enlarged: orange, seen on light and on dark
-LINE_PX = 2
-
-Part = tuple[int, int, int]  # left, top and side
-
-
-def crop(picture: np.ndarray, part: Part | None = None) -> np.ndarray:
-    """What of a picture (H, W, 3) is shown: a part, else all of it, or the middle of a large one.
-
-    Enlarged a whole number of times, so that each pixel is one of the picture's. Raises FigureError for a part outside.
-    """
-    height, width = picture.shape[:2]
-    left, top, side = part or (max(0, width - CELL_PX) // 2, max(0, height - CELL_PX) // 2, CELL_PX)
-    if part and not (0 <= left <= width - side and 0 <= top <= height - side):
-        raise FigureError(f"crop {list(part)} reaches out of a picture of {width}x{height} px")
-    shown = picture[top : top + side, left : left + side]
-    times = max(1, CELL_PX // max(shown.shape[:2]))
-    return shown.repeat(times, axis=0).repeat(times, axis=1)
+OF_PICTURES = True
+SHOWS_MEANS = False
+GAP_PX = 10  # between neighbouring pictures
+LEFT_PX = 44  # for the rows' labels
+UNDER_PX = 38  # for the number under each picture
 
 
-def framed(picture: np.ndarray, part: Part) -> np.ndarray:
-    """All of a picture (H, W, 3), resampled so that its longer side is ``CELL_PX``, with a frame around a part of it."""
-    from matplotlib.colors import to_rgb
-
-    scale = CELL_PX / max(picture.shape[:2])
-    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
-    shown = images.resize(picture, height, width).copy()
-    left, top, side = part
-    x0, y0, x1, y1 = (round(at * scale) for at in (left, top, left + side, top + side))
-    inside = shown[y0:y1, x0:x1]
-    kept = inside[LINE_PX:-LINE_PX, LINE_PX:-LINE_PX].copy()
-    inside[:] = np.round(255 * np.array(to_rgb(FRAME)))
-    inside[LINE_PX:-LINE_PX, LINE_PX:-LINE_PX] = kept
-    return shown
+def describe(figure: Figure) -> str:
+    """What the rows and columns are."""
+    methods = ", ".join(figure.methods)
+    return f"Pictures side by side: {len(figure.panels)} rows; columns input, {methods}, ground truth."
 
 
-def telling(lq: np.ndarray, target: np.ndarray | None, side: int) -> Part:
-    """The part of a degraded picture (H, W, 3) whose error varies most, so where structure was lost; the first of equals.
+@dataclass
+class Shown:
+    """One picture of a row, in one line or in two: the whole picture, and a crop below."""
 
-    It depends on no method. Without a ground truth (H, W, 3): the part that itself varies most. ``side`` px are
-    at most the picture's shorter side.
-    """
-    error = lq.astype(np.int64).sum(2) - (0 if target is None else target.astype(np.int64).sum(2))
-    side = min(side, *error.shape)
-
-    def sums(values: np.ndarray) -> np.ndarray:
-        whole = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-        return whole[side:, side:] - whole[:-side, side:] - whole[side:, :-side] + whole[:-side, :-side]
-
-    variance = sums(error**2) - sums(error) ** 2 / side**2
-    top, left = np.unravel_index(variance.argmax(), variance.shape)
-    return int(left), int(top), side
+    lines: list[np.ndarray]  # uint8 (H, W, 3) each; none where the picture is absent
+    value: float | None  # of the main metric
 
 
-def _shown(cells: list, part: Part | None, zoom_px: int | None) -> list[list[np.ndarray | None]]:
-    """A panel's lines of pictures: the parts alone, or with ``zoom_px`` the whole pictures and the parts below them."""
-    pictures = [picture for picture, _ in cells]
-    if zoom_px is None or (part is None and zoom_px >= min(pictures[0].shape[:2])):
-        return [[None if p is None else crop(p, part) for p in pictures]]
-    part = part or telling(pictures[0], pictures[-1], zoom_px)
-    parts = [None if p is None else crop(p, part) for p in pictures]
-    return [[None if p is None else framed(p, part) for p in pictures], parts]
+@dataclass
+class PanelRow:
+    """The pictures of one panel: input, each method's, ground truth."""
+
+    label: str
+    pictures: list[Shown]
+
+    @property
+    def heights(self) -> list[int]:
+        """Height of each line in px."""
+        lines = max(len(one.lines) for one in self.pictures)
+        return [max(one.lines[k].shape[0] for one in self.pictures if one.lines) for k in range(lines)]
+
+    @property
+    def height(self) -> int:
+        return sum(self.heights) + GAP_PX * (len(self.heights) - 1)
 
 
 def draw(name: str, figure: Figure):
-    """Rows are panels; columns the input, each method, the ground truth; PSNR under each.
+    """A row for each panel; columns the input, each method, the ground truth; the main metric under each.
 
-    Parts are shown pixel for pixel, the same of every column; with `zoom_px` below the whole pictures, which are resampled.
+    Crops are shown pixel for pixel, the same of every column; with `zoom_px` below the whole pictures, which are resampled.
     """
-    import matplotlib.pyplot as plt
-
     from mperceiver.data.read.loader import PreparedDataset
 
-    methods = {m: config.load("methods", m) for m in figure.methods}
-    outputs = [m for m, spec in methods.items() if spec.kind != "identity"]
-    titles = ["Input", *(methods[m].title for m in outputs), "Ground truth"]
-    inputs = [Path(file) for m in methods for file in config.files_of("methods", m)]
+    methods = {method: config.load("methods", method) for method in figure.methods}
+    outputs = [method for method, spec in methods.items() if spec.kind != "identity"]
+    identity = next((method for method, spec in methods.items() if spec.kind == "identity"), INPUT)
+    titles = ["Input", *(methods[method].title for method in outputs), "Ground truth"]
     if not figure.panels:
         raise FigureError(f"{config.path_of('figures', name)}: a comparison needs `panels`")
-    prepared = {d: PreparedDataset(d) for d in dict.fromkeys(panel.dataset for panel in figure.panels)}
-    identity = next((m for m, spec in methods.items() if spec.kind == "identity"), "input")
+    prepared = {dataset: PreparedDataset(dataset) for dataset in dict.fromkeys(panel.dataset for panel in figure.panels)}
+    inputs = [Path(file) for method in methods for file in config.files_of("methods", method)]
     rows, missing = [], []
     for panel in figure.panels:
         pairs = prepared[panel.dataset]
-        ids = list(pairs.ids)
-        if panel.picture not in ids:
+        if panel.picture not in pairs.ids:
             raise FigureError(
                 f"{config.path_of('figures', name)}: dataset {panel.dataset} has no picture {panel.picture}; it has "
-                f"{', '.join(ids[:6])} … ({len(ids)} in all)"
+                f"{', '.join(pairs.ids[:6])} … ({len(pairs.ids)} in all)"
             )
-        index = ids.index(panel.picture)
-        inputs.append(Path("data/prepared") / f"{panel.dataset}.json")
-        scores = {m: per_picture(m, panel.dataset).get(panel.picture, {}) for m in [identity, *outputs]}
-        cells = [(pairs.lq(index), scores[identity].get("psnr"))]
-        for method in outputs:
-            path = Path("results/restored") / method / panel.dataset / f"{panel.picture}.png"
-            cells.append((images.decode(path), scores[method].get("psnr")) if path.is_file() else (None, None))
-            if cells[-1][0] is None:
-                missing.append(str(path))
-        cells.append((ground_truth(pairs, index), None))
+        index = pairs.ids.index(panel.picture)
+        restored = [paths.restored_picture(method, panel.dataset, panel.picture) for method in outputs]
+        pictures = [images.decode(path) if path.is_file() else None for path in restored]
+        pictures = [pairs.lq(index), *pictures, ground_truth(pairs, index)]
+        missing += [str(path) for path in restored if not path.is_file()]
+        label, values = _scores(panel, [identity, *outputs])
+        shown = [Shown(*one) for one in zip(_lines(pictures, panel, figure.zoom_px), [*values, None], strict=True)]
+        rows.append(PanelRow(label, shown))
+        inputs.append(paths.prepared_card(panel.dataset))
         for method in [identity, *outputs]:
-            inputs += [
-                tables.score_card(method, panel.dataset),
-                Path("results/restored") / method / f"{panel.dataset}.json",
-            ]
-        task = next((s["task"] for s in scores.values() if s.get("task")), "")
-        rows.append((task.replace("-", " ") or panel.picture, cells, _shown(cells, panel.crop, figure.zoom_px)))
+            inputs += [paths.scores_card(method, panel.dataset), paths.restored_card(method, panel.dataset)]
+    result = {"panels": len(rows), "missing": missing}
+    return _drawing(titles, rows), [path for path in inputs if path.is_file()], result
 
-    tall = [[max(c.shape[0] for c in line if c is not None) for line in lines] for *_, lines in rows]
-    high = [sum(line) + GAP_PX * (len(line) - 1) for line in tall]
-    wide = max(c.shape[1] for *_, lines in rows for line in lines for c in line if c is not None)
+
+def _scores(panel: Panel, methods: list[str]) -> tuple[str, list[float | None]]:
+    """The row's label, the picture's task or else its id, and the main metric of each method, None where it is unknown."""
+    frames = [per_picture(method, panel.dataset) for method in methods]
+    scored = [frame.loc[panel.picture] if panel.picture in frame.index else None for frame in frames]
+    tasks = [scores["task"] for scores in scored if scores is not None and scores["task"]]
+    values = [None if scores is None or np.isnan(scores.get(MAIN, np.nan)) else scores[MAIN] for scores in scored]
+    return (tasks[0].replace("-", " ") if tasks else panel.picture), values
+
+
+def _lines(pictures: list[np.ndarray | None], panel: Panel, zoom_px: int | None) -> list[list[np.ndarray]]:
+    """For each picture the crop alone, or with ``zoom_px`` the whole picture and the crop below it; none where it is absent."""
+    crop = panel.crop
+    if zoom_px is None or (crop is None and zoom_px >= min(pictures[0].shape[:2])):
+        return [[] if picture is None else [cropped(picture, crop)] for picture in pictures]
+    crop = crop or most_varied(pictures[0], pictures[-1], zoom_px)
+    return [[] if picture is None else [framed(picture, crop), cropped(picture, crop)] for picture in pictures]
+
+
+def _drawing(titles: list[str], rows: list[PanelRow]):
+    """The figure: titles above, rows below each other, each picture pixel for pixel."""
+    import matplotlib.pyplot as plt
+
+    measure = MEASURES[MAIN]
+    wide = max(line.shape[1] for row in rows for one in row.pictures for line in one.lines)
     wrapped = ["\n".join(textwrap.wrap(title, 17, break_on_hyphens=False)) for title in titles]
-    head, left, under = 16 + 30 * max(t.count("\n") + 1 for t in wrapped), 44, 38
-    width = left + len(titles) * (wide + GAP_PX)
-    height = head + sum(high) + len(rows) * (under + GAP_PX // 2)
-    drawn = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    head = 16 + 30 * max(title.count("\n") + 1 for title in wrapped)
+    width = LEFT_PX + len(titles) * (wide + GAP_PX)
+    height = head + sum(row.height for row in rows) + len(rows) * (UNDER_PX + GAP_PX // 2)
+    drawing = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
 
     def text(x, y, words, **how):
-        drawn.text(x / width, 1 - y / height, words, **({"ha": "center", "fontsize": 9} | how))
+        drawing.text(x / width, 1 - y / height, words, **({"ha": "center", "fontsize": 9} | how))
 
-    columns = [left + j * (wide + GAP_PX) for j in range(len(titles))]
+    columns = [LEFT_PX + j * (wide + GAP_PX) for j in range(len(titles))]
     for x, title in zip(columns, wrapped, strict=True):
         text(x + wide / 2, head - 10, title, va="bottom", linespacing=1.05)
     y = head
-    for (label, cells, lines), heights, whole in zip(rows, tall, high, strict=True):
-        text(left - 10, y + whole / 2, label, rotation=90, va="center", ha="right", style="italic")
-        best = max((v for _, v in cells[:-1] if v is not None), default=None)
-        for x, (picture, value) in zip(columns, cells, strict=True):
-            if picture is None:
+    for row in rows:
+        text(LEFT_PX - 10, y + row.height / 2, row.label, rotation=90, va="center", ha="right", style="italic")
+        values = [one.value for one in row.pictures if one.value is not None]
+        best = (max if measure.higher_is_better else min)(values, default=None)
+        for x, one in zip(columns, row.pictures, strict=True):
+            if not one.lines:
                 words = "none" if x == columns[-1] else "not run"
-                text(x + wide / 2, y + whole / 2, words, va="center", color="#666666")
-            elif value is not None:
-                bold = "bold" if value == best else "normal"
-                text(x + wide / 2, y + whole + 8, f"{value:.2f} dB", va="top", fontsize=8.5, fontweight=bold)
+                text(x + wide / 2, y + row.height / 2, words, va="center", color="#666666")
+            elif one.value is not None:
+                words = f"{printed(one.value, measure)} {measure.unit}".rstrip()
+                weight = "bold" if one.value == best else "normal"
+                text(x + wide / 2, y + row.height + 8, words, va="top", fontsize=8.5, fontweight=weight)
         top = y
-        for line, tallest in zip(lines, heights, strict=True):
-            for x, picture in zip(columns, line, strict=True):
-                if picture is not None:
+        for k, tallest in enumerate(row.heights):
+            for x, one in zip(columns, row.pictures, strict=True):
+                if one.lines:
+                    picture = one.lines[k]
                     middle = x + (wide - picture.shape[1]) // 2
-                    drawn.figimage(picture, middle, height - top - picture.shape[0], origin="upper")
+                    drawing.figimage(picture, middle, height - top - picture.shape[0], origin="upper")
             top += tallest + GAP_PX
-        y += whole + under + GAP_PX // 2
-    result = {"panels": len(rows), "missing": missing}
-    return drawn, [path for path in inputs if path.is_file()], result
+        y += row.height + UNDER_PX + GAP_PX // 2
+    return drawing

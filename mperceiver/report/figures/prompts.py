@@ -1,35 +1,43 @@
-"""What the prompts have learned: t-SNE of the visual and the textual prompt tokens, a colour a degradation (Fig. 8)."""
+"""Learned prompts: t-SNE of the visual and the textual prompt tokens, a colour a degradation (the paper's Fig. 8)."""
 
 from pathlib import Path
 
 import numpy as np
 
-from mperceiver import config
+from mperceiver import config, paths
 from mperceiver.config.figures import Figure
 from mperceiver.report.figures.common import FigureError
 
-# Paul Tol's "muted" palette, nine colours that the colour-blind can tell apart
+# Paul Tol's "muted" palette, nine colours for colour-blind readers
 COLOURS = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499"]
 MARKERS = "osD^vP*X<"
 PERPLEXITY = 20
+OF_PICTURES = False
+SHOWS_MEANS = False
+
+
+def describe(figure: Figure) -> str:
+    """What the points are."""
+    return f"Prompt tokens of the run {', '.join(figure.runs)} in the plane, a colour a degradation."
 
 
 def draw(name: str, figure: Figure):
-    """A plot for each scale of the visual prompt pools and one for the textual pool of the first run; a point a token."""
+    """A plot for each scale of the visual prompt pools and one for the textual pool; each point is a token."""
     import matplotlib.pyplot as plt
 
     if len(figure.runs) != 1:
         raise FigureError(f"{config.path_of('figures', name)}: prompts are those of one run: give `runs` one name")
     run = config.load("runs", figure.runs[0])
-    path = Path("results/runs") / config.weights_of(figure.runs[0]).get("branches", "") / "branches.safetensors"
+    path = paths.weights_file(config.weights_of(figure.runs[0]).get("branches", ""), "branches")
     pools = _pools(path)
     if not pools:
         raise FigureError(
-            f"{config.path_of('figures', name)}: {path} has no prompt pools yet; train first (snakemake {path.with_suffix('.json')})"
+            f"{config.path_of('figures', name)}: {path} has no prompt pools yet; train first "
+            f"(snakemake {path.with_suffix('.json')})"
         )
     across = min(3, len(pools))
     down = -(-len(pools) // across)
-    drawn, axes = plt.subplots(
+    drawing, axes = plt.subplots(
         down, across, figsize=(2.3 * across, 2.3 * down + 0.9), layout="constrained", squeeze=False
     )
     for axis in list(axes.flat)[len(pools) :]:
@@ -45,29 +53,29 @@ def draw(name: str, figure: Figure):
         axis.set_yticks([])
         axis.grid(False)
     handles = axes.flat[0].get_legend_handles_labels()
-    drawn.legend(*handles, loc="outside lower center", ncols=5, fontsize=8, handletextpad=0.2, columnspacing=1.1)
+    drawing.legend(*handles, loc="outside lower center", ncols=5, fontsize=8, handletextpad=0.2, columnspacing=1.1)
     return (
-        drawn,
+        drawing,
         [path.with_suffix(".json"), path],
         {"pools": {title: list(pool.shape) for title, pool in pools.items()}},
     )
 
 
 def _pools(path: Path) -> dict[str, np.ndarray]:
-    """Title -> tokens (N, M, C) of each pool in a weights file."""
+    """Title -> tokens (N, M, C) of each prompt pool in a weights file, float64; N degradations with M tokens each."""
     from safetensors import safe_open
 
     if not path.is_file():
         return {}
-    found = {}
+    pools = {}
     with safe_open(path, framework="np") as file:
         names = set(file.keys())
         if "ir_adapter.vp_pool" in names:
             scales = file.get_tensor("ir_adapter.vp_pool").astype(np.float64)
-            found = {f"visual prompts, scale {k + 1}": pool for k, pool in enumerate(scales)}
+            pools = {f"visual prompts, scale {k + 1}": pool for k, pool in enumerate(scales)}
         if "textual.tp_pool" in names:
-            found["textual prompts"] = file.get_tensor("textual.tp_pool").astype(np.float64)
-    return found
+            pools["textual prompts"] = file.get_tensor("textual.tp_pool").astype(np.float64)
+    return pools
 
 
 def _embedded(pool: np.ndarray) -> np.ndarray:

@@ -1,55 +1,64 @@
 """Quality against the sampler's steps, and against the seconds that a picture takes."""
 
-import csv
 from pathlib import Path
 
-from mperceiver import config
+import pandas as pd
+
+from mperceiver import config, paths
 from mperceiver.config.figures import Figure
 from mperceiver.config.tables import RowGroup, Table
-from mperceiver.metrics import METRICS
-from mperceiver.report import tables
 from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
+from mperceiver.report.scores import result
+from mperceiver.report.tables import fill
+
+OF_PICTURES = False
+SHOWS_MEANS = False
+
+
+def describe(figure: Figure) -> str:
+    """What is on the axes."""
+    labels = ", ".join(column.label for column in figure.columns)
+    return f"Quality against steps and seconds for {labels}; methods {', '.join(figure.methods)}."
 
 
 def draw(name: str, figure: Figure):
-    """A curve for each column's first metric over the methods, which differ in steps; left over steps, right over seconds.
+    """For each column a curve of its first metric over the methods, which differ in steps; left over steps, right over seconds.
 
-    Seconds are those of the workflow's benchmark of the restore job, loading included, over its pictures.
+    Seconds are those of the restore job, loading included, as Snakemake's benchmark measured them, divided by its pictures.
     """
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    rows = [RowGroup(title="", methods=figure.methods)] if figure.methods else []
-    if not rows or not figure.columns:
+    if not figure.methods or not figure.columns:
         raise FigureError(f"{config.path_of('figures', name)}: a trade-off needs `methods` and `columns`")
-    columns = [c.model_copy(update={"metrics": c.metrics[:1]}) for c in figure.columns]
-    built = tables.fill(name, Table(title=figure.title, caption=figure.caption, rows=rows, columns=columns))
-    if not any(cell.mean is not None for _, _, cell in built.there()):
+    rows = [RowGroup(title="", methods=figure.methods)]
+    columns = [column.model_copy(update={"metrics": column.metrics[:1]}) for column in figure.columns]
+    table = fill(name, Table(title=figure.title, caption=figure.caption, rows=rows, columns=columns))
+    if not any(cell.mean is not None for cell in table.cells.values()):
         raise FigureError(f"{config.path_of('figures', name)}: none of its methods has been scored yet (snakemake)")
-    steps = {row.method: config.load("methods", row.method).sampler.steps for row in built.rows}
-    seconds = {(r.method, c.place): _seconds(r.method, c.datasets) for r in built.rows for c in built.columns}
+    steps = {row.method: config.load("methods", row.method).sampler.steps for row in table.rows}
+    seconds = {(row, column): _seconds(row.method, column.datasets) for row, column, _ in table.filled()}
     timed = any(value is not None for value in seconds.values())
-    drawn, axes = plt.subplots(
+    drawing, axes = plt.subplots(
         1, 1 + timed, figsize=(3.5 * (1 + timed), 2.7), layout="constrained", sharey=True, squeeze=False
     )
-    for j, column in enumerate(built.columns):
-        there = [
-            (row.method, built.cells[i][j]) for i, row in enumerate(built.rows) if built.cells[i][j].mean is not None
-        ]
-        there.sort(key=lambda pair: steps[pair[0]])  # over seconds, too: the clock's noise is no order
+    for j, column in enumerate(table.columns):
+        scored = [row for row in table.rows if table.cells[row, column].mean is not None]
+        scored.sort(key=lambda row: steps[row.method])  # over seconds too, since measured times may be in another order
+        over_steps = [(steps[row.method], table.cells[row, column].mean) for row in scored]
+        over_seconds = [(seconds[row, column], table.cells[row, column].mean) for row in scored]
         look = {
             "color": PALETTE[j % len(PALETTE)],
             "linestyle": DASHES[j % len(DASHES)],
             "marker": "o",
             "markersize": 3.5,
         }
-        over = [lambda method: steps[method]] + [lambda method, place=column.place: seconds[method, place]] * timed
-        for axis, of in zip(axes[0], over, strict=True):
-            points = [(of(method), cell.mean) for method, cell in there if of(method) is not None]
+        for axis, points in zip(axes[0], [over_steps, over_seconds], strict=False):
+            points = [point for point in points if point[0] is not None]
             if points:
                 axis.plot(*zip(*points, strict=True), label=column.label, linewidth=1.2, **look)
-    metric = built.columns[0].metric
-    axes[0, 0].set_ylabel(METRICS[metric].label + (" (dB)" if metric == "psnr" else ""))
+    measure = table.columns[0].measure
+    axes[0, 0].set_ylabel(measure.label + (f" ({measure.unit})" if measure.unit else ""))
     for axis, label in zip(axes[0], ["steps of the sampler", "seconds a picture"], strict=False):
         axis.set_xscale("log")
         axis.set_xlabel(label)
@@ -58,19 +67,18 @@ def draw(name: str, figure: Figure):
         axis.xaxis.set_minor_locator(NullLocator())
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes[0, 0].legend(fontsize=8)
-    cards = [tables.score_card(r.method, d) for r in built.rows for c in built.columns for d in c.datasets]
+    cards = [paths.scores_card(row.method, dataset) for row, column, _ in table.filled() for dataset in column.datasets]
     inputs = [Path(file) for method in figure.methods for file in config.files_of("methods", method)]
-    return drawn, inputs + [card for card in cards if card.is_file()], {"steps": steps, "timed": timed}
+    return drawing, inputs + [card for card in cards if card.is_file()], {"steps": steps, "timed": timed}
 
 
 def _seconds(method: str, datasets: tuple[str, ...]) -> float | None:
-    """Seconds a picture of restoring some datasets, from the workflow's benchmarks; None where there is none."""
+    """Seconds a picture of restoring some datasets; None where a benchmark or the number of pictures is missing."""
     total, pictures = 0.0, 0
     for dataset in datasets:
-        path = Path("results/benchmarks/restore") / method / f"{dataset}.tsv"
-        if not path.is_file() or not tables.score_card(method, dataset).is_file():
+        path, scores = paths.benchmark_file("restore", method, dataset), result(method, dataset)
+        if not path.is_file() or scores is None:
             return None
-        with path.open(newline="") as file:
-            total += float(next(csv.DictReader(file, delimiter="\t"))["s"])
-        pictures += tables.scores_of(method, dataset)["n"]
+        total += float(pd.read_csv(path, sep="\t")["s"].iloc[0])
+        pictures += scores["n"]
     return total / pictures

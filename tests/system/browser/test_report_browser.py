@@ -10,8 +10,7 @@ import pytest
 from support import reports
 
 from mperceiver import lineage
-from mperceiver.report import figures, tables
-from mperceiver.report import site as pages
+from mperceiver.report import figures, site, tables
 
 FLAGS = [
     "--headless",
@@ -43,7 +42,7 @@ return poor;
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def address(tmp_path_factory):
     """The address of a small report's folder."""
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
@@ -56,7 +55,7 @@ def site(tmp_path_factory):
         tables.write("toys")
         for name in ("side-by-side", "bars", "curves"):
             figures.write(name)
-        pages.write("config/toy.yaml")
+        site.write("config/toy.yaml")
     return (folder / "results/report").as_uri()
 
 
@@ -79,7 +78,7 @@ def driver(tmp_path_factory):
 
 
 @pytest.fixture(params=[1440, 390], ids=["desk", "telephone"])
-def at(request, driver, site):
+def at(request, driver, address):
     """Opens a page of the site at a width: at("index.html"); all console messages must be none in the end."""
 
     def open_page(page, scheme="light"):
@@ -89,7 +88,7 @@ def at(request, driver, site):
         features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
         features = {"features": [{"name": name, "value": value} for name, value in features.items()]}
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
-        driver.get(f"{site}/{page}")
+        driver.get(f"{address}/{page}")
         return driver
 
     driver.get_log("browser")
@@ -407,9 +406,9 @@ def test_the_keyboard_reaches_everything(at):
     assert {"theme", "scroll", "intervals", "plate"} <= {name.split()[0] for name in reached}
 
 
-def test_every_link_and_picture_resolves(at, site):
+def test_every_link_and_picture_resolves(at, address):
     driver = at("index.html")
-    seen, waiting = set(), [f"{site}/index.html"]
+    seen, waiting = set(), [f"{address}/index.html"]
     while waiting:
         page = waiting.pop()
         if page in seen:
@@ -424,7 +423,7 @@ def test_every_link_and_picture_resolves(at, site):
         assert broken == [], page
         links = driver.execute_script("return [...document.links].map((a) => a.href)")
         for link in {link.partition("#")[0] for link in links}:
-            assert link.startswith(site), f"{page}: {link}"
+            assert link.startswith(address), f"{page}: {link}"
             assert Path(link.removeprefix("file://")).is_file(), f"{page}: {link}"
             if link.endswith(".html"):
                 waiting.append(link)

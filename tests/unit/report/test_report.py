@@ -9,15 +9,21 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from support import PROJECT, reports
 
 from mperceiver import config, images, lineage
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.files import sha256
-from mperceiver.report import figures, grid, latex, pictures, tables, trace
-from mperceiver.report import site as pages
-from mperceiver.report.undone import undone
+from mperceiver.report import figures, grid, site, tables, trace
+from mperceiver.report.columns.score import MEASURES
+from mperceiver.report.figures import crops
+from mperceiver.report.pending import pending
+from mperceiver.report.site.index import figure_entry
+from mperceiver.report.site.pictures import error_map
+from mperceiver.report.tables import latex
+from mperceiver.report.tables.ranks import places
 
 GOLDEN_CSV = """\
 block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported,seen_in_training
@@ -50,11 +56,9 @@ def tree(tmp_path, monkeypatch):
     return tmp_path
 
 
-def cell(built: grid.Built, method: str, task: str, metric: str) -> grid.Cell:
+def cell(built: grid.FilledTable, method: str, task: str, metric: str) -> grid.Cell:
     (found,) = (
-        cell
-        for i, j, cell in built.there()
-        if (built.rows[i].method, built.columns[j].task, built.columns[j].metric) == (method, task, metric)
+        cell for row, column, cell in built.filled() if (row.method, column.task, column.key) == (method, task, metric)
     )
     return found
 
@@ -103,7 +107,8 @@ def test_a_tie_is_what_prints_alike(tree):
     ],
 )
 def test_ranks(metric, values, ranks):
-    assert grid.rank(values, metric) == ranks
+    ranked = places(pd.Series(values, dtype=float), MEASURES[metric])
+    assert [None if pd.isna(rank) else rank for rank in ranked] == ranks
 
 
 def test_average_is_of_columns_not_pictures_and_needs_all(tree):
@@ -168,16 +173,14 @@ def test_an_average_over_two_protocols_is_refused(tree):
         tables.build("both")
     reports.dump("tables", "both", table | {"average": "mixed"})
     built = tables.build("both")
-    j = next(j for j, column in enumerate(built.columns) if column.average and column.metric == "psnr")
-    assert built.columns[j].label == "Average (over protocols)" and built.cells[0][j].protocol == "rgb + y"
+    average = next(column for column in built.columns if column.average and column.key == "psnr")
+    assert average.label == "Average (over protocols)" and built.cells[built.rows[0], average].protocol == "rgb + y"
     assert set(built.protocols) == {"rgb", "y"}
     reports.dump("tables", "both", table | {"average": False})
     built = tables.build("both")
     assert set(built.protocols) == {"rgb", "y"}
-    assert (built.cells[0][3].low, built.cells[0][3].n) == (
-        None,
-        4,
-    )  # over both tasks: the card has no interval of that
+    both_tasks = built.cells[built.rows[0], built.columns[3]]
+    assert (both_tasks.low, both_tasks.n) == (None, 4)  # the card has no interval of a mean over several tasks
 
 
 def yaml_of(kind: str, name: str) -> dict:
@@ -359,13 +362,13 @@ def test_figures_are_the_same_bytes_each_time(tree, name, kinds):
 def test_comparison_shows_every_pixel(tree):
     figures.write("side-by-side")
     drawn = images.decode(Path("results/figures/side-by-side.png"))
-    restored = figures.comparison.crop(images.decode(Path("results/restored/one/toys/haze-0.png")))
+    restored = crops.cropped(images.decode(Path("results/restored/one/toys/haze-0.png")))
     height, width = restored.shape[:2]
     assert (height, width) == (8 * 24, 8 * 32)
     found = [
         (y, x)
         for y in range(0, drawn.shape[0] - height)
-        for x in (44 + figures.comparison.CELL_PX + figures.comparison.GAP_PX,)
+        for x in (44 + crops.CELL_PX + figures.comparison.GAP_PX,)
         if (drawn[y : y + height, x : x + width] == restored).all()
     ]
     assert len(found) == 1
@@ -455,7 +458,7 @@ def test_a_comparison_shows_the_part_that_is_asked_for(tree):
     reports.dump("figures", "part", figure)
     figures.write("part")
     picture = images.decode(Path("results/restored/one/toys/haze-0.png"))
-    part = figures.comparison.crop(picture, (4, 2, 16))
+    part = crops.cropped(picture, (4, 2, 16))
     assert part.shape[:2] == (256, 256) and (part[::16, ::16] == picture[2:18, 4:20]).all()
     figure["panels"][0]["crop"] = [20, 2, 16]
     reports.dump("figures", "part", figure)
@@ -467,15 +470,15 @@ def test_a_comparison_shows_whole_pictures_and_the_part_where_structure_was_lost
     lq, target = (np.full((60, 80, 3), 100, np.uint8) for _ in range(2))
     target[:] += 40  # a changed tone alone is no lost structure
     target[31:43:2, 50:62] = 255
-    left, top, side = figures.comparison.telling(lq, target, 16)
+    left, top, side = crops.most_varied(lq, target, 16)
     assert side == 16 and left <= 50 and top <= 31 and left + side >= 62 and top + side >= 42
-    assert figures.comparison.telling(target, None, 16) == (
+    assert crops.most_varied(target, None, 16) == (
         left,
         top,
         16,
     )  # without a ground truth: where there is most to see
-    assert figures.comparison.telling(lq, target, 500)[1:] == (0, 60)
-    framed = figures.comparison.framed(lq, (left, top, side))
+    assert crops.most_varied(lq, target, 500)[1:] == (0, 60)
+    framed = crops.framed(lq, (left, top, side))
     assert framed.shape == (192, 256, 3)
     inside = np.zeros(framed.shape[:2], bool)
     inside[round(top * 3.2) : round((top + 16) * 3.2) + 1, round(left * 3.2) : round((left + 16) * 3.2) + 1] = True
@@ -486,9 +489,9 @@ def test_a_comparison_shows_whole_pictures_and_the_part_where_structure_was_lost
     figures.write("zoomed")
     drawn = images.decode(Path("results/figures/zoomed.png"))
     (pairs, restored) = PreparedDataset("toys"), images.decode(Path("results/restored/one/toys/haze-0.png"))
-    part = figures.comparison.telling(pairs.lq(0), pairs.gt(0), 8)
-    x = 44 + figures.comparison.CELL_PX + figures.comparison.GAP_PX
-    for shown in (figures.comparison.framed(restored, part), figures.comparison.crop(restored, part)):
+    part = crops.most_varied(pairs.lq(0), pairs.gt(0), 8)
+    x = 44 + crops.CELL_PX + figures.comparison.GAP_PX
+    for shown in (crops.framed(restored, part), crops.cropped(restored, part)):
         height, width = shown.shape[:2]
         lines = [y for y in range(drawn.shape[0] - height) if (drawn[y : y + height, x : x + width] == shown).all()]
         assert len(lines) == 1
@@ -617,7 +620,7 @@ class Links(html.parser.HTMLParser):
 
 
 def written() -> dict[Path, Links]:
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     return {page: Links(page.read_text()) for page in Path("results/report").rglob("*.html")}
 
 
@@ -625,10 +628,10 @@ def test_pages_hold_together_offline(tree):
     tables.write("toys")
     for name in ("side-by-side", "bars", "curves"):
         figures.write(name)
-    site = written()
-    assert len([page for page in site if "cells" in page.parts]) == 8
+    pages = written()
+    assert len([page for page in pages if "cells" in page.parts]) == 8
     root = Path("results/report").resolve()
-    for page, found in site.items():
+    for page, found in pages.items():
         assert len(found.ids) == len(set(found.ids)), page
         assert all(image.get("alt") and image.get("loading") == "lazy" for image in found.images), page
         assert all(head.get("scope") for head in found.heads) or "files" in page.parts, page
@@ -652,7 +655,7 @@ def test_pages_hold_together_offline(tree):
 
 def test_cell_pages_tell_where_numbers_come_from(tree):
     tables.write("toys")
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     text = Path("results/report/cells/toys/one/toys--haze.html").read_text()
     assert "mperceiver trace toys --method one --dataset toys --task haze" in text
     for name in (
@@ -669,22 +672,22 @@ def test_cell_pages_tell_where_numbers_come_from(tree):
 def test_pages_show_progress_and_are_the_same_bytes_each_time(tree):
     for file in Path("results/scores").rglob("two/*"):
         file.unlink()
-    first = lineage.read_card(pages.write("config/toy.yaml"))
+    first = lineage.read_card(site.write("config/toy.yaml"))
     text = Path("results/report/index.html").read_text()
     assert "6 of 8 cells" in text and "Not drawn yet" in text and "not run" in text
     assert first["result"] == {"cells": 8, "run": 6}
-    assert lineage.read_card(pages.write("config/toy.yaml")) == first
+    assert lineage.read_card(site.write("config/toy.yaml")) == first
     shutil.rmtree("data/prepared")
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     assert "The pictures are not here" in Path("results/report/cells/toys/one/toys--haze.html").read_text()
 
 
 def test_pages_speak_of_a_toy_only_where_there_is_one(tree):
     shutil.copy(PROJECT / "config/foundations/mini.yaml", "config/foundations/toy.yaml")
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     assert "A toy." in Path("results/report/index.html").read_text()
     reports.dump("foundations", "toy", {"title": "Stable Diffusion", "licence": "none"})
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     assert "A toy." not in Path("results/report/index.html").read_text()
 
 
@@ -692,7 +695,7 @@ def test_pages_speak_of_a_toy_only_where_there_is_one(tree):
 
 
 def test_tables_do_not_import_torch():
-    code = "import sys, mperceiver.report.tables as t; t.environment(); sys.exit('torch' in sys.modules)"
+    code = "import sys, mperceiver.report.tables; from mperceiver.report.rendering import environment; environment(); sys.exit('torch' in sys.modules)"
     import sys
 
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
@@ -706,18 +709,15 @@ def test_a_difference_map_is_black_where_nothing_differs_and_white_from_its_scal
     restored[0, 1] = (104, 96, 108)
     restored[0, 2] = 36
     restored[0, 3] = 255
-    found = pictures.difference(restored, target)
+    found = error_map(restored, target)
     assert found[0, 0].max() < 5 and (found[0, 2] == 255).all() and (found[0, 3] == 255).all()
-    assert (pictures.difference(target, restored) == found).all()  # no wrap-around of 8 bit, either way
-    steps = [
-        pictures.difference(target + np.uint8(error), target)[0, 0].astype(float) @ (0.3, 0.59, 0.11)
-        for error in range(65)
-    ]
+    assert (error_map(target, restored) == found).all()  # no wrap-around of 8 bit, either way
+    steps = [error_map(target + np.uint8(error), target)[0, 0].astype(float) @ (0.3, 0.59, 0.11) for error in range(65)]
     assert steps == sorted(steps)  # and lighter with every step between
 
 
 def test_cell_pages_name_the_input_and_the_ceiling(tree):
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     page = Path("results/report/cells/toys/one/toys--haze.html")
     line = page.read_text().partition('class="references"')[2].partition("</table>")[0]
     assert "Degraded input" in line and "12.50" in line
@@ -730,7 +730,7 @@ def test_cell_pages_name_the_input_and_the_ceiling(tree):
     reports.dump("protocols", "rgb", {"title": "PSNR over RGB, border of 4", "border_px": 4})
     reports.score("ceiling")
     reports.dump("tables", "toys", reports.TABLE | {"rows": [{"title": "", "methods": ["one"]}]})
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     line = page.read_text().partition('class="references"')[2].partition("</table>")[0]
     assert "Degraded input" in line and "VAE" not in line  # scored under another protocol
 
@@ -743,7 +743,7 @@ def test_the_ceiling_of_another_runs_detail_refinement_is_no_reference(tree):
         reports.dump("methods", f"drm-{name}", {"title": f"DRM of {name}", "kind": "vae", "run": name})
         reports.score(f"drm-{name}", scores=reports.SCORES["ceiling"])
     reports.dump("methods", "one", {"title": "One", "kind": "mperceiver", "run": "mine"})
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     for method, named in (("one", ["VAE", "DRM of mine"]), ("input", ["VAE"]), ("two", ["VAE"])):
         page = Path(f"results/report/cells/toys/{method}/toys--haze.html").read_text()
         line = page.partition('class="references"')[2].partition("</table>")[0]
@@ -780,13 +780,13 @@ def test_a_mean_of_runs_has_their_standard_deviation(seeds):
 
 def test_pages_and_traces_of_a_mean_of_runs(seeds):
     tables.write("toys")
-    site = written()
+    pages = written()
     page = Path("results/report/cells/toys/both/toys--haze.html")
-    assert {"../one/toys--haze.html", "../three/toys--haze.html"} <= set(site[page].links)
+    assert {"../one/toys--haze.html", "../three/toys--haze.html"} <= set(pages[page].links)
     text = page.read_text()
     assert "± 1.41" in text and "20.00" in text and "22.00" in text and "Degraded input" in text
     run = page.parent.parent / "three/toys--haze.html"
-    assert "../both/toys--haze.html" in site[run].links and "results/restored/one/toys.json" not in run.read_text()
+    assert "../both/toys--haze.html" in pages[run].links and "results/restored/one/toys.json" not in run.read_text()
     lines = trace.trace("toys", "both", "toys", "haze").chain.lines()
     for run in ("one", "three"):
         assert any(f"results/scores/{run}/toys.json" in line for line in lines)
@@ -824,23 +824,23 @@ def test_figures_of_a_mean_of_runs(seeds):
 
 def test_what_is_not_here_yet_says_what_it_waits_for(tree):
     shutil.rmtree("results/scores/two")
-    (one,) = undone(tables.build("toys"))
-    assert (one.title, one.columns, one.waits) == ("Two_50%", ["Haze", "Rain"], ("scoring",))
+    (one,) = pending(tables.build("toys"))
+    assert (one.title, one.columns, one.waits_for) == ("Two_50%", ["Haze", "Rain"], ("scoring",))
     assert one.commands == ["snakemake --cores all results/scores/two/toys.json"]
     Path("results/restored/two/toys.json").unlink()
-    assert undone(tables.build("toys"))[0].waits == ("restoring",)
+    assert pending(tables.build("toys"))[0].waits_for == ("restoring",)
     Path("results/runs/two/network.json").unlink()
-    assert undone(tables.build("toys"))[0].waits == ("the training of two",)
+    assert pending(tables.build("toys"))[0].waits_for == ("the training of two",)
     Path("data/prepared/toys.json").unlink()
-    assert undone(tables.build("toys"))[0].waits == ("the pictures of toys", "the training of two")
+    assert pending(tables.build("toys"))[0].waits_for == ("the pictures of toys", "the training of two")
     clean = yaml_of("datasets", "clean")
     reports.dump("datasets", "clean", clean | {"access": "manual"})
     Path("data/raw/clean.json").unlink()
-    (one,) = undone(tables.build("toys"))
-    assert one.waits[0] == "the pictures of toys, which a person has to bring"
+    (one,) = pending(tables.build("toys"))
+    assert one.waits_for[0] == "the pictures of toys, which a person has to bring"
     assert one.commands == ["mperceiver doctor clean", "snakemake --cores all results/scores/two/toys.json"]
     assert cell(tables.build("toys"), "two", "haze", "psnr").why == "data by hand"
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     text = Path("results/report/index.html").read_text()
     assert (
         "<b>Two_50%</b> on Haze; Rain. Waits for the pictures of toys, which a person has to bring, the training"
@@ -861,8 +861,8 @@ def test_every_kind_of_figure_has_its_place_on_the_index(kinds):
 
 def test_an_index_of_nothing_yet(tree):
     shutil.rmtree("results")
-    site = written()
-    assert len(site) == 1  # the index alone
+    pages = written()
+    assert len(pages) == 1  # the index alone
     text = Path("results/report/index.html").read_text()
     assert (
         "0 of 8 cells" in text
@@ -875,8 +875,8 @@ def test_an_index_of_nothing_yet(tree):
 def test_every_kind_of_figure_stands_on_the_page(tree, kind):
     """Also one that is not drawn yet."""
     reports.dump("figures", "other", {"title": "Other", "caption": "Another.", "kind": kind})
-    told = pages._figure(None, "other")
-    assert told["files"] == [] and told["alt"].startswith("Other. ") and len(told["alt"]) > 20
+    entry = figure_entry(None, "other")
+    assert entry["files"] == [] and entry["alt"].startswith("Other. ") and len(entry["alt"]) > 20
 
 
 # ---------------------------------------------------------------- what was trained on
@@ -905,16 +905,16 @@ def test_pictures_that_were_trained_on_are_told(tree):
         yaml_run = config.load("runs", run).model_dump(mode="json", exclude_defaults=True)
         reports.dump("runs", run, yaml_run | {"train": train})
     built = tables.build("toys")
-    assert [cell(built, m, "haze", "psnr").seen for m in ("input", "ceiling", "one", "two")] == [0, 0, 2, 1]
-    assert [cell(built, m, "rain", "psnr").seen for m in ("one", "two")] == [0, 0]
-    assert cell(built, "one", None, "psnr").seen == 2  # the average stands on it
-    assert built.seen == ["One & <only> on toys: 1 in others, 1 in more", "Two_50% on toys: 1 in others"]
+    assert [cell(built, m, "haze", "psnr").trained_on for m in ("input", "ceiling", "one", "two")] == [0, 0, 2, 1]
+    assert [cell(built, m, "rain", "psnr").trained_on for m in ("one", "two")] == [0, 0]
+    assert cell(built, "one", None, "psnr").trained_on == 2  # the average stands on it
+    assert built.trained_on == ["One & <only> on toys: 1 in others, 1 in more", "Two_50% on toys: 1 in others"]
     assert tables.to_csv(built).count(",2\n") == 3 + 3 and tables.to_csv(built).count(",1\n") == 3 + 3
     assert r"\,\S" in latex.to_tex(built) and r"\S: some of its pictures were trained on" in latex.to_tex(built)
     assert "some of its pictures were trained on: One &amp; &lt;only&gt; on toys: 1 in others, 1 in more" in (
         tables.to_html(built)
     )
-    pages.write("config/toy.yaml")
+    site.write("config/toy.yaml")
     page = Path("results/report/cells/toys/one/toys--haze.html").read_text()
     assert "§ 2 pictures were trained on" in page and "Not here to be compared: gone." in page
     page = Path("results/report/cells/toys/two/toys--rain.html").read_text()
@@ -951,7 +951,7 @@ def test_columns_say_how_they_are_scored_and_how_sure_that_is(tree):
     reports.dump("tables", "both", {"title": "Both", "caption": "Caption.", "rows": rows, "columns": columns})
     built = tables.build("both")
     assert [(name, of) for name, _, of in built.scored_by()] == [("rgb", ["Colours", "Rain"]), ("y", ["Luma"])]
-    assert built.sure() == [("Colours, Rain", "high: it was told"), ("Luma", "low: by ear & <eye>")]
+    assert built.certainty() == [("Colours, Rain", "high: it was told"), ("Luma", "low: by ear & <eye>")]
     page = tables.to_html(built)
     assert re.findall(r'class="by"[^>]*>(\w+)<', page) == ["rgb", "y", "rgb"]
     assert "<b>Protocol y</b> for Luma. PSNR on Y." in page and "<b>Luma</b>: low: by ear &amp; &lt;eye&gt;." in page
@@ -961,4 +961,4 @@ def test_columns_say_how_they_are_scored_and_how_sure_that_is(tree):
 
 def test_an_average_has_no_protocol_of_its_own_in_its_heading(tree):
     built = tables.build("toys")
-    assert [built.protocol(j) for j in range(9)] == ["rgb"] * 6 + [""] * 3
+    assert [built.protocol(column) for column in built.columns] == ["rgb"] * 6 + [""] * 3

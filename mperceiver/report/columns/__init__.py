@@ -1,0 +1,37 @@
+"""Kinds of table columns, one module a kind: which columns it prints, and where their numbers come from.
+
+To add a kind, write a module with the four names of ``Kind``, name it in ``KINDS``, and ask for it in a table by `kind:`
+(docs/add-a-table.md).
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from mperceiver.config.tables import ColumnGroup
+from mperceiver.report.columns import score
+from mperceiver.report.grid import Column, Measure, Value
+
+
+class Kind(Protocol):
+    """What a module of this package offers."""
+
+    HAS_PICTURES: (
+        bool  # whether its numbers are means of scores of pictures: they have a protocol, an average, and a page
+    )
+
+    def measures(self, group: ColumnGroup) -> dict[str, Measure]:
+        """The columns of a group, from left to right: key in CSV and HTML -> how its numbers are printed and ranked."""
+
+    def value(self, method: str, dataset: str, column: Column) -> Value:
+        """The number of one method on one dataset, or a value whose ``why`` says in a few words why there is none.
+
+        A column over several datasets shows the mean of their numbers, a method of kind mean that of its runs' numbers.
+        """
+
+    def inputs(self, method: str, dataset: str) -> list[Path]:
+        """The files that the number is read from; the table's card names those that exist."""
+
+
+KINDS: dict[str, Kind] = {
+    "score": score,
+}

@@ -1,0 +1,76 @@
+"""The report: a static site that opens from disk, in results/report/index.html.
+
+Each number of a table leads to a page with the pictures behind it (scores of each, the worst and the best beside input and
+ground truth) and with the chain of cards that it came from. Everything that the site shows lies inside its own folder, so the
+folder can be sent or published as it is. Nothing is loaded from elsewhere, and no time is written: same inputs, same bytes.
+"""
+
+from pathlib import Path
+
+from mperceiver import config, lineage, paths
+from mperceiver.config.experiments import Experiment
+from mperceiver.files import atomic_folder, write_text
+from mperceiver.report import tables
+from mperceiver.report.grid import FilledTable
+from mperceiver.report.rendering import environment
+from mperceiver.report.site.cell_pages import CellPages
+from mperceiver.report.site.folder import SiteFolder
+from mperceiver.report.site.index import figure_entry, table_entry
+
+
+def write(experiment_path: Path | str) -> Path:
+    """Write the site of an experiment (config/demo.yaml) and its card results/report.json; return the card's path.
+
+    Raises ConfigError for a bad configuration, TableError where a column would mix protocols. What has not been run yet is
+    shown as progress.
+    """
+    experiment_path = Path(experiment_path)
+    experiment = config.parse(experiment_path, Experiment)
+    templates = environment()
+    templates.globals["footer"] = _footer(experiment_path)
+    filled = [tables.build(name) for name in experiment.tables]
+    with atomic_folder(paths.REPORT) as folder:
+        site = SiteFolder(folder, experiment, templates)
+        for asset in ("style.css", "site.js"):
+            write_text(folder / asset, templates.get_template(f"{asset}.j2").render())
+        pages = CellPages(site)
+        shown = [card for number, table in enumerate(filled, 1) for card in pages.write(table, number)]
+        site.page(
+            "index.html",
+            "index.html.j2",
+            figures=[figure_entry(site, name) for name in experiment.figures],
+            tables=[table_entry(site, table) for table in filled],
+            toys=_toys(filled),
+            reported=any(cell.reported is not None for table in filled for cell in table.cells.values()),
+        )
+    printed = [paths.table_file(name, "json") for name in experiment.tables]
+    printed += [paths.figure_file(name, "json") for name in experiment.figures]
+    progress = [table.progress for table in filled]
+    lineage.write_card(
+        paths.REPORT_CARD,
+        verb="report",
+        spec=experiment,
+        inputs=[path for path in dict.fromkeys([experiment_path, *shown, *printed]) if path.is_file()],
+        outputs=[paths.REPORT],
+        result={"cells": sum(total for _, total in progress), "run": sum(done for done, _ in progress)},
+    )
+    return paths.REPORT_CARD
+
+
+def _footer(experiment_path: Path) -> dict:
+    commit, dirty = lineage.commit()
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "code": lineage.code(),
+        "versions": lineage.versions(),
+        "experiment": str(experiment_path),
+    }
+
+
+def _toys(filled: list[FilledTable]) -> list[str]:
+    """Titles of the foundations that this project pre-trained itself: numbers of methods on them are a toy's."""
+    methods = [member for table in filled for row in table.rows for member in row.members]
+    names = dict.fromkeys(config.method_foundation(method) for method in methods)
+    foundations = [config.load("foundations", name) for name in names if name]
+    return [foundation.title for foundation in foundations if foundation.build]

@@ -1,0 +1,158 @@
+"""The pages of a table's cells: a method on a dataset and task, with its scores, its pictures, and what they were made of."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mperceiver import config, paths
+from mperceiver.report import trace
+from mperceiver.report.columns.score import MAIN, MEASURES
+from mperceiver.report.grid import Cell, Column, FilledTable, Row
+from mperceiver.report.overlap import training_overlap
+from mperceiver.report.scores import INPUT, per_picture
+from mperceiver.report.site.chains import Chains
+from mperceiver.report.site.folder import SiteFolder
+from mperceiver.report.site.pictures import FULL_255, Pictures, worst_and_best
+from mperceiver.report.site.references import Reference, all_references, references_of
+from mperceiver.report.tables import method_cells
+
+
+@dataclass
+class Page:
+    """A method on the datasets and task of some columns, which share the page."""
+
+    row: Row
+    cells: dict[str, tuple[Column, Cell]] = field(default_factory=dict)  # by the column's key
+
+    @property
+    def columns(self) -> list[Column]:
+        return [column for column, _ in self.cells.values()]
+
+
+def page_of(table: FilledTable, method: str, column: Column) -> str:
+    """The path of a cell's page in the site. Columns of the same datasets and task share it."""
+    return f"cells/{table.name}/{method}/{column.place}.html"
+
+
+@dataclass
+class CellPages:
+    """Writes the pages of all tables of a site."""
+
+    site: SiteFolder
+    references: list[Reference] = field(default_factory=all_references)
+
+    def __post_init__(self) -> None:
+        self.chains = Chains(self.site)
+        self.pictures = Pictures(self.site)
+
+    def write(self, table: FilledTable, number: int) -> list[Path]:
+        """Write the pages of the cells that have been run, and of the runs that some are the mean of.
+
+        ``number`` of the table in the report. Return the score cards that the pages show.
+        """
+        places: dict[str, dict[str, Page]] = {}
+        for row, column, cell in table.filled():
+            if column.has_pictures:
+                page = places.setdefault(column.place, {}).setdefault(row.method, Page(row))
+                page.cells.setdefault(column.key, (column, cell))
+        return [card for pages in places.values() for card in self._write_place(table, number, pages)]
+
+    def _write_place(self, table: FilledTable, number: int, pages: dict[str, Page]) -> list[Path]:
+        """Write the pages of all methods on the datasets and task of some columns; ``pages`` has one a method."""
+        column = next(iter(pages.values())).columns[0]
+        run = {method: page for method, page in pages.items() if any(cell.n for _, cell in page.cells.values())}
+        shared = {
+            "table": table,
+            "number": number,
+            "label": column.label,
+            "datasets": column.datasets,
+            "task": column.task,
+            "place": column.place,
+            "others": [(page.row.title, method, f"{method}/{column.place}.html") for method, page in run.items()],
+        }
+        cards = []
+        for method, page in run.items():
+            runs = _runs(page)
+            titles = [(one.row.method, one.row.title, [cell for _, cell in one.cells.values()]) for one in runs]
+            cards += self._write_page(page, shared | {"runs": titles, "of_mean": []})
+            for one in runs:
+                if one.row.method not in run:  # else it has a page as a row of the table
+                    cards += self._write_page(one, shared | {"runs": [], "of_mean": [(method, page.row.title)]})
+        return cards
+
+    def _write_page(self, page: Page, shared: dict) -> list[Path]:
+        """Write one page; return the score cards that it shows."""
+        row, column, table, datasets = page.row, page.columns[0], shared["table"], shared["datasets"]
+        references = references_of(self.references, row.members[0], page.columns)
+        first = next(cell for _, cell in page.cells.values() if cell.n)
+        values = shared | {
+            "row": row,
+            "n": first.n,
+            "protocol": first.protocol,
+            "values": [(column.measure, cell) for column, cell in page.cells.values()],
+            "references": list(references.values()),
+            "commands": [trace.command(table.name, row.method, dataset, column.task) for dataset in datasets],
+        }
+        place = page_of(table, row.method, column)
+        if len(row.members) > 1:
+            self.site.page(place, "mean.html.j2", **values)
+        else:
+            self.site.page(place, "cell.html.j2", **values, **self._scores(row.method, column))
+        methods = [*row.members, *references]
+        return [paths.scores_card(method, dataset) for method in methods for dataset in datasets]
+
+    def _scores(self, method: str, column: Column) -> dict:
+        """What only the page of a method with pictures shows: scores, pictures, training overlap, and the chain of cards."""
+        scores = _scores(method, column)
+        gains = _gains(scores, _scores(INPUT, column)) if method != INPUT else pd.Series(dtype=float)
+        better = gains > 0 if MEASURES[MAIN].higher_is_better else gains < 0
+        by = scores[column.key] if column.key in scores else pd.Series(dtype=float)
+        shown = [
+            (title, [panes for panes in (self.pictures.panes(method, *key) for key in keys) if panes])
+            for title, keys in worst_and_best(by, column.measure)
+        ]
+        return {
+            "scores": scores.astype(object).where(scores.notna(), None).to_dict("index"),
+            "mixed": scores["task"].nunique() > 1,
+            "metrics": {
+                name: measure for name, measure in MEASURES.items() if name in scores and scores[name].notna().any()
+            },
+            "main": MEASURES[MAIN],
+            "gains": gains.astype(object).where(gains.notna(), None).to_dict(),
+            "improved": int(better.sum()),
+            "overlaps": [(name, training_overlap(method, name, column.task)) for name in column.datasets],
+            "shown": shown,
+            "by": column.measure,
+            "white": FULL_255,
+            "chains": [(name, self.chains.below(str(paths.scores_card(method, name)))) for name in column.datasets],
+        }
+
+
+def _runs(page: Page) -> list[Page]:
+    """The pages of the runs that a row is the mean of; none for any other row."""
+    pages = []
+    for name in page.row.members if len(page.row.members) > 1 else ():
+        row = Row(page.row.group, name, config.load("methods", name).title, page.row.ranked, (name,))
+        cells = zip(page.cells.items(), method_cells(name, page.columns), strict=True)
+        pages.append(Page(row, {key: (column, cell) for (key, (column, _)), cell in cells}))
+    return pages
+
+
+def _scores(method: str, column: Column) -> pd.DataFrame:
+    """The scores of a column's pictures, a row a picture; index: (dataset, picture id)."""
+    frames = {dataset: per_picture(method, dataset, column.task) for dataset in column.datasets}
+    return pd.concat(frames, names=["dataset", "id"])
+
+
+def _gains(scores: pd.DataFrame, of_input: pd.DataFrame) -> pd.Series:
+    """By how much the main metric of each picture is above that of its input; empty if it is so of none.
+
+    An input that equals its ground truth has an infinite PSNR, above which there is no gain.
+    """
+    if MAIN not in scores or MAIN not in of_input:
+        return pd.Series(dtype=float)
+    before = of_input[MAIN].replace(np.inf, np.nan)
+    gains = scores[MAIN] - before.reindex(scores.index)
+    return gains if gains.notna().any() else gains.iloc[:0]

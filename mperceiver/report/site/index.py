@@ -1,0 +1,56 @@
+"""What the index shows of each table and figure."""
+
+from mperceiver import config, images, paths
+from mperceiver.report import figures
+from mperceiver.report.grid import Column, FilledTable, Row
+from mperceiver.report.pending import pending
+from mperceiver.report.site.cell_pages import page_of
+from mperceiver.report.site.folder import SiteFolder
+
+WIDE = 18  # a table of more columns opens on its first metric
+
+
+def table_entry(site: SiteFolder, table: FilledTable) -> dict:
+    """A table with the links of its cells, its files, its metric switch, and what has not been run."""
+    metrics = {column.key: column.measure.label for column in table.columns}
+    downloads = [paths.table_file(table.name, suffix) for suffix in ("csv", "tex", "html")]
+
+    def href(row: Row, column: Column) -> str | None:
+        has_page = column.has_pictures and table.cells[row, column].n
+        return page_of(table, row.method, column) if has_page else None
+
+    return {
+        "table": table,
+        "pending": pending(table),
+        "href": href,
+        "metrics": metrics | {"all": "All"},
+        "first": next(iter(metrics)) if len(table.columns) > WIDE else "all",
+        "downloads": [(file.suffix[1:], site.copy(file)) for file in downloads if file.is_file()],
+        "pictures": sorted({cell.n for _, column, cell in table.filled() if cell.n and column.has_pictures}),
+    }
+
+
+def figure_entry(site: SiteFolder, name: str) -> dict:
+    """A figure with its files, its size in the page in px, and a text for who cannot see it."""
+    figure = config.load("figures", name)
+    kind = figures.KINDS[figure.kind]
+    files = [paths.figure_file(name, suffix) for suffix in ("svg", "png")]
+    return {
+        "name": name,
+        "spec": figure,
+        "files": [site.copy(file) for file in files if file.is_file()],
+        "size": _size(name, kind.OF_PICTURES) if files[1].is_file() else None,
+        "alt": f"{figure.title}. {kind.describe(figure)}",
+    }
+
+
+def _size(name: str, of_pictures: bool) -> list[int]:
+    """Width and height in CSS px, so that the page does not move when the figure loads.
+
+    A pixel of a figure that is made of pictures is a CSS px. Plots have figures.DPI pixels an inch, an inch being 96 CSS px.
+    """
+    path = paths.figure_file(name, "png")
+    with path.open("rb") as file:
+        height, width = images.size(file, str(path))
+    scale = 1 if of_pictures else 96 / figures.DPI
+    return [round(width * scale), round(height * scale)]

@@ -1,0 +1,73 @@
+"""The pictures of a cell's page: the worst and the best, each beside its input, its ground truth and the error between them."""
+
+import numpy as np
+import pandas as pd
+
+from mperceiver import images, paths
+from mperceiver.report.grid import Measure
+from mperceiver.report.pairs import PreparedPairs
+from mperceiver.report.site.folder import SiteFolder
+
+SHOWN = 2  # pictures of the worst, and of the best
+PIXELATED_PX = 256  # pictures no larger are enlarged without interpolation
+FULL_255 = 64  # absolute error, of 255, from which on an error map is white
+
+
+def worst_and_best(values: pd.Series, measure: Measure) -> list[tuple[str, list[tuple[str, str]]]]:
+    """("Worst" and "Best", their pictures, most extreme first), from a number a picture; no picture stands in both.
+
+    ``values``: its index holds (dataset, picture id).
+    """
+    values = values.dropna().sort_index()
+    order = sorted(values.index, key=lambda key: (values[key], key), reverse=not measure.higher_is_better)
+    worst, best = order[:SHOWN], order[SHOWN:][-SHOWN:][::-1]
+    return [(title, keys) for title, keys in (("Worst", worst), ("Best", best)) if keys]
+
+
+def error_map(restored: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The absolute error, mean over the channels, as a picture: two uint8 (H, W, 3) -> uint8 (H, W, 3).
+
+    Black is no error, white one of ``FULL_255`` or more. Between them stands matplotlib's "inferno", whose lightness grows
+    evenly, so that the map can be read without colours.
+    """
+    import matplotlib
+
+    error = np.abs(restored.astype(np.int16) - target).mean(axis=2)
+    colours = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3].copy()
+    colours[-1] = 255
+    return colours[np.minimum(np.rint(error * (255 / FULL_255)), 255).astype(np.uint8)]
+
+
+class Pictures:
+    """Puts pictures into the site."""
+
+    def __init__(self, site: SiteFolder) -> None:
+        self.site = site
+        self._pairs = PreparedPairs()
+
+    def panes(self, method: str, dataset: str, picture: str) -> dict | None:
+        """A picture's input, restored picture, ground truth and error map, as paths in the site; None where they are absent."""
+        restored = paths.restored_picture(method, dataset, picture)
+        pair = self._pairs.pair(dataset, picture)
+        if pair is None or not restored.is_file():
+            return None
+        lq, target = pair
+        place = f"files/data/{dataset}/{picture}"
+        panes = {
+            "id": picture,
+            "key": (dataset, picture),
+            "height": lq.shape[0],
+            "width": lq.shape[1],
+            "pixelated": max(lq.shape[:2]) <= PIXELATED_PX,
+            "restored": self.site.copy(restored),
+            "input": self.site.add_picture(f"{place}-input.png", lq),
+            "target": None,
+            "difference": None,
+        }
+        if target is not None:
+            panes["target"] = self.site.add_picture(f"{place}-target.png", target)
+            output = images.decode(restored)
+            if output.shape == target.shape:
+                difference = f"files/difference/{method}/{dataset}/{picture}.png"
+                panes["difference"] = self.site.add_picture(difference, error_map(output, target))
+        return panes

@@ -1,0 +1,52 @@
+"""Tables: methods down, datasets and metrics across, from the score cards.
+
+``build`` fills a table, ``write`` prints it three times (HTML, CSV, LaTeX) from that one table. As in the paper the best value
+of a column is red and the second best blue. Torch is never imported here.
+"""
+
+from pathlib import Path
+
+from mperceiver import config, files, lineage, paths
+from mperceiver.report.columns import KINDS
+from mperceiver.report.grid import FilledTable, TableError
+from mperceiver.report.tables.fill import fill, method_cells
+from mperceiver.report.tables.html import to_html
+from mperceiver.report.tables.latex import to_tex
+from mperceiver.report.tables.tidy import to_csv
+
+
+def build(name: str) -> FilledTable:
+    """The table ``config/tables/{name}.yaml`` with the scores that exist. It raises what ``fill`` raises."""
+    return fill(name, config.load("tables", name))
+
+
+def write(name: str) -> Path:
+    """Print a table: results/tables/{name}.html, .csv, .tex and the card. Return the card's path."""
+    table = build(name)
+    texts = {"html": to_html(table), "csv": to_csv(table), "tex": to_tex(table)}
+    for suffix, text in texts.items():
+        files.write_text(paths.table_file(name, suffix), text)
+    done, total = table.progress
+    card = paths.table_file(name, "json")
+    lineage.write_card(
+        card,
+        verb="table",
+        spec=config.load("tables", name),
+        inputs=_inputs(table),
+        outputs=[paths.table_file(name, suffix) for suffix in texts],
+        result={"cells": total, "run": done, "protocols": sorted(table.protocols)},
+    )
+    return card
+
+
+def _inputs(table: FilledTable) -> list[str]:
+    """The files that a table is made of, so far as they exist: configuration, and what its columns read."""
+    read = [
+        str(path)
+        for row, column, _ in table.filled()
+        if not column.average
+        for member in row.members
+        for dataset in column.datasets
+        for path in KINDS[column.kind].inputs(member, dataset)
+    ]
+    return [path for path in dict.fromkeys([*config.table_inputs(table.name), *read]) if Path(path).is_file()]

@@ -1,0 +1,164 @@
+"""A table as LaTeX: a booktabs float to \\input, red and blue as in the paper."""
+
+import math
+import re
+import textwrap
+import unicodedata
+from typing import NamedTuple
+
+from mperceiver.report.grid import Cell, Column, FilledBlock, FilledTable, Measure, Row, printed
+
+COLUMNS = 15  # numbers that fit side by side on a page; further columns go below, as in the paper's Table 1
+BESIDE = 3  # blocks that fit side by side
+NAME = 30  # characters of a method's name on a line
+COLOURS = {1: "red", 2: "blue"}  # of a rank
+ARROWS = {True: r"$\uparrow$", False: r"$\downarrow$"}  # whether higher is better
+NO_WIDER = (
+    r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"  # shrinks only what is wider than the page
+)
+TEX = {
+    **{c: f"\\{c}" for c in "{}$&#_%"},
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "[": "{[}",  # LaTeX would read a bare [ after a line's end as an optional argument
+    "]": "{]}",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "–": "--",
+    "—": "---",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "∞": r"$\infty$",
+    "−": "$-$",
+    "σ": r"$\sigma$",
+    "→": r"$\rightarrow$",
+}
+
+
+def tex(text: str) -> str:
+    """Text for LaTeX: special characters escaped, and those that pdflatex does not know replaced."""
+    text = re.sub(r"\s+", " ", text)
+    return "".join(TEX.get(c) or (c if " " <= c <= "\u017f" and c != "\x7f" else _ascii(c)) for c in text)
+
+
+def _ascii(character: str) -> str:
+    return "".join(TEX.get(c, c) for c in unicodedata.normalize("NFKD", character) if " " <= c < "\x7f") or "?"
+
+
+def to_tex(table: FilledTable) -> str:
+    """A booktabs float to \\input; its first line names the packages that it needs."""
+    lines = [
+        r"% needs \usepackage{booktabs,graphicx,xcolor}",
+        r"\begin{table*}[t]",
+        r"\centering",
+        rf"\caption{{\textbf{{{tex(table.title)}.}} {_caption(table)}}}",
+        rf"\label{{tab:{table.name}}}",
+    ]
+    for index, line in enumerate(_side_by_side([piece for block in table.blocks for piece in _pieces(block)])):
+        lines += [r"\par\medskip"] * bool(index) + [NO_WIDER]
+        for k, piece in enumerate(line):
+            lines += [r"\quad"] * bool(k) + _tabular(table, piece)
+        lines[-1] += "}"
+    return "\n".join([*lines, r"\end{table*}"]) + "\n"
+
+
+def _caption(table: FilledTable) -> str:
+    """The caption, with what the signs in the table mean."""
+    caption = tex(table.caption)
+    if any(not row.ranked for row in table.rows):
+        caption += r" $\ddagger$: sees the ground truth, not ranked."
+    if any(cell.reported is not None for cell in table.cells.values()):
+        caption += r" $\dagger$: as reported by the paper, not ranked; in brackets: the paper's number beside ours."
+    if len(table.protocols) > 1:
+        caption += (
+            " Protocols: " + tex("; ".join(f"{name}: {', '.join(of)}" for name, _, of in table.scored_by())) + "."
+        )
+    if table.trained_on:
+        caption += rf" \S: some of its pictures were trained on ({tex('; '.join(table.trained_on))})."
+    return caption
+
+
+class Piece(NamedTuple):
+    """As many columns of a block as fit side by side on a page."""
+
+    block: FilledBlock
+    heads: list[tuple[str, list[Column]]]  # label -> its columns
+
+    @property
+    def columns(self) -> list[Column]:
+        return [column for _, columns in self.heads for column in columns]
+
+
+def _pieces(block: FilledBlock) -> list[Piece]:
+    """A block in pieces of at most ``COLUMNS`` numbers a row; columns of one label stay together."""
+    pieces = [Piece(block, [])]
+    for head in block.heads():
+        if pieces[-1].heads and len(pieces[-1].columns) + len(head[1]) > COLUMNS:
+            pieces.append(Piece(block, []))
+        pieces[-1].heads.append(head)
+    return pieces
+
+
+def _side_by_side(pieces: list[Piece]) -> list[list[Piece]]:
+    """The pieces that share a line: evenly, ``BESIDE`` at most, of different blocks, and ``COLUMNS`` numbers at most in all."""
+    most = math.ceil(len(pieces) / math.ceil(len(pieces) / BESIDE))
+    lines: list[list[Piece]] = []
+    for piece in pieces:
+        width = sum(len(one.columns) for one in [*(lines[-1] if lines else ()), piece])
+        if lines and len(lines[-1]) < most and width <= COLUMNS and piece.block is not lines[-1][-1].block:
+            lines[-1].append(piece)
+        else:
+            lines.append([piece])
+    return lines
+
+
+def _tabular(table: FilledTable, piece: Piece) -> list[str]:
+    width = len(piece.columns) + 1
+    spans, rules, start = [], [], 2
+    for label, columns in piece.heads:
+        end = start + len(columns) - 1
+        spans.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{tex(label)}}}")
+        rules.append(rf"\cmidrule(lr){{{start}-{end}}}")
+        start = end + 1
+    title = piece.block.title
+    lines = [
+        rf"\begin{{tabular}}[t]{{l{'c' * len(piece.columns)}}}",
+        r"\toprule",
+        *([rf"\multicolumn{{{width}}}{{l}}{{\textbf{{{tex(title)}}}}} \\"] if title else []),
+        " & " + " & ".join(spans) + r" \\",
+        "".join(rules),
+        "Method & " + " & ".join(_measure(column.measure) for column in piece.columns) + r" \\",
+    ]
+    for heading, rows in piece.block.groups():
+        lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{tex(heading)}}}}} \\"]
+        for row in rows:
+            cells = (_cell(table.cells[row, column], column.measure) for column in piece.columns)
+            lines.append(" & ".join([_method(row), *cells]) + r" \\")
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _measure(measure: Measure) -> str:
+    return f"{tex(measure.label)} {ARROWS[measure.higher_is_better]}"
+
+
+def _method(row: Row) -> str:
+    """A method's name with its signs; a long name takes several lines."""
+    lines = [tex(line) for line in textwrap.wrap(row.title, NAME, break_on_hyphens=False)]
+    lines[-1] += ("" if row.ranked else r" $\ddagger$") + ("" if row.measured else r" $\dagger$")
+    if len(lines) == 1:
+        return lines[0]
+    return r"\begin{tabular}[t]{@{}l@{}}" + r"\\".join(lines) + r"\end{tabular}"
+
+
+def _cell(cell: Cell, measure: Measure) -> str:
+    paper = "" if cell.reported is None else printed(cell.reported, measure)
+    if cell.mean is None:
+        words = r"\textit{not run}" if cell.why == "not run" else "--"
+        return (paper and (f"{words} ({paper})" if cell.why else paper)) or words
+    text = rf"\textcolor{{{COLOURS[cell.rank]}}}{{{tex(cell.text)}}}" if cell.rank in COLOURS else tex(cell.text)
+    text += "" if cell.sd is None else rf"\,$\pm$\,{printed(cell.sd, measure)}"
+    text += r"\,\S" if cell.trained_on else ""
+    return f"{text} ({paper})" if paper else text

@@ -1,0 +1,15 @@
+"""The worlds that the report's tests stand on (tests/support/reports.py)."""
+
+import pytest
+from support import reports
+
+from mperceiver import lineage
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A small but complete working directory, with all scores."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lineage, "commit", lambda: reports.COMMIT)
+    reports.build_world()
+    return tmp_path
