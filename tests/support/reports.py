@@ -1,4 +1,4 @@
-"""A small but complete tree of configuration, data, results and cards, for the tests of the report. Load it with runpy."""
+"""A small but complete tree of configuration, data, results and cards, for the tests of the report."""
 
 import csv
 import math
@@ -26,6 +26,13 @@ SCORES = {
     "one": {"haze": [(19.0, 0.8, 0.2), (21.008, 0.82, 0.22)], "rain": [(24.0, 0.71, 0.1), (24.5, 0.73, 0.12)]},
     "two": {"haze": [(19.5, 0.7, 0.2), (20.492, 0.72, 0.22)], "rain": [(23.0, 0.75, 0.2), (23.5, 0.76, 0.21)]},
 }
+PAPER = """\
+table,task,dataset,method_type,method,metric,value,higher_is_better
+1,dehazing,Average,all-in-one,Ours,PSNR,21.00,true
+1,dehazing,Average,task-specific,Theirs,PSNR,99.00,true
+1,dehazing,Average,task-specific,Theirs,SSIM,,true
+1,deraining,Toys,task-specific,Theirs,PSNR,31.5,true
+"""
 TABLE = {
     "title": "Toys & <b>tasks</b>",
     "caption": "A caption with 100 % of the #special_characters: \\ $x^2$ {~} σ ≤ 語.",
@@ -195,3 +202,68 @@ def build_blocks() -> None:
         {"title": "(b) Rain", "rows": rows, "columns": [rain]},
     ]
     dump("tables", "blocks", {"title": "Blocks", "caption": "Caption.", "blocks": blocks})
+
+
+def build_paper() -> None:
+    """After ``build_world``: a table of two blocks with the paper's numbers: the first over two datasets, the second over one task."""
+    Path("config/reported").mkdir()
+    Path(config.REPORTED).write_text(PAPER)
+    dump("methods", "one", METHODS["one"] | {"reported": "Ours"})
+    dump("methods", "theirs", {"title": "Theirs", "kind": "reported", "reported": "Theirs"})
+    dump(
+        "datasets",
+        "more",
+        config.load("datasets", "toys").model_dump(mode="json", by_alias=True, exclude_defaults=True),
+    )
+    score("one", dataset="more", scores={"haze": [(10.0, 0.5, 0.4)], "rain": [(12.0, 0.6, 0.5)]})
+    rows = [{"title": "Task-specific", "methods": ["theirs"]}, {"title": "All-in-one", "methods": ["two", "one"]}]
+    where = {"table": 1, "task": "dehazing", "dataset": "Average"}
+    first = {
+        "dataset": ["toys", "more"],
+        "task": "haze",
+        "label": "Both",
+        "metrics": ["psnr", "ssim"],
+        "reported": where,
+    }
+    second = {"dataset": "toys", "task": "rain", "label": "Rain", "metrics": ["psnr"]}
+    second["reported"] = {"table": 1, "task": "deraining", "dataset": "Toys"}
+    blocks = [{"title": "(a)", "rows": rows, "columns": [first]}, {"title": "(b)", "rows": rows, "columns": [second]}]
+    dump("tables", "paper", {"title": "Paper", "caption": "Caption.", "blocks": blocks})
+    Path("config/toy.yaml").write_text("title: Of the paper\ntables: [paper]\n")
+
+
+def build_figures() -> None:
+    """After ``build_world``: what the kinds of figures need that are of MPerceiver alone: prompt pools, probabilities, samplers of several steps."""
+    from safetensors.numpy import save_file
+
+    phases = [{"batch": 1, "crop_px": 8}]
+    stage = {"steps": 4, "phases": phases}
+    run = {"title": "p", "foundation": "toy", "train": ["toys"], "tasks": ["haze", "rain"], "branches": stage}
+    dump("runs", "prompted", run)
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 5, (2, 2, 1, 6))
+    pools = {
+        "ir_adapter.vp_pool": centres + rng.normal(size=(2, 2, 8, 6)),
+        "textual.tp_pool": rng.normal(size=(2, 4, 6)),
+    }
+    Path("results/runs/prompted").mkdir(parents=True)
+    save_file(pools, "results/runs/prompted/branches.safetensors")
+    card("results/runs/prompted/branches.json", "train_branches")
+    lines = ["id,task,haze,rain", "haze-0,haze,0.9,0.1", "haze-1,haze,0.7,0.3", "rain-0,rain,0.25,0.75"]
+    Path("results/restored/one/toys/probabilities.csv").write_text("\n".join(lines) + "\n")
+    for method, steps in (("one", 50), ("two", 4)):
+        dump("methods", method, METHODS[method] | {"sampler": {"steps": steps}})
+        Path(f"results/benchmarks/restore/{method}").mkdir(parents=True)
+        Path(f"results/benchmarks/restore/{method}/toys.tsv").write_text(f"s\th:m:s\n{steps}\t0\n")
+    figure = {"title": "Figure", "caption": "Caption."}
+    columns = [{**column, "metrics": ["psnr"]} for column in TABLE["columns"]]
+    dump("figures", "prompts", figure | {"kind": "prompts", "runs": ["prompted"]})
+    dump("figures", "probabilities", figure | {"kind": "probabilities", "methods": ["one"], "columns": columns})
+    dump("figures", "tradeoff", figure | {"kind": "tradeoff", "methods": ["one", "two"], "columns": columns})
+
+
+def build_mean() -> None:
+    """After ``build_world``: `both`, the mean of the runs `one` and `three`, in a table; `three` is no row of it."""
+    build_blocks()
+    rows = [{"title": "Runs", "methods": ["input", "two", "both"]}]
+    dump("tables", "toys", TABLE | {"rows": rows})

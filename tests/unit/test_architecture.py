@@ -139,7 +139,10 @@ def test_torch_is_not_imported_with(name):
     ("modules", "absent"),
     [
         # what Snakemake imports at each start, and what every verb imports
-        ("config, lineage, cli, data.prepare.dataset, restoring.console", "torch, diffusers, matplotlib, pandas, skimage, snakemake"),
+        (
+            "config, lineage, cli, data.prepare.dataset, restoring.console",
+            "torch, diffusers, matplotlib, pandas, skimage, snakemake",
+        ),
         # what a job imports that prints a table or the site
         ("report.tables, report.site", "torch, diffusers, matplotlib.pyplot, skimage, snakemake"),
     ],

@@ -67,7 +67,9 @@ def draw(name: str, figure: Figure):
     titles = ["Input", *(methods[method].title for method in outputs), "Ground truth"]
     if not figure.panels:
         raise FigureError(f"{config.path_of('figures', name)}: a comparison needs `panels`")
-    prepared = {dataset: PreparedDataset(dataset) for dataset in dict.fromkeys(panel.dataset for panel in figure.panels)}
+    prepared = {
+        dataset: PreparedDataset(dataset) for dataset in dict.fromkeys(panel.dataset for panel in figure.panels)
+    }
     inputs = [Path(file) for method in methods for file in config.files_of("methods", method)]
     rows, missing = [], []
     for panel in figure.panels:

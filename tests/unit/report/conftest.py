@@ -13,3 +13,18 @@ def tree(tmp_path, monkeypatch):
     monkeypatch.setattr(lineage, "commit", lambda: reports.COMMIT)
     reports.build_world()
     return tmp_path
+
+
+@pytest.fixture
+def paper(tree):
+    reports.build_paper()
+
+
+@pytest.fixture
+def kinds(tree):
+    reports.build_figures()
+
+
+@pytest.fixture
+def seeds(tree):
+    reports.build_mean()

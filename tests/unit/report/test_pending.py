@@ -1,0 +1,36 @@
+"""What has not been run yet, and what it waits for."""
+
+import shutil
+from pathlib import Path
+
+from support import reports
+from support.printed import cell, yaml_of
+
+from mperceiver.report import site, tables
+from mperceiver.report.pending import pending
+
+
+def test_what_is_not_here_yet_says_what_it_waits_for(tree):
+    shutil.rmtree("results/scores/two")
+    (one,) = pending(tables.build("toys"))
+    assert (one.title, one.columns, one.waits_for) == ("Two_50%", ["Haze", "Rain"], ("scoring",))
+    assert one.commands == ["snakemake --cores all results/scores/two/toys.json"]
+    Path("results/restored/two/toys.json").unlink()
+    assert pending(tables.build("toys"))[0].waits_for == ("restoring",)
+    Path("results/runs/two/network.json").unlink()
+    assert pending(tables.build("toys"))[0].waits_for == ("the training of two",)
+    Path("data/prepared/toys.json").unlink()
+    assert pending(tables.build("toys"))[0].waits_for == ("the pictures of toys", "the training of two")
+    clean = yaml_of("datasets", "clean")
+    reports.dump("datasets", "clean", clean | {"access": "manual"})
+    Path("data/raw/clean.json").unlink()
+    (one,) = pending(tables.build("toys"))
+    assert one.waits_for[0] == "the pictures of toys, which a person has to bring"
+    assert one.commands == ["mperceiver doctor clean", "snakemake --cores all results/scores/two/toys.json"]
+    assert cell(tables.build("toys"), "two", "haze", "psnr").why == "data by hand"
+    site.write("config/toy.yaml")
+    text = Path("results/report/index.html").read_text()
+    assert (
+        "<b>Two_50%</b> on Haze; Rain. Waits for the pictures of toys, which a person has to bring, the training"
+        in text
+    )

@@ -1,0 +1,192 @@
+"""The site: its index, and the pages of cells."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import PROJECT, reports
+from support.printed import Links, cell, written, yaml_of
+
+from mperceiver import config, lineage
+from mperceiver.report import figures, site, tables, trace
+from mperceiver.report.site.index import figure_entry
+from mperceiver.report.site.pictures import error_map
+
+
+def test_pages_hold_together_offline(tree):
+    tables.write("toys")
+    for name in ("side-by-side", "bars", "curves"):
+        figures.write(name)
+    pages = written()
+    assert len([page for page in pages if "cells" in page.parts]) == 8
+    root = Path("results/report").resolve()
+    for page, found in pages.items():
+        assert len(found.ids) == len(set(found.ids)), page
+        assert all(image.get("alt") and image.get("loading") == "lazy" for image in found.images), page
+        assert all(head.get("scope") for head in found.heads) or "files" in page.parts, page
+        for link in found.links:
+            if link == "data:,":
+                continue
+            assert not re.match(r"[a-z]+:|//", link), f"{page}: {link} leaves the page"
+            file, _, anchor = link.partition("#")
+            target = (page.parent / file).resolve() if file else page.resolve()
+            assert target.is_file() and target.is_relative_to(root), f"{page}: {link}"
+            if anchor:
+                assert anchor in Links(target.read_text()).ids, f"{page}: {link}"
+    index = Path("results/report/index.html")
+    assert index.stat().st_size < 1_000_000
+    text = index.read_text()
+    assert "An &lt;experiment&gt; &amp; more" in text and "<only>" not in text
+    assert "PSNR over RGB." in text and reports.COMMIT[0][:12] in text
+    script = (root / "site.js").read_text()
+    assert len(script.splitlines()) <= 300 and "http" not in script
+
+
+def test_cell_pages_tell_where_numbers_come_from(tree):
+    tables.write("toys")
+    site.write("config/toy.yaml")
+    text = Path("results/report/cells/toys/one/toys--haze.html").read_text()
+    assert "mperceiver trace toys --method one --dataset toys --task haze" in text
+    for name in (
+        "results/restored/one/toys.json",
+        "results/runs/one/network.json",
+        "data/raw/clean.json",
+        "package:skimage/data/a.png",
+    ):
+        assert name in text
+    assert "2 of 2 pictures have a higher PSNR than their input" in text
+    assert text.count('type="range"') == 2 and "rain-0" not in re.sub(r"(?s)<details>.*?</details>", "", text)
+
+
+def test_pages_show_progress_and_are_the_same_bytes_each_time(tree):
+    for file in Path("results/scores").rglob("two/*"):
+        file.unlink()
+    first = lineage.read_card(site.write("config/toy.yaml"))
+    text = Path("results/report/index.html").read_text()
+    assert "6 of 8 cells" in text and "Not drawn yet" in text and "not run" in text
+    assert first["result"] == {"cells": 8, "run": 6}
+    assert lineage.read_card(site.write("config/toy.yaml")) == first
+    shutil.rmtree("data/prepared")
+    site.write("config/toy.yaml")
+    assert "The pictures are not here" in Path("results/report/cells/toys/one/toys--haze.html").read_text()
+
+
+def test_pages_speak_of_a_toy_only_where_there_is_one(tree):
+    shutil.copy(PROJECT / "config/foundations/mini.yaml", "config/foundations/toy.yaml")
+    site.write("config/toy.yaml")
+    assert "A toy." in Path("results/report/index.html").read_text()
+    reports.dump("foundations", "toy", {"title": "Stable Diffusion", "licence": "none"})
+    site.write("config/toy.yaml")
+    assert "A toy." not in Path("results/report/index.html").read_text()
+
+
+def test_a_difference_map_is_black_where_nothing_differs_and_white_from_its_scale_on():
+    target = np.full((1, 4, 3), 100, np.uint8)
+    restored = target.copy()
+    restored[0, 1] = (104, 96, 108)
+    restored[0, 2] = 36
+    restored[0, 3] = 255
+    found = error_map(restored, target)
+    assert found[0, 0].max() < 5 and (found[0, 2] == 255).all() and (found[0, 3] == 255).all()
+    assert (error_map(target, restored) == found).all()  # no wrap-around of 8 bit, either way
+    steps = [error_map(target + np.uint8(error), target)[0, 0].astype(float) @ (0.3, 0.59, 0.11) for error in range(65)]
+    assert steps == sorted(steps)  # and lighter with every step between
+
+
+def test_cell_pages_name_the_input_and_the_ceiling(tree):
+    site.write("config/toy.yaml")
+    page = Path("results/report/cells/toys/one/toys--haze.html")
+    line = page.read_text().partition('class="references"')[2].partition("</table>")[0]
+    assert "Degraded input" in line and "12.50" in line
+    assert "Ground truth through the VAE" in line and "30.50" in line
+    assert {"results/scores/input/toys.json", "results/scores/ceiling/toys.json"} <= set(
+        lineage.read_card("results/report.json")["inputs"]
+    )
+    own = Path("results/report/cells/toys/input/toys--haze.html").read_text().partition('class="references"')[2]
+    assert "Degraded input" not in own.partition("</table>")[0]
+    reports.dump("protocols", "rgb", {"title": "PSNR over RGB, border of 4", "border_px": 4})
+    reports.score("ceiling")
+    reports.dump("tables", "toys", reports.TABLE | {"rows": [{"title": "", "methods": ["one"]}]})
+    site.write("config/toy.yaml")
+    line = page.read_text().partition('class="references"')[2].partition("</table>")[0]
+    assert "Degraded input" in line and "VAE" not in line  # scored under another protocol
+
+
+def test_the_ceiling_of_another_runs_detail_refinement_is_no_reference(tree):
+    stage = {"steps": 4, "phases": [{"batch": 1, "crop_px": 8}]}
+    run = {"title": "r", "foundation": "toy", "train": ["toys"], "latents": {}}
+    for name in ("mine", "other"):
+        reports.dump("runs", name, run | {stage_: stage for stage_ in config.STAGES if stage_ != "network"})
+        reports.dump("methods", f"drm-{name}", {"title": f"DRM of {name}", "kind": "vae", "run": name})
+        reports.score(f"drm-{name}", scores=reports.SCORES["ceiling"])
+    reports.dump("methods", "one", {"title": "One", "kind": "mperceiver", "run": "mine"})
+    site.write("config/toy.yaml")
+    for method, named in (("one", ["VAE", "DRM of mine"]), ("input", ["VAE"]), ("two", ["VAE"])):
+        page = Path(f"results/report/cells/toys/{method}/toys--haze.html").read_text()
+        line = page.partition('class="references"')[2].partition("</table>")[0]
+        assert all(name in line for name in named) and "DRM of other" not in line
+
+
+def test_pages_and_traces_of_a_mean_of_runs(seeds):
+    tables.write("toys")
+    pages = written()
+    page = Path("results/report/cells/toys/both/toys--haze.html")
+    assert {"../one/toys--haze.html", "../three/toys--haze.html"} <= set(pages[page].links)
+    text = page.read_text()
+    assert "± 1.41" in text and "20.00" in text and "22.00" in text and "Degraded input" in text
+    run = page.parent.parent / "three/toys--haze.html"
+    assert "../both/toys--haze.html" in pages[run].links and "results/restored/one/toys.json" not in run.read_text()
+    lines = trace.trace("toys", "both", "toys", "haze").chain.lines()
+    for run in ("one", "three"):
+        assert any(f"results/scores/{run}/toys.json" in line for line in lines)
+    alone = trace.trace("toys", "three", "toys", "haze", verify=True)
+    assert "PSNR 22.00" in alone.chain.lines()[0] and alone.problems == []
+    Path("results/scores/three/toys.csv").write_text("changed")
+    assert trace.trace("toys", "both", "toys", "haze", verify=True).problems
+
+
+def test_every_kind_of_figure_has_its_place_on_the_index(kinds):
+    names = ["side-by-side", "bars", "curves", "prompts", "probabilities", "tradeoff"]
+    reports.dump(".", "toy", {"title": "Figures", "tables": ["toys"], "figures": names})
+    assert {config.load("figures", name).kind for name in names} == set(figures.KINDS)
+    for name in names[:-1]:
+        figures.write(name)
+    written()
+    text = Path("results/report/index.html").read_text()
+    assert text.count('<section class="figure"') == 6 and text.count("Not drawn yet") == 1
+
+
+def test_an_index_of_nothing_yet(tree):
+    shutil.rmtree("results")
+    pages = written()
+    assert len(pages) == 1  # the index alone
+    text = Path("results/report/index.html").read_text()
+    assert (
+        "0 of 8 cells" in text
+        and text.count("<li><b>") == 4
+        and "snakemake --cores all results/tables/toys.json" in text
+    )
+
+
+@pytest.mark.parametrize("kind", figures.KINDS)
+def test_every_kind_of_figure_stands_on_the_page(tree, kind):
+    """Also one that is not drawn yet."""
+    reports.dump("figures", "other", {"title": "Other", "caption": "Another.", "kind": kind})
+    entry = figure_entry(None, "other")
+    assert entry["files"] == [] and entry["alt"].startswith("Other. ") and len(entry["alt"]) > 20
+
+
+def test_every_number_has_its_page_also_where_the_first_metric_is_missing(tree):
+    reports.dump("datasets", "more", yaml_of("datasets", "toys"))
+    reports.score("one", dataset="more", scores={"haze": [(10.0, 0.5, 0.4)]})
+    reports.score("one", scores={"haze": [(None, 0.8, 0.2)]})
+    column = {"dataset": ["toys", "more"], "task": "haze", "label": "Both", "metrics": ["psnr", "ssim"]}
+    reports.dump("tables", "toys", reports.TABLE | {"columns": [column], "average": False})
+    built = tables.build("toys")
+    assert cell(built, "one", "haze", "psnr").why == "1 of 2 datasets" and cell(built, "one", "haze", "ssim").n == 2
+    pages = written()
+    page = Path("results/report/cells/toys/one/toys+more--haze.html")
+    assert "cells/toys/one/toys+more--haze.html" in pages[Path("results/report/index.html")].links
+    assert "1 of 2 datasets" in page.read_text() and "0.650" in page.read_text()

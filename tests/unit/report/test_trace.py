@@ -1,0 +1,101 @@
+"""The chain of cards below a cell, a table, or a file."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from support import reports
+
+from mperceiver import lineage
+from mperceiver.files import sha256
+from mperceiver.report import tables, trace
+
+
+def test_trace_of_a_cell_names_every_level(tree):
+    tables.write("toys")
+    lines = trace.trace("toys", "one", "toys", "haze").chain.lines()
+    text = "\n".join(lines)
+    assert "PSNR 20.00 [19.00, 21.01]" in lines[0] and "n 2" in lines[0] and "protocol rgb" in lines[0]
+    levels = {
+        "table": "results/tables/toys.json",
+        "score": "results/scores/one/toys.json",
+        "restore": "results/restored/one/toys.json",
+        "train_network": "results/runs/one/network.json",
+        "prepare": "data/prepared/toys.json",
+        "download": "data/raw/clean.json",
+        "source": "package:skimage/data/a.png",
+    }
+    depth = 0
+    for kind, name in levels.items():
+        (line,) = [
+            x for x in lines if f"{kind} " in x and name in x and "told above" not in x and " made " + name not in x
+        ]
+        deeper = len(re.match(r"[│├└─ ]*", line)[0])
+        assert deeper > depth
+        depth = deeper
+        digest = "abababababab" if kind == "source" else sha256(name)[:12]
+        assert digest in line
+        assert kind == "source" or f"commit {reports.COMMIT[0][:12]}" in line
+    assert "/two" not in text  # of the table only this cell's part
+
+
+def test_trace_of_files_and_cards(tree):
+    tables.write("toys")
+    for target in (
+        "results/restored/one/toys/haze-0.png",
+        "results/restored/one/toys",
+        "results/restored/one/toys.json",
+    ):
+        assert trace.trace(target).chain.name == "results/restored/one/toys.json"
+    assert trace.trace("toys").chain.kind == "table"
+    assert trace.trace("results/tables/toys.tex").chain.name == "results/tables/toys.json"
+    many = trace.trace("toys", "one", "toys").chain
+    assert [c.name for c in many.children if c.kind == "value"] == ["haze", "rain"]
+    with pytest.raises(lineage.LineageError, match="nothing: neither"):
+        trace.trace("nothing")
+    with pytest.raises(tables.TableError, match=r"no cell for method one, dataset other.*toys --task haze"):
+        trace.trace("toys", "one", "other")
+
+
+def test_trace_of_a_cell_that_has_not_been_run(tree):
+    shutil.rmtree("results/scores")
+    text = "\n".join(trace.trace("toys", "one", "toys", "haze").chain.lines())
+    assert "PSNR not run" in text and "next: snakemake results/scores/one/toys.json" in text
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("results/scores/one/toys.csv", "output results/scores/one/toys.csv was"),
+        ("results/restored/one/toys/rain-1.png", "output results/restored/one/toys/rain-1.png was"),
+        ("results/runs/one/network.safetensors", "output results/runs/one/network.safetensors was"),
+        ("data/raw/clean/a.png", "output data/raw/clean was"),
+        ("results/tables/toys.tex", "results/tables/toys.tex"),
+    ],
+)
+def test_verify_finds_a_changed_byte(tree, path, problem):
+    tables.write("toys")
+    assert trace.trace("toys", "one", "toys", "haze", verify=True).problems == []
+    data = bytearray(Path(path).read_bytes())
+    data[len(data) // 2] ^= 1
+    Path(path).write_bytes(data)
+    problems = trace.trace("toys", "one", "toys", "haze", verify=True).problems
+    assert len(problems) == 1 and problem in problems[0]
+    assert trace.trace("toys", "one", "toys", "haze").problems == []
+
+
+def test_a_chain_is_plain_text_without_a_terminal(tree, capsys):
+    from rich.console import Console
+
+    tables.write("toys")
+    chain = trace.trace("toys", "one", "toys", "haze").chain
+    Console(soft_wrap=True).print(chain)
+    plain = capsys.readouterr().out
+    assert plain.splitlines() == chain.lines()  # not wrapped: a path stays in one piece
+    Console(soft_wrap=True, force_terminal=True, width=60).print(chain)
+    shown = capsys.readouterr().out
+    assert "\x1b" in shown and "\x1b" not in plain
+    bare = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert max(map(len, bare.splitlines())) <= 60
+    assert "abababababab" in bare  # nothing is cut off
