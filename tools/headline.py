@@ -1,66 +1,81 @@
-"""Fill the README's table and picture with what the demo gave (make demo first): uv run python tools/headline.py"""
+"""Fill the README's table and picture with the demo's results (run `make demo` first): uv run python tools/headline.py"""
 
-import csv
 import re
 import shutil
 from pathlib import Path
 
-from mperceiver import config, files, lineage
+import pandas as pd
+
+from mperceiver import config, files, lineage, paths
+from mperceiver.metrics import METRICS
 
 TABLES = {"demo-tasks": "Nine degradations", "demo-mid6": "Six mixes, none trained on"}
-METRICS = {"psnr": ("PSNR ↑", 2), "ssim": ("SSIM ↑", 3), "lpips": ("LPIPS ↓", 3)}
 FIGURE = "demo-comparison"
 
 
-def averages(table: str) -> dict[tuple[str, str], dict]:
-    """(method, metric) -> the row of the table's CSV with the mean over its columns."""
-    with Path(f"results/tables/{table}.csv").open() as file:
-        return {(row["method"], row["metric"]): row for row in csv.DictReader(file) if row["dataset"] == "average"}
+def averages(table: str) -> pd.DataFrame:
+    """The mean over a table's columns, and its rank; index: (method, metric)."""
+    cells = pd.read_csv(paths.table_file(table, "csv"))
+    return cells[cells["dataset"] == "average"].set_index(["method", "metric"])[["mean", "rank"]]
 
 
-def printed(row: dict | None, decimals: int) -> str:
-    if row is None or not row["mean"]:
+def heading(metric: str) -> str:
+    return f"{METRICS[metric].label} {'↑' if METRICS[metric].higher_is_better else '↓'}"
+
+
+def printed(cells: pd.DataFrame, method: str, metric: str) -> str:
+    """A mean as Markdown, the best in bold; a dash where the table has no such number."""
+    if (method, metric) not in cells.index or pd.isna(cells.loc[(method, metric), "mean"]):
         return "–"
-    text = f"{float(row['mean']):.{decimals}f}"
-    return f"**{text}**" if row["rank"] == "1" else text
+    mean, rank = cells.loc[(method, metric)]
+    text = f"{mean:.{METRICS[metric].decimals}f}"
+    return f"**{text}**" if rank == 1 else text
 
 
-def made_at(card: str) -> str:
-    told = lineage.read_card(card)
-    return f"`{told['commit'][:12]}`" + (" with changes" if told["dirty"] else "")
+def commit_of(card: Path) -> str:
+    content = lineage.read_card(card)
+    return f"`{content['commit'][:12]}`" + (" with changes" if content["dirty"] else "")
 
 
 def table() -> str:
-    found = {name: averages(name) for name in TABLES}
-    methods = dict.fromkeys(m for name in TABLES for rows in config.load("tables", name).rows for m in rows.methods)
+    """The README's table as Markdown, with the sentence below it."""
+    cells = {name: averages(name) for name in TABLES}
+    specs = {name: config.load("tables", name) for name in TABLES}
+    metrics = {name: spec.columns[0].metrics for name, spec in specs.items()}
+    methods = dict.fromkeys(method for spec in specs.values() for rows in spec.rows for method in rows.methods)
     heads = [
-        f"{title}: {METRICS[m][0]}" if m == "psnr" else METRICS[m][0] for title in TABLES.values() for m in METRICS
+        f"{title}: {heading(metric)}" if metric == metrics[name][0] else heading(metric)
+        for name, title in TABLES.items()
+        for metric in metrics[name]
     ]
     lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for method in methods:
-        cells = [printed(found[name].get((method, m)), METRICS[m][1]) for name in TABLES for m in METRICS]
-        lines.append(f"| {config.load('methods', method).title} | " + " | ".join(cells) + " |")
-    commits = " and ".join(dict.fromkeys(made_at(f"results/tables/{name}.json") for name in TABLES))
-    tell = f"Means over the tasks, on pictures never trained on; best in bold. Made by `make demo` at commit {commits}."
+        numbers = [printed(cells[name], method, metric) for name in TABLES for metric in metrics[name]]
+        lines.append(f"| {config.load('methods', method).title} | " + " | ".join(numbers) + " |")
+    commits = " and ".join(dict.fromkeys(commit_of(paths.table_file(name, "json")) for name in TABLES))
     return "\n".join(
         [
             *lines,
             "",
-            f"{tell} Where a number comes from: `mperceiver trace demo-tasks --method demo --dataset demo-tasks`.",
+            "Means over the tasks, on pictures never trained on; best in bold. "
+            f"Made by `make demo` at commit {commits}. "
+            "Where a number comes from: `mperceiver trace demo-tasks --method demo --dataset demo-tasks`.",
         ]
     )
 
 
 def picture() -> str:
-    shutil.copyfile(f"results/figures/{FIGURE}.png", "docs/demo.png")
+    """The README's picture as Markdown; copies it beside the documents."""
+    shutil.copyfile(paths.figure_file(FIGURE, "png"), "docs/demo.png")
     return f"![{config.load('figures', FIGURE).title}](docs/demo.png)"
 
 
 def fill(text: str, place: str, content: str) -> str:
+    """Put ``content`` between the two comments in ``text`` that name ``place``."""
     between = re.compile(rf"(<!-- {place} -->\n).*?(<!-- /{place} -->)", re.DOTALL)
     if not between.search(text):
         raise SystemExit(f"README.md has no <!-- {place} --> … <!-- /{place} -->")
-    return between.sub(lambda found: f"{found[1]}{content}\n{found[2]}", text)
+    return between.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
 
 
 if __name__ == "__main__":
