@@ -1,6 +1,6 @@
-"""What is printed: tables, figures, the report site, and the trace of a number down to its bytes.
+"""The report: tables, figures, a static site, and the chain of files below a number. No number is computed here but means.
 
-``tables`` (HTML, CSV, LaTeX), ``figures`` (comparisons, curves, bars), ``pages`` (one static site that opens from disk) and
-``trace`` (a cell's chain of cards). All of them read `config/`, `results/` and `data/`, and none decides a number: numbers
-come from the score cards.
+From below: ``grid`` (a table as data), ``scores`` (score cards and CSVs), ``overlap`` (test pictures that were trained on),
+``columns`` (kinds of columns), ``tables`` (filled and printed), ``figures``, ``pending`` (what has not been run), ``trace``,
+``site``.
 """

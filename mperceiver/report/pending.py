@@ -53,7 +53,7 @@ def _waits_for(method: str, dataset: str) -> tuple[tuple[str, ...], list[str]]:
     if not paths.prepared_card(dataset).is_file():
         absent = [name for name in config.origins(dataset) if not paths.raw_card(name).is_file()]
         by_hand = [name for name in absent if config.load("datasets", name).access == "manual"]
-        words.append(f"the pictures of {dataset}" + (", which a person has to bring" if by_hand else ""))
+        words.append(f"the pictures of {dataset}" + (", to be downloaded by hand" if by_hand else ""))
     foundation = config.method_foundation(method)
     if foundation and not paths.foundation_card(foundation).is_file():
         words.append(f"the foundation {foundation}")

@@ -28,7 +28,9 @@ def _read(_path: str, _written: int, _size: int, card: str) -> dict:
     """A table reads the same card once for each metric, so the card is cached by its modification time and size."""
     found = lineage.read_card(card)["result"]
     if missing := KEYS - set(found):
-        raise TableError(f"{card}: no {', '.join(sorted(missing))} in its result; score again (snakemake -f {card})")
+        raise TableError(
+            f"{card}: no {', '.join(sorted(missing))} in its result; score again: snakemake --cores all -f {card}"
+        )
     return found
 
 
@@ -37,7 +39,7 @@ def why_absent(dataset: str) -> str:
     if paths.prepared_card(dataset).is_file():
         return "not run"
     sources = [config.load("datasets", name) for name in config.origins(dataset)]
-    return "data by hand" if any(source.access == "manual" for source in sources) else "not run"
+    return "manual download" if any(source.access == "manual" for source in sources) else "not run"
 
 
 def per_picture(method: str, dataset: str, task: str | None = None) -> pd.DataFrame:

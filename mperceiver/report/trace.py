@@ -96,11 +96,11 @@ def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: 
         above = _node(card, sha256(card), set(), without=(RESULTS, "config/methods/"))
         root.children.append(above)
         problems += _changes(card, scores) if verify else []
-    told: set[str] = set()
+    listed: set[str] = set()
     below = []
     for score in scores:
         if score.is_file():
-            below.append(_node(str(score), sha256(score), told))
+            below.append(_node(str(score), sha256(score), listed))
             problems += [problem for problem in (lineage.verify(score) if verify else []) if problem not in problems]
         else:
             below.append(Node("score", str(score), ["not run", f"next: snakemake {score}"]))
@@ -175,19 +175,19 @@ def _card_of(target: str) -> Path:
     )
 
 
-def _node(path: str, digest: str, told: set[str], without: tuple[str, ...] = ()) -> Node:
+def _node(path: str, digest: str, listed: set[str], without: tuple[str, ...] = ()) -> Node:
     """A card with all that it stands on. A plain file and a package's file are leaves.
 
     Args:
         digest: SHA-256 that is shown with the path.
-        told: cards already in the chain; what they stand on is not repeated. This function adds to it.
+        listed: cards already in the chain; what they stand on is not repeated. This function adds to it.
         without: beginnings of the direct inputs that are left out.
     """
     if ":" in path:
         return Node("source", path, [digest[:12]])
     facts = [digest[:12]]
     if not Path(path).exists():
-        return Node("file", path, [*facts, "not here (dvc pull)"])
+        return Node("file", path, [*facts, "not on this machine (dvc pull)"])
     try:
         card = lineage.read_card(path) if path.endswith(".json") else None
     except lineage.LineageError:
@@ -195,9 +195,9 @@ def _node(path: str, digest: str, told: set[str], without: tuple[str, ...] = ())
     if card is None:
         return Node("file", path, facts)
     facts += [f"commit {card['commit'][:12]}"] + (["dirty"] if card["dirty"] else [])
-    if path in told:
-        return Node(card["verb"], path, [*facts, "(told above)"])
-    told.add(path)
+    if path in listed:
+        return Node(card["verb"], path, [*facts, "(listed above)"])
+    listed.add(path)
     outputs = [f"{file} {sha[:12]}" for file, sha in card["outputs"].items()]
     if outputs:
         facts.append("made " + (", ".join(outputs) if len(outputs) <= SHOWN_OUTPUTS else f"{len(outputs)} files"))
@@ -205,7 +205,7 @@ def _node(path: str, digest: str, told: set[str], without: tuple[str, ...] = ())
         card["inputs"], key=lambda name: (not name.endswith(".json"), ":" in name, not name.startswith(RESULTS), name)
     )
     return Node(
-        card["verb"], path, facts, [_node(n, card["inputs"][n], told) for n in below if not _starts(n, without)]
+        card["verb"], path, facts, [_node(n, card["inputs"][n], listed) for n in below if not _starts(n, without)]
     )
 
 

@@ -45,7 +45,10 @@ def draw(name: str, figure: Figure):
         ),
     )
     if not any(cell.mean is not None or not row.measured for row, _, cell in table.filled()):
-        raise FigureError(f"{config.path_of('figures', name)}: none of its methods has been scored yet (snakemake)")
+        raise FigureError(
+            f"{config.path_of('figures', name)}: none of its methods has been scored yet; run: "
+            f"snakemake --cores all {paths.figure_file(name, 'json')}"
+        )
     groups, series = len(table.columns), len(table.rows)
     drawing, axis = plt.subplots(figsize=(max(5.0, 0.9 * groups + 1.6), 2.9), layout="constrained")
     identity = {method for method in figure.methods if config.load("methods", method).kind == "identity"}

@@ -15,12 +15,12 @@ Crop = tuple[int, int, int]  # left, top and side in px
 def cropped(picture: np.ndarray, crop: Crop | None = None) -> np.ndarray:
     """A crop of a picture, uint8 (H, W, 3); without ``crop`` all of the picture, of a large one the middle.
 
-    It is enlarged a whole number of times, so that no pixel is interpolated. Raises FigureError for a crop that reaches out.
+    It is enlarged a whole number of times, so that no pixel is interpolated. Raises FigureError for a crop that does not fit.
     """
     height, width = picture.shape[:2]
     left, top, side = crop or (max(0, width - CELL_PX) // 2, max(0, height - CELL_PX) // 2, CELL_PX)
     if crop and not (0 <= left <= width - side and 0 <= top <= height - side):
-        raise FigureError(f"crop {list(crop)} reaches out of a picture of {width}x{height} px")
+        raise FigureError(f"crop {list(crop)} does not fit into a picture of {width}x{height} px")
     part = picture[top : top + side, left : left + side]
     times = max(1, CELL_PX // max(part.shape[:2]))
     return part.repeat(times, axis=0).repeat(times, axis=1)

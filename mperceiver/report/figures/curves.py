@@ -44,7 +44,7 @@ def draw(name: str, figure: Figure):
     if not curves:
         raise FigureError(
             f"{config.path_of('figures', name)}: no training curve of {', '.join(figure.runs) or 'any run'} in "
-            f"{paths.RUNS} yet; train first (snakemake)"
+            f"{paths.RUNS} yet; run: snakemake --cores all {paths.figure_file(name, 'json')}"
         )
     stages = [stage for stage in config.STAGES if any(of == stage for _, of in curves)]
     across = min(2, len(stages))

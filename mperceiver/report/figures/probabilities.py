@@ -73,6 +73,8 @@ def _read(method: str, dataset: str) -> pd.DataFrame:
     """The columns `id`, `task`, and a probability for each class."""
     path = paths.probabilities_file(method, dataset)
     if not path.is_file():
-        raise FigureError(f"{path}: no such file; restore first (snakemake {paths.restored_card(method, dataset)})")
+        raise FigureError(
+            f"{path}: no such file; restore first: snakemake --cores all {paths.restored_card(method, dataset)}"
+        )
     texts = {"id": str, "task": str}
     return pd.read_csv(path, dtype=texts, keep_default_na=False)

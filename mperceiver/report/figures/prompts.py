@@ -32,8 +32,8 @@ def draw(name: str, figure: Figure):
     pools = _pools(path)
     if not pools:
         raise FigureError(
-            f"{config.path_of('figures', name)}: {path} has no prompt pools yet; train first "
-            f"(snakemake {path.with_suffix('.json')})"
+            f"{config.path_of('figures', name)}: {path} has no prompt pools yet; train first: "
+            f"snakemake --cores all {path.with_suffix('.json')}"
         )
     across = min(3, len(pools))
     down = -(-len(pools) // across)

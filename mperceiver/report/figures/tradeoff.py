@@ -35,7 +35,10 @@ def draw(name: str, figure: Figure):
     columns = [column.model_copy(update={"metrics": column.metrics[:1]}) for column in figure.columns]
     table = fill(name, Table(title=figure.title, caption=figure.caption, rows=rows, columns=columns))
     if not any(cell.mean is not None for cell in table.cells.values()):
-        raise FigureError(f"{config.path_of('figures', name)}: none of its methods has been scored yet (snakemake)")
+        raise FigureError(
+            f"{config.path_of('figures', name)}: none of its methods has been scored yet; run: "
+            f"snakemake --cores all {paths.figure_file(name, 'json')}"
+        )
     steps = {row.method: config.load("methods", row.method).sampler.steps for row in table.rows}
     seconds = {(row, column): _seconds(row.method, column.datasets) for row, column, _ in table.filled()}
     timed = any(value is not None for value in seconds.values())

@@ -69,15 +69,15 @@ def _caption(table: FilledTable) -> str:
     """The caption, with what the signs in the table mean."""
     caption = tex(table.caption)
     if any(not row.ranked for row in table.rows):
-        caption += r" $\ddagger$: sees the ground truth, not ranked."
+        caption += r" $\ddagger$: sees the ground truth, an upper bound, not ranked."
     if any(cell.reported is not None for cell in table.cells.values()):
-        caption += r" $\dagger$: as reported by the paper, not ranked; in brackets: the paper's number beside ours."
+        caption += r" $\dagger$: as reported by the paper, not ranked. In brackets: the paper's number."
     if len(table.protocols) > 1:
         caption += (
             " Protocols: " + tex("; ".join(f"{name}: {', '.join(of)}" for name, _, of in table.scored_by())) + "."
         )
     if table.trained_on:
-        caption += rf" \S: some of its pictures were trained on ({tex('; '.join(table.trained_on))})."
+        caption += rf" \S: also trained on some of these test pictures ({tex('; '.join(table.trained_on))})."
     return caption
 
 

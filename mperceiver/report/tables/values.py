@@ -52,7 +52,7 @@ def _check(where: str, lines: pd.DataFrame) -> None:
         for line in states.head(2).itertuples()
     )
     raise TableError(
-        f"{where}: two protocols cannot stand in one column: {who} was scored under {one}, {other_who} under {other}. "
-        "Either a dataset's `protocol` or the protocol itself was changed in between: score both again (snakemake); "
-        "or the columns differ by design: give each a table, drop `average`, or say `average: mixed`"
+        f"{where}: a column cannot mix two protocols: {who} was scored under {one}, {other_who} under {other}. "
+        "If the protocol, or a dataset's `protocol`, was changed in between, score both again (snakemake). "
+        "If the columns differ on purpose, give each a table, remove `average`, or set `average: mixed`"
     )

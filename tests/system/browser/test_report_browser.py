@@ -195,12 +195,13 @@ def test_one_metric_at_a_time_in_blocks(at):
 
 def test_what_is_not_here_says_how_to_run_it(at):
     driver = at("index.html")
-    assert find(driver, "#toys .undone") == []
-    (details,) = find(driver, "#blocks .undone")
+    assert find(driver, "#toys .pending") == []
+    (details,) = find(driver, "#blocks .pending")
     assert not details.find_element("css selector", "ul").is_displayed()
     details.find_element("css selector", "summary").click()
     assert (
-        "snakemake --cores all results/scores/four/toys.json" in details.text and "Waits for restoring" in details.text
+        "snakemake --cores all results/scores/four/toys.json" in details.text
+        and "Waiting for restoring" in details.text
     )
 
 

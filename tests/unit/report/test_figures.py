@@ -63,10 +63,10 @@ def test_figures_of_the_method_are_the_same_bytes_each_time(kinds, name):
     before = [Path(f"results/figures/{name}.{kind}").read_bytes() for kind in ("png", "svg", "json")]
     figures.write(name)
     assert [Path(f"results/figures/{name}.{kind}").read_bytes() for kind in ("png", "svg", "json")] == before
-    told = lineage.read_card(card)
+    inputs = lineage.read_card(card)["inputs"]
     wanted = {"prompts": "results/runs/prompted/branches.json", "probabilities": "results/restored/one/toys.json"}
-    assert wanted.get(name, "results/scores/two/toys.json") in told["inputs"]
-    assert set(config.figure_inputs(name)) <= {*told["inputs"], "config/reported/cvpr2024.csv"}
+    assert wanted.get(name, "results/scores/two/toys.json") in inputs
+    assert set(config.figure_inputs(name)) <= {*inputs, "config/reported/cvpr2024.csv"}
 
 
 def test_what_the_methods_figures_show(kinds):
@@ -97,7 +97,7 @@ def test_a_comparison_shows_the_part_that_is_asked_for(tree):
     assert part.shape[:2] == (256, 256) and (part[::16, ::16] == picture[2:18, 4:20]).all()
     figure["panels"][0]["crop"] = [20, 2, 16]
     reports.dump("figures", "part", figure)
-    with pytest.raises(figures.FigureError, match="out of a picture of 32x24"):
+    with pytest.raises(figures.FigureError, match="fit into a picture of 32x24"):
         figures.write("part")
 
 
@@ -148,9 +148,9 @@ def test_bars_show_what_the_paper_reports(paper):
 def test_figures_of_a_mean_of_runs(seeds):
     figure = yaml_of("figures", "bars") | {"methods": ["input", "both"]}
     reports.dump("figures", "bars", figure)
-    told = lineage.read_card(figures.write("bars"))["inputs"]
-    assert {"results/scores/one/toys.json", "results/scores/three/toys.json"} <= set(told)
-    assert set(config.figure_inputs("bars")) <= set(told)
+    inputs = lineage.read_card(figures.write("bars"))["inputs"]
+    assert {"results/scores/one/toys.json", "results/scores/three/toys.json"} <= set(inputs)
+    assert set(config.figure_inputs("bars")) <= set(inputs)
     reports.dump("figures", "side-by-side", yaml_of("figures", "side-by-side") | {"methods": ["both"]})
     with pytest.raises(figures.FigureError, match="both is a mean over methods"):
         figures.write("side-by-side")

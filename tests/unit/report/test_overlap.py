@@ -16,14 +16,14 @@ def _sources(dataset: str, sources: list[str]) -> None:
 
     with pa.memory_map("data/prepared/toys.arrow") as file:
         table = pa.ipc.open_file(file).read_all()
-        told = table.set_column(table.schema.get_field_index("source"), "source", pa.array(sources))
+        renamed = table.set_column(table.schema.get_field_index("source"), "source", pa.array(sources))
         path = Path(f"data/prepared/{dataset}.arrow")
-        with pa.OSFile(f"{path}.new", "wb") as out, pa.ipc.new_file(out, told.schema) as writer:
-            writer.write_table(told)
+        with pa.OSFile(f"{path}.new", "wb") as out, pa.ipc.new_file(out, renamed.schema) as writer:
+            writer.write_table(renamed)
     Path(f"{path}.new").replace(path)
 
 
-def test_pictures_that_were_trained_on_are_told(tree):
+def test_pictures_that_were_trained_on_are_renamed(tree):
     """Of the test set's four pictures the run `one` has one's degraded and another's clean file in its training sets."""
     a, b, c, d, e = (letter * 64 for letter in "abcde")
     _sources("toys", [f"{a} {b}", c, d, ""])  # haze-0, haze-1, rain-0, rain-1
@@ -38,15 +38,17 @@ def test_pictures_that_were_trained_on_are_told(tree):
     assert cell(built, "one", None, "psnr").trained_on == 2  # the average stands on it
     assert built.trained_on == ["One & <only> on toys: 1 in others, 1 in more", "Two_50% on toys: 1 in others"]
     assert tables.to_csv(built).count(",2\n") == 3 + 3 and tables.to_csv(built).count(",1\n") == 3 + 3
-    assert r"\,\S" in latex.to_tex(built) and r"\S: some of its pictures were trained on" in latex.to_tex(built)
-    assert "some of its pictures were trained on: One &amp; &lt;only&gt; on toys: 1 in others, 1 in more" in (
-        tables.to_html(built)
+    assert r"\,\S" in latex.to_tex(built) and r"\S: also trained on some of these test pictures" in latex.to_tex(built)
+    assert (
+        "The method was also trained on some of these test pictures: One &amp; &lt;only&gt; on toys: 1 in others, 1 in more"
+        in (tables.to_html(built))
     )
     site.write("config/toy.yaml")
     page = Path("results/report/cells/toys/one/toys--haze.html").read_text()
-    assert "§ 2 pictures were trained on" in page and "Not here to be compared: gone." in page
+    assert "§ The method was also trained on 2 of these pictures" in page
+    assert "Not compared, since not on this machine: gone." in page
     page = Path("results/report/cells/toys/two/toys--rain.html").read_text()
-    assert "No picture was trained on: compared with others by the hashes" in page
+    assert "none of these pictures. Compared by SHA-256 of the files with the training sets others." in page
     assert "trained on" not in Path("results/report/cells/toys/input/toys--rain.html").read_text()
 
 

@@ -25,12 +25,11 @@ def test_what_is_not_here_yet_says_what_it_waits_for(tree):
     reports.dump("datasets", "clean", clean | {"access": "manual"})
     Path("data/raw/clean.json").unlink()
     (one,) = pending(tables.build("toys"))
-    assert one.waits_for[0] == "the pictures of toys, which a person has to bring"
+    assert one.waits_for[0] == "the pictures of toys, to be downloaded by hand"
     assert one.commands == ["mperceiver doctor clean", "snakemake --cores all results/scores/two/toys.json"]
-    assert cell(tables.build("toys"), "two", "haze", "psnr").why == "data by hand"
+    assert cell(tables.build("toys"), "two", "haze", "psnr").why == "manual download"
     site.write("config/toy.yaml")
     text = Path("results/report/index.html").read_text()
     assert (
-        "<b>Two_50%</b> on Haze; Rain. Waits for the pictures of toys, which a person has to bring, the training"
-        in text
+        "<b>Two_50%</b> on Haze; Rain. Waiting for the pictures of toys, to be downloaded by hand, the training" in text
     )

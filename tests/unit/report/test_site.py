@@ -70,7 +70,10 @@ def test_pages_show_progress_and_are_the_same_bytes_each_time(tree):
     assert lineage.read_card(site.write("config/toy.yaml")) == first
     shutil.rmtree("data/prepared")
     site.write("config/toy.yaml")
-    assert "The pictures are not here" in Path("results/report/cells/toys/one/toys--haze.html").read_text()
+    assert (
+        "The restored pictures are not on this machine"
+        in Path("results/report/cells/toys/one/toys--haze.html").read_text()
+    )
 
 
 def test_pages_speak_of_a_toy_only_where_there_is_one(tree):

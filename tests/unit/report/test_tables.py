@@ -192,10 +192,10 @@ def test_blocks_and_the_papers_numbers_in_print(paper):
     assert "Theirs $\\dagger$ & 99.00 & -- \\\\" in text
     page = Path("results/tables/paper.html").read_text()
     assert page.count("<table") == 2 and "−6.00" in page and "<caption>(a)</caption>" in page
-    assert "as the paper reports it" in page
+    assert "As the paper reports it" in page
     assert "config/reported/cvpr2024.csv" in lineage.read_card("results/tables/paper.json")["inputs"]
     written()
-    assert "the mean of their means" in Path("results/report/cells/paper/one/toys+more--haze.html").read_text()
+    assert "mean of the datasets’ means" in Path("results/report/cells/paper/one/toys+more--haze.html").read_text()
     lines = trace.trace("paper", "one", "more", "haze").chain.lines()
     assert "PSNR 15.00" in lines[0] and any("results/scores/one/more.json" in line for line in lines)
 
@@ -212,7 +212,7 @@ def test_a_mean_of_runs_has_their_standard_deviation(seeds):
     row = next(r for r in csv.DictReader(io.StringIO(tables.to_csv(built))) if r["method"] == "both")
     assert float(row["sd"]) == haze.sd and row["low"] == ""
     assert r"\textcolor{red}{21.00}\,$\pm$\,1.41" in latex.to_tex(built)
-    assert "± 1.41" in tables.to_html(built) and "standard deviation over several runs" in tables.to_html(built)
+    assert "± 1.41" in tables.to_html(built) and "standard deviation over runs" in tables.to_html(built)
     Path("results/scores/three/toys.json").unlink()
     built = tables.build("toys")
     assert cell(built, "both", "haze", "psnr").why == cell(built, "both", None, "psnr").why == "1 of 2 runs"
@@ -235,7 +235,7 @@ def test_a_mean_restores_nothing_itself(seeds):
 
 
 def test_columns_say_how_they_are_scored_and_how_sure_that_is(tree):
-    assert 'class="by"' not in tables.to_html(tables.build("toys"))  # one protocol: told once, under the table
+    assert 'class="by"' not in tables.to_html(tables.build("toys"))  # one protocol: named once, under the table
     reports.dump("datasets", "lumas", yaml_of("datasets", "toys") | {"protocol": "y"})
     reports.score("one", dataset="lumas", protocol="y")
     columns = [
@@ -244,16 +244,16 @@ def test_columns_say_how_they_are_scored_and_how_sure_that_is(tree):
             "task": "haze",
             "label": "Colours",
             "metrics": ["psnr", "ssim"],
-            "scored": "high: it was told",
+            "scored": "high: the paper says so",
         },
         {"dataset": "lumas", "task": "haze", "label": "Luma", "metrics": ["psnr"], "scored": "low: by ear & <eye>"},
-        {"dataset": "toys", "task": "rain", "label": "Rain", "metrics": ["psnr"], "scored": "high: it was told"},
+        {"dataset": "toys", "task": "rain", "label": "Rain", "metrics": ["psnr"], "scored": "high: the paper says so"},
     ]
     rows = [{"title": "All", "methods": ["one", "two"]}]
     reports.dump("tables", "both", {"title": "Both", "caption": "Caption.", "rows": rows, "columns": columns})
     built = tables.build("both")
     assert [(name, of) for name, _, of in built.scored_by()] == [("rgb", ["Colours", "Rain"]), ("y", ["Luma"])]
-    assert built.certainty() == [("Colours, Rain", "high: it was told"), ("Luma", "low: by ear & <eye>")]
+    assert built.certainty() == [("Colours, Rain", "high: the paper says so"), ("Luma", "low: by ear & <eye>")]
     page = tables.to_html(built)
     assert re.findall(r'class="by"[^>]*>(\w+)<', page) == ["rgb", "y", "rgb"]
     assert "<b>Protocol y</b> for Luma. PSNR on Y." in page and "<b>Luma</b>: low: by ear &amp; &lt;eye&gt;." in page

@@ -29,7 +29,7 @@ def test_trace_of_a_cell_names_every_level(tree):
     depth = 0
     for kind, name in levels.items():
         (line,) = [
-            x for x in lines if f"{kind} " in x and name in x and "told above" not in x and " made " + name not in x
+            x for x in lines if f"{kind} " in x and name in x and "listed above" not in x and " made " + name not in x
         ]
         deeper = len(re.match(r"[│├└─ ]*", line)[0])
         assert deeper > depth
