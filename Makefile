@@ -1,18 +1,21 @@
-# make demo: the whole pipeline at toy scale, from a fresh checkout to results/report/index.html.
-# make test, make lint: the tests, the rules of style.
-# make paper: all of the paper's tables and figures in miniature, and what must be true of them; kept in $PAPER where that is set
-#   (with pdflatex: Debian's texlive-latex-recommended).
-# make cluster: the workflow on SLURM clusters that the tests start on this machine (as root; Debian's slurmctld, slurmd, slurm-client,
-#   munge, slurmdbd and mariadb-server).
-# make docs: writes the generated pages and the drawing of the pipeline; a test fails while one of them is old.
-# CI (.ci/run) runs all of these.
-# Needs git, make and a Python of 3.11 or later with its venv module (make demo PYTHON=python3.12 takes another than python3).
+# make demo      the whole pipeline at toy scale, from a fresh checkout to results/report/index.html
+# make test      the tests, but for those of `paper` and `cluster`
+# make paper     all of the paper's tables and figures in miniature, and checks of what they print. Needs pdflatex (Debian:
+#                texlive-latex-recommended). PAPER=folder keeps what was built there
+# make cluster   the workflow on SLURM clusters that the tests start on this machine. Needs root, and from Debian slurmctld, slurmd,
+#                slurm-client, munge, slurmdbd and mariadb-server
+# make lint      style, import contracts, the workflow's rules: what the hooks in .pre-commit-config.yaml run before a commit
+# make docs      writes the generated pages; a test fails while one of them is out of date
+# make install   the environment in .venv, exactly as uv.lock describes it; every other target does it first
+# .ci/run does all of it but `docs`. Needs git, make, and Python 3.11 or later with its venv module.
+
+# The Python that the environment is built with: make demo PYTHON=python3.12
 PYTHON ?= python3
-# The uv of the PATH, else one that is put into .venv; uv is in the project's dev group, so the sync leaves it there.
+# uv from the PATH. Where there is none it is installed into .venv, and stays there: it is one of the project's dev dependencies.
 UV := $(or $(shell command -v uv),.venv/bin/uv)
-# Where it is set, every job compiles anew all it imports, some ten seconds a job; an empty value counts as unset.
+# If this variable is set, every job compiles all that it imports again, some ten seconds a job. An empty value counts as not set.
 export PYTHONDONTWRITEBYTECODE :=
-# The lock file is what is installed; uv is not to look for anything newer.
+# Install what uv.lock names; never look for newer versions.
 export UV_FROZEN := 1
 
 .PHONY: demo test paper cluster lint docs install
