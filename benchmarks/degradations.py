@@ -1,26 +1,21 @@
-"""Degradations: milliseconds a picture for each family with its default numbers and for each mix of MID6, on one core.
+"""Milliseconds per picture of each family of degradations, with its default parameters, and of each mix of MID6, on one core.
 
     uv run --with albumentations==1.4.24 python benchmarks/degradations.py [--out benchmarks/results/NAME.json]
 
-Beside them, for scale: what decoding the picture's PNG and encoding it again costs, which `prepare` does as well, and, where it is
-installed, what albumentations takes for families of the same name. Those are augmentations, not physics: the laws differ.
+For comparison: decoding the picture's PNG and encoding it again, which `prepare` does as well; and, where albumentations is
+installed, its transforms of the same names. Those are augmentations and compute something simpler.
 """
 
-import argparse
 import io
-import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import PIL
-import scipy
+import shared
 import yaml
 from PIL import Image
 
@@ -29,29 +24,29 @@ from mperceiver.degradations import DEGRADATIONS
 from mperceiver.degradations.mix import degrade
 
 SIZES = {"512x512": (512, 512), "2040x1356": (1356, 2040)}  # the second is a picture of DIV2K
-MID6 = Path(__file__).resolve().parents[1] / "config/datasets/mid6.yaml"
+MID6 = shared.ROOT / "config/datasets/mid6.yaml"
 
 
 def milliseconds(function: Callable, repeats: int) -> float:
-    """Median processor time of ``repeats`` calls after a first one that does not count."""
+    """Median CPU time of ``repeats`` calls, after one call that is not measured; ``function`` is given the call's number."""
     function(0)
-    found = []
+    times = []
     for i in range(repeats):
         start = time.process_time()
         function(i + 1)
-        found.append(1e3 * (time.process_time() - start))
-    return statistics.median(found)
+        times.append(1e3 * (time.process_time() - start))
+    return statistics.median(times)
 
 
-def copied(png: bytes) -> bytes:
-    """A PNG decoded and encoded again."""
+def recoded(png: bytes) -> bytes:
+    """Decode a PNG and encode it again."""
     buffer = io.BytesIO()
     Image.open(io.BytesIO(png)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def public(image: np.ndarray) -> dict[str, Callable]:
-    """What a public generator does to ``image`` by family, at strengths like our defaults; none where it is not installed."""
+def albumentations_transforms(image: np.ndarray) -> dict[str, Callable]:
+    """Albumentations' transforms of ``image`` by family, as strong as our defaults; none where it is not installed."""
     try:
         import albumentations
         import cv2
@@ -72,6 +67,7 @@ def public(image: np.ndarray) -> dict[str, Callable]:
 
 
 def measure(height: int, width: int, repeats: int) -> dict[str, dict[str, float]]:
+    """Milliseconds per picture of height x width px: {kind: {name: ms}}."""
     image = np.ascontiguousarray(dead_leaves(np.random.default_rng(0), max(height, width))[:height, :width])
     png = io.BytesIO()
     Image.fromarray(np.round(image * 255).astype(np.uint8)).save(png, "PNG")
@@ -85,25 +81,21 @@ def measure(height: int, width: int, repeats: int) -> dict[str, dict[str, float]
             name: milliseconds(lambda i, layers=layers: degrade(image, layers, i), repeats)
             for name, layers in mixes.items()
         },
-        "albumentations": {name: milliseconds(function, repeats) for name, function in public(image).items()},
-        "png": {"decoded and encoded": milliseconds(lambda i: copied(png.getvalue()), max(1, repeats // 3))},
+        "albumentations": {
+            name: milliseconds(function, repeats) for name, function in albumentations_transforms(image).items()
+        },
+        "png": {"decoded and encoded": milliseconds(lambda i: recoded(png.getvalue()), max(1, repeats // 3))},
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--repeats", type=int, default=9)
-    options = parser.parse_args()
-    found = {size: measure(*shape, options.repeats) for size, shape in SIZES.items()}
+    options = shared.arguments(__doc__, repeats=9).parse_args()
+    times = {size: measure(*shape, options.repeats) for size, shape in SIZES.items()}
     for kind in ("families", "albumentations", "mixes", "png"):
         print(f"{kind:24}" + "".join(f"{size:>12}" for size in SIZES) + "   ms")
-        for name in found["512x512"][kind]:
-            print(f"  {name:22}" + "".join(f"{found[size][kind][name]:12.1f}" for size in SIZES))
-    if options.out:
-        versions = {"numpy": np.__version__, "scipy": scipy.__version__, "pillow": PIL.__version__}
-        device = {"machine": platform.machine(), "threads": 1} | versions
-        options.out.write_text(json.dumps({"device": device, "milliseconds": found}, indent=1) + "\n")
+        for name in times["512x512"][kind]:
+            print(f"  {name:22}" + "".join(f"{times[size][kind][name]:12.1f}" for size in SIZES))
+    shared.write(options.out, device=shared.machine("numpy", "scipy", "pillow", threads=1), milliseconds=times)
 
 
 if __name__ == "__main__":

@@ -3,26 +3,24 @@
     uv run python benchmarks/full_width.py [--out FILE.json]                  counted, on any machine in a minute
     uv run python benchmarks/full_width.py --device cuda [--out FILE.json]    measured, on a GPU, with random weights
 
-Counted: the modules are run on tensors without contents (FakeTensorMode); torch's FlopCounterMode counts the multiply-adds of
-products and convolutions, and the live storages are summed for the peak of memory, weights, gradients and AdamW's states
-included, a library's scratch space and fragmentation not. No second follows from either by itself.
+Counted: the modules run on tensors without contents (FakeTensorMode). torch's FlopCounterMode counts the multiply-adds of matrix
+products and convolutions. The peak of memory is the sum of the live storages: weights, gradients and AdamW's states are
+included, scratch space of libraries and fragmentation are not. Neither number says how many seconds a device needs.
 
-Measured: the same calls on the device; seconds are medians after a warm-up, memory is torch.cuda.max_memory_allocated.
+Measured: the same calls run on the device. Seconds are medians after a warm-up; memory is torch.cuda.max_memory_allocated.
 """
 
-import argparse
 import dataclasses
 import gc
-import json
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from unittest.mock import patch
 
 import sd21
+import shared
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -53,7 +51,7 @@ CASES = [
 
 
 class Model:
-    """All that a restoration runs through, with random weights."""
+    """All modules of a restoration, with random weights."""
 
     def __init__(self, device: str, widths: sd21.Widths, precision: str = "no", **set_up: bool) -> None:
         self.device = device
@@ -75,11 +73,11 @@ class Model:
         return torch.randn(batch, 4, side, side, device=self.device)
 
 
-# ---------------------------------------------------------------- what is run
+# ---------------------------------------------------------------- the calls
 
 
 def restoration(model: Model, px: int) -> dict[str, Callable[[], object]]:
-    """The parts of one restoration, in order; the step is gone through once for each step of the sampler."""
+    """The parts of one restoration, in order; the sampler runs the part "step" once for each of its steps."""
     picture = torch.rand(1, 3, px, px, device=model.device)
     z, lq_latent, t = model.latents(1, px), model.latents(1, px), torch.full((1,), 500, device=model.device)
     foundation, branches = model.foundation, towers.freeze(model.branches)
@@ -87,7 +85,7 @@ def restoration(model: Model, px: int) -> dict[str, Callable[[], object]]:
     embedding = torch.randn(1, foundation.embedding_width, device=model.device)
     p = torch.full((1, N), 1 / N, device=model.device)
     static = branches.prepare(embedding, p)
-    branches.predict(z, t, static, lq_latent)  # what does not depend on t is there from the second step on
+    branches.predict(z, t, static, lq_latent)  # computes what does not depend on t, which later steps reuse
     degraded = model.drm.degraded_features(foundation.encode, picture)[1]
     return {
         "CLIP and predictor": lambda: model.predictor.probabilities(foundation.embed(picture)),
@@ -99,7 +97,7 @@ def restoration(model: Model, px: int) -> dict[str, Callable[[], object]]:
 
 
 def stage_2(model: Model, batch: int, px: int) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """Eq. 1 on cached latents."""
+    """(module, loss) of stage 2: Eq. 1 on cached latents."""
     z, lq_latent = model.latents(batch, px), model.latents(batch, px)
     t = torch.full((batch,), 500, device=model.device)
     embedding = torch.randn(batch, model.foundation.embedding_width, device=model.device)
@@ -108,19 +106,19 @@ def stage_2(model: Model, batch: int, px: int) -> tuple[nn.Module, Callable[[], 
 
 
 def stage_3(model: Model, batch: int, px: int) -> tuple[nn.Module, Callable[[], Tensor]]:
-    """The DRM's losses on cached latents, the discriminator's included."""
+    """(module, loss) of stage 3: the DRM's losses on cached latents, the discriminator's included."""
     picture, z = torch.rand(batch, 3, px, px, device=model.device), model.latents(batch, px)
     p = torch.full((batch, N), 1 / N, device=model.device)
-    losses = PictureLosses(Losses(perceptual=0), model.device)  # LPIPS's own weights are not needed
+    losses = PictureLosses(Losses(perceptual=0), model.device)  # its weights are not there; the trunk below replaces it
     with torch.device(model.device):
         trunk = towers.freeze(Lpips("vgg"))
 
     def step() -> Tensor:
         degraded = model.drm.degraded_features(model.foundation.encode, picture)[1]
         output = model.drm(model.foundation.decode, z, degraded, p).float()
-        found = losses(output, picture, 10**6)
+        values = losses(output, picture, 10**6)
         perceptual = sum((a - b).square().mean() for a, b in zip(trunk.taps(output), trunk.taps(picture), strict=True))
-        return found["loss"] + found["adversary"] + perceptual
+        return values["loss"] + values["adversary"] + perceptual
 
     return model.drm, step
 
@@ -128,7 +126,7 @@ def stage_3(model: Model, batch: int, px: int) -> tuple[nn.Module, Callable[[], 
 def training(
     *, stage: str, batch: int, precision: str, checkpointing: bool, device: str, widths: sd21.Widths, px: int
 ) -> Callable[[], None]:
-    """One whole step: forward, backward, AdamW."""
+    """A function that runs one training step: forward, backward, AdamW."""
     if stage == "stage 2":
         model = Model(device, widths, precision, gradient_checkpointing=checkpointing)
         module, loss = stage_2(model, batch, px)
@@ -153,7 +151,7 @@ def training(
 
 
 def multiply_adds(function: Callable[[], object]) -> float:
-    """Thousand millions of them (GMAC)."""
+    """Multiply-adds of a call, in thousand millions (GMAC)."""
     with FlopCounterMode(display=False) as counter:
         function()
     return counter.get_total_flops() / 2e9
@@ -161,49 +159,51 @@ def multiply_adds(function: Callable[[], object]) -> float:
 
 @contextmanager
 def without_contents() -> Iterator[PeakMemory]:
-    """Tensors have shapes only inside; what asks for their values is left out."""
+    """Inside, tensors have shapes and no values; what would read values is replaced. Yields the peak of memory."""
     no_draw = patch("torch.nn.init.trunc_normal_", lambda tensor, *_, **__: tensor)
     one_device = patch.object(nn.Module, "to", lambda module, *_, **__: module)
-    torch.backends.mha.set_fastpath_enabled(False)  # whose one operation is not counted
+    torch.backends.mha.set_fastpath_enabled(False)  # it is one operation that the counter does not know
     with FakeTensorMode(allow_non_fake_inputs=True), no_draw, one_device, PeakMemory("cpu") as peak:
         yield peak
 
 
 def counted(widths: sd21.Widths, px: int) -> dict:
-    found = {"restoration": [], "training": []}
+    """Multiply-adds and peak memory of all cases at px x px pixels."""
+    results: dict[str, list[dict]] = {"restoration": [], "training": []}
     for precision in PRECISIONS:
         with without_contents() as peak, torch.no_grad():
             model = Model("cpu", widths, precision).with_drm()
-            weights = sum(storage_bytes(model))
+            weights = weight_bytes(model)
             parts = restoration(model, px)
             for part in parts.values():
                 part()
             row = {"precision": precision, "weights_gib": weights / GIB, "peak_gib": peak.bytes / GIB}
             gmac = row["gmac"] = {name: multiply_adds(part) for name, part in parts.items()}
-        found["restoration"].append(row | {"gmac_at_steps": at_steps(gmac)})
+        results["restoration"].append(row | {"gmac_at_steps": at_steps(gmac)})
     gmac = {}
     for case in CASES:
         with without_contents() as peak:
             step = training(device="cpu", widths=widths, px=px, **case)
-            peak.bytes = 0  # without what was built only to be left out
+            peak.bytes = 0  # forget the modules that were built and dropped
             step()
-            step()  # with AdamW's states there from the beginning
-            most = peak.bytes / GIB  # the counter of multiply-adds would hold on to tensors
+            step()  # AdamW's states are there from the beginning of this one
+            most = peak.bytes / GIB  # read it before the counter of multiply-adds keeps tensors alive
             key = case["stage"], case["checkpointing"]
-            if key not in gmac:  # of batch 1; precision does not matter
+            if key not in gmac:  # the first such case has batch 1; precision does not change the count
                 gmac[key] = multiply_adds(step)
-        found["training"].append(case | {"gmac": case["batch"] * gmac[key], "peak_gib": most})
-    return found
+        results["training"].append(case | {"gmac": case["batch"] * gmac[key], "peak_gib": most})
+    return results
 
 
-def storage_bytes(model: Model) -> Iterator[int]:
-    towers_of = [model.foundation.clip, model.foundation.text_encoder, model.foundation.unet, model.foundation.vae]
-    for module in [*towers_of, model.predictor, model.branches, model.drm]:
-        yield from (p.numel() * p.element_size() for p in module.parameters())
+def weight_bytes(model: Model) -> int:
+    """Bytes of all weights."""
+    frozen = [model.foundation.clip, model.foundation.text_encoder, model.foundation.unet, model.foundation.vae]
+    modules = [*frozen, model.predictor, model.branches, model.drm]
+    return sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
 
 
 def at_steps(cost: dict[str, float]) -> dict[int, float]:
-    """Of a whole restoration, by steps of the sampler."""
+    """{number of the sampler's steps: cost of a whole restoration}, from the cost of each part."""
     fixed = sum(cost.values()) - cost["step"]
     return {steps: fixed + steps * cost["step"] for steps in STEPS}
 
@@ -212,15 +212,15 @@ def at_steps(cost: dict[str, float]) -> dict[int, float]:
 
 
 def seconds(function: Callable[[], object], device: str, repeats: int) -> float:
-    """Median of ``repeats`` calls after two that warm up."""
-    taken = []
+    """Median time of ``repeats`` calls, after two calls that warm up."""
+    times = []
     for _ in range(repeats + 2):
         start = time.perf_counter()
         function()
         if device == "cuda":
             torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[2:])
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[2:])
 
 
 def peak_gib(device: str) -> float | None:
@@ -228,24 +228,25 @@ def peak_gib(device: str) -> float | None:
 
 
 def measured(device: str, widths: sd21.Widths, px: int, repeats: int) -> dict:
-    found = {"restoration": [], "training": []}
+    """Seconds and peak memory of all cases at px x px pixels."""
+    results: dict[str, list[dict]] = {"restoration": [], "training": []}
     for precision in PRECISIONS:
         for ways in ({}, {"channels_last": True}, {"channels_last": True, "compile": True}):
             _empty(device)
             with torch.no_grad():
                 parts = restoration(Model(device, widths, precision, **ways).with_drm(), px)
-                taken = {name: seconds(part, device, repeats) for name, part in parts.items()}
-            row = {"precision": precision, **ways, "peak_gib": peak_gib(device), "seconds": taken}
-            found["restoration"].append(row | {"seconds_at_steps": at_steps(taken)})
+                times = {name: seconds(part, device, repeats) for name, part in parts.items()}
+            row = {"precision": precision, **ways, "peak_gib": peak_gib(device), "seconds": times}
+            results["restoration"].append(row | {"seconds_at_steps": at_steps(times)})
             del parts
     for case in CASES:
         _empty(device)
         step = training(device=device, widths=widths, px=px, **case)
-        taken = seconds(step, device, repeats)
-        row = {"seconds": taken, "samples_per_s": case["batch"] / taken, "peak_gib": peak_gib(device)}
-        found["training"].append(case | row)
+        elapsed = seconds(step, device, repeats)
+        row = {"seconds": elapsed, "samples_per_s": case["batch"] / elapsed, "peak_gib": peak_gib(device)}
+        results["training"].append(case | row)
         del step
-    return found
+    return results
 
 
 def _empty(device: str) -> None:
@@ -258,9 +259,10 @@ def _empty(device: str) -> None:
 # ---------------------------------------------------------------- printed
 
 
-def show(found: dict) -> None:
-    unit = "seconds" if "seconds" in found["restoration"][0] else "gmac"
-    for row in found["restoration"]:
+def show(results: dict) -> None:
+    """Print the results as text."""
+    unit = "seconds" if "seconds" in results["restoration"][0] else "gmac"
+    for row in results["restoration"]:
         ways = [key for key in ("channels_last", "compile") if row.get(key)]
         print(
             f"\nrestoration of one picture, precision {row['precision']} {' '.join(ways)}: peak {_gib(row['peak_gib'])}"
@@ -268,9 +270,9 @@ def show(found: dict) -> None:
         for name, cost in row[unit].items():
             print(f"  {name:34} {cost:12.3f} {unit}")
         for steps, cost in row[f"{unit}_at_steps"].items():
-            print(f"  in all at {steps:2} steps {cost:27.3f} {unit}")
+            print(f"  with {steps:2} steps   {cost:27.3f} {unit}")
     print("\ntraining step              precision  checkpointing         " + unit + "       peak")
-    for row in found["training"]:
+    for row in results["training"]:
         title = f"{row['stage']}, batch {row['batch']}"
         print(
             f"{title:26} {row['precision']:9}  {row['checkpointing']!s:13} {row[unit]:13.3f}  {_gib(row['peak_gib']):>9}"
@@ -282,25 +284,22 @@ def _gib(value: float | None) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="measure there, instead of counting")
-    parser.add_argument("--quarter", action="store_true", help="a quarter of the widths, at 64 px: to see that it runs")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path)
+    parser = shared.arguments(__doc__, repeats=5)
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="measure on this device instead of counting")
+    parser.add_argument("--quarter", action="store_true", help="a quarter of the widths, at 64 px: a quick trial")
     options = parser.parse_args()
     widths, px = (sd21.QUARTER, 64) if options.quarter else (sd21.Widths(), 512)
-    told = {"widths": dataclasses.asdict(widths), "px": px, "torch": torch.__version__}
+    facts = {"widths": dataclasses.asdict(widths), "px": px, **shared.machine("torch")}
     if options.device:
-        found = measured(options.device, widths, px, options.repeats)
+        results = measured(options.device, widths, px, options.repeats)
         name = torch.cuda.get_device_name() if options.device == "cuda" else platform.machine()
-        told |= {"how": "measured, random weights", "device": name, "repeats": options.repeats}
+        facts |= {"how": "measured, random weights", "device": name, "repeats": options.repeats}
     else:
-        found = counted(widths, px)
-        told |= {"how": "counted on tensors without contents, not measured on any device"}
-    print(told["how"])
-    show(found)
-    if options.out:
-        options.out.write_text(json.dumps(told | found, indent=1) + "\n")
+        results = counted(widths, px)
+        facts |= {"how": "counted on tensors without contents, not measured on any device"}
+    print(facts["how"])
+    show(results)
+    shared.write(options.out, **facts, **results)
 
 
 if __name__ == "__main__":

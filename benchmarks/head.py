@@ -1,23 +1,21 @@
-"""Snakemake's own work while jobs run: with its limit of jobs a second, and without, as the Snakefile here has it.
+"""CPU seconds of Snakemake's head while jobs run, with its limit of jobs per second and without it, as in this project's Snakefile.
 
     uv run python benchmarks/head.py [--out benchmarks/results/NAME.json]
 
-In one run, turn by turn: a workflow of many half-second jobs on two cores. What counts is the head's own processor time, less
-that of planning (a dry run): all that it does besides is wait.
+The workflow has many jobs of half a second, on two cores. Both variants run in turn. The CPU time of planning, which a dry run
+takes, is subtracted: apart from it the head only waits for jobs.
 """
 
-import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import snakemake
+import shared
 
-JOBS, INPUTS = 240, 8  # and files that each of them looks at
+JOBS, INPUTS = 240, 8  # INPUTS: input files of each job
 RULES = """
 rule all:
     input: expand("done/{{i}}", i=range({jobs}))
@@ -26,11 +24,11 @@ rule one:
     output: "done/{{i}}"
     shell: "sleep 0.5; touch {{output}}"
 """
-WITHOUT = (Path(__file__).resolve().parent.parent / "workflow/rules/head.smk").read_text()
+WITHOUT_LIMIT = (shared.ROOT / "workflow/rules/head.smk").read_text()
 
 
 def head_seconds(rules: str, *options: str) -> float:
-    """Processor seconds of one run of a workflow in an empty folder, its jobs' own (some milliseconds each) included."""
+    """CPU seconds of one run of a workflow in an empty folder, its jobs' own (some milliseconds each) included."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "Snakefile").write_text(rules)
         (Path(folder) / "in").mkdir()
@@ -49,28 +47,23 @@ def head_seconds(rules: str, *options: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = shared.arguments(__doc__).parse_args()
     rules = RULES.format(jobs=JOBS, inputs=INPUTS)
     planning = min(head_seconds(rules, "--dry-run") for _ in range(2))
-    runs = {"with the limit": [], "without": []}
+    runs: dict[str, list[float]] = {"with the limit": [], "without": []}
     for _ in range(2):
         runs["with the limit"].append(round(head_seconds(rules) - planning, 2))
-        runs["without"].append(round(head_seconds(rules + WITHOUT) - planning, 2))
+        runs["without"].append(round(head_seconds(rules + WITHOUT_LIMIT) - planning, 2))
     best = {name: min(seconds) for name, seconds in runs.items()}
-    found = {
-        "what": f"processor seconds of Snakemake's head while {JOBS} jobs of half a second run on two cores",
-        "snakemake": snakemake.__version__,
+    results = {
+        "what": f"CPU seconds of Snakemake's head while {JOBS} jobs of half a second run on two cores",
         "planning_s": round(planning, 2),
         "head_s": runs,
         "ratio": round(best["with the limit"] / best["without"], 1),
-        "device": platform.processor() or platform.machine(),
+        "device": shared.machine("snakemake"),
     }
-    text = json.dumps(found, indent=2) + "\n"
-    print(text, end="")
-    if options.out:
-        options.out.write_text(text)
+    print(json.dumps(results, indent=1))
+    shared.write(options.out, **results)
 
 
 if __name__ == "__main__":

@@ -1,38 +1,36 @@
-"""prepare: pictures and megabytes a second, beside a plain loop that decodes every picture and writes it again as PNG.
+"""Pictures and megabytes per second of `prepare`, compared with a plain loop that decodes every picture and writes it as PNG.
 
     uv run python benchmarks/prepare.py [--out benchmarks/results/NAME.json]
 
-In one run, on the same generated photographs: `prepare` of clean pictures (checked, hashed, into one Arrow file), `prepare` of
-the six mixes of MID6 on 128-px crops of them, and the loop. One worker, then as many as there are cores.
+All on the same generated photographs: `prepare` of clean pictures (checked, hashed, into one Arrow file), `prepare` of the six
+mixes of MID6 on crops of 128 px, and the loop. First with one worker, then with one for each core.
 """
 
-import argparse
-import json
 import os
-import platform
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import shared
 
 from mperceiver import images, lineage, paths
 from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.raw.generated import dead_leaves
 from mperceiver.parallel import cores
 
-PROJECT = Path(__file__).resolve().parents[1]
 COUNT, SIDE = 48, 512
 
 
-def seconds(work) -> float:
+def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def loop(folder: Path) -> None:
-    """What anyone would write: PIL in, PIL out."""
+    """The plain loop: PIL decodes, PIL encodes."""
     from PIL import Image
 
     Path("copied").mkdir(exist_ok=True)
@@ -41,9 +39,7 @@ def loop(folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path)
-    options = parser.parse_args()
+    options = shared.arguments(__doc__).parse_args()
     out = options.out and options.out.resolve()
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
@@ -57,34 +53,32 @@ def main() -> None:
         Path("config/protocols/rgb.yaml").write_text("title: none\n")
         source = "sources: [{source: local, folder: /nowhere}]\n"
         Path("config/datasets/leaves.yaml").write_text(f"title: leaves\nlicence: none\n{source}")
-        mid6 = (PROJECT / "config/datasets/mid6.yaml").read_text()
+        mid6 = (shared.ROOT / "config/datasets/mid6.yaml").read_text()
         mixes = mid6[mid6.index("degradations:") :]
         cut = f"crop_px: 128\ncrops: {COUNT}\n"
         Path("config/datasets/mixed.yaml").write_text(f"title: mixed\nlicence: none\nfrom: [leaves]\n{cut}{mixes}")
         lineage.write_card("data/raw/leaves.json", verb="download", spec={}, outputs=[raw])
         megabytes = sum(path.stat().st_size for path in raw.iterdir()) / 1e6
         pixels = {"loop": COUNT * SIDE**2, "clean": COUNT * SIDE**2, "mixes": 6 * COUNT * 128**2}
-        found = {"loop": {"seconds": seconds(lambda: loop(raw)), "pictures": COUNT}}
+        rows = {"loop": {"seconds": seconds(lambda: loop(raw)), "pictures": COUNT}}
         for workers in dict.fromkeys((1, cores())):
             for kind, name in (("clean", "leaves"), ("mixes", "mixed")):
-                took = seconds(lambda name=name, workers=workers: prepare_dataset(name, workers=workers))
-                rows = COUNT * (6 if kind == "mixes" else 1)
-                found[f"{kind}, {workers} worker{'s' * (workers > 1)}"] = {"seconds": took, "pictures": rows}
+                elapsed = seconds(lambda name=name, workers=workers: prepare_dataset(name, workers=workers))
+                count = COUNT * (6 if kind == "mixes" else 1)
+                rows[f"{kind}, {workers} worker{'s' * (workers > 1)}"] = {"seconds": elapsed, "pictures": count}
         print(
             f"{megabytes:.0f} MB of PNG, {COUNT} pictures of {SIDE}x{SIDE} px; {paths.prepared_file('leaves').stat().st_size / 1e6:.0f} MB prepared"
         )
-        for name, row in found.items():
+        for name, row in rows.items():
             row["pictures_per_s"] = row["pictures"] / row["seconds"]
             row["megapixels_per_s"] = pixels[name.split(",")[0]] / 1e6 / row["seconds"]
             if "mixes" not in name:
                 row["mb_per_s"] = megabytes / row["seconds"]
-                row["of_the_loop"] = found["loop"]["seconds"] / row["seconds"]
+                row["of_the_loop"] = rows["loop"]["seconds"] / row["seconds"]
             print(
                 f"  {name:20} {row['pictures_per_s']:7.1f} pictures/s {row['megapixels_per_s']:6.1f} Mpx/s {row['seconds']:6.2f} s"
             )
-    if out:
-        device = {"machine": platform.machine(), "cores": cores()}
-        out.write_text(json.dumps({"device": device, "rows": found}, indent=1) + "\n")
+    shared.write(out, device=shared.machine("numpy", "pillow", "pyarrow"), rows=rows)
 
 
 if __name__ == "__main__":

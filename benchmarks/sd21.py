@@ -9,7 +9,7 @@ import torch
 from mperceiver.config.foundations import Tokens
 from mperceiver.models import towers
 
-# What stands in the scheduler_config.json of Stable Diffusion 2.1-base.
+# As in the scheduler_config.json of Stable Diffusion 2.1-base.
 SCHEDULE = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -24,7 +24,7 @@ SCHEDULE = {
 
 @dataclass(frozen=True)
 class Widths:
-    """What tells one foundation of this kind from another; the defaults are SD 2.1's and ViT-H-14's."""
+    """Widths and depths of a foundation of this kind; the defaults are those of SD 2.1-base and ViT-H-14."""
 
     vae: tuple[int, ...] = (128, 256, 512, 512)
     vae_layers: int = 2
@@ -36,12 +36,12 @@ class Widths:
     clip: str = "ViT-H-14"
 
 
-# A quarter of the widths; CLIP's smallest tower. What runs on any machine in seconds.
+# A quarter of the widths and the smallest CLIP: runs in seconds on any machine.
 QUARTER = Widths((32, 64, 128, 128), 1, (96, 160, 320, 320), (2, 3, 5, 5), 256, 6, 4, "ViT-S-32")
 
 
 def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.Foundation:
-    """Random weights on ``device``; on the meta device, or under FakeTensorMode, none at all."""
+    """A foundation with random weights on ``device``; on the meta device or under FakeTensorMode it has none."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 

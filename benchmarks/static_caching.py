@@ -1,20 +1,18 @@
-"""A step of the sampler with everything computed anew against what does not depend on t computed once, equal mathematics.
+"""Milliseconds of a sampler's step if what does not depend on t is computed once, and if it is computed in every step.
 
     uv run python benchmarks/static_caching.py [--out benchmarks/results/NAME.json]
 
-All go through the same steps in one process, in turn; what counts is the ratio, of processor time. "anew": the context too, as a training step
-computes it; "context once": as the release samples; "static": what the project runs, `prepare` included in its time.
+The mathematics is the same. "anew": all is computed in every step, as in training; "context once": the text context is computed
+once, as in the authors' release; "static": the form that the project uses, the time of its `prepare` included. All forms run the
+same steps in turn in one process. Compare the ratios of CPU time.
 """
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import sd21
+import shared
 import torch
 from torch import Tensor
 
@@ -35,15 +33,17 @@ SMALL = {
     "vp_head_width": 8,
 }
 SMALL |= {"ir_widths": [32, 48, 64, 64], "ir_feature_width": 32, "ir_heads": 2, "modulator_hidden": 32}
-CASES = {  # widths, modules, pictures, side of the latent
+CASES = {  # widths of the foundation, the modules' settings, pictures, side of the latent
     "toy width, 8 pictures of 64 px": (TOY, ModelConfig(**SMALL), 8, 16),
     "a quarter of the paper's width, 1 picture of 128 px": (sd21.QUARTER, ModelConfig(), 1, 16),
     "a quarter of the paper's width, 1 picture of 256 px": (sd21.QUARTER, ModelConfig(), 1, 32),
 }
 
 
-def sampled(branches: Branches, z: Tensor, embedding: Tensor, lq_latent: Tensor, p: Tensor) -> dict[str, Callable]:
-    """Each form of ``STEPS`` steps -> the last step's output."""
+def sampling_forms(
+    branches: Branches, z: Tensor, embedding: Tensor, lq_latent: Tensor, p: Tensor
+) -> dict[str, Callable]:
+    """Functions that run ``STEPS`` steps in each form and return the last step's output."""
     times = [torch.full((len(z),), 1000 - 100 * step) for step in range(STEPS)]
 
     def anew() -> Tensor:
@@ -55,20 +55,21 @@ def sampled(branches: Branches, z: Tensor, embedding: Tensor, lq_latent: Tensor,
         return [branches.modulation(unet, branches.ir_adapter(lq_latent, t, p), z, t, context) for t in times][-1]
 
     def static() -> Tensor:
-        known = branches.prepare(embedding, p)
-        return [branches.predict(z, t, known, lq_latent) for t in times][-1]
+        prepared = branches.prepare(embedding, p)
+        return [branches.predict(z, t, prepared, lq_latent) for t in times][-1]
 
     return {"anew": anew, "context once": context_once, "static": static}
 
 
 @torch.no_grad()
 def measure(widths: sd21.Widths, spec: ModelConfig, batch: int, side: int, repeats: int) -> dict:
+    """CPU milliseconds of a step in each form, their ratios, and the largest relative difference of the outputs."""
     torch.manual_seed(0)
     foundation = sd21.foundation("cpu", widths)
     branches = towers.freeze(Branches(foundation, len(TASKS), spec))
     z, lq_latent = torch.randn(2, batch, 4, side, side)
     p = torch.randn(batch, len(TASKS)).softmax(1)
-    forms = sampled(branches, z, torch.randn(batch, foundation.embedding_width), lq_latent, p)
+    forms = sampling_forms(branches, z, torch.randn(batch, foundation.embedding_width), lq_latent, p)
     outputs = {name: form() for name, form in forms.items()}
     scale = outputs["anew"].abs().max()
     row = {"difference": max(((out - outputs["anew"]).abs().max() / scale).item() for out in outputs.values())}
@@ -81,29 +82,24 @@ def measure(widths: sd21.Widths, spec: ModelConfig, batch: int, side: int, repea
             rounds[-1][name] = time.process_time() - start
     for name in forms:
         row[name] = {
-            "step_ms": 1e3 / STEPS * min(found[name] for found in rounds),
-            "ratio": statistics.median(found["anew"] / found[name] for found in rounds),
-            "ratio_to_context_once": statistics.median(found["context once"] / found[name] for found in rounds),
+            "step_ms": 1e3 / STEPS * min(times[name] for times in rounds),
+            "ratio": statistics.median(times["anew"] / times[name] for times in rounds),
+            "ratio_to_context_once": statistics.median(times["context once"] / times[name] for times in rounds),
         }
     return row
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    found = {}
+    options = shared.arguments(__doc__, repeats=5).parse_args()
+    rows = {}
     for title, case in CASES.items():
-        row = found[title] = measure(*case, options.repeats)
+        row = rows[title] = measure(*case, options.repeats)
         forms = "  ".join(
             f"{name} {row[name]['step_ms']:.1f} ms {row[name]['ratio']:.2f}x"
             for name in ("anew", "context once", "static")
         )
         print(f"{title:52} {forms}  max relative difference {row['difference']:.1e}", flush=True)
-    if options.out:
-        device = {"machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-        options.out.write_text(json.dumps({"device": device, "steps": STEPS, "cases": found}, indent=1) + "\n")
+    shared.write(options.out, device=shared.machine("torch", threads=torch.get_num_threads()), steps=STEPS, cases=rows)
 
 
 if __name__ == "__main__":

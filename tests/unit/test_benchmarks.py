@@ -1,0 +1,22 @@
+"""The benchmarks start: each says what it measures."""
+
+import runpy
+import sys
+
+import pytest
+from support import PROJECT
+
+PROGRAMS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("*.py")} - {"shared", "sd21"})
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_benchmark_starts(name, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(PROJECT / "benchmarks"))
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # degradations.py sets it for its own process
+    path = PROJECT / f"benchmarks/{name}.py"
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert ended.value.code == 0
+    first_line = path.read_text().split('"""')[1].splitlines()[0]
+    assert first_line in " ".join(capsys.readouterr().out.split())
