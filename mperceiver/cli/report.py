@@ -55,16 +55,9 @@ def trace(
     ] = False,
 ) -> None:
     """Print what a table's cell or an output was made of, down to the files of the dataset's source."""
-    from rich.console import Console
+    from mperceiver.report.trace import print_trace
 
-    from mperceiver.report.trace import trace as follow
-
-    tree, problems = follow(target, method=method, dataset=dataset, task=task, verify=verify)
-    Console(soft_wrap=True).print(tree)
-    if verify and not problems:
-        print("verified: every file of the chain is what its card says")
-    if problems:
-        fail("\n".join(problems))
+    print_trace(target, method, dataset, task, verify)
 
 
 @verb(PANEL)

@@ -75,6 +75,27 @@ def trace(
     return Traced(_node(card, sha256(card), set()), lineage.verify(card) if verify else [])
 
 
+def print_trace(
+    target: str, method: str | None = None, dataset: str | None = None, task: str | None = None, verify: bool = False
+) -> None:
+    """Print the chain that ``trace`` returns.
+
+    Raises what ``trace`` raises, and with ``verify`` LineageError if a file is not as its card says; it lists all of them.
+    """
+    from rich.console import Console
+
+    traced = trace(target, method, dataset, task, verify)
+    Console(soft_wrap=True).print(traced.chain)
+    if traced.problems:
+        raise lineage.LineageError(
+            "\n".join(traced.problems)
+            + f"\n{len(traced.problems)} file(s) are not as their cards say. To make an output again: remove its card, then "
+            "snakemake; to get back what was made: dvc pull"
+        )
+    if verify:
+        print("verified: every file of the chain is what its card says")
+
+
 def command(table: str, method: str, dataset: str, task: str | None = None) -> str:
     """The command line that traces a cell."""
     return f"mperceiver trace {table} --method {method} --dataset {dataset}" + (f" --task {task}" if task else "")
