@@ -4,12 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mperceiver import files
-from tools import config_reference, datasets_page, draw_pipeline
+from tools import architecture, config_reference, datasets_page, draw_pipeline
 
 PROJECT = Path(__file__).resolve().parents[1]
 
 # The file, and the function that gives its whole text. They read config/ and the workflow, so they run at the project's root.
 PAGES: dict[str, Callable[[], str]] = {
+    "ARCHITECTURE.md": architecture.page,
     "config/README.md": config_reference.page,
     "docs/datasets.md": datasets_page.page,
     "docs/pipeline.svg": draw_pipeline.page,

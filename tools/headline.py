@@ -1,6 +1,5 @@
-"""Fill the README's table and picture with the demo's results (run `make demo` first): uv run python tools/headline.py"""
+"""Fill the README's table and picture with the demo's results (run `make demo` first): uv run python -m tools.headline"""
 
-import re
 import shutil
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pandas as pd
 
 from mperceiver import config, files, lineage, paths
 from mperceiver.metrics import METRICS
+from tools.blocks import fill
 
 TABLES = {"demo-tasks": "Nine degradations", "demo-mid6": "Six mixes, none trained on"}
 FIGURE = "demo-comparison"
@@ -68,14 +68,6 @@ def picture() -> str:
     """The README's picture as Markdown; copies it beside the documents."""
     shutil.copyfile(paths.figure_file(FIGURE, "png"), "docs/demo.png")
     return f"![{config.load('figures', FIGURE).title}](docs/demo.png)"
-
-
-def fill(text: str, place: str, content: str) -> str:
-    """Put ``content`` between the two comments in ``text`` that name ``place``."""
-    between = re.compile(rf"(<!-- {place} -->\n).*?(<!-- /{place} -->)", re.DOTALL)
-    if not between.search(text):
-        raise SystemExit(f"README.md has no <!-- {place} --> … <!-- /{place} -->")
-    return between.sub(lambda match: f"{match[1]}{content}\n{match[2]}", text)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """The documents: their links lead somewhere, and what they tell to type or to open exists."""
 
+import ast
 import re
 import shlex
+from functools import cache
+from pathlib import Path
 
 import pytest
 import typer
@@ -55,6 +58,29 @@ def test_commands_exist():
 def test_the_readme_links_every_page():
     for page in (PROJECT / "docs").glob("*.md"):
         assert f"(docs/{page.name})" in TEXTS["README.md"], f"README.md does not lead to docs/{page.name}"
+
+
+@cache
+def defined(module: Path) -> set[str]:
+    """The names that a module defines or hands on."""
+    names = set()
+    for node in ast.parse(module.read_text()).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            names |= {ast.unparse(target) for target in getattr(node, "targets", None) or [node.target]}
+    return names
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"])
+def test_files_and_names_exist(name):
+    """`folder/file.py` from the root or from the package; `folder/file.py:name` is defined there."""
+    mentioned = re.findall(r"`([\w./-]+\.(?:py|smk|yaml|toml|csv|md|sh))(?::(\w+))?`", TEXTS[name])
+    for path, definition in mentioned:
+        places = [place / path for place in (PROJECT, PROJECT / "mperceiver") if (place / path).is_file()]
+        assert places or path.startswith(("data/", "results/")), f"{name}: there is no file {path}"
+        assert not definition or definition in defined(places[0]), f"{name}: {path} defines no {definition}"
+    assert mentioned
 
 
 def test_the_version_is_the_same_everywhere():
