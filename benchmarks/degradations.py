@@ -74,8 +74,8 @@ def measure(height: int, width: int, repeats: int) -> dict[str, dict[str, float]
     mixes = {name: list(layers.items()) for name, layers in yaml.safe_load(MID6.read_text())["degradations"].items()}
     return {
         "families": {
-            name: milliseconds(lambda i, f=function: f(image, np.random.default_rng(i)), repeats)
-            for name, function in DEGRADATIONS.items()
+            name: milliseconds(lambda i, d=degradation: d.apply(image, np.random.default_rng(i)), repeats)
+            for name, degradation in DEGRADATIONS.items()
         },
         "mixes": {
             name: milliseconds(lambda i, layers=layers: degrade(image, layers, i), repeats)

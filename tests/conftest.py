@@ -72,11 +72,11 @@ def no_network():
 @pytest.fixture
 def server(monkeypatch):
     """A web server on loopback (tests/support/serving.py), and no waiting between tries."""
-    from mperceiver.fetch import files
+    from mperceiver.fetch import transfer
 
-    monkeypatch.setattr(files, "WAITS", (0,) * len(files.WAITS))
-    with serving() as found:
-        yield found
+    monkeypatch.setattr(transfer, "WAITS_S", (0,) * len(transfer.WAITS_S))
+    with serving() as server:
+        yield server
 
 
 # ---------------------------------------------------------------- a tiny world

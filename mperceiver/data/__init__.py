@@ -1,9 +1,7 @@
-"""Data: download, unpack, pair, prepare, generate and load pictures."""
+"""Data: download, unpack, pair, degrade, prepare and load pictures."""
 
-from pathlib import Path
-
-CLEAN = "clean"  # task of a row whose picture is as it came: it has no lq but its gt
+CLEAN = "clean"  # task of a row whose picture is not degraded; such a row stores only its ground truth
 
 
 class DataError(RuntimeError):
-    """Pictures cannot be had, prepared or read; the message says which, why, and what to do next."""
+    """Pictures cannot be downloaded, prepared or read; the message says which, why, and what to do next."""

@@ -1,9 +1,11 @@
 """Degradations: pure functions ``(image, rng, **numbers) -> image`` on float32 RGB (H, W, 3) in [0, 1], H and W >= 16.
 
-To add one, write it in the file of its family and name it here and in ``mix.ORDER``.
+To add one, write its function in the file of its family, or in a new file, and give it an entry in DEGRADATIONS. mix.py
+composes degradations. docs/add-a-degradation.md goes through it step by step.
 """
 
 from collections.abc import Callable
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -20,20 +22,32 @@ from mperceiver.degradations.raindrop import raindrop
 from mperceiver.degradations.snow import snow
 from mperceiver.degradations.underwater import underwater
 
-DEGRADATIONS: dict[str, Callable[..., np.ndarray]] = {
-    "haze": haze,
-    "snow": snow,
-    "gaussian-noise": gaussian_noise,
-    "rain": rain,
-    "motion-blur": motion_blur,
-    "defocus": defocus,
-    "real-noise": real_noise,
-    "raindrop": raindrop,
-    "low-light": low_light,
-    "gaussian-blur": gaussian_blur,
-    "jpeg": jpeg,
-    "underwater": underwater,
-    "demosaic": demosaic,
-    "moire": moire,
-    "under-display": under_display,
+# The path of light into a file: the order in which the layers of a mix are applied.
+Place = Literal["scene", "lens", "blur", "noise", "codec"]
+PLACES: tuple[Place, ...] = get_args(Place)
+
+
+class Degradation(NamedTuple):
+    """A degradation's function, and its place in a mix."""
+
+    apply: Callable[..., np.ndarray]
+    place: Place
+
+
+DEGRADATIONS: dict[str, Degradation] = {
+    "haze": Degradation(haze, "scene"),
+    "rain": Degradation(rain, "scene"),
+    "snow": Degradation(snow, "scene"),
+    "low-light": Degradation(low_light, "scene"),
+    "underwater": Degradation(underwater, "scene"),
+    "under-display": Degradation(under_display, "lens"),
+    "raindrop": Degradation(raindrop, "lens"),
+    "motion-blur": Degradation(motion_blur, "blur"),
+    "defocus": Degradation(defocus, "blur"),
+    "gaussian-blur": Degradation(gaussian_blur, "blur"),
+    "moire": Degradation(moire, "blur"),
+    "gaussian-noise": Degradation(gaussian_noise, "noise"),
+    "real-noise": Degradation(real_noise, "noise"),
+    "demosaic": Degradation(demosaic, "codec"),
+    "jpeg": Degradation(jpeg, "codec"),
 }

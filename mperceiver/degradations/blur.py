@@ -1,13 +1,13 @@
-"""Blur: of a shaking hand, of a lens out of focus, and plain Gaussian."""
+"""Blur: a camera that moves, a lens out of focus, and a plain Gaussian."""
 
 import math
 
 import numpy as np
 from scipy import ndimage
 
-from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, convolve, keep
+from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, convolve, record_map
 
-STEPS = 200  # of a trajectory; DeblurGAN takes 2000, and its rates per step are converted below
+STEPS = 200  # of a trajectory; DeblurGAN takes 2000, so its rates a step are converted below
 REFERENCE_STEPS, REFERENCE_LENGTH = 2000, 60.0
 
 
@@ -19,18 +19,18 @@ def motion_blur(
     anxiety: float = 0.005,
     exposure: float = 1.0,
 ) -> np.ndarray:
-    """Convolve with the path of a shaking hand (see motion_psf), mirrored at the border.
+    """Convolve with the path of a shaking camera (see motion_psf), mirrored at the border.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the path.
         length_px: length of the path, [0, 100].
-        anxiety: how nervous the hand is, [0, 0.1]; 0 is a straight line, DeblurGAN draws 0.003 to 0.01.
+        anxiety: strength of the shaking, [0, 0.1]; 0 is a straight line, DeblurGAN draws 0.003 to 0.01.
         exposure: share of the path during which the shutter is open, [0.01, 1].
     """
     check_picture("motion-blur", image)
     psf = motion_psf(rng, length_px=length_px, anxiety=anxiety, exposure=exposure)
-    keep("psf", psf)
+    record_map("psf", psf)
     return clip(convolve(image, psf))
 
 
@@ -47,7 +47,7 @@ def defocus(
     """
     check_picture("defocus", image)
     psf = disc_psf(radius_px=radius_px, sigma_px=sigma_px)
-    keep("psf", psf)
+    record_map("psf", psf)
     return clip(convolve(image, psf))
 
 
@@ -60,8 +60,8 @@ def gaussian_blur(
         image: float32 (H, W, 3) in [0, 1].
         rng: not used.
         sigma_px: standard deviation, [0, 50].
-        kernel_px: side of the kernel, odd, 1 to 401 (Real-ESRGAN's, arXiv:2107.10833, is at most 21); if not given, it is
-            cut at four standard deviations.
+        kernel_px: side of the kernel, odd, 1 to 401 (at most 21 in Real-ESRGAN, arXiv:2107.10833); without it the kernel
+            is cut at four standard deviations.
     """
     check_picture("gaussian-blur", image)
     check_number("gaussian-blur", "sigma_px", sigma_px, 0, 50)
@@ -75,22 +75,23 @@ def gaussian_blur(
 
 
 def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float, exposure: float = 1.0) -> np.ndarray:
-    """Point spread function (k, k), k odd, sum 1, of the first part of a random trajectory of a given length.
+    """Point spread function (k, k), k odd, sum 1, of the first part (``exposure``) of a random trajectory.
 
     Boracchi & Foi, TIP 2012, doi:10.1109/TIP.2012.2192126, with the constants of DeblurGAN (Kupyn et al., CVPR 2018,
-    arXiv:1711.07064, algorithm 1). Centred on its centre of gravity, so that the blurred picture is not shifted.
+    arXiv:1711.07064, algorithm 1). Centred on its centre of gravity, so that the blurred picture is not shifted. The
+    numbers are those of motion_blur. Raises ValueError for one outside its range.
     """
     check_number("motion-blur", "length_px", length_px, 0, 100)
     check_number("motion-blur", "anxiety", anxiety, 0, 0.1)
     check_number("motion-blur", "exposure", exposure, 0.01, 1)
     ratio = REFERENCE_STEPS / STEPS
-    pull = 0.7 * rng.random() * anxiety * ratio  # back to the start
-    shake = 10 * rng.random() * anxiety * math.sqrt(ratio)  # small tremor
-    big_shake = 0.2 * rng.random() * anxiety * ratio  # chance of turning round
+    pull = 0.7 * rng.random() * anxiety * ratio  # towards the start
+    shake = 10 * rng.random() * anxiety * math.sqrt(ratio)  # small changes of the velocity
+    big_shake = 0.2 * rng.random() * anxiety * ratio  # probability of turning round
     heading = rng.uniform(0, 2 * np.pi)
     tremor = (shake * (rng.standard_normal(STEPS) + 1j * rng.standard_normal(STEPS))).tolist()
     turns = np.where(rng.random(STEPS) < big_shake, 2 * np.exp(1j * (np.pi + rng.random(STEPS) - 0.5)), 0).tolist()
-    # Plain complex numbers: a step depends on the last one, and a numpy scalar would be ten times slower.
+    # Plain complex numbers: each step depends on the one before, and numpy scalars would be ten times slower.
     velocity, place, path = complex(math.cos(heading), math.sin(heading)), 0j, [0j]
     step = REFERENCE_LENGTH / STEPS
     for tremble, turn in zip(tremor, turns, strict=True):
@@ -105,7 +106,7 @@ def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float, ex
     psf = np.zeros(side * side)
     y, x = points.imag + half, points.real + half
     iy, ix = np.floor(y).astype(int), np.floor(x).astype(int)
-    for down in (0, 1):  # each point is shared among its four pixels
+    for down in (0, 1):  # each point is distributed over the four pixels around it
         for right in (0, 1):
             share = np.abs(1 - down - (y - iy)) * np.abs(1 - right - (x - ix))
             psf += np.bincount((iy + down) * side + ix + right, share, side * side)
@@ -113,7 +114,10 @@ def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float, ex
 
 
 def disc_psf(*, radius_px: float, sigma_px: float = 0.0) -> np.ndarray:
-    """Point spread function (k, k), k odd, sum 1, of a lens out of focus: a disc, its rim one pixel wide, then a Gaussian."""
+    """Point spread function (k, k), k odd, sum 1, of a lens out of focus: a disc with a rim of one pixel, then a Gaussian.
+
+    The numbers are those of defocus. Raises ValueError for one outside its range.
+    """
     check_number("defocus", "radius_px", radius_px, 0, 50)
     check_number("defocus", "sigma_px", sigma_px, 0, 10)
     half = math.ceil(radius_px + 4 * sigma_px) + 1

@@ -1,6 +1,9 @@
-"""What the degradations share: the checks at the border, and a few small tools. Nothing here draws by itself."""
+"""What the degradations share: checks of their inputs, light, blur kernels and random fields.
 
-from collections.abc import Iterator
+Nothing here draws random numbers except from the generator that is passed in.
+"""
+
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -8,25 +11,24 @@ import numpy as np
 import scipy.fft
 
 SIDE_MIN_PX = 16
-_maps: ContextVar[dict[str, np.ndarray] | None] = ContextVar("maps", default=None)
+_recorded: ContextVar[dict[str, np.ndarray] | None] = ContextVar("recorded", default=None)
 
 
 def check_picture(owner: str, image: np.ndarray) -> None:
-    """Refuse what is not a float32 RGB picture (H, W, 3) in [0, 1], both sides >= 16 px.
+    """Raise ValueError unless image is a float32 RGB picture (H, W, 3) in [0, 1] with both sides >= 16 px.
 
-    Raises:
-        ValueError: names the caller, and the type, shape and range found. (TypeError: it is no array at all.)
+    The message has the owner, and the image's type, shape and range. TypeError: it is not an array.
     """
     if not isinstance(image, np.ndarray):
-        raise TypeError(f"{owner}: image is a {type(image).__name__}, wanted a numpy float32 array (H, W, 3)")
-    found = f"{image.dtype} {image.shape}"
+        raise TypeError(f"{owner}: image is a {type(image).__name__}, expected a numpy float32 array (H, W, 3)")
+    actual = f"{image.dtype} {image.shape}"
     if image.dtype != np.float32:
-        raise ValueError(f"{owner}: image is {found}, wanted float32; divide an 8-bit picture by 255 first")
+        raise ValueError(f"{owner}: image is {actual}, expected float32; divide an 8-bit picture by 255 first")
     if image.ndim != 3 or image.shape[2] != 3 or min(image.shape[:2]) < SIDE_MIN_PX:
-        raise ValueError(f"{owner}: image is {found}, wanted (H, W, 3) with H and W >= {SIDE_MIN_PX}")
+        raise ValueError(f"{owner}: image is {actual}, expected (H, W, 3) with H and W >= {SIDE_MIN_PX}")
     low, high = float(image.min()), float(image.max())
     if not (low >= 0 and high <= 1):  # written so that NaN fails too
-        raise ValueError(f"{owner}: image is {found} in [{low:.4g}, {high:.4g}], wanted [0, 1]")
+        raise ValueError(f"{owner}: image is {actual} in [{low:.4g}, {high:.4g}], expected [0, 1]")
 
 
 def check_number(owner: str, name: str, value: float, low: float, high: float) -> None:
@@ -41,7 +43,7 @@ def check_whole(owner: str, name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{owner}: {name} is {value!r}, allowed is a whole number in [{low}, {high}]")
 
 
-def check_word(owner: str, name: str, value: str, allowed: tuple[str, ...]) -> None:
+def check_word(owner: str, name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise ValueError unless value is one of the allowed words."""
     if value not in allowed:
         raise ValueError(f"{owner}: {name} is {value!r}, allowed is one of {', '.join(allowed)}")
@@ -51,7 +53,8 @@ def check_depth(owner: str, depth: np.ndarray, shape: tuple[int, int]) -> None:
     """Raise ValueError unless depth is an array (H, W) in [0, 1]."""
     if np.shape(depth) != shape or not (np.min(depth) >= 0 and np.max(depth) <= 1):
         raise ValueError(
-            f"{owner}: depth is {np.shape(depth)} in [{np.min(depth):.4g}, {np.max(depth):.4g}], wanted {shape} in [0, 1]"
+            f"{owner}: depth is {np.shape(depth)} in [{np.min(depth):.4g}, {np.max(depth):.4g}], "
+            f"expected {shape} in [0, 1]"
         )
 
 
@@ -61,29 +64,30 @@ def clip(image: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def maps() -> Iterator[dict[str, np.ndarray]]:
-    """What degradations called inside keep on the way: their depth, streaks, masks and point spread functions, by name."""
-    token = _maps.set({})
+def recorded_maps() -> Iterator[dict[str, np.ndarray]]:
+    """Collect, by name, the maps that degradations called inside the block record: depth, streaks, masks, kernels."""
+    maps: dict[str, np.ndarray] = {}
+    token = _recorded.set(maps)
     try:
-        yield _maps.get()
+        yield maps
     finally:
-        _maps.reset(token)
+        _recorded.reset(token)
 
 
-def keep(name: str, array: np.ndarray) -> None:
-    """Hand a map to who asked for it with ``maps``; otherwise nothing."""
-    kept = _maps.get()
-    if kept is not None:
-        kept[name] = np.asarray(array, np.float32)
+def record_map(name: str, array: np.ndarray) -> None:
+    """Record a map if the caller is inside ``recorded_maps``; otherwise do nothing."""
+    maps = _recorded.get()
+    if maps is not None:
+        maps[name] = np.asarray(array, np.float32)
 
 
 def linear_light(display: np.ndarray) -> np.ndarray:
-    """sRGB to linear light (IEC 61966-2-1)."""
+    """sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1)."""
     return np.where(display <= 0.04045, display / 12.92, ((display + 0.055) / 1.055) ** np.float32(2.4))
 
 
 def display_light(linear: np.ndarray) -> np.ndarray:
-    """Linear light to sRGB (IEC 61966-2-1)."""
+    """Linear light in [0, 1] to sRGB in [0, 1] (IEC 61966-2-1)."""
     return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** np.float32(1 / 2.4) - 0.055)
 
 
@@ -98,18 +102,19 @@ def smooth_field(rng: np.random.Generator, height: int, width: int, waves: int =
 
 
 def outdoor_depth(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A plausible depth (height, width) in [0, 1]: far at the top, near at the bottom, with low-frequency relief."""
+    """A plausible depth (height, width) in [0, 1], 1 is far: far at the top, near at the bottom, with low-frequency relief."""
     slope = np.linspace(1, 0, height)[:, None]
     return _to_unit(slope + rng.uniform(0.4, 1.2) * smooth_field(rng, height, width))
 
 
 def _to_unit(field: np.ndarray) -> np.ndarray:
+    """Scale a field to [0, 1]."""
     low, high = field.min(), field.max()
     return ((field - low) / max(high - low, 1e-12)).astype(np.float32)
 
 
-def scaled(owner: str, reference_px: float | None, shape: tuple[int, ...], *sizes_px: float) -> tuple[float, ...]:
-    """Sizes meant for a picture whose short side is reference_px, for one of (H, W, ...); as they are if it is None."""
+def scale_sizes(owner: str, reference_px: float | None, shape: tuple[int, ...], *sizes_px: float) -> tuple[float, ...]:
+    """Scale sizes meant for a picture whose short side is ``reference_px`` to one of ``shape`` (H, W, ...); None: unchanged."""
     if reference_px is None:
         return sizes_px
     check_number(owner, "reference_px", reference_px, SIDE_MIN_PX, 10000)
@@ -117,11 +122,11 @@ def scaled(owner: str, reference_px: float | None, shape: tuple[int, ...], *size
 
 
 def segment_kernel(length_px: float, width_px: float, angle_deg: float, taper: bool = False) -> np.ndarray:
-    """An anti-aliased line (k, k), k odd, with peak 1: what a falling drop or flake leaves while the shutter is open.
+    """An anti-aliased line, float32 (k, k), k odd, with peak 1: the trace of a falling drop or flake during the exposure.
 
     Args:
-        length_px, width_px: of the line between its round ends, and across.
-        angle_deg: from the vertical; positive leans the lower end to the right.
+        length_px, width_px: of the line, without its round ends.
+        angle_deg: from the vertical; with a positive angle the lower end is to the right.
         taper: fade towards both ends, as rain streaks do.
     """
     half = int(np.ceil((length_px + width_px) / 2)) + 1
@@ -130,7 +135,7 @@ def segment_kernel(length_px: float, width_px: float, angle_deg: float, taper: b
     along = x * np.sin(angle) + y * np.cos(angle)
     across = x * np.cos(angle) - y * np.sin(angle)
     distance = np.hypot(across, np.maximum(np.abs(along) - length_px / 2, 0))
-    soft = 0.5 + 0.25 * width_px  # a thick one has a soft rim
+    soft = 0.5 + 0.25 * width_px  # a thick line has a soft rim
     kernel = np.clip((width_px / 2 + soft - distance) / (2 * soft), 0, 1)
     if taper:
         kernel = kernel * np.cos(0.5 * np.pi * np.clip(along / (length_px / 2 + width_px), -1, 1))
@@ -138,24 +143,28 @@ def segment_kernel(length_px: float, width_px: float, angle_deg: float, taper: b
 
 
 def scatter(rng: np.random.Generator, height: int, width: int, count: float, kernel: np.ndarray) -> np.ndarray:
-    """Stamp the kernel at Poisson(count per height*width) random places, brightness U(0.4, 1), clipped to 1: (height, width)."""
+    """Copies of a kernel at random places: float32 (height, width) in [0, 1].
+
+    Their number is drawn from a Poisson distribution whose mean is ``count`` for the area of the picture, the brightness of
+    each from U(0.4, 1); sums are clipped to 1.
+    """
     k = kernel.shape[0]
-    tall, wide = height + k - 1, width + k - 1  # seeds outside the picture reach into it
+    tall, wide = height + k - 1, width + k - 1  # kernels centred outside the picture reach into it
     n = int(rng.poisson(count * tall * wide / (height * width)))
     seeds = np.bincount(rng.integers(0, tall * wide, n), rng.uniform(0.4, 1, n), tall * wide)
     return np.clip(_valid(seeds.reshape(tall, wide, 1), kernel)[..., 0], 0, 1)
 
 
 def convolve(image: np.ndarray, psf: np.ndarray) -> np.ndarray:
-    """Convolve each channel of image (H, W, C) with a point spread function (k, k), k odd, mirrored at the border."""
+    """Convolve each channel of image (H, W, C) with a point spread function (k, k), k odd, mirrored at the border: (H, W, C)."""
     half = psf.shape[0] // 2
     return _valid(np.pad(image, ((half, half), (half, half), (0, 0)), mode="symmetric"), psf)
 
 
 def _valid(padded: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """The part of the convolution of (H+k-1, W+k-1, C) with (k, k) that needs no border: float32 (H, W, C)."""
+    """The part of the convolution of (H+k-1, W+k-1, C) with (k, k) that needs no padding: float32 (H, W, C)."""
     k = kernel.shape[0]
-    # The circular convolution wraps only into the first k-1 rows and columns, which are cut off: no more padding needed.
+    # The circular convolution wraps only into the first k-1 rows and columns, which are cut off.
     shape = [scipy.fft.next_fast_len(side, real=True) for side in padded.shape[:2]]
     spectrum = scipy.fft.rfft2(padded.astype(np.float32), s=shape, axes=(0, 1))
     spectrum *= scipy.fft.rfft2(kernel.astype(np.float32), s=shape)[..., None]

@@ -1,4 +1,4 @@
-"""Under a display: the camera looks through the openings between a screen's pixels."""
+"""A camera under a display, which looks through the openings between the screen's pixels."""
 
 import numpy as np
 from scipy import ndimage
@@ -9,12 +9,14 @@ from mperceiver.degradations.common import (
     check_word,
     clip,
     display_light,
-    keep,
     linear_light,
+    record_map,
 )
 
 PANELS = ("toled", "poled")
-WAVELENGTHS = np.array([610, 530, 450]) / 530  # of red, green and blue, to that of green: longer ones are bent more
+WAVELENGTHS = (
+    np.array([610, 530, 450]) / 530
+)  # of red, green and blue, relative to green; diffraction grows with the wavelength
 
 
 def under_display(
@@ -30,25 +32,25 @@ def under_display(
     shot: float = 0.001,
     read: float = 0.005,
 ) -> np.ndarray:
-    """Light behind a grid of openings: I = (L_c J) * k_c + n in linear light, n ~ N(0, shot I + read^2).
+    """Light behind a grid of openings: I = (L_c J) * k_c + n in linear light, * a convolution, n ~ N(0, shot I + read^2).
 
     The formation model is that of Zhou et al., "Image Restoration for Under-Display Camera", CVPR 2021, arXiv:2003.04857, which
     measured two panels: a transparent one, whose openings are upright slits (T-OLED), and a phone's, whose openings lie in a
-    grid (P-OLED), darker and yellow. Their measured k is replaced by that of a regular grid: orders of diffraction at multiples
-    m of order_px, times the wavelength, of weight sinc^2(m open_share), each a Gaussian spot; across the slits, or in both
-    directions for a grid, where open_share is that of one direction. L_c is light for red, less for green and blue by warmth.
+    grid (P-OLED), darker and yellow. Their measured k is replaced by the diffraction of a regular grid: order m lies at m times
+    order_px (times the relative wavelength), has the weight sinc^2(m open_share), and is a Gaussian spot. For slits the orders
+    lie in one direction, for a grid in both. L_c is ``light`` for red, and less for green and blue by ``warmth``.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the noise.
         panel: toled or poled.
-        order_px: between two orders of green light, [0, 30].
-        open_share: width of an opening, of the distance between two, [0.05, 1]; 1 is no grid.
+        order_px: distance between two orders of green light, [0, 30].
+        open_share: width of an opening relative to the distance between two (in one direction), [0.05, 1]; 1 is no grid.
         spot_px: standard deviation of an order's spot, [0.3, 10].
         light: share of red light after the camera's gain, [0, 1].
-        warmth: share of it that blue light lacks, and half of it that green lacks, [0, 1].
-        shot: variance per unit of linear light, [0, 0.1].
-        read: standard deviation at no light, [0, 0.2].
+        warmth: share of ``light`` that blue lacks; green lacks half as much; [0, 1].
+        shot: variance of the noise per unit of linear light, [0, 0.1].
+        read: standard deviation of the noise without light, [0, 0.2].
     """
     check_picture("under-display", image)
     check_word("under-display", "panel", panel, PANELS)
@@ -59,19 +61,19 @@ def under_display(
     check_number("under-display", "warmth", warmth, 0, 1)
     check_number("under-display", "shot", shot, 0, 0.1)
     check_number("under-display", "read", read, 0, 0.2)
-    seen = linear_light(image)
+    light_c = linear_light(image)
     for channel, (wavelength, share) in enumerate(zip(WAVELENGTHS, (1, 1 - warmth / 2, 1 - warmth), strict=True)):
         psf = orders_psf(order_px * wavelength, open_share, spot_px)
-        keep(f"psf-{'rgb'[channel]}", psf)
+        record_map(f"psf-{'rgb'[channel]}", psf)
         down = psf if panel == "poled" else orders_psf(0, 1, spot_px)
-        rows = ndimage.convolve1d(seen[..., channel], psf, axis=1, mode="reflect")
-        seen[..., channel] = np.float32(light * share) * ndimage.convolve1d(rows, down, axis=0, mode="reflect")
-    sigma = np.sqrt(np.float32(shot) * seen + np.float32(read) ** 2)
-    return clip(display_light(np.clip(seen + sigma * rng.standard_normal(image.shape, np.float32), 0, 1)))
+        rows = ndimage.convolve1d(light_c[..., channel], psf, axis=1, mode="reflect")
+        light_c[..., channel] = np.float32(light * share) * ndimage.convolve1d(rows, down, axis=0, mode="reflect")
+    sigma = np.sqrt(np.float32(shot) * light_c + np.float32(read) ** 2)
+    return clip(display_light(np.clip(light_c + sigma * rng.standard_normal(image.shape, np.float32), 0, 1)))
 
 
 def orders_psf(order_px: float, open_share: float, spot_px: float) -> np.ndarray:
-    """Point spread function (k,), k odd, sum 1, across a row of openings: its orders up to the second zero of their weight."""
+    """Point spread function (k,), k odd, sum 1, across a row of openings: the orders up to the second zero of their weight."""
     last = int(np.ceil(2 / open_share))
     orders = np.arange(-last, last + 1)
     half = int(np.ceil(last * order_px + 4 * spot_px))

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from mperceiver.degradations.common import check_depth, check_number, check_picture, clip, keep, outdoor_depth
+from mperceiver.degradations.common import check_depth, check_number, check_picture, clip, outdoor_depth, record_map
 
 DEPTH_BOX_PX = 22
 
@@ -23,11 +23,11 @@ def haze(
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
-        rng: draws the depth when none is given.
+        rng: draws the depth if none is given.
         beta: scattering per unit depth, [0, 5]; 0 changes nothing.
         airlight: grey airlight A, [0, 1].
-        depth: (H, W) in [0, 1], 1 is far, such as a depth network's; if not given, an analytic one: a vertical gradient with
-            low-frequency relief. A recipe says of such a picture that its depth is analytic.
+        depth: (H, W) in [0, 1], 1 is far, e.g. of a depth network; without it an analytic depth is drawn: a vertical
+            gradient with low-frequency relief. The recipe of such a picture says that its depth is analytic.
     """
     check_picture("haze", image)
     check_number("haze", "beta", beta, 0, 5)
@@ -37,6 +37,6 @@ def haze(
         depth = outdoor_depth(rng, height, width)
     check_depth("haze", depth, (height, width))
     depth = ndimage.uniform_filter(np.asarray(depth, np.float32), DEPTH_BOX_PX, mode="nearest")
-    keep("depth", depth)
+    record_map("depth", depth)
     transmission = np.exp(-beta * depth)[..., None]  # (H, W, 1)
     return clip(image * transmission + airlight * (1 - transmission))

@@ -1,4 +1,4 @@
-"""JPEG: what the codec leaves."""
+"""JPEG: the artefacts of the codec."""
 
 import io
 
@@ -11,9 +11,9 @@ from mperceiver.degradations.common import check_picture, check_whole
 def jpeg(image: np.ndarray, rng: np.random.Generator, *, quality: int = 10) -> np.ndarray:
     """Round to 8 bit, encode as JPEG (4:2:0, libjpeg's tables) and decode. Draws nothing.
 
-    The setting of LIVE1 and BSD500 at quality 10 (FBCNN, Jiang et al., ICCV 2021, arXiv:2109.14573). FBCNN writes with OpenCV,
-    here it is Pillow: both call libjpeg-turbo, and gave equal pixels on four pictures of LIVE1 at qualities 10 and 40 (Pillow 13.0, OpenCV
-    5.0, libjpeg-turbo 3). Another libjpeg, or 4:4:4, gives other pixels.
+    As LIVE1 and BSD500 are compressed at quality 10 (FBCNN, Jiang et al., ICCV 2021, arXiv:2109.14573). FBCNN writes with OpenCV,
+    this function with Pillow: both call libjpeg-turbo, and gave equal pixels on four pictures of LIVE1 at qualities 10 and 40
+    (Pillow 13.0, OpenCV 5.0, libjpeg-turbo 3). Another libjpeg, or 4:4:4, gives other pixels.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].

@@ -1,4 +1,4 @@
-"""Low light: too few photons, and the sensor's noise beside them."""
+"""Low light: a dark picture with the noise of the sensor."""
 
 import numpy as np
 
@@ -16,16 +16,15 @@ def low_light(
 ) -> np.ndarray:
     """I = light * (alpha J)^gamma + n, n ~ N(0, s^2 (0.5 + 5 I)), s = noise_255 / 255.
 
-    The curve is AGLLNet's (Lv, Li & Lu, arXiv:1908.00682, section 3). The noise grows with the light as shot noise does;
-    noise_255 is its standard deviation where I = 0.1.
+    The curve is AGLLNet's (Lv, Li & Lu, arXiv:1908.00682, section 3). The noise grows with the light as shot noise does.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the noise.
-        alpha: gain before the curve, (0, 1], as [0.1, 1].
+        alpha: gain before the curve, [0.1, 1].
         light: gain after the curve (beta in the paper), [0, 1].
         gamma: exponent, [1, 6].
-        noise_255: in 8-bit steps, [0, 50]; 0 adds none.
+        noise_255: standard deviation of the noise where I = 0.1, in 8-bit steps, [0, 50]; 0 adds none.
     """
     check_picture("low-light", image)
     check_number("low-light", "alpha", alpha, 0.1, 1)

@@ -1,56 +1,52 @@
-"""Compose degradations into one picture and a recipe that renders it again, pixel for pixel.
+"""Compose degradations into one picture, with a recipe that renders it again, equal in every pixel.
 
-The order of a mix is the way of the light: scene -> lens -> blur -> noise -> codec. The paper does not say how MID6 was
-made; docs/mid6.md tells how it is made here.
+The layers of a mix follow the path of light: scene -> lens -> blur -> noise -> codec. The paper does not say how MID6 was
+made; docs/mid6.md says how it is made here.
 """
 
 import inspect
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mperceiver.degradations import DEGRADATIONS
-from mperceiver.degradations.common import check_picture, maps
+from mperceiver.degradations import DEGRADATIONS, PLACES
+from mperceiver.degradations.common import check_picture, recorded_maps
 from mperceiver.seeds import seed_of
 
-VERSION = 1
-STAGES = ("scene", "lens", "blur", "noise", "codec")
-ORDER: dict[str, str] = {
-    "haze": "scene",
-    "rain": "scene",
-    "snow": "scene",
-    "low-light": "scene",
-    "underwater": "scene",
-    "under-display": "lens",
-    "raindrop": "lens",
-    "motion-blur": "blur",
-    "defocus": "blur",
-    "gaussian-blur": "blur",
-    "moire": "blur",
-    "gaussian-noise": "noise",
-    "real-noise": "noise",
-    "demosaic": "codec",
-    "jpeg": "codec",
-}
+VERSION = 1  # of recipes
 
 
-def draw(numbers: dict[str, Any], rng: np.random.Generator) -> dict[str, int | float | str]:
-    """Draw plain numbers and words from their specifications, in alphabetical order, so that a config's order of keys never matters.
+class Rendered(NamedTuple):
+    """A degraded picture, float32 (H, W, 3) in [0, 1], and the maps that it was made with, float32.
+
+    The maps are depth, streaks, masks and point spread functions. Their names are made of the layer's number, its
+    degradation and what they are: ``1-haze-depth``.
+    """
+
+    picture: np.ndarray
+    layers: dict[str, np.ndarray]
+
+
+# ---------------------------------------------------------------- drawing
+
+
+def draw_numbers(specs: dict[str, Any], rng: np.random.Generator) -> dict[str, int | float | str]:
+    """Draw numbers and words from their specs, in alphabetical order, so that the order of keys in a config has no effect.
 
     Args:
-        numbers: name -> a number or a word (kept), ``[low, high]`` (uniform; whole numbers with both ends if both are whole),
-            or ``{"choices": [...]}`` (one of them).
+        specs: name -> a number or a word (taken as it is), ``[low, high]`` (uniform; whole numbers with both ends if both
+            ends are whole), or ``{"choices": [...]}`` (one of them).
         rng: numpy Generator.
 
     Raises:
-        ValueError: a specification is none of these, or low > high.
+        ValueError: a spec is none of these, or low > high.
     """
-    return {name: _draw_one(name, numbers[name], rng) for name in sorted(numbers)}
+    return {name: _draw_number(name, specs[name], rng) for name in sorted(specs)}
 
 
-def _draw_one(name: str, spec: Any, rng: np.random.Generator) -> int | float | str:
+def _draw_number(name: str, spec: Any, rng: np.random.Generator) -> int | float | str:
     if _is_plain(spec):
         return spec
     if isinstance(spec, (list, tuple)) and len(spec) == 2 and all(_is_number(end) for end in spec):
@@ -83,37 +79,37 @@ def _generator(seed: int, purpose: int) -> np.random.Generator:
 def degrade(
     image: np.ndarray, layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: np.ndarray | None = None
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Draw the numbers of each layer, apply the layers in float, clip and round once.
+    """Draw the numbers of each layer, apply the layers in float, then clip and round once.
 
     Args:
         image: float32 (H, W, 3) RGB in [0, 1].
-        layers: (name, numbers as for draw), in the order of ORDER's stages; within a stage any order. Instead of a degradation
-            also (any name, {"one_of": {degradation: numbers, ...}}): one of them is drawn, all equally likely.
-        seed: whole number >= 0, such as picture_seed's.
-        depth: (H, W) in [0, 1], 1 is far, for the degradations that need one; if not given, they draw an analytic one.
+        layers: (degradation, its numbers as for ``draw_numbers``), in the order of PLACES; within a place in any order. A
+            layer may also be (any name, {"one_of": {degradation: numbers, ...}}): one of these is drawn, all equally likely.
+        seed: whole number >= 0, such as that of ``picture_seed``.
+        depth: (H, W) in [0, 1], 1 is far, for the degradations that need one; without it they draw an analytic depth.
 
     Returns:
-        The degraded picture, uint8 (H, W, 3), and the recipe for replay, which json can write.
+        The degraded picture, uint8 (H, W, 3), and its recipe, which json can write.
 
     Raises:
-        ValueError: unknown name, wrong order, a number outside its range, or not a picture.
+        ValueError: unknown degradation, wrong order, a number outside its range, or not a picture.
     """
     recipe = draw_recipe(layers, seed, "analytic" if depth is None else "given")
-    return replay(image, recipe, depth), recipe
+    return render_uint8(image, recipe, depth), recipe
 
 
 def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: str = "analytic") -> dict[str, Any]:
-    """The recipe of ``degrade``: each layer with its numbers drawn, and how it comes by its depth (analytic or given).
+    """The recipe of ``degrade``: each layer with its drawn numbers and, if it needs a depth, whether that is given or analytic.
 
-    Raises ValueError: unknown name or wrong order.
+    Raises ValueError for an unknown degradation or a wrong order.
     """
     recipe: dict[str, Any] = {"version": VERSION, "seed": int(seed), "layers": []}
     for position, (name, numbers) in enumerate(layers):
         layer_seed = seed_of(f"{seed}|{position}|{name}")
         rng = _generator(layer_seed, 0)
-        ways = ways_of(name, numbers)
-        name = list(ways)[int(rng.integers(len(ways)))] if len(ways) > 1 else next(iter(ways))
-        layer = {"name": name, "numbers": draw(ways[name], rng), "seed": layer_seed}
+        choices = alternatives(name, numbers)
+        name = list(choices)[int(rng.integers(len(choices)))] if len(choices) > 1 else next(iter(choices))
+        layer = {"name": name, "numbers": draw_numbers(choices[name], rng), "seed": layer_seed}
         if _needs_depth(name):
             layer["depth"] = depth
         recipe["layers"].append(layer)
@@ -122,83 +118,96 @@ def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: 
 
 
 def check_layers(layers: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    """Raise ValueError or TypeError for layers that ``degrade`` would not take, whatever is drawn."""
-    ways = [list(ways_of(name, numbers).items()) for name, numbers in layers]
-    for i in range(max(map(len, ways), default=0)):
-        taken = [of_layer[i % len(of_layer)] for of_layer in ways]
-        draw_recipe(taken, seed=0)
-        for end in (0, -1):  # what is taken at both ends of a range is taken between them
-            ends = [(name, {key: _end(spec, end) for key, spec in numbers.items()}) for name, numbers in taken]
-            degrade(np.full((32, 32, 3), 0.5, np.float32), ends, seed=0)
+    """Raise ValueError or TypeError for layers that ``degrade`` may refuse for some of the numbers that can be drawn."""
+    choices = [list(alternatives(name, numbers).items()) for name, numbers in layers]
+    for i in range(max(map(len, choices), default=0)):
+        selected = [of_layer[i % len(of_layer)] for of_layer in choices]
+        draw_recipe(selected, seed=0)
+        for end in (0, -1):  # numbers that are allowed at both ends of a range are allowed between them
+            at_end = [(name, {key: _end(spec, end) for key, spec in specs.items()}) for name, specs in selected]
+            degrade(np.full((32, 32, 3), 0.5, np.float32), at_end, seed=0)
 
 
 def _end(spec: Any, end: int) -> Any:
-    """The first or the last of what may be drawn."""
-    found = spec["choices"] if isinstance(spec, dict) else spec
-    return found[end] if isinstance(found, (list, tuple)) else found
+    """The first (0) or the last (-1) of the numbers that may be drawn."""
+    numbers = spec["choices"] if isinstance(spec, dict) else spec
+    return numbers[end] if isinstance(numbers, (list, tuple)) else numbers
 
 
-def ways_of(name: str, numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def alternatives(name: str, numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The degradations that a layer may be, each with its numbers: one, or those of ``one_of``. Raises ValueError."""
     if list(numbers) != ["one_of"]:
         return {name: numbers}
-    ways = numbers["one_of"]
-    if not isinstance(ways, dict) or not ways or not all(isinstance(of_way, dict) for of_way in ways.values()):
-        raise ValueError(f"{name}: one_of is {ways!r}, allowed is {{degradation: its numbers, ...}}")
-    return ways
+    choices = numbers["one_of"]
+    if not isinstance(choices, dict) or not choices or not all(isinstance(specs, dict) for specs in choices.values()):
+        raise ValueError(f"{name}: one_of is {choices!r}, allowed is {{degradation: its numbers, ...}}")
+    return choices
 
 
 def _needs_depth(name: str) -> bool:
-    return name in DEGRADATIONS and "depth" in inspect.signature(DEGRADATIONS[name]).parameters
+    return name in DEGRADATIONS and "depth" in inspect.signature(DEGRADATIONS[name].apply).parameters
 
 
-def replay(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> np.ndarray:
-    """Render a recipe of degrade again, equal in every pixel: float32 (H, W, 3) in [0, 1] -> uint8 (H, W, 3).
+# ---------------------------------------------------------------- rendering
 
-    Raises:
-        ValueError: the recipe is of another version, or not a recipe degrade could have written; it wants the depth map.
+
+def render_uint8(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> np.ndarray:
+    """Render a recipe, equal in every pixel each time: float32 (H, W, 3) in [0, 1] -> uint8 (H, W, 3).
+
+    Raises as ``render_layers``.
     """
-    return np.round(render(image, recipe, depth) * 255).astype(np.uint8)
+    return to_uint8(render(image, recipe, depth))
 
 
 def render(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> np.ndarray:
-    """``replay`` before it is rounded: float32 (H, W, 3) in [0, 1], clipped."""
-    return _render(image, recipe, depth)[0]
+    """Render a recipe without rounding to 8 bit: float32 (H, W, 3) in [0, 1] -> the same. Raises as ``render_layers``."""
+    return render_layers(image, recipe, depth).picture
 
 
-def layers_of(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """What lies between ``image`` and what ``replay`` makes of it: depth, streaks, masks, point spread functions, as float32.
+def to_uint8(picture: np.ndarray) -> np.ndarray:
+    """Round float (H, W, 3) in [0, 1] to uint8."""
+    return np.round(picture * 255).astype(np.uint8)
 
-    Named by the layer's place, its degradation and what it is: ``1-haze-depth``.
+
+def render_layers(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> Rendered:
+    """Render a recipe, and record the maps of its layers.
+
+    Args:
+        image: float32 (H, W, 3) RGB in [0, 1].
+        recipe: what ``draw_recipe`` gave, possibly after a way through JSON.
+        depth: the depth map, (H, W) in [0, 1], if the recipe was drawn with one.
+
+    Raises:
+        ValueError: the recipe has another version, ``degrade`` cannot have written it, or its depth map is not given.
     """
-    return _render(image, recipe, depth)[1]
-
-
-def _render(
-    image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     check_picture("degrade", image)
     if recipe.get("version") != VERSION:
         raise ValueError(f"recipe has version {recipe.get('version')!r}, this code renders version {VERSION}")
     _check_names([layer["name"] for layer in recipe["layers"]])
-    found = {}
-    for place, layer in enumerate(recipe["layers"], 1):
-        given = {"depth": depth} if layer.get("depth") == "given" else {}
-        if given and depth is None:
-            raise ValueError(f"{layer['name']} was rendered with a depth map; it cannot be rendered again without")
-        with maps() as kept:
-            image = DEGRADATIONS[layer["name"]](image, _generator(layer["seed"], 1), **layer["numbers"], **given)
-        found |= {f"{place}-{layer['name']}-{what}": array for what, array in kept.items()}
-    return np.clip(image, 0, 1), found
+    layers = {}
+    for number, layer in enumerate(recipe["layers"], 1):
+        name = layer["name"]
+        depth_argument = {"depth": depth} if layer.get("depth") == "given" else {}
+        if depth_argument and depth is None:
+            raise ValueError(f"{name} was rendered with a depth map; without it, it cannot be rendered again")
+        with recorded_maps() as maps:
+            rng = _generator(layer["seed"], 1)
+            image = DEGRADATIONS[name].apply(image, rng, **layer["numbers"], **depth_argument)
+        layers |= {f"{number}-{name}-{kind}": array for kind, array in maps.items()}
+    return Rendered(np.clip(image, 0, 1), layers)
 
 
 def _check_names(names: list[str]) -> None:
+    """Raise ValueError for an unknown degradation, or for layers that are not in the order of PLACES."""
     for name in names:
         if name not in DEGRADATIONS:
-            raise ValueError(f"unknown degradation {name!r}, known are {', '.join(sorted(DEGRADATIONS))}")
+            raise ValueError(f"unknown degradation {name!r}; the degradations are {', '.join(sorted(DEGRADATIONS))}")
     for first, second in pairwise(names):
-        if STAGES.index(ORDER[first]) > STAGES.index(ORDER[second]):
+        before, after = DEGRADATIONS[first].place, DEGRADATIONS[second].place
+        if PLACES.index(before) > PLACES.index(after):
+            by_place = [
+                f"{place}: {', '.join(n for n in DEGRADATIONS if DEGRADATIONS[n].place == place)}" for place in PLACES
+            ]
             raise ValueError(
-                f"{first} ({ORDER[first]}) stands before {second} ({ORDER[second]}); the order is {' -> '.join(STAGES)}: "
-                + "; ".join(f"{stage}: {', '.join(n for n in ORDER if ORDER[n] == stage)}" for stage in STAGES)
+                f"{first} ({before}) is before {second} ({after}); the order is {' -> '.join(PLACES)}: {'; '.join(by_place)}"
             )

@@ -1,11 +1,11 @@
-"""Moire: the grid of a screen seen through the grid of a camera."""
+"""Moire: a screen whose pixels interfere with those of the camera."""
 
 import numpy as np
 
-from mperceiver.degradations.common import check_number, check_picture, clip, keep, smooth_field
+from mperceiver.degradations.common import check_number, check_picture, clip, record_map, smooth_field
 from mperceiver.degradations.mosaic import bilinear, sample
 
-STRIPE, ROW = 1 / 3, 0.8  # share of a screen's pixel that a colour's stripe is wide, and that is lit in height
+STRIPE, ROW = 1 / 3, 0.8  # width of a colour's stripe and height of its lit part, relative to a pixel of the screen
 HARMONICS = 2
 
 
@@ -19,23 +19,23 @@ def moire(
     blur_px: float = 0.3,
     strength: float = 0.35,
 ) -> np.ndarray:
-    """A screen photographed: I = D(S(J (1 + strength (G - 1)))), G the screen's light, S a Bayer mosaic, D its filling in.
+    """A photographed screen: I = D(S(J (1 + strength (G - 1)))), G the screen's light, S a Bayer mosaic, D demosaicing.
 
-    G_c(u, v) = g(u - c/3; 1/3) g(v; 0.8) for the colours c = 0, 1, 2 of a screen's upright stripes: g(x; w) is what one lit part
-    of width w in every pixel gives, mean 1, as a Fourier series of two terms, each weakened by the lens and by the extent of
-    the camera's pixel. (u, v) is the camera's grid turned, divided by the pitch and bent. Fringes appear where the pitch comes
-    near 1 or 2 camera pixels, in colours because the mosaic sees each colour at other places. The steps (stripes of the
-    display, projection, lens, mosaic, filling in) are those of Liu, Shu & Wu, arXiv:1804.03809, and of LCDMoire (AIM 2019,
-    arXiv:1911.03461); what they do by resampling is a formula here, and the picture stays where it is. TIP2018 (Sun, Yu &
-    Wang, arXiv:1805.02996) is real photographs of this.
+    G_c(u, v) = g(u - c/3; 1/3) g(v; 0.8) for the colours c = 0, 1, 2 of the screen's vertical stripes. g(x; w) is the light of
+    one lit part of width w in every screen pixel, with mean 1: a Fourier series of two terms, each weakened by the blur of the
+    lens and by the extent of the camera's pixel. (u, v) is the camera's grid, rotated, divided by the pitch and bent. Fringes
+    appear if the pitch is near 1 or 2 camera pixels; they are coloured because the mosaic samples each colour at other pixels.
+    The steps (stripes of the display, projection, lens, mosaic, demosaicing) are those of Liu, Shu & Wu, arXiv:1804.03809, and
+    of LCDMoire (AIM 2019, arXiv:1911.03461). They resample the picture; here a formula replaces that, so the picture is not
+    moved. TIP2018 (Sun, Yu & Wang, arXiv:1805.02996) has real photographs of screens.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the phases and the bend.
-        pitch_px: camera pixels a pixel of the screen, [0.5, 10].
+        pitch_px: width of a screen pixel in camera pixels, [0.5, 10].
         angle_deg: between the two grids, [-45, 45].
-        bend_px: how far projection and lens move the screen's grid, [0, 50].
-        blur_px: standard deviation of the lens, [0, 5].
+        bend_px: largest shift of the screen's grid by projection and lens, [0, 50].
+        blur_px: standard deviation of the lens's blur, [0, 5].
         strength: contrast of the screen's grid, [0, 1].
     """
     check_picture("moire", image)
@@ -56,15 +56,15 @@ def moire(
     v = down / np.float32(pitch_px) + np.float32(phases[1])
     rows = _grid(v, ROW, pitch_px, blur_px)
     light = np.stack([rows * _grid(u - np.float32(c / 3), STRIPE, pitch_px, blur_px) for c in range(3)], -1)
-    keep("light", light)
+    record_map("light", light)
     return clip(bilinear(sample(image * (1 + np.float32(strength) * (light - 1)))))
 
 
 def _grid(place: np.ndarray, lit: float, pitch_px: float, blur_px: float) -> np.ndarray:
-    """Light, mean 1, of a row of screen pixels of which a share is lit, as a camera's pixels see it (H, W)."""
+    """Light (H, W), mean 1, that camera pixels at ``place`` (H, W) receive from screen pixels lit in a share ``lit``."""
     out = np.ones_like(place)
     for n in range(1, HARMONICS + 1):
-        frequency = n / pitch_px  # cycles a camera pixel
-        seen = np.exp(-2 * (np.pi * blur_px * frequency) ** 2) * np.sinc(frequency)
-        out += np.float32(2 * np.sinc(n * lit) * seen) * np.cos(np.float32(2 * np.pi * n) * place)
+        frequency = n / pitch_px  # cycles per camera pixel
+        contrast = np.exp(-2 * (np.pi * blur_px * frequency) ** 2) * np.sinc(frequency)
+        out += np.float32(2 * np.sinc(n * lit) * contrast) * np.cos(np.float32(2 * np.pi * n) * place)
     return out

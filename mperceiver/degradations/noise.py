@@ -1,4 +1,4 @@
-"""Noise: plain Gaussian, and what a camera makes of it."""
+"""Noise: plain Gaussian noise, and the noise of a camera."""
 
 import numpy as np
 from scipy import ndimage
@@ -18,16 +18,16 @@ def gaussian_noise(
 ) -> np.ndarray:
     """I = J + n, n ~ N(0, (sigma_255 / 255)^2), independent in every pixel and channel, clipped to [0, 1].
 
-    The setting of DnCNN (Zhang et al., TIP 2017, arXiv:1608.03981) and of the paper's denoising sets. A prepared picture is
-    rounded to 8 bit after that. Public code differs in both: Restormer (arXiv:2111.09881) adds noise of numpy's seed 0, the
+    As in DnCNN (Zhang et al., TIP 2017, arXiv:1608.03981) and in the paper's denoising sets. Preparing then rounds the picture
+    to 8 bit. Public code differs in clipping and rounding: Restormer (arXiv:2111.09881) adds noise of numpy's seed 0, the
     same for every picture, in float, neither clipped nor rounded; AirNet and PromptIR clip and truncate to 8 bit, unseeded.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the noise.
         sigma_255: standard deviation in 8-bit steps, [0, 255].
-        common_seed: draw by numpy's RandomState of this seed instead, so that pictures of one size have one noise; 0 is
-            Restormer's, which is then clipped and rounded all the same.
+        common_seed: draw from numpy's RandomState of this seed instead, so that pictures of one size get the same noise; 0
+            is Restormer's noise (here clipped, and rounded when the picture is prepared).
     """
     check_picture("gaussian-noise", image)
     check_number("gaussian-noise", "sigma_255", sigma_255, 0, 255)
@@ -47,20 +47,20 @@ def real_noise(
     blue_gain: float = 1.7,
     grain_px: float = 0.5,
 ) -> np.ndarray:
-    """Poisson-Gaussian noise of a sensor, put in linear light and seen through the camera's gains and gamma.
+    """Poisson-Gaussian noise of a sensor, added in linear light before the camera's white balance and gamma curve.
 
-    x = linear(J) / g_c, n ~ N(0, shot x + read^2), I = gamma(linear(J) + g_c n), with g the white balance gains (green 1).
+    x = linear(J) / g_c, n ~ N(0, shot x + read^2), I = gamma(linear(J) + g_c n), g the white balance gains (1 for green).
     Inverse camera pipeline: Brooks et al., "Unprocessing Images for Learned Raw Denoising", CVPR 2019, arXiv:1811.11127,
-    section 3 (there shot is 1e-4 to 0.012 and log read^2 near 2.18 log shot + 1.2). grain_px spreads n over neighbours as
-    demosaicing does, its variance kept.
+    section 3 (there shot is 1e-4 to 0.012, and log read^2 is near 2.18 log shot + 1.2). grain_px correlates neighbouring
+    pixels of n as demosaicing does, with the same variance.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the noise.
         shot: variance per unit of linear light, [0, 0.1].
-        read: standard deviation at no light, [0, 0.2].
+        read: standard deviation without light, [0, 0.2].
         red_gain, blue_gain: white balance, [0.5, 4].
-        grain_px: standard deviation of the spread, [0, 2]; 0 is white noise.
+        grain_px: standard deviation of the Gaussian that correlates pixels, [0, 2]; 0 is white noise.
     """
     check_picture("real-noise", image)
     check_number("real-noise", "shot", shot, 0, 0.1)
@@ -71,10 +71,10 @@ def real_noise(
     gain = np.array([red_gain, 1, blue_gain], np.float32)
     linear = linear_light(image)
     noise = rng.standard_normal(image.shape, np.float32)
-    if grain_px > 0.05:  # less reaches no neighbour
+    if grain_px > 0.05:  # a narrower Gaussian does not reach the next pixel
         reach = np.arange(-4, 5)
         kernel = np.exp(-0.5 * (reach / grain_px) ** 2).astype(np.float32)
-        kernel /= np.sqrt((kernel**2).sum())  # unit energy: the variance stays
+        kernel /= np.sqrt((kernel**2).sum())  # unit energy, so that the variance does not change
         for axis in (0, 1):
             noise = ndimage.convolve1d(noise, kernel, axis=axis, mode="reflect")
     sigma = np.sqrt(np.float32(shot) * linear / gain + np.float32(read) ** 2)

@@ -1,10 +1,10 @@
-"""Rain: streaks of falling drops, nearer and farther."""
+"""Rain: streaks of drops at several distances."""
 
 import numpy as np
 
-from mperceiver.degradations.common import check_number, check_picture, clip, keep, scatter, segment_kernel
+from mperceiver.degradations.common import check_number, check_picture, clip, record_map, scatter, segment_kernel
 
-# Near, middle and far rain: size of the streaks, their brightness, and their part of all streaks.
+# Near, middle and far rain: relative size of the streaks, their relative brightness, and their share of all streaks.
 LAYERS = ((1.0, 1.0, 0.2), (0.7, 0.75, 0.3), (0.45, 0.5, 0.5))
 
 
@@ -19,21 +19,21 @@ def rain(
     strength: float = 0.85,
     veil: float = 0.0,
 ) -> np.ndarray:
-    """Streaks of three distances over the scene, then a thin white veil: I = J + strength S (1 - J), then I + veil (1 - I).
+    """Streaks at three distances over the scene, then a thin white veil: I = J + strength S (1 - J), then I + veil (1 - I).
 
-    The screen blend is that of sets painted in an editor (Rain1400: Fu et al., CVPR 2017); plain addition, J + strength S, turns
-    streaks on warm surfaces yellow where red saturates. S is sparse noise convolved with a line, the construction of most synthetic sets (Garg & Nayar 2006,
-    doi:10.1145/1141911.1141985, for what streaks look like; Li, Cheong & Tan, Heavy Rain, CVPR 2019, arXiv:1904.05050, for
-    layers of different transparency and the veil of accumulated far drops).
+    The blend is that of sets made in a picture editor (Rain1400: Fu et al., CVPR 2017). Plain addition, J + strength S, would
+    turn streaks on warm surfaces yellow where red saturates. S is sparse noise convolved with a line, as in most synthetic
+    sets. Appearance of streaks: Garg & Nayar 2006, doi:10.1145/1141911.1141985; layers of different transparency, and the
+    veil of many far drops: Li, Cheong & Tan, Heavy Rain, CVPR 2019, arXiv:1904.05050.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
-        rng: draws the streaks' places, brightness and small departures from the common angle.
+        rng: draws places and brightness of the streaks, and a small deviation of each layer from the common angle.
         density: share of the pixels at which a streak is centred, [0, 0.05].
         length_px, width_px: of the nearest streaks, [1, 200] and [0.5, 10].
         angle_deg: from the vertical, [-80, 80].
         strength: brightness of the nearest streaks, [0, 1].
-        veil: [0, 0.9].
+        veil: strength of the veil, [0, 0.9].
     """
     check_picture("rain", image)
     check_number("rain", "density", density, 0, 0.05)
@@ -45,10 +45,10 @@ def rain(
     height, width = image.shape[:2]
     streaks = np.zeros((height, width), np.float32)
     for size, brightness, part in LAYERS:
-        tilt = angle_deg + rng.uniform(-3, 3)  # wind is not the same at every distance
+        tilt = angle_deg + rng.uniform(-3, 3)  # the wind differs with the distance
         kernel = segment_kernel(length_px * size, max(width_px * size, 0.5), tilt, taper=True)
         streaks += np.float32(brightness) * scatter(rng, height, width, density * part * height * width, kernel)
     streaks = np.clip(streaks, 0, 1)
-    keep("streaks", streaks)
+    record_map("streaks", streaks)
     rainy = image + np.float32(strength) * streaks[..., None] * (1 - image)
     return clip(rainy + np.float32(veil) * (1 - rainy))

@@ -1,9 +1,9 @@
-"""Raindrops: water on the glass before the lens, each drop a small upside-down view of the scene."""
+"""Raindrops on the glass before the lens: each drop shows a small upside-down view of the scene."""
 
 import numpy as np
 from scipy import ndimage
 
-from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, keep, scaled
+from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, record_map, scale_sizes
 
 
 def raindrop(
@@ -17,22 +17,23 @@ def raindrop(
     edge: float = 0.35,
     reference_px: int | None = None,
 ) -> np.ndarray:
-    """Drops that refract: I = J (1 - a) + a e B(x0 - m (x - x0)), B the blurred scene, turned and demagnified m times.
+    """Drops that refract the scene: I = J (1 - a) + a e B(x0 - m (x - x0)).
 
-    a is the soft outline, e the dark rim. Image law: Qian et al., "Attentive GAN for Raindrop Removal", CVPR 2018,
+    x0 is the centre of a drop, a its soft outline, e its dark rim, B the blurred scene, which the drop turns upside down and
+    shrinks m times. Image law: Qian et al., "Attentive GAN for Raindrop Removal", CVPR 2018,
     arXiv:1711.10098, section 3; drops as lenses: Roser & Geiger 2009 (doi:10.1109/ICCVW.2009.5457650). The public
-    generator ROLE (Raindrop on Lens Effect) has 30 drops of 30 to 50 px on 2048 px, rims darkened by 0.3.
+    generator ROLE (Raindrop on Lens Effect) puts 30 drops of 30 to 50 px on 2048 px and darkens their rims by 0.3.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws places, outlines and magnification of the drops.
-        cover: share of the picture under drops, were none over another, [0, 0.9]; at least one drop is drawn.
-        count: number of drops instead, [1, 10000].
-        radius_px: of the largest drops, [2, 200]; others are down to 0.35 of it; never above a third of the short side.
+        cover: sum of the drops' areas relative to the picture's, [0, 0.9]; at least one drop is drawn.
+        count: number of drops, [1, 10000], in place of cover.
+        radius_px: of the largest drops, [2, 200], at most a third of the short side; the smallest have 0.35 times that.
         blur_px: standard deviation of the blur inside, [0, 20].
         edge: darkness of the rim, [0, 1].
-        reference_px: short side of the picture for which radius_px and blur_px are meant, [16, 10000]; in another one they are
-            larger or smaller as its short side is. If not given, they are as they stand.
+        reference_px: short side for which radius_px and blur_px are meant, [16, 10000]; they are scaled with the picture's
+            own short side. Without it they are used as given.
     """
     check_picture("raindrop", image)
     check_number("raindrop", "cover", cover, 0, 0.9)
@@ -40,21 +41,21 @@ def raindrop(
     check_number("raindrop", "blur_px", blur_px, 0, 20)
     check_number("raindrop", "edge", edge, 0, 1)
     height, width = image.shape[:2]
-    radius_px, blur_px = scaled("raindrop", reference_px, image.shape, radius_px, blur_px)
+    radius_px, blur_px = scale_sizes("raindrop", reference_px, image.shape, radius_px, blur_px)
     radius_px = min(radius_px, min(height, width) / 3)
     if count is None:
         count = max(1, round(cover * height * width / (np.pi * (0.7 * radius_px) ** 2)))
     check_whole("raindrop", "count", count, 1, 10000)
     alpha = np.zeros((height, width), np.float32)
     light = np.ones((height, width), np.float32)
-    source = np.zeros((2, height, width), np.float32)  # where in the scene each wet pixel looks
+    source = np.zeros((2, height, width), np.float32)  # the pixel of the scene (y, x) that each wet pixel shows
     for _ in range(count):
         _drop(rng, alpha, light, source, radius_px * rng.uniform(0.35, 1), edge)
-    keep("mask", alpha)
+    record_map("mask", alpha)
     wet = np.nonzero(alpha)
     behind = ndimage.gaussian_filter(image, (blur_px, blur_px, 0), mode="reflect") if blur_px > 0 else image
     at = source[:, *wet]  # (2, n)
-    # Mirror at the border ourselves: far views leave the picture by more than one side.
+    # A view may leave the picture by more than the picture's side, so coordinates are mirrored before the lookup.
     at = np.stack([_mirror(at[0], height), _mirror(at[1], width)])
     inside = np.stack([ndimage.map_coordinates(behind[..., c], at, order=1, mode="nearest") for c in range(3)], -1)
     out = image.copy()
@@ -66,7 +67,7 @@ def raindrop(
 def _drop(
     rng: np.random.Generator, alpha: np.ndarray, light: np.ndarray, source: np.ndarray, radius: float, edge: float
 ) -> None:
-    """Write one drop into the maps (H, W), (H, W), (2, H, W)."""
+    """Draw one drop into the maps: opacity (H, W), light (H, W) and source (2, H, W)."""
     height, width = alpha.shape
     cy, cx = rng.uniform(0, height), rng.uniform(0, width)
     reach = int(np.ceil(1.8 * radius)) + 1
@@ -74,7 +75,7 @@ def _drop(
     x0, x1 = max(int(cx) - reach, 0), min(int(cx) + reach + 1, width)
     dy = np.arange(y0, y1, dtype=np.float32)[:, None] - np.float32(cy)
     dx = np.arange(x0, x1, dtype=np.float32)[None, :] - np.float32(cx)
-    # The outline: a circle pulled down by weight and bent by two slow waves round it.
+    # The outline: a circle stretched downwards by its weight, and bent by two slow waves around it.
     stretch = rng.uniform(0.8, 1.3)
     angle, distance = np.arctan2(dy, dx), np.hypot(dx, dy / stretch)
     bend = rng.uniform(0, 0.12, 2)
@@ -87,7 +88,7 @@ def _drop(
     here = soft > 0
     box = np.s_[y0:y1, x0:x1]
     alpha[box][here] = np.maximum(alpha[box], soft)[here]
-    # Steeper water towards the rim bends light more, so the view widens there.
+    # Near the rim the surface is steeper and bends light more, so the view is wider there.
     demagnify = rng.uniform(1.5, 3.5) * (1 + 0.8 * rho**2)
     source[0][box][here] = (cy - demagnify * dy)[here]
     source[1][box][here] = (cx - demagnify * dx)[here]
@@ -97,7 +98,7 @@ def _drop(
 
 
 def _mirror(place: np.ndarray, side: int) -> np.ndarray:
-    """Fold coordinates into [0, side - 1] as a mirror would."""
+    """Fold coordinates into [0, side - 1] by mirroring at the border."""
     period = 2 * (side - 1)
     folded = np.mod(place, period)
     return np.minimum(folded, period - folded)

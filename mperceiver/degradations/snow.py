@@ -6,14 +6,14 @@ from mperceiver.degradations.common import (
     check_number,
     check_picture,
     clip,
-    keep,
-    scaled,
+    record_map,
+    scale_sizes,
     scatter,
     segment_kernel,
     smooth_field,
 )
 
-# Far, middle and near flakes: size, part of the covered area, opacity (near ones are out of focus and let more through).
+# Far, middle and near flakes: relative size, share of the covered area, opacity (near flakes are out of focus, so thinner).
 LAYERS = ((0.25, 0.4, 1.0), (0.5, 0.35, 0.95), (1.0, 0.25, 0.8))
 
 
@@ -28,21 +28,21 @@ def snow(
     opacity: float = 0.9,
     reference_px: int | None = None,
 ) -> np.ndarray:
-    """White flakes over the scene: I = J (1 - m) + m, m the flakes' mask of three sizes.
+    """White flakes over the scene: I = J (1 - m) + m, m the mask of flakes of three sizes.
 
-    The law and the three sizes follow Snow100K (Liu et al., DesnowNet, TIP 2018, doi:10.1109/TIP.2018.2806202) with white
-    flakes; the masks are drawn here instead of cut from its files.
+    The law and the three sizes follow Snow100K (Liu et al., DesnowNet, TIP 2018, doi:10.1109/TIP.2018.2806202). Flakes are
+    white here, and masks are drawn instead of taken from its files.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws places, brightness and outlines of the flakes.
-        cover: share of the picture under flakes, were none over another, [0, 1].
+        cover: sum of the flakes' areas relative to the picture's, [0, 1].
         radius_px: of the nearest flakes, [0.5, 50].
-        length_px: path of the nearest flakes while the shutter is open, [0, 100].
+        length_px: path of the nearest flakes during the exposure, [0, 100].
         angle_deg: of that path from the vertical, [-80, 80].
         opacity: [0, 1].
-        reference_px: short side of the picture for which radius_px and length_px are meant, [16, 10000]; in another one they are
-            larger or smaller as its short side is. If not given, they are as they stand.
+        reference_px: short side for which radius_px and length_px are meant, [16, 10000]; they are scaled with the picture's
+            own short side. Without it they are used as given.
     """
     check_picture("snow", image)
     check_number("snow", "cover", cover, 0, 1)
@@ -50,18 +50,18 @@ def snow(
     check_number("snow", "length_px", length_px, 0, 100)
     check_number("snow", "angle_deg", angle_deg, -80, 80)
     check_number("snow", "opacity", opacity, 0, 1)
-    radius_px, length_px = scaled("snow", reference_px, image.shape, radius_px, length_px)
+    radius_px, length_px = scale_sizes("snow", reference_px, image.shape, radius_px, length_px)
     height, width = image.shape[:2]
     bare = np.ones((height, width), np.float32)  # 1 - m
     for size, part, solid in LAYERS:
         radius, length = max(radius_px * size, 0.5), length_px * size
         area = np.pi * radius**2 + 2 * radius * length
         count = cover * part * height * width / area
-        for _ in range(2):  # two outlines a size, so that flakes are not all alike
+        for _ in range(2):  # two outlines a size, so that not all flakes look alike
             kernel = segment_kernel(length, 2 * radius, angle_deg + rng.uniform(-20, 20))
             ragged = kernel * (0.5 + smooth_field(rng, *kernel.shape, waves=6))
             flakes = scatter(rng, height, width, count / 2, ragged / ragged.max())
             bare *= 1 - np.float32(opacity * solid) * flakes
     mask = 1 - bare[..., None]
-    keep("mask", mask[..., 0])
-    return clip(image + (1 - image) * mask)  # J (1 - m) + m, written so that rounding cannot darken
+    record_map("mask", mask[..., 0])
+    return clip(image + (1 - image) * mask)  # = J (1 - m) + m, in a form that rounding cannot make darker than J

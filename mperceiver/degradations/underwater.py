@@ -1,4 +1,4 @@
-"""Underwater: red light dies first, and the water itself shines back."""
+"""Underwater: water absorbs red light first, and scatters light back to the camera."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from mperceiver.degradations.common import (
     check_picture,
     check_whole,
     clip,
-    keep,
     outdoor_depth,
+    record_map,
 )
 
-# Share of red, green and blue light left after one metre of Jerlov's water types I, IA, IB, II, III (ocean), 1, 3, 5, 7, 9
-# (coast), as used by UWCNN.
+# Share of red, green and blue light that passes one metre of water, by Jerlov's types I, IA, IB, II, III (ocean), 1, 3, 5, 7,
+# 9 (coast), as UWCNN uses them.
 LEFT_AFTER_ONE_METRE = np.array(
     [
         (0.85, 0.961, 0.982),
@@ -43,19 +43,19 @@ def underwater(
 ) -> np.ndarray:
     """Attenuation and backscatter by wavelength: I_c = J_c L_c t_c + B L_c (1 - t_c), t_c = N_c^d, L_c = N_c^s / max N^s.
 
-    N_c is the light of colour c left after a metre, d the metres from camera to scene, s the metres of water above;
-    L is relative to its strongest colour, as a camera's exposure makes it.
-    The law and N are UWCNN's (Li, Anwar & Porikli 2020, doi:10.1016/j.patcog.2019.107038, section 3); tinting the water's
-    own light by L follows Akkaynak & Treibitz, "A Revised Underwater Image Formation Model", CVPR 2018.
+    N_c is the share of light of colour c that passes one metre, d the metres from camera to scene, s the metres of water above
+    the scene. L is relative to its strongest colour, because a camera adjusts its exposure. The law and N are UWCNN's (Li,
+    Anwar & Porikli 2020, doi:10.1016/j.patcog.2019.107038, section 3). That L also tints the scattered light follows
+    Akkaynak & Treibitz, "A Revised Underwater Image Formation Model", CVPR 2018.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
-        rng: draws the depth when none is given.
+        rng: draws the depth if none is given.
         water_type: 0 to 9, row of Jerlov's types I, IA, IB, II, III, 1, 3, 5, 7, 9 (0 is the clearest).
-        distance_m: metres to the farthest point, [0, 30]; the nearest is at a tenth of it.
+        distance_m: metres to the farthest point, [0, 30]; the nearest point is at a tenth of that.
         below_surface_m: metres of water above the scene, [0, 30].
         backscatter: light B of the water at the surface, [0, 1].
-        depth: (H, W) in [0, 1], 1 is at distance_m; if not given, as for haze.
+        depth: (H, W) in [0, 1], 1 is at distance_m; without it an analytic depth is drawn, as for haze.
     """
     check_picture("underwater", image)
     check_whole("underwater", "water_type", water_type, 0, len(LEFT_AFTER_ONE_METRE) - 1)
@@ -68,7 +68,7 @@ def underwater(
     check_depth("underwater", depth, (height, width))
     left = LEFT_AFTER_ONE_METRE[water_type]
     metres = distance_m * (0.1 + 0.9 * np.asarray(depth, np.float32))
-    keep("depth", depth)
+    record_map("depth", depth)
     transmission = np.exp(metres[..., None] * np.log(left))  # (H, W, 3)
     light = (left / left.max()) ** np.float32(below_surface_m)  # (3,)
     return clip(light * (image * transmission + backscatter * (1 - transmission)))

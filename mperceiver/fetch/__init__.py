@@ -1,13 +1,13 @@
-"""Fetch a file over http(s): whole and verified, or not at all; an interrupted one goes on where it stopped.
+"""Fetch files over http and https: whole and verified, or not at all.
 
-``fetch`` writes ``{target}.part``, with what the server said of the file beside it in ``{target}.part.json``, and renames it when
-all of it is there and its size and digest are right. A ``.part`` is gone on with (HTTP Range) only where it is certain to be of
-the same file: the server's ETag or date is the same, or the wanted digest is known and will tell. A lock beside the target
-keeps two jobs from fetching one file.
+``fetch`` writes to ``{target}.part`` and renames that file to ``target`` once its size and SHA-256 are right. An interrupted
+transfer is resumed with an HTTP Range request, but only if the bytes on disk certainly belong to the same file: either the
+server still reports the same ETag or modification date, or the expected SHA-256 is known and will show a mix-up. What the
+server reported is noted in ``{target}.part.json``. A lock beside the target keeps two jobs from fetching the same file.
 """
 
-from mperceiver.fetch.base import FetchError
-from mperceiver.fetch.files import Fetched, fetch
-from mperceiver.fetch.questions import Probe, probe
+from mperceiver.fetch.base import DigestMismatch, FetchError
+from mperceiver.fetch.probing import Probe, probe
+from mperceiver.fetch.transfer import FetchedFile, fetch
 
-__all__ = ["FetchError", "Fetched", "Probe", "fetch", "probe"]
+__all__ = ["DigestMismatch", "FetchError", "FetchedFile", "Probe", "fetch", "probe"]

@@ -1,4 +1,10 @@
-"""Addresses of the Hugging Face hub and of what stands in for it."""
+"""The Hugging Face hub and its mirrors: addresses of files, listings of repositories, and the user's token.
+
+Addresses and tokens come from huggingface_hub. Its ``list_repo_tree`` is not used: it sets no time limit, so that a mirror
+that accepts a connection and never answers would stop the job for ever; and a failed connection closes the one HTTP client
+that all threads share, while the doctor asks many repositories at once. Files are fetched by ``mperceiver.fetch``, which
+resumes at any mirror and holds each file to its SHA-256.
+"""
 
 import os
 from dataclasses import dataclass
@@ -7,21 +13,13 @@ from urllib.parse import quote
 import requests
 
 from mperceiver.config.foundations import Mirror
-from mperceiver.fetch.base import AGENT, LINK_ERRORS, TIMEOUT, reason
+from mperceiver.fetch.base import NETWORK_ERRORS, REQUEST_HEADERS, TIMEOUT_S, root_cause
 
 HUB = "https://huggingface.co"
-KINDS = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
 
-def file_url(
-    repository: str, path: str, revision: str = "main", kind: str = "model", endpoint: str | None = None
-) -> str:
-    """Address of a file in a repository (``owner/name``) of the hub: at ``endpoint``, else $HF_ENDPOINT, else the hub itself."""
-    return f"{root(endpoint)}/{KINDS[kind]}{repository}/resolve/{quote(revision, safe='')}/{quote(path)}"
-
-
-class NotListed(RuntimeError):
-    """The hub does not tell what is in a repository; ``status`` is that of its answer, None where there was none."""
+class ListingError(RuntimeError):
+    """A repository cannot be listed. ``status``: the HTTP status of the answer, None if there was no answer."""
 
     def __init__(self, message: str, status: int | None) -> None:
         super().__init__(message)
@@ -29,55 +27,67 @@ class NotListed(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A file as the hub tells of it; the digest only of those it keeps as large ones."""
+class HubFile:
+    """A file in a repository, as the hub lists it. ``sha256`` is listed only for files in LFS (large files)."""
 
     path: str
     bytes: int
     sha256: str | None
 
 
-def listing(
+def file_url(
+    repository: str, path: str, revision: str = "main", kind: str = "model", endpoint: str | None = None
+) -> str:
+    """Address of a file in a repository (``owner/name``) at ``endpoint``; else at $HF_ENDPOINT, else at the hub itself."""
+    from huggingface_hub import hf_hub_url
+
+    return hf_hub_url(repository, path, repo_type=kind, revision=revision, endpoint=endpoint_url(endpoint))
+
+
+def list_files(
     repository: str, folder: str | None = None, revision: str = "main", kind: str = "model", endpoint: str | None = None
-) -> list[Listed]:
-    """All files of a repository at a revision, or those below a folder of it. Raises NotListed."""
+) -> list[HubFile]:
+    """All files of a repository at a revision, or those below one of its folders. Raises ListingError."""
     below = f"/{quote(folder)}" if folder else ""
-    url = f"{root(endpoint)}/api/{kind}s/{repository}/tree/{quote(revision, safe='')}{below}?recursive=true"
-    found: list[Listed] = []
+    address = f"{endpoint_url(endpoint)}/api/{kind}s/{repository}/tree/{quote(revision, safe='')}{below}"
+    page: str | None = f"{address}?recursive=true"
+    files: list[HubFile] = []
     status = None
     try:
-        while url:
-            answer = requests.get(url, headers=AGENT | headers(endpoint), timeout=TIMEOUT)
+        while page:
+            answer = requests.get(page, headers=REQUEST_HEADERS | token_headers(endpoint), timeout=TIMEOUT_S)
             status = answer.status_code
             answer.raise_for_status()
             for entry in answer.json():
                 if entry["type"] == "file":
-                    found.append(Listed(entry["path"], entry["size"], entry.get("lfs", {}).get("oid")))
-            url = answer.links.get("next", {}).get("url")  # a thousand at a time
+                    files.append(HubFile(entry["path"], entry["size"], entry.get("lfs", {}).get("oid")))
+            page = answer.links.get("next", {}).get("url")  # the hub lists a thousand entries a page
     except requests.HTTPError:
-        raise NotListed(f"the hub answers {status} {answer.reason}", status) from None
-    except LINK_ERRORS as error:
-        raise NotListed(reason(error), None) from None
+        raise ListingError(f"the hub answers {status} {answer.reason}", status) from None
+    except NETWORK_ERRORS as error:
+        raise ListingError(root_cause(error), None) from None
     except (KeyError, TypeError, ValueError) as error:
-        raise NotListed(f"what the hub answers is no listing ({error!r})", None) from None
-    return found
+        raise ListingError(f"the hub's answer is not a listing ({error!r})", None) from None
+    return files
 
 
-def headers(endpoint: str | None = None) -> dict[str, str]:
-    """The user's token ($HF_TOKEN, or what `hf auth login` left) as a header; for the hub and $HF_ENDPOINT, no other place."""
-    import huggingface_hub
+def token_headers(endpoint: str | None = None) -> dict[str, str]:
+    """The user's token ($HF_TOKEN, or that of `hf auth login`) as a header. Sent to the hub and to $HF_ENDPOINT only."""
+    from huggingface_hub import get_token
 
-    trusted = {HUB, root(None)}
-    token = huggingface_hub.get_token() if root(endpoint) in trusted else None
+    trusted = {HUB, endpoint_url(None)}
+    token = get_token() if endpoint_url(endpoint) in trusted else None
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def root(endpoint: str | None = None) -> str:
+def endpoint_url(endpoint: str | None) -> str:
     return (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 
-def of_mirror(mirror: Mirror, path: str) -> tuple[str, dict[str, str]]:
-    """Address of a file at a foundation's mirror that is no folder, and the headers that go with it."""
+def mirror_request(mirror: Mirror, path: str) -> tuple[str, dict[str, str]]:
+    """Address of a file at a foundation's mirror (a hub or a web folder), and the headers to send with the request."""
     if mirror.hub is not None:
-        return file_url(mirror.hub, path, mirror.revision, endpoint=mirror.endpoint), headers(mirror.endpoint)
+        url = file_url(mirror.hub, path, mirror.revision, endpoint=mirror.endpoint)
+        return url, token_headers(mirror.endpoint)
+    assert mirror.url is not None, "a mirror that is a local folder has no address"
     return f"{mirror.url.rstrip('/')}/{path}", {}

@@ -227,7 +227,7 @@ def _from_mirror(staging: _Staging, file: _File, mirror: Mirror) -> str:
         if found is None:
             raise lineage.LineageError(f"no {file.source} there")
         return _from_folder(staging, file, found)
-    url, headers = hub.of_mirror(mirror, file.source)
+    url, headers = hub.mirror_request(mirror, file.source)
     label = f"{staging.name}/{file.path}"
     target = staging.work / file.path
     return fetch(url, target, sha256=file.sha256, bytes=file.bytes, headers=headers, label=label).sha256

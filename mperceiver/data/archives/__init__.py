@@ -1,1 +1,1 @@
-"""Archives: what is inside them, and unpacking them safely."""
+"""Archives: reading their members, and unpacking them safely."""

@@ -1,18 +1,23 @@
-"""Several files read as one, as the parts of a split archive are, without being copied together."""
+"""Read several files as one, such as the parts of a split archive, without copying them together."""
 
 import io
 from bisect import bisect_right
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 
 class Joined(io.RawIOBase):
-    """Files read as if they were one; ``patches`` {offset: bytes} are seen instead of what the files have there."""
+    """A read-only stream over several files. ``patches`` {offset: bytes} are read instead of the files' own bytes there."""
 
-    def __init__(self, parts: Iterable[Path]):
+    def __init__(self, parts: Iterable[Path]) -> None:
         super().__init__()
-        self.files = [Path(part).open("rb") for part in parts]
-        sizes = [Path(part).stat().st_size for part in parts]
+        parts = list(parts)
+        self.files = [part.open("rb") for part in parts]
+        sizes = [part.stat().st_size for part in parts]
         self.starts = [sum(sizes[:i]) for i in range(len(sizes))]
         self.size = sum(sizes)
         self.position = 0
@@ -34,12 +39,12 @@ class Joined(io.RawIOBase):
         self.position = base + offset
         return self.position
 
-    def readinto(self, buffer) -> int:
+    def readinto(self, buffer: "WriteableBuffer") -> int:
         if self.position >= self.size:
             return 0
         index = bisect_right(self.starts, self.position) - 1
         while index + 1 < len(self.starts) and self.starts[index + 1] <= self.position:
-            index += 1  # an empty part
+            index += 1  # skip an empty part
         file = self.files[index]
         file.seek(self.position - self.starts[index])
         view = memoryview(buffer).cast("B")
@@ -52,13 +57,13 @@ class Joined(io.RawIOBase):
         return count
 
     def exactly(self, offset: int, count: int) -> bytes:
-        """The bytes from ``offset`` on, fewer only at the end."""
+        """``count`` bytes from ``offset`` on, fewer only at the end of the files."""
         self.seek(offset)
-        found = b""
-        while len(found) < count and (more := self.read(count - len(found))):
-            found += more
+        data = b""
+        while len(data) < count and (more := self.read(count - len(data))):
+            data += more
         self.seek(0)
-        return found
+        return data
 
     def close(self) -> None:
         for file in self.files:

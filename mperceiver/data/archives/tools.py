@@ -1,7 +1,7 @@
-"""Archives that only a system tool opens: rar (RAR5, volumes, passwords), 7z, and zips by methods Python does not have.
+"""Archives that only a tool of the system opens: rar (RAR5, volumes, passwords), 7z, and zips with rare methods.
 
-The tool first lists the archive, so that a bad name or a link is refused before anything is written; then it unpacks into an
-empty folder, which is watched for its size and looked through afterwards.
+The tool first lists the archive, so that a dangerous name or a link is refused before anything is written. Then it unpacks
+into an empty folder, whose size is watched meanwhile and whose contents are checked afterwards.
 """
 
 import json
@@ -13,42 +13,52 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from mperceiver.data import DataError
-from mperceiver.data.archives.formats import Archive, Member, safe
+from mperceiver.data.archives.formats import Archive, Member, MemberKind, safe_path
 
-PAUSE_SECONDS = 0.2  # between two looks at what a tool has written
+PAUSE_SECONDS = 0.2  # between two looks at the size of what a tool has written
 HINT = "sudo apt-get install unar   (or unrar, 7zip, libarchive-tools; without root: conda install -c conda-forge unar)"
+
+
+class ListedMember(NamedTuple):
+    """A member as a tool lists it."""
+
+    path: str
+    size: int  # bytes
+    kind: MemberKind
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A program: how it lists (a parser of its standard output to members), and how it unpacks into a folder."""
+    """A program: its command that lists an archive, a parser for what that prints, and its command that unpacks."""
 
     name: str
-    lists: Callable[[Path, str | None], list[str]]
-    parse: Callable[[str], list[tuple[str, int, str]]]
-    unpacks: Callable[[Path, Path, str | None], list[str]]
+    list_command: Callable[[Path, str | None], list[str]]  # (archive, password)
+    parse_listing: Callable[[str], list[ListedMember]]
+    unpack_command: Callable[[Path, Path, str | None], list[str]]  # (archive, folder, password)
 
 
-def usable(archive: Archive) -> list[Tool]:
-    """The installed tools that can be trusted with an archive."""
-    # bsdtar knows no volumes and no passwords of rar, and a member that is a copy of another comes out empty.
+def usable_tools(archive: Archive) -> list[Tool]:
+    """The installed tools that open an archive of this kind reliably."""
+    # bsdtar handles neither volumes nor passwords of rar, and a member that is a copy of another comes out empty.
     rar = archive.name.lower().endswith(".rar")
     return [tool for tool in TOOLS if shutil.which(tool.name) and not (rar and tool.name == "bsdtar")]
 
 
-def listing(archive: Archive, password: str | None = None) -> tuple[Tool, list[tuple[str, int, str]]]:
-    """The first tool that opens an archive, and (path, bytes, kind) of each member. Raises DataError if none does."""
+def list_members(archive: Archive, password: str | None = None) -> tuple[Tool, list[ListedMember]]:
+    """The first tool that opens an archive, and the archive's members. Raises DataError if no tool does."""
     failures = []
-    for tool in usable(archive):
-        command = tool.lists(archive.parts[0], password)
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=_plain_words())
+    for tool in usable_tools(archive):
+        command = tool.list_command(archive.parts[0], password)
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=_english_environment())
         out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
-        if done.returncode == 0 and (found := tool.parse(out)):
-            return tool, found
-        failures.append(f"{tool.name}: {_last_words(err or out)}")
+        if done.returncode == 0 and (members := tool.parse_listing(out)):
+            return tool, members
+        failures.append(f"{tool.name}: {_last_lines(err or out)}")
     path = archive.parts[0]
     if not failures:
         raise DataError(f"{path}: needs a program for rar, 7z and the like, and none is installed: {HINT}")
@@ -58,180 +68,179 @@ def listing(archive: Archive, password: str | None = None) -> tuple[Tool, list[t
     )
 
 
-def members(
+def unpack_members(
     archive: Archive, scratch: Path, limit: int, password: str | None, wanted: Callable[[str], bool]
 ) -> Iterator[Member]:
-    """Unpack everything into the empty folder ``scratch`` and yield it; nothing if no file is wanted by its path.
+    """Unpack the whole archive into the empty folder ``scratch`` and yield its members.
 
-    Raises DataError if no tool opens it, it says or writes more than ``limit`` bytes, or the tool fails.
+    Nothing is unpacked if no member's path is ``wanted``. Raises DataError if no tool opens it, if it lists or writes more
+    than ``limit`` bytes, if a member is a link or has a dangerous path, or if the tool fails.
     """
-    tool, listed = listing(archive, password)
-    for path, _, kind in listed:
+    path = archive.parts[0]
+    tool, listed = list_members(archive, password)
+    for member in listed:
         try:
-            safe(path)
+            safe_path(member.path)
         except DataError as error:
-            raise DataError(f"{archive.parts[0]}: {error}") from None
-        if kind not in ("file", "folder"):
-            raise DataError(f"{archive.parts[0]}: member {path!r} is a {kind}; archives with such are not unpacked")
-    if not any(kind == "file" and wanted(path) for path, _, kind in listed):
+            raise DataError(f"{path}: {error}") from None
+        if member.kind not in ("file", "folder"):
+            raise DataError(f"{path}: member {member.path!r} is a {member.kind}; the archive is not unpacked")
+    if not any(member.kind == "file" and wanted(member.path) for member in listed):
         return
-    if (total := sum(size for _, size, _ in listed)) > limit:
-        raise DataError(
-            f"{archive.parts[0]}: {total} bytes inside, at most {limit} are believed of an archive of its size"
+    if (total := sum(member.size for member in listed)) > limit:
+        raise DataError(f"{path}: {total} bytes inside, more than the {limit} that an archive of its size may hold")
+    _run_unpacking(tool, archive, scratch, limit, password)
+    if (unpacked := _folder_size(scratch)) != total:
+        raise DataError(f"{path}: {tool.name} unpacked {unpacked} bytes, its listing has {total}; is it damaged?")
+    for file in sorted(scratch.rglob("*")):
+        kind = _kind_on_disk(file)
+        size = file.stat().st_size if kind == "file" else 0
+        yield Member(file.relative_to(scratch).as_posix(), size, kind, partial(file.open, "rb"))
+
+
+def _run_unpacking(tool: Tool, archive: Archive, scratch: Path, limit: int, password: str | None) -> None:
+    """Run the tool, and stop it when it has written more than ``limit`` bytes. Raises DataError if it fails."""
+    path = archive.parts[0]
+    command = tool.unpack_command(path, scratch, password)
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        running = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_english_environment()
         )
-    command = tool.unpacks(archive.parts[0], scratch, password)
-    with tempfile.TemporaryFile("w+", errors="replace") as words:
-        running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=words, stderr=words, env=_plain_words())
         try:
             while running.poll() is None:
                 time.sleep(PAUSE_SECONDS)
-                if _size(scratch) > limit:
-                    raise DataError(
-                        f"{archive.parts[0]}: more than {limit} bytes came out, too many for an archive of its size"
-                    )
+                if _folder_size(scratch) > limit:
+                    raise DataError(f"{path}: more than {limit} bytes came out, too many for an archive of its size")
         finally:
             running.kill()
             running.wait()
         if running.returncode:
-            words.seek(0)
+            output.seek(0)
             raise DataError(
-                f"{archive.parts[0]}: {tool.name} could not unpack it: {_last_words(words.read())}; it is "
-                "damaged, or its password under `passwords` is missing or wrong"
+                f"{path}: {tool.name} could not unpack it: {_last_lines(output.read())}; it is damaged, or its password "
+                "under `passwords` is missing or wrong"
             )
-    if (came := _size(scratch)) != total:
-        raise DataError(
-            f"{archive.parts[0]}: {tool.name} brought {came} bytes out, {total} are listed in it; is it damaged?"
-        )
-    for path in sorted(scratch.rglob("*")):
-        kind = (
-            "link"
-            if path.is_symlink()
-            else "folder"
-            if path.is_dir()
-            else "file"
-            if path.is_file()
-            else "device or the like"
-        )
-        size = path.stat().st_size if kind == "file" else 0
-        yield Member(path.relative_to(scratch).as_posix(), size, kind, lambda path=path: path.open("rb"))
 
 
-def _plain_words() -> dict[str, str]:
-    """The environment, with names in UTF-8 and words in English."""
+def _kind_on_disk(path: Path) -> MemberKind:
+    if path.is_symlink():
+        return "link"
+    return "folder" if path.is_dir() else "file" if path.is_file() else "device or pipe"
+
+
+def _english_environment() -> dict[str, str]:
+    """The environment, with names in UTF-8 and messages in English."""
     return os.environ | {"LC_ALL": "C.UTF-8", "LANGUAGE": "C"}
 
 
-def _size(folder: Path) -> int:
+def _folder_size(folder: Path) -> int:
+    """Bytes of all files below a folder."""
     total = 0
     for path in folder.rglob("*"):
         try:
             status = path.lstat()
             total += 0 if stat.S_ISDIR(status.st_mode) else status.st_size
-        except FileNotFoundError:  # renamed by the tool meanwhile
+        except FileNotFoundError:  # the tool has renamed it meanwhile
             continue
     return total
 
 
-def _last_words(text: str) -> str:
+def _last_lines(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return " / ".join(lines[-3:])[-300:] or "no word of why"
+    return " / ".join(lines[-3:])[-300:] or "it printed no reason"
 
 
-# ---------------------------------------------------------------- what the tools print
+# ---------------------------------------------------------------- listings that the tools print
 
 
-def _blocks(text: str, separator: str) -> Iterator[dict[str, str]]:
-    """`key: value` lines in paragraphs."""
+def _paragraphs(text: str, separator: str) -> Iterator[dict[str, str]]:
+    """Each paragraph of `key: value` lines as a dict."""
     for paragraph in text.replace("\r\n", "\n").split("\n\n"):
         lines = (line.partition(separator) for line in paragraph.splitlines() if separator in line)
-        if found := {key.strip(): value.strip() for key, _, value in lines}:
-            yield found
+        if entry := {key.strip(): value.strip() for key, _, value in lines}:
+            yield entry
 
 
-def _of_unrar(text: str) -> list[tuple[str, int, str]]:
-    kinds = {"File": "file", "Directory": "folder"}
-    found = [block for block in _blocks(text, ": ") if "Name" in block and "Type" in block]
+def _parse_unrar(text: str) -> list[ListedMember]:
+    kinds: dict[str, MemberKind] = {"File": "file", "Directory": "folder"}
     links = ("link", "junction", "reference", "copy")
-    return [
-        (
-            block["Name"],
-            int(block.get("Size", "0") or 0),
-            kinds.get(
-                block["Type"], "link" if any(word in block["Type"].lower() for word in links) else "device or the like"
-            ),
-        )
-        for block in found
-    ]
+    members = []
+    for entry in _paragraphs(text, ": "):
+        if "Name" in entry and "Type" in entry:
+            is_link = any(word in entry["Type"].lower() for word in links)
+            kind = kinds.get(entry["Type"], "link" if is_link else "device or pipe")
+            members.append(ListedMember(entry["Name"], int(entry.get("Size", "0") or 0), kind))
+    return members
 
 
-def _of_7z(text: str) -> list[tuple[str, int, str]]:
-    found = []
-    for block in _blocks(text, " = "):
-        if "Path" in block:
-            attributes = block.get("Attributes", "").split()
+def _parse_7z(text: str) -> list[ListedMember]:
+    members = []
+    for entry in _paragraphs(text, " = "):
+        if "Path" in entry:
+            attributes = entry.get("Attributes", "").split()
             mode = attributes[-1] if attributes else ""
-            folder = block.get("Folder") == "+" or mode.startswith(("D", "d"))
-            link = bool(block.get("Symbolic Link") or block.get("Hard Link")) or mode.startswith("l")
-            size = int(block.get("Size") or 0)
-            found.append((block["Path"], size, "link" if link else "folder" if folder else "file"))
-    return found
+            folder = entry.get("Folder") == "+" or mode.startswith(("D", "d"))
+            link = bool(entry.get("Symbolic Link") or entry.get("Hard Link")) or mode.startswith("l")
+            kind: MemberKind = "link" if link else "folder" if folder else "file"
+            members.append(ListedMember(entry["Path"], int(entry.get("Size") or 0), kind))
+    return members
 
 
-def _of_lsar(text: str) -> list[tuple[str, int, str]]:
-    found = []
+def _parse_lsar(text: str) -> list[ListedMember]:
+    members = []
     for entry in json.loads(text).get("lsarContents", []):
         link = entry.get("XADIsLink") or entry.get("XADIsHardLink")
-        kind = "link" if link else "folder" if entry.get("XADIsDirectory") else "file"
-        found.append((entry["XADFileName"], int(entry.get("XADFileSize", 0)), kind))
-    return found
+        kind: MemberKind = "link" if link else "folder" if entry.get("XADIsDirectory") else "file"
+        members.append(ListedMember(entry["XADFileName"], int(entry.get("XADFileSize", 0)), kind))
+    return members
 
 
-def _of_bsdtar(text: str) -> list[tuple[str, int, str]]:
-    kinds = {"-": "file", "d": "folder", "l": "link", "h": "link"}
-    fields = [line.split(None, 8) for line in text.splitlines() if line.strip()]
-    return [(f[8], int(f[4]), kinds.get(f[0][0], "device or the like")) for f in fields if len(f) == 9]
+def _parse_bsdtar(text: str) -> list[ListedMember]:
+    kinds: dict[str, MemberKind] = {"-": "file", "d": "folder", "l": "link", "h": "link"}
+    columns = [line.split(None, 8) for line in text.splitlines() if line.strip()]
+    return [ListedMember(c[8], int(c[4]), kinds.get(c[0][0], "device or pipe")) for c in columns if len(c) == 9]
 
 
-def _password(form: str, password: str | None, none: list[str]) -> list[str]:
-    return [form.format(password)] if password else none
+# ---------------------------------------------------------------- commands
+
+
+def _list_with_unrar(archive: Path, password: str | None) -> list[str]:
+    return ["unrar", "lt", "-c-", f"-p{password}" if password else "-p-", "--", str(archive)]
+
+
+def _unpack_with_unrar(archive: Path, folder: Path, password: str | None) -> list[str]:
+    return ["unrar", "x", "-y", "-c-", f"-p{password}" if password else "-p-", "--", str(archive), f"{folder}/"]
+
+
+def _list_with_7z(program: str, archive: Path, password: str | None) -> list[str]:
+    return [program, "l", "-slt", "-ba", "-sccUTF-8", f"-p{password or ''}", "--", str(archive)]
+
+
+def _unpack_with_7z(program: str, archive: Path, folder: Path, password: str | None) -> list[str]:
+    return [program, "x", "-y", "-bd", f"-p{password or ''}", f"-o{folder}", "--", str(archive)]
+
+
+def _list_with_lsar(archive: Path, password: str | None) -> list[str]:
+    return ["lsar", "-j", *(["-p", password] if password else []), str(archive)]
+
+
+def _unpack_with_unar(archive: Path, folder: Path, password: str | None) -> list[str]:
+    return ["unar", "-q", "-D", *(["-p", password] if password else []), "-o", str(folder), str(archive)]
+
+
+def _list_with_bsdtar(archive: Path, password: str | None) -> list[str]:
+    return ["bsdtar", "-tv", *(["--passphrase", password] if password else []), "-f", str(archive)]
+
+
+def _unpack_with_bsdtar(archive: Path, folder: Path, password: str | None) -> list[str]:
+    phrase = ["--passphrase", password] if password else []
+    return ["bsdtar", "-x", "--no-same-owner", "--no-same-permissions", *phrase, "-C", str(folder), "-f", str(archive)]
 
 
 TOOLS = [
-    Tool(
-        "unrar",
-        lambda path, key: ["unrar", "lt", "-c-", *_password("-p{}", key, ["-p-"]), "--", str(path)],
-        _of_unrar,
-        lambda path, to, key: ["unrar", "x", "-y", "-c-", *_password("-p{}", key, ["-p-"]), "--", str(path), f"{to}/"],
-    ),
-    *(
-        Tool(
-            name,
-            lambda path, key, name=name: [name, "l", "-slt", "-ba", "-sccUTF-8", f"-p{key or ''}", "--", str(path)],
-            _of_7z,
-            lambda path, to, key, name=name: [name, "x", "-y", "-bd", f"-p{key or ''}", f"-o{to}", "--", str(path)],
-        )
-        for name in ("7zz", "7z")
-    ),
-    Tool(
-        "unar",
-        lambda path, key: ["lsar", "-j", *(["-p", key] if key else []), str(path)],
-        _of_lsar,
-        lambda path, to, key: ["unar", "-q", "-D", *(["-p", key] if key else []), "-o", str(to), str(path)],
-    ),
-    Tool(
-        "bsdtar",
-        lambda path, key: ["bsdtar", "-tv", *(["--passphrase", key] if key else []), "-f", str(path)],
-        _of_bsdtar,
-        lambda path, to, key: [
-            "bsdtar",
-            "-x",
-            "--no-same-owner",
-            "--no-same-permissions",
-            *(["--passphrase", key] if key else []),
-            "-C",
-            str(to),
-            "-f",
-            str(path),
-        ],
-    ),
+    Tool("unrar", _list_with_unrar, _parse_unrar, _unpack_with_unrar),
+    Tool("7zz", partial(_list_with_7z, "7zz"), _parse_7z, partial(_unpack_with_7z, "7zz")),
+    Tool("7z", partial(_list_with_7z, "7z"), _parse_7z, partial(_unpack_with_7z, "7z")),
+    Tool("unar", _list_with_lsar, _parse_lsar, _unpack_with_unar),
+    Tool("bsdtar", _list_with_bsdtar, _parse_bsdtar, _unpack_with_bsdtar),
 ]

@@ -1,1 +1,1 @@
-"""Looking at a prepared dataset: contact sheets, plain folders, and rendering a degradation again."""
+"""Looking at a prepared dataset: contact sheets, plain folders, and rendering a degraded picture again."""

@@ -1,4 +1,4 @@
-"""Render a degraded picture again from its recipe and the picture it was made of, and show what lies between the two."""
+"""Render a degraded picture again, from its recipe and the picture it was made of, together with the maps between the two."""
 
 import json
 from pathlib import Path
@@ -8,23 +8,24 @@ import numpy as np
 
 from mperceiver import config, files, images, paths
 from mperceiver.data import DataError
-from mperceiver.data.prepare.synthesised import cut, open_picture, pictures_of, to_float
+from mperceiver.data.prepare.cutting import cut
+from mperceiver.data.prepare.synthesised import open_picture, pictures_of, to_float
 from mperceiver.data.read.loader import PreparedDataset
-from mperceiver.degradations import mix
+from mperceiver.degradations.mix import render_layers, to_uint8
 
 
 class RenderedPair(NamedTuple):
-    """A pair, and the layers of its degraded picture."""
+    """A pair, and the maps that its degraded picture was made with."""
 
     lq: np.ndarray  # uint8 (H, W, 3)
     gt: np.ndarray  # uint8 (H, W, 3)
     layers: dict[str, np.ndarray]  # float32: depth, streaks, masks (H, W) or (H, W, 3), point spread functions
 
 
-def recipe_of(name: str, picture: str) -> dict[str, Any]:
-    """The recipe of a picture of a prepared dataset, or what stands in a file ``picture`` that ends in .json.
+def load_recipe(name: str, picture: str) -> dict[str, Any]:
+    """The recipe of a picture of a prepared dataset, or the one in the file ``picture`` if that ends in .json.
 
-    Raises DataError if there is no such picture, if it has no recipe, or if the file is no recipe of that dataset.
+    Raises DataError if there is no such picture, if it has no recipe, or if the file is not a recipe of that dataset.
     """
     if picture.endswith(".json"):
         try:
@@ -32,7 +33,7 @@ def recipe_of(name: str, picture: str) -> dict[str, Any]:
         except (OSError, ValueError) as error:
             raise DataError(f"{picture}: not a recipe: {error}") from None
         if not isinstance(recipe, dict) or recipe.get("dataset") != name or not isinstance(recipe.get("source"), dict):
-            raise DataError(f"{picture}: not a recipe of {name}; a recipe says its `dataset` and its `source`")
+            raise DataError(f"{picture}: not a recipe of {name}; a recipe has the keys `dataset` and `source`")
         return recipe
     rows = PreparedDataset(name)
     if picture not in rows.ids:
@@ -40,71 +41,72 @@ def recipe_of(name: str, picture: str) -> dict[str, Any]:
     recipe = rows.recipe(rows.ids.index(picture))
     if recipe is None or "source" not in recipe:
         raise DataError(
-            f"{name}: picture {picture} has no recipe; it was degraded elsewhere, or is drawn anew when read"
+            f"{name}: picture {picture} has no recipe; it was not degraded here, or it is degraded each time it is read"
         )
     return recipe
 
 
 def render_pair(recipe: dict[str, Any]) -> RenderedPair:
-    """The pair that a recipe tells of, equal in every pixel to the one that was prepared.
+    """The pair of a recipe, equal in every pixel to the one that was prepared.
 
-    Needs the picture it was made of where it was: in data/raw/, or in data/prepared/ if it is one of ready-made pairs.
+    Needs the picture that it was made of in its place: in data/raw/, or in data/prepared/ if it is a ready-made pair's.
 
     Raises:
-        DataError: that picture is not there, or is another one than it was. ValueError: not a recipe of this version.
+        DataError: that picture is missing or has changed. ValueError: not a recipe of this version.
     """
     source, label = recipe["source"], f"{recipe['dataset']}: picture {recipe['id']}"
-    origins = {origin.picture: origin for origin in pictures_of(source["dataset"], recipe["dataset"])}
+    origins = {origin.id: origin for origin in pictures_of(source["dataset"], recipe["dataset"])}
     if source["picture"] not in origins:
-        raise DataError(f"{label}: {source['dataset']} has no picture {source['picture']}, of which it was made")
+        raise DataError(f"{label}: {source['dataset']} has no picture {source['picture']}, which it was made of")
     opened = open_picture(origins[source["picture"]], source["onto"], source.get("depth"), label)
-    for what, found in (("sha256", opened.sha256), ("depth_sha256", opened.depth_sha256)):
-        if found != source.get(what, ""):
+    for key, digest in (("sha256", opened.sha256), ("depth_sha256", opened.depth_sha256)):
+        if digest != source.get(key, ""):
             raise DataError(
-                f"{label}: picture {source['picture']} of {source['dataset']}, or its depth map, has SHA-256 {found}; it was "
-                f"made of one with {source.get(what, '')}"
+                f"{label}: picture {source['picture']} of {source['dataset']}, or its depth map, has SHA-256 {digest}; it was "
+                f"made of one with SHA-256 {source.get(key, '')}"
             )
     base = to_float(cut(opened.base, recipe["cut"]))
     depth = None if opened.depth is None else cut(opened.depth, recipe["cut"])
-    layers = mix.layers_of(base, recipe, depth)
-    return RenderedPair(mix.replay(base, recipe, depth), cut(opened.gt, recipe["cut"]), layers)
+    picture, layers = render_layers(base, recipe, depth)
+    return RenderedPair(to_uint8(picture), cut(opened.gt, recipe["cut"]), layers)
 
 
 def render_again(name: str, picture: str) -> Path:
-    """Render a picture again and write it, its ground truth, recipe and layers to a folder; return its path.
+    """Render a picture again and write it, its ground truth, recipe and layers to a folder; return the folder.
 
     Args:
         name: a dataset with `degradations`.
         picture: an id of the prepared dataset, or a file with a recipe, ending in .json.
 
     Raises:
-        DataError: as ``recipe_of`` and ``render`` do, and if what is rendered is not what was prepared.
+        DataError: as ``load_recipe`` and ``render_pair`` do, and if the picture differs from the prepared one.
     """
     config.load("datasets", name)
-    recipe = recipe_of(name, picture)
+    recipe = load_recipe(name, picture)
     if Path(str(recipe["id"])).name != recipe["id"]:
-        raise DataError(f"{picture}: {recipe['id']!r} is no picture's id")
+        raise DataError(f"{picture}: {recipe['id']!r} cannot be the id of a picture")
     rendered = render_pair(recipe)
     rows = PreparedDataset(name) if paths.prepared_file(name).is_file() else None
     if rows and recipe["id"] in rows.ids:
         row = rows.ids.index(recipe["id"])
         if rows.recipe(row) == recipe and not np.array_equal(rows.lq(row), rendered.lq):
             raise DataError(
-                f"{name}: picture {recipe['id']} is prepared otherwise than it is rendered now; another version"
+                f"{name}: picture {recipe['id']} differs from the prepared one, which was made by another version of the "
+                f"code or of numpy or scipy. Prepare it again: mperceiver prepare {name}"
             )
-    folder = Path("results/replayed") / name / recipe["id"]
+    folder = paths.replayed_folder(name, recipe["id"])
     with files.atomic_folder(folder) as beside:
         (beside / "lq.png").write_bytes(images.encode(rendered.lq))
         (beside / "gt.png").write_bytes(images.encode(rendered.gt))
         (beside / "recipe.json").write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n")
         for layer, values in rendered.layers.items():
-            (beside / f"{layer}.png").write_bytes(images.encode(_shown(values)))
+            (beside / f"{layer}.png").write_bytes(images.encode(_as_picture(values)))
         np.savez_compressed(beside / "layers.npz", **rendered.layers)
     return folder
 
 
-def _shown(values: np.ndarray) -> np.ndarray:
-    """A layer as a picture, uint8 (H, W, 3): white is its largest value."""
+def _as_picture(values: np.ndarray) -> np.ndarray:
+    """A layer as a picture, uint8 (H, W, 3), in which its largest value is white."""
     values = values[None] if values.ndim == 1 else values
     largest = max(float(values.max()), 1e-12)
     grey = np.round(255 * np.clip(values / largest, 0, 1)).astype(np.uint8)

@@ -1,15 +1,15 @@
-"""A contact sheet of a prepared dataset: degraded pictures beside their ground truths, to look at before training on them."""
+"""A contact sheet of a prepared dataset: degraded pictures beside their ground truths, to look at before a training."""
 
 from pathlib import Path
 
 import numpy as np
 
-from mperceiver import files, images
+from mperceiver import files, images, paths
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.seeds import picture_seed
 
 DPI = 100
-CELL_PX = (180, 240)  # height and width that a picture is shrunk, or enlarged a whole number of times, to fit in
+CELL_PX = (180, 240)  # height and width into which a picture is shrunk, or enlarged a whole number of times
 COLUMNS = 3  # pairs side by side
 GAP_PX, CAPTION_PX = 8, 18
 
@@ -19,27 +19,25 @@ def draw_contact_sheet(name: str, target: Path | None = None, count: int = 24, t
 
     Args:
         name: a dataset.
-        target: where to; results/shown/{name}.png if not given.
-        count: pairs at most.
-        task: only those of this task.
+        target: the PNG; results/shown/{name}.png if not given.
+        count: most pairs that are drawn.
+        task: only pairs of this task.
 
     Raises:
-        DataError: it is not prepared. PictureError: it has no pictures of the task, or one is damaged.
+        DataError: the dataset is not prepared. PictureError: it has no pictures of the task, or one is damaged.
     """
     pairs = PreparedDataset(name)
     rows = [i for i, of_row in enumerate(pairs.tasks) if task in (None, of_row)]
     if not rows:
-        raise images.PictureError(
-            f"{name}: has no pictures of task {task}, but of {', '.join(sorted(set(pairs.tasks)))}"
-        )
-    chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
-    target = target or Path("results/shown") / f"{name}.png"
-    _draw(target, [(_caption(pairs, i), *_pair(pairs, i)) for i in chosen])
+        raise images.PictureError(f"{name}: has no pictures of task {task}, but {', '.join(sorted(set(pairs.tasks)))}")
+    selected = [rows[i] for i in np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    target = target or paths.shown_file(name)
+    _draw_sheet(target, [(_caption(pairs, i), *_pictures(pairs, i)) for i in selected])
     return target
 
 
-def _pair(pairs: PreparedDataset, i: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """lq and gt of a row, uint8 (H, W, 3); no gt where there is none."""
+def _pictures(pairs: PreparedDataset, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """lq and gt of row i, uint8 (H, W, 3); gt is None where there is none."""
     if not pairs.on_the_fly:
         return pairs.lq(i), pairs.gt(i) if pairs.has("gt", i) else None
     gt = pairs.gt(i)
@@ -52,39 +50,40 @@ def _caption(pairs: PreparedDataset, i: int) -> str:
     return f"{pairs.ids[i]}   {pairs.tasks[i]}   {width}×{height}"
 
 
-def _fit(picture: np.ndarray) -> np.ndarray:
-    """Shrunk, or enlarged a whole number of times, into a cell."""
+def _fit_into_cell(picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) shrunk, or enlarged a whole number of times, into a cell."""
     height, width = picture.shape[:2]
-    share = min(CELL_PX[0] / height, CELL_PX[1] / width)
-    if share < 1:
-        return images.resize(picture, max(1, round(height * share)), max(1, round(width * share)))
-    return picture.repeat(int(share), axis=0).repeat(int(share), axis=1)
+    scale = min(CELL_PX[0] / height, CELL_PX[1] / width)
+    if scale < 1:
+        return images.resize(picture, max(1, round(height * scale)), max(1, round(width * scale)))
+    return picture.repeat(int(scale), axis=0).repeat(int(scale), axis=1)
 
 
-def _draw(target: Path, pairs: list[tuple[str, np.ndarray, np.ndarray | None]]) -> None:
+def _draw_sheet(target: Path, pairs: list[tuple[str, np.ndarray, np.ndarray | None]]) -> None:
+    """Draw (caption, lq, gt or None) in cells from left to right and top to bottom."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     columns = min(COLUMNS, len(pairs))
-    block_high, block_wide = CELL_PX[0] + CAPTION_PX + GAP_PX, 2 * CELL_PX[1] + 2 * GAP_PX
-    height, width = -(-len(pairs) // columns) * block_high + GAP_PX, columns * block_wide + GAP_PX
+    block_height, block_width = CELL_PX[0] + CAPTION_PX + GAP_PX, 2 * CELL_PX[1] + 2 * GAP_PX
+    height, width = -(-len(pairs) // columns) * block_height + GAP_PX, columns * block_width + GAP_PX
     sheet = np.full((height, width, 3), 255, np.uint8)
     captions = []
-    for number, (caption, *both) in enumerate(pairs):
+    for number, (caption, *pictures) in enumerate(pairs):
         row, column = divmod(number, columns)
-        top, left = GAP_PX + row * block_high, GAP_PX + column * block_wide
-        for side, picture in enumerate(both):
+        top, left = GAP_PX + row * block_height, GAP_PX + column * block_width
+        for side, picture in enumerate(pictures):
             if picture is not None:
-                small = _fit(picture)
+                fitted = _fit_into_cell(picture)
                 x = left + side * (CELL_PX[1] + GAP_PX // 2)
-                sheet[top : top + small.shape[0], x : x + small.shape[1]] = small
+                sheet[top : top + fitted.shape[0], x : x + fitted.shape[1]] = fitted
         captions.append((left, top + CELL_PX[0] + 2, caption))
-    drawn = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    drawn.figimage(sheet)
+    figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    figure.figimage(sheet)
     for x, y, caption in captions:
-        drawn.text(x / width, 1 - y / height, caption, fontsize=7, va="top", ha="left")
+        figure.text(x / width, 1 - y / height, caption, fontsize=7, va="top", ha="left")
     with files.atomic_file(target) as beside:
-        drawn.savefig(beside, format="png", dpi=DPI, metadata={"Software": None})
-    plt.close(drawn)
+        figure.savefig(beside, format="png", dpi=DPI, metadata={"Software": None})
+    plt.close(figure)

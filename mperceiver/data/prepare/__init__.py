@@ -1,1 +1,1 @@
-"""Preparing: from raw files to pairs of pictures in one Arrow file."""
+"""Preparing: from raw files to rows of pictures in one Arrow file a dataset."""

@@ -1,57 +1,65 @@
-"""Make a dataset's pairs: one memory-mapped Arrow file, the same bytes whatever the number of workers.
+"""Prepare a dataset: write its rows to one memory-mapped Arrow file, with the same bytes whatever the number of workers.
 
-What a row is and in which order they come is told by the module that makes them.
+ready_made.py makes the rows of pairs out of archives; synthesised.py makes rows by degrading pictures.
 """
 
-import hashlib
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mperceiver import config, files, lineage, paths
-from mperceiver.data import DataError
+from mperceiver.config.datasets import Dataset
 from mperceiver.data.prepare import ready_made, synthesised
+from mperceiver.data.prepare.matching import PairFault
+from mperceiver.data.prepare.ready_made import PairFaults
+from mperceiver.data.prepare.rows import Row, write_rows
 from mperceiver.parallel import cores, in_processes
 from mperceiver.progress import progress
 
-BATCH_ROWS, BATCH_BYTES = 256, 32 * 2**20  # a record batch is written when it has either
+
+class RowJob(Protocol):
+    """Work for a process; ``rows``: how many rows it makes, for the progress bar."""
+
+    @property
+    def rows(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class RowPlan:
+    """Jobs in the order of their rows, the function that makes a job's rows, and the collection of faulty pairs."""
+
+    jobs: Sequence[RowJob]
+    make_rows: Callable[[Any], Iterable[Row | PairFault]]
+    faults: PairFaults | None = None
 
 
 def prepare_dataset(name: str, workers: int | None = None) -> Path:
-    """Write data/prepared/{name}.arrow and its card, whole or not at all; return the card's path.
+    """Write data/prepared/{name}.arrow and its card, completely or not at all; return the card's path.
 
     Args:
         name: a dataset. Its pictures, or those of the datasets in `from`, have been downloaded.
-        workers: processes; as many as there are cores if not given. Never changes a byte.
+        workers: processes; by default one a core. The number never changes a byte.
 
     Raises:
-        ConfigError: a dataset or degradation is not as it must be. LineageError: a download is missing or was changed.
-        PictureError, DataError: a picture cannot be read or is too small, by name.
+        ConfigError: the dataset's file is wrong, e.g. an unknown degradation. LineageError: a download is missing or was
+        changed. PictureError, DataError: a picture cannot be read or is too small; the message names it.
     """
     dataset = config.load("datasets", name)
     inputs = config.prepare_inputs(name)
-    synthesised.try_degradations(name, dataset)
-    lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
-    for card in inputs:
-        if card.startswith("data/"):
-            _unchanged(name, card)
+    synthesised.check_degradations(name, dataset)
+    lineage.commit()  # without git the card could not be written: fail before the work, not after
+    for card in map(Path, inputs):
+        if card.is_relative_to(paths.DATA):
+            _check_unchanged(name, card)
     target = paths.prepared_file(name)
-    if dataset.pairs:
-        planned, rows_of = ready_made.planned(name, dataset, target.parent), ready_made.rows_of
-    else:
-        planned, rows_of = nullcontext((synthesised.plan(name, dataset), None)), synthesised.rows_of
-    with planned as (jobs, faults), files.atomic_file(target) as beside:
-        workers = min(workers or cores(), len(jobs))
-        with (
-            closing(in_processes(rows_of, jobs, workers)) as batches,
-            progress(f"prepare {name}", sum(job.rows for job in jobs)) as step,
-        ):
-            result = _write(name, beside, zip(jobs, batches, strict=True), step, faults)
-        if faults is not None:
-            result |= faults.judged(result["count"])
-        paths.prepared_card(name).unlink(missing_ok=True)  # the old one must not stand beside the new file
+    with _planned(name, dataset, target.parent) as plan, files.atomic_file(target) as beside:
+        with closing(_run(name, plan, workers or cores())) as rows:
+            result = write_rows(name, beside, rows)
+        if plan.faults is not None:
+            result |= plan.faults.check(result["count"])
+        paths.prepared_card(name).unlink(missing_ok=True)  # the old card must not stand beside the new file
     lineage.write_card(
         paths.prepared_card(name),
         verb="prepare",
@@ -64,60 +72,44 @@ def prepare_dataset(name: str, workers: int | None = None) -> Path:
     return paths.prepared_card(name)
 
 
-def _unchanged(name: str, card: str) -> None:
-    """Raise unless what a card in data/raw/ or data/prepared/ tells of is there, and as it was made."""
-    made = Path(card).with_suffix("" if Path(card).parent.name == "raw" else ".arrow")
-    verb = "download" if Path(card).parent.name == "raw" else "prepare"
-    origin = made.stem
-    if not Path(card).is_file() or not made.exists():
+def _check_unchanged(name: str, card: Path) -> None:
+    """Raise LineageError unless the data that a card in data/raw/ or data/prepared/ describes are there and unchanged."""
+    origin = card.stem
+    if card.parent == paths.RAW:
+        data, verb, again = paths.raw_folder(origin), "download", "download --force"
+    else:
+        data, verb, again = paths.prepared_file(origin), "prepare", "prepare"
+    if not card.is_file() or not data.exists():
         raise lineage.LineageError(
-            f"{name}: the pictures of {origin} are not in {made}; run: mperceiver {verb} {origin}"
+            f"{name}: the pictures of {origin} are not in {data}; run: mperceiver {verb} {origin}"
         )
-    if lineage.read_card(card)["outputs"].get(str(made)) != files.sha256(made):
-        again = "download --force" if verb == "download" else verb
+    if lineage.read_card(card)["outputs"].get(str(data)) != files.sha256(data):
         raise lineage.LineageError(
-            f"{name}: {made} is not as the card tells; someone changed it. Run: mperceiver {again} {origin}"
+            f"{name}: {data} is not what its card describes; someone changed it. Run: mperceiver {again} {origin}"
         )
 
 
-# ---------------------------------------------------------------- writing
+@contextmanager
+def _planned(name: str, dataset: Dataset, scratch: Path) -> Iterator[RowPlan]:
+    """The plan of a dataset's rows; unpacked archives lie in ``scratch`` until the block ends."""
+    if dataset.pairs:
+        with ready_made.plan_pairs(name, dataset, scratch) as (jobs, faults):
+            yield RowPlan(jobs, ready_made.read_rows, faults)
+    else:
+        yield RowPlan(synthesised.plan_rows(name, dataset), synthesised.render_rows)
 
 
-def _write(
-    name: str, path: Path, done: Iterator[tuple[Any, list]], step: Any, faults: ready_made.Faults | None
-) -> dict[str, Any]:
-    """Stream the rows of (job, its rows) into an Arrow IPC file; what the card says of them.
-
-    A card holds one hash over all rows ("<id> <SHA-256 of gt and lq>" a line): one for each of a large set's pictures would
-    make it too large for Snakemake to compare by content. Pairs that gave a fault and no row are collected in ``faults``.
-    """
-    import pyarrow as pa
-
-    kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary(), "source": pa.string()}
-    schema = pa.schema(kinds | {"recipe": pa.string()})
-    ids: set[str] = set()
-    pictures = hashlib.sha256()
-    tasks: Counter = Counter()
-    held: list[dict] = []
-    size = 0
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for job, rows in done:
+def _run(name: str, plan: RowPlan, workers: int) -> Iterator[Row]:
+    """The rows of all jobs in order; faulty pairs are added to ``plan.faults``."""
+    with (
+        closing(in_processes(plan.make_rows, plan.jobs, min(workers, len(plan.jobs)))) as results,
+        progress(f"prepare {name}", sum(job.rows for job in plan.jobs)) as advance,
+    ):
+        for job, rows in zip(plan.jobs, results, strict=True):
             for row in rows:
-                if isinstance(row, ready_made.Fault):
-                    faults.found.append(row)
-                    continue
-                if row["id"] in ids:
-                    raise DataError(f"{name}: two rows would be named {row['id']}; rename a picture or a task")
-                ids.add(row["id"])
-                data = (row["gt"] or b"") + (row["lq"] or b"")
-                pictures.update(f"{row['id']} {hashlib.sha256(data).hexdigest()}\n".encode())
-                tasks[row["task"]] += 1
-                held.append(row)
-                size += len(data)
-                if len(held) >= BATCH_ROWS or size >= BATCH_BYTES:
-                    writer.write_batch(pa.RecordBatch.from_pylist(held, schema))
-                    held, size = [], 0
-            step(job.rows)
-        if held:
-            writer.write_batch(pa.RecordBatch.from_pylist(held, schema))
-    return {"count": len(ids), "tasks": dict(tasks), "pictures": pictures.hexdigest()}
+                if isinstance(row, PairFault):
+                    assert plan.faults is not None, "only ready-made pairs have faults"
+                    plan.faults.add(row)
+                else:
+                    yield row
+            advance(job.rows)

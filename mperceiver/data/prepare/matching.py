@@ -1,7 +1,8 @@
-"""Find ready-made pairs among files, as the `pairs` of a dataset's file say. Nothing is read here but lists and arrays.
+"""Match ready-made pairs among files, by the `pairs` of a dataset's file. No picture is read here, only lists and arrays.
 
-What is wrong is told by name, the first few, and counted: a picture whose path does not fit, one without its partner, two
-with one id, another number than expected. Pairs come in natural order of their degraded pictures' paths ("2" before "10").
+Faults are named (the first few) and counted: a picture whose path does not fit, a picture without its ground truth, two pairs
+with one id, another number of pairs than expected. Pairs are in natural order of their degraded pictures' paths ("2" before
+"10").
 """
 
 import re
@@ -13,203 +14,228 @@ from typing import NamedTuple
 import numpy as np
 
 from mperceiver import config
-from mperceiver.config.pairs import Pairs
+from mperceiver.config.datasets import Dataset
+from mperceiver.config.pairs import Arrays, Listed, Pairs, Partner
 from mperceiver.config.sources import matches
 from mperceiver.data import DataError
 from mperceiver.seeds import picture_seed
 
 FEW = 5  # examples in a message
-JUNK = {"Thumbs.db", "desktop.ini", "__MACOSX"}
-UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")  # signs that an id, which becomes a file's name, cannot have
+LEFT_BY_DESKTOPS = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.-]+")  # an id becomes the name of a file
 
 
-class Place(NamedTuple):
-    """Where a picture lies: a file, or a row of an array file (.npy)."""
+class StoredPicture(NamedTuple):
+    """Where a picture is stored: in a file of its own, or in a row of an array file (.npy)."""
 
     path: str
     row: int | None = None
 
 
-class Pair(NamedTuple):
-    """A pair that was found; nothing of it has been read yet."""
+class MatchedPair(NamedTuple):
+    """A degraded picture and its ground truth; neither has been read yet."""
 
     id: str
     task: str
-    name: str  # of the degraded picture, for people
-    lq: Place
-    gt: Place | None
+    name: str  # of the degraded picture, for messages
+    lq: StoredPicture
+    gt: StoredPicture | None
 
 
-class Fault(NamedTuple):
-    """What is wrong with a pair: `kind` is a key of `known`."""
+class PairFault(NamedTuple):
+    """What is wrong with a pair. ``kind``: a key of `known` in the dataset's file (missing, sizes, damaged)."""
 
     kind: str
     id: str
     text: str
 
 
-def tree(folders: Iterable[Path]) -> dict[str, Path]:
-    """Files below the folders by their relative paths, in natural order, as if all were unpacked into one place.
+def file_tree(folders: Iterable[Path]) -> dict[str, Path]:
+    """Files below the folders by relative path, in natural order, as if all folders were one.
 
-    Hidden files and what desktops leave behind are passed over. Raises DataError where two would have one path.
+    Hidden files and files that desktops leave behind are skipped. Raises DataError if two files have one relative path.
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for folder in folders:
         for file in folder.rglob("*"):
             inside = file.relative_to(folder)
-            if any(part.startswith(".") or part in JUNK for part in inside.parts) or not file.is_file():
+            if any(part.startswith(".") or part in LEFT_BY_DESKTOPS for part in inside.parts) or not file.is_file():
                 continue
-            if inside.as_posix() in found:
-                raise DataError(f"{inside} is both in {found[inside.as_posix()]} and in {file}; which one is meant?")
-            found[inside.as_posix()] = file
-    return {path: found[path] for path in sorted(found, key=natural)}
+            if inside.as_posix() in files:
+                raise DataError(f"{inside} is both in {files[inside.as_posix()]} and in {file}; which one is meant?")
+            files[inside.as_posix()] = file
+    return {path: files[path] for path in sorted(files, key=natural_key)}
 
 
-def natural(text: str) -> list[str | int]:
-    """Sorting key that counts: "a2" before "a10"."""
+def natural_key(text: str) -> list[str | int]:
+    """Sorting key that compares numbers by value: "a2" before "a10"."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", text))]
 
 
-def find(name: str, files: dict[str, Path], scratch: Path) -> tuple[list[Pair], list[Fault]]:
-    """Pairs of dataset ``name`` among ``files`` {relative path: file}, and degraded pictures without their partner.
+def match_pairs(name: str, files: dict[str, Path], scratch: Path) -> tuple[list[MatchedPair], list[PairFault]]:
+    """The pairs of dataset ``name``, and a fault for each degraded picture without its ground truth.
 
     Args:
+        files: {relative path: file}.
         scratch: a folder for arrays taken out of MATLAB files.
 
     Raises:
-        DataError: nothing is found, paths do not fit `match`, ids repeat, or sorted folders differ in number.
+        DataError: no pairs, paths that do not fit `match`, repeated ids, or sorted folders of different numbers.
     """
-    dataset = config.load("datasets", name)
+    dataset: Dataset = config.load("datasets", name)
     spec = dataset.pairs
-    if spec.arrays:
-        root = _root(name, spec.root, files, [spec.arrays.lq])
-        pairs, faults = _of_arrays(spec, root, files, scratch), []
-    elif spec.gt.listed:
-        root = _root(name, spec.root, files, [spec.gt.listed.file])
-        pairs, faults = _of_list(name, spec, root, files)
-    else:
-        root = _root(name, spec.root, files, spec.lq)
-        pairs, faults = _of_globs(name, spec, root, files)
+    assert spec is not None, f"{name} is not a dataset of pairs"
+    pairs, faults = _match(name, spec, files, scratch)
     if spec.keep_listed:
-        pairs = _listed_only(name, spec.keep_listed, files, pairs)
+        pairs = _only_listed(name, spec.keep_listed, files, pairs)
     if not pairs and not faults:
-        raise DataError(f"{name}: no pairs are left of those that were found; see `keep` and `drop` in its `pairs`")
-    twice = [pair for pair, count in Counter(pair.id for pair in pairs).items() if count > 1]
-    if twice:
-        told = "; ".join(f"{id_}: {' and '.join(pair.name for pair in pairs if pair.id == id_)}" for id_ in twice[:FEW])
+        raise DataError(f"{name}: `keep` and `drop` in its `pairs` leave none of the pairs")
+    uses = Counter(pair.id for pair in pairs)
+    if repeated := [pair_id for pair_id, count in uses.items() if count > 1]:
+        examples = [
+            f"{pair_id}: {' and '.join(pair.name for pair in pairs if pair.id == pair_id)}"
+            for pair_id in repeated[:FEW]
+        ]
         raise DataError(
-            f"{name}: {len(twice)} ids are given twice, {told}. Make them differ by `id` in its `pairs`, e.g. with the folder"
+            f"{name}: {len(repeated)} ids are given twice, {'; '.join(examples)}. Make them differ by `id` in its `pairs`, "
+            "e.g. with the folder"
         )
     if spec.sample:
-        count = spec.sample.count or max(1, round(spec.sample.share * len(pairs)))
+        share = spec.sample.share or 0
+        count = spec.sample.count or max(1, round(share * len(pairs)))
         if count > len(pairs):
             raise DataError(f"{name}: a sample of {count} wanted of {len(pairs)} pairs")
-        drawn = sorted(pairs, key=lambda pair: picture_seed(name, f"{pair.id}|sample", dataset.seed))[:count]
-        kept = {pair.id for pair in drawn}
-        pairs = [pair for pair in pairs if pair.id in kept]
+        by_hash = sorted(pairs, key=lambda pair: picture_seed(name, f"{pair.id}|sample", dataset.seed))
+        selected = {pair.id for pair in by_hash[:count]}
+        pairs = [pair for pair in pairs if pair.id in selected]
     return pairs, faults
 
 
-def few(things: list[str]) -> str:
-    """The first few things, and how many more."""
-    more = len(things) - FEW
-    return ", ".join(things[:FEW]) + (f" and {more} more" if more > 0 else "")
+def first_few(items: list[str]) -> str:
+    """The first few items, and how many more there are."""
+    more = len(items) - FEW
+    return ", ".join(items[:FEW]) + (f" and {more} more" if more > 0 else "")
 
 
-# ---------------------------------------------------------------- the ways to pair
+# ---------------------------------------------------------------- the ways to match
 
 
-def _of_globs(name: str, spec: Pairs, root: str, files: dict[str, Path]) -> tuple[list[Pair], list[Fault]]:
+def _match(name: str, spec: Pairs, files: dict[str, Path], scratch: Path) -> tuple[list[MatchedPair], list[PairFault]]:
+    """Pairs and faults by arrays, by a list file, or by globs."""
+    if spec.arrays:
+        root = _find_root(name, spec.root, files, [spec.arrays.lq])
+        return _match_arrays(spec, spec.arrays, root, files, scratch), []
+    partner = spec.gt
+    assert partner is not None, "the config has either `gt` or `arrays`"
+    if partner.listed:
+        root = _find_root(name, spec.root, files, [partner.listed.file])
+        return _match_list(name, spec, partner.listed, root, files)
+    lq = spec.lq
+    assert lq is not None, "the config has `lq` where there is no list"
+    return _match_globs(name, spec, partner, lq, _find_root(name, spec.root, files, lq), files)
+
+
+def _match_globs(
+    name: str, spec: Pairs, partner: Partner, lq: list[str], root: str, files: dict[str, Path]
+) -> tuple[list[MatchedPair], list[PairFault]]:
+    """Pairs of the pictures that fit `lq`: with a ground truth by a rule, by order, the picture itself, or none."""
     inside = {path.removeprefix(root): file for path, file in files.items() if path.startswith(root)}
-    left = [path for path in inside if matches(path, spec.lq)]
-    partners: list[str | None] = [None] * len(left)
-    if spec.gt.sorted:
-        right = [path for path in inside if matches(path, spec.gt.sorted)]
-        if len(left) != len(right):
+    degraded = [path for path in inside if matches(path, lq)]
+    by_order: list[str | None] = [None] * len(degraded)
+    if partner.sorted:
+        truths = [path for path in inside if matches(path, partner.sorted)]
+        if len(degraded) != len(truths):
             raise DataError(
-                f"{name}: {len(left)} degraded pictures ({few(left)}) and {len(right)} ground truths ({few(right)}) cannot "
-                "be paired by their order; one is missing or too many"
+                f"{name}: {len(degraded)} degraded pictures ({first_few(degraded)}) and {len(truths)} ground truths "
+                f"({first_few(truths)}) cannot be paired by their order; one is missing or too many"
             )
-        partners = list(right)
+        by_order = list(truths)
     pairs, faults, unfit = [], [], []
-    for path, partner in zip(left, partners, strict=True):
-        if not _wanted(spec, path):
+    for path, gt_path in zip(degraded, by_order, strict=True):
+        if not _is_kept(spec, path):
             continue
         match = re.fullmatch(spec.match, path) if spec.match else None
         if spec.match and not match:
             unfit.append(path)
             continue
-        id_ = UNFIT.sub("_", match.expand(spec.id) if spec.id else Path(path).stem)
-        if spec.gt.itself:
-            partner = path
-        elif spec.gt.rule:
-            wanted = [match.expand(template) for template in spec.gt.rule]
-            partner = next((candidate for candidate in wanted if candidate in inside), None)
-            if partner is None:
-                faults.append(Fault("missing", id_, f"{path}: its ground truth {' or '.join(wanted)} is not there"))
+        pair_id = _pair_id(spec, path, match)
+        if partner.itself:
+            gt_path = path
+        elif partner.rule:
+            assert match is not None, "the config has `match` where there is a rule"
+            candidates = [match.expand(template) for template in partner.rule]
+            gt_path = next((candidate for candidate in candidates if candidate in inside), None)
+            if gt_path is None:
+                text = f"{path}: its ground truth {' or '.join(candidates)} is not there"
+                faults.append(PairFault("missing", pair_id, text))
                 continue
-        gt = Place(str(inside[partner])) if partner else None
-        pairs.append(Pair(id_, _task(spec, path), path, Place(str(inside[path])), gt))
+        gt = StoredPicture(str(inside[gt_path])) if gt_path else None
+        pairs.append(MatchedPair(pair_id, _task(spec, path), path, StoredPicture(str(inside[path])), gt))
     if unfit:
-        raise DataError(f"{name}: {len(unfit)} pictures do not fit `match` {spec.match}: {few(unfit)}")
+        raise DataError(f"{name}: {len(unfit)} pictures do not fit `match` {spec.match}: {first_few(unfit)}")
     return pairs, faults
 
 
-def _of_list(name: str, spec: Pairs, root: str, files: dict[str, Path]) -> tuple[list[Pair], list[Fault]]:
-    """Pairs in the order of a list, whose paths are relative to the list's root."""
-    listed = spec.gt.listed
-    file = files[root + listed.file]
+def _match_list(
+    name: str, spec: Pairs, listed: Listed, root: str, files: dict[str, Path]
+) -> tuple[list[MatchedPair], list[PairFault]]:
+    """Pairs in the order of a list file, whose paths are relative to the root."""
+    text = files[root + listed.file].read_text(encoding="utf-8", errors="replace")
     pairs, faults = [], []
-    for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
+        where = f"{listed.file}, line {number}"
         words = line.split()
         try:
-            left, right = (words[column].removeprefix("./") for column in (listed.lq_column, listed.gt_column))
+            lq_path, gt_path = (words[column].removeprefix("./") for column in (listed.lq_column, listed.gt_column))
         except IndexError:
-            raise DataError(f"{name}: {listed.file}, line {number}: has no two paths: {line!r:.80}") from None
-        if not _wanted(spec, left):
+            raise DataError(f"{name}: {where}: has no two paths: {line!r:.80}") from None
+        if not _is_kept(spec, lq_path):
             continue
-        match = re.fullmatch(spec.match, left) if spec.match else None
+        match = re.fullmatch(spec.match, lq_path) if spec.match else None
         if spec.match and not match:
-            raise DataError(f"{name}: {listed.file}, line {number}: {left} does not fit `match` {spec.match}")
-        id_ = UNFIT.sub("_", match.expand(spec.id) if spec.id else Path(left).stem)
-        lq, gt = files.get(root + left), files.get(root + right)
+            raise DataError(f"{name}: {where}: {lq_path} does not fit `match` {spec.match}")
+        pair_id = _pair_id(spec, lq_path, match)
+        lq, gt = files.get(root + lq_path), files.get(root + gt_path)
         if lq is None or gt is None:
-            faults.append(Fault("missing", id_, f"{listed.file}, line {number}: {right if lq else left} is not there"))
+            faults.append(PairFault("missing", pair_id, f"{where}: {gt_path if lq else lq_path} is not there"))
             continue
-        pairs.append(Pair(id_, _task(spec, left), left, Place(str(lq)), Place(str(gt))))
+        task = _task(spec, lq_path)
+        pairs.append(MatchedPair(pair_id, task, lq_path, StoredPicture(str(lq)), StoredPicture(str(gt))))
     return pairs, faults
 
 
-def _of_arrays(spec: Pairs, root: str, files: dict[str, Path], scratch: Path) -> list[Pair]:
-    arrays = spec.arrays
-    lq = _array(files, root + arrays.lq, arrays.lq_key, scratch / "lq.npy")
-    gt = _array(files, root + arrays.gt, arrays.gt_key, scratch / "gt.npy")
-    if lq != gt:
-        raise DataError(f"{arrays.lq} holds pictures {lq}, {arrays.gt} {gt}; they are no pairs")
-    numbers = [f"{i:04d}" for i in range(lq[0])]
-    return [
-        Pair(number, _task(spec, number), f"{arrays.lq}[{i}]",
-             Place(str(scratch / "lq.npy"), i), Place(str(scratch / "gt.npy"), i))
-        for i, number in enumerate(numbers) if _wanted(spec, number)
-    ]  # fmt: skip
+def _match_arrays(spec: Pairs, arrays: Arrays, root: str, files: dict[str, Path], scratch: Path) -> list[MatchedPair]:
+    """Pairs of pictures with one number in two arrays of MATLAB files."""
+    lq, gt = scratch / "lq.npy", scratch / "gt.npy"
+    lq_shape = _extract_array(files, root + arrays.lq, arrays.lq_key, lq)
+    gt_shape = _extract_array(files, root + arrays.gt, arrays.gt_key, gt)
+    if lq_shape != gt_shape:
+        raise DataError(f"{arrays.lq} has pictures {lq_shape}, {arrays.gt} {gt_shape}; they are no pairs")
+    pairs = []
+    for i in range(lq_shape[0]):
+        number = f"{i:04d}"
+        if _is_kept(spec, number):
+            stored = StoredPicture(str(lq), i), StoredPicture(str(gt), i)
+            pairs.append(MatchedPair(number, _task(spec, number), f"{arrays.lq}[{i}]", *stored))
+    return pairs
 
 
-def _array(files: dict[str, Path], path: str, key: str | None, target: Path) -> tuple[int, ...]:
-    """Write the array of a MATLAB file as .npy (N, H, W, 3), which processes can map; its shape. Raises DataError."""
+def _extract_array(files: dict[str, Path], path: str, key: str | None, target: Path) -> tuple[int, ...]:
+    """Write the array of a MATLAB file as .npy (N, H, W, 3), which processes can map; returns that shape."""
     from scipy.io import loadmat, whosmat
     from scipy.io.matlab import MatReadError
 
     if path not in files:
-        raise DataError(f"{path}: no such file in what was downloaded ({few(sorted(files))})")
+        raise DataError(f"{path}: no such file in what was downloaded ({first_few(sorted(files))})")
     try:
-        there = {name: shape for name, shape, _ in whosmat(files[path])}
-        key = key or (next(iter(there)) if len(there) == 1 else None)
-        if key not in there:
-            raise DataError(f"{path}: has no array {key or 'that is its only one'}, but {', '.join(there)}")
+        names = [name for name, _, _ in whosmat(files[path])]
+        key = key or (names[0] if len(names) == 1 else None)
+        if key not in names:
+            raise DataError(f"{path}: has no array {key or 'that is its only one'}, but {', '.join(names)}")
         array = loadmat(files[path], variable_names=[key])[key]
-    except NotImplementedError:  # SciPy's word for HDF5
+    except NotImplementedError:  # SciPy raises it for HDF5
         raise DataError(
             f"{path}: saved by MATLAB 7.3 or later, which cannot be read here; in MATLAB: load it, then save(..., '-v7')"
         ) from None
@@ -225,25 +251,27 @@ def _array(files: dict[str, Path], path: str, key: str | None, target: Path) -> 
 # ---------------------------------------------------------------- parts of them
 
 
-def _root(name: str, roots: list[str] | None, files: dict[str, Path], wanted: list[str]) -> str:
-    """The folder, with its slash, below which ``wanted`` is found; "" for the top. Raises DataError if there is none."""
+def _find_root(name: str, roots: list[str] | None, files: dict[str, Path], wanted: list[str]) -> str:
+    """The first folder, ending in a slash, below which a file fits ``wanted``; "" is the top. Raises DataError without one."""
     folders = dict.fromkeys(str(parent) for path in files for parent in Path(path).parents if str(parent) != ".")
-    for pattern in [*(roots or []), None]:
-        candidates = (
-            [""] if pattern is None else [f"{f}/" for f in sorted(folders, key=natural) if matches(f, [pattern])]
-        )
-        for root in candidates:
-            if any(path.startswith(root) and matches(path.removeprefix(root), wanted) for path in files):
-                return root
+    candidates = [f"{f}/" for root in roots or [] for f in sorted(folders, key=natural_key) if matches(f, [root])]
+    for root in [*candidates, ""]:
+        if any(path.startswith(root) and matches(path.removeprefix(root), wanted) for path in files):
+            return root
     where = f" below {' or '.join(roots)} or at the top" if roots else ""
-    there = few(list(files)) or "nothing"
+    listing = first_few(list(files)) or "nothing"
     raise DataError(
-        f"{name}: no {' or '.join(wanted)}{where} in what was downloaded, where {len(files)} files are: {there}. Another "
+        f"{name}: no {' or '.join(wanted)}{where} in what was downloaded, where {len(files)} files are: {listing}. Another "
         f"edition of the set? Change `root` and the globs in {config.path_of('datasets', name)}"
     )
 
 
-def _wanted(spec: Pairs, path: str) -> bool:
+def _pair_id(spec: Pairs, path: str, match: re.Match[str] | None) -> str:
+    """A pair's id, from `id` or the file's stem."""
+    return NOT_IN_IDS.sub("_", match.expand(spec.id) if spec.id and match else Path(path).stem)
+
+
+def _is_kept(spec: Pairs, path: str) -> bool:
     return not (spec.keep and not re.search(spec.keep, path)) and not (spec.drop and re.search(spec.drop, path))
 
 
@@ -251,13 +279,15 @@ def _task(spec: Pairs, path: str) -> str:
     return next((task for pattern, task in spec.tasks.items() if re.search(pattern, path)), spec.task)
 
 
-def _listed_only(name: str, listed: str, files: dict[str, Path], pairs: list[Pair]) -> list[Pair]:
-    """The pairs whose degraded picture's name stands in a text file. Raises DataError for a name that no pair has."""
+def _only_listed(name: str, listed: str, files: dict[str, Path], pairs: list[MatchedPair]) -> list[MatchedPair]:
+    """The pairs whose degraded picture is named in a text file. Raises DataError for a name that no pair has."""
     if listed not in files:
         raise DataError(f"{name}: its list {listed} is not among what was downloaded")
     wanted = dict.fromkeys(line.strip().rpartition("/")[2] for line in files[listed].read_text().splitlines())
     wanted.pop("", None)
-    there = {Path(pair.name).name for pair in pairs}
-    if missing := [file for file in wanted if file not in there]:
-        raise DataError(f"{name}: {len(missing)} of {len(wanted)} pictures in {listed} are not there: {few(missing)}")
+    names = {Path(pair.name).name for pair in pairs}
+    if missing := [file for file in wanted if file not in names]:
+        raise DataError(
+            f"{name}: {len(missing)} of {len(wanted)} pictures in {listed} are not there: {first_few(missing)}"
+        )
     return [pair for pair in pairs if Path(pair.name).name in wanted]

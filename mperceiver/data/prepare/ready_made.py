@@ -1,7 +1,7 @@
-"""Rows of ready-made pairs: archives unpacked, pairs found, every picture decoded, fixed and checked.
+"""Rows of ready-made pairs: archives are unpacked, pairs matched, and every picture decoded, adjusted and checked.
 
-A picture's bytes are kept as they are where they decode to 8-bit RGB as they stand; everything else (16 bit, grey, palettes,
-transparency, turned by EXIF, cropped) is written anew as PNG by the convention of mperceiver.images.
+A picture's bytes are kept if they decode to 8-bit RGB without any change. All other pictures (16 bit, grey, palette, alpha
+channel, rotated by EXIF, cropped) are written anew as PNG by the conventions of mperceiver.images.
 """
 
 import contextlib
@@ -19,193 +19,212 @@ from mperceiver.config.datasets import Dataset
 from mperceiver.config.pairs import Pairs
 from mperceiver.data import DataError
 from mperceiver.data.archives.formats import is_archive
-from mperceiver.data.archives.unpack import unpack
-from mperceiver.data.prepare.matching import FEW, Fault, Pair, Place, few, find, tree
+from mperceiver.data.archives.unpack import unpack_archives
+from mperceiver.data.prepare.matching import (
+    FEW,
+    MatchedPair,
+    PairFault,
+    StoredPicture,
+    file_tree,
+    first_few,
+    match_pairs,
+)
+from mperceiver.data.prepare.rows import Row
 
-USEFUL = images.SUFFIXES | {".txt", ".list", ".mat"}  # what is unpacked
-JOB_PAIRS = 4  # read in one go by a worker
+UNPACKED = images.SUFFIXES | {".txt", ".list", ".mat"}  # suffixes of the members that are unpacked
+PAIRS_A_JOB = 4
 
 
-class Job(NamedTuple):
-    """Some pairs, and what is to be done with them."""
+class PairsToRead(NamedTuple):
+    """A job: some pairs, and the spec of their dataset."""
 
     name: str  # of the dataset
     spec: Pairs
-    pairs: list[Pair]
+    pairs: list[MatchedPair]
 
     @property
     def rows(self) -> int:
-        """How many pairs it reads."""
+        """How many pairs the job reads."""
         return len(self.pairs)
 
 
 @contextlib.contextmanager
-def planned(name: str, dataset: Dataset, beside: Path) -> Iterator[tuple[list[Job], "Faults"]]:
-    """The work on a dataset of pairs, and what is known to be wrong so far; archives lie unpacked until the block ends.
+def plan_pairs(name: str, dataset: Dataset, beside: Path) -> Iterator[tuple[list[PairsToRead], "PairFaults"]]:
+    """The jobs of a dataset of pairs, and the faults known so far. Archives lie unpacked until the block ends.
 
     Args:
-        beside: a folder on the disk where there is room, for the unpacked archives.
+        beside: a folder on a disk with room for the unpacked archives.
 
     Raises:
-        DataError: pairs cannot be found, or there are fewer or more of them than expected.
+        DataError: pairs cannot be matched, or there are fewer or more of them than expected.
     """
+    spec = dataset.pairs
+    assert spec is not None, f"{name} is not a dataset of pairs"
     scratch = beside / f".{name}.unpacked"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a job that was killed
+    shutil.rmtree(scratch, ignore_errors=True)  # a killed job may have left it
     try:
         folders = [
-            folder for i, origin in enumerate(dataset.from_) for folder in _folders(dataset, origin, scratch / str(i))
+            folder
+            for i, origin in enumerate(dataset.from_)
+            for folder in _unpacked_folders(spec, origin, scratch / str(i))
         ]
         arrays = scratch / "arrays"
         arrays.mkdir(parents=True)
-        pairs, faults = find(name, tree(folders), arrays)
-        found = Faults(name, dataset, faults)
-        found.expect(len(pairs), final=False)
-        jobs = [Job(name, dataset.pairs, pairs[i : i + JOB_PAIRS]) for i in range(0, len(pairs), JOB_PAIRS)]
-        yield jobs, found
+        pairs, missing = match_pairs(name, file_tree(folders), arrays)
+        faults = PairFaults(name, dataset, missing)
+        faults.check_count(len(pairs), final=False)
+        jobs = [PairsToRead(name, spec, pairs[i : i + PAIRS_A_JOB]) for i in range(0, len(pairs), PAIRS_A_JOB)]
+        yield jobs, faults
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _folders(dataset: Dataset, origin: str, scratch: Path) -> list[Path]:
-    """Folders that hold what a raw dataset brought: the loose files, and what its archives unpack to."""
-    raw, spec = paths.raw_folder(origin), dataset.pairs
-    parts = sorted(file for file in raw.rglob("*") if file.is_file() and is_archive(file.name))
-    if not parts:
+def _unpacked_folders(spec: Pairs, origin: str, scratch: Path) -> list[Path]:
+    """Folders with the files of a raw dataset: its own, and the one that its archives are unpacked to."""
+    raw = paths.raw_folder(origin)
+    archives = sorted(file for file in raw.rglob("*") if file.is_file() and is_archive(file.name))
+    if not archives:
         return [raw]
     passwords = config.load("datasets", origin).passwords
-    unpack(parts, scratch, spec.members or _useful, passwords, nested=spec.nested, apart=spec.apart)
+    wanted = spec.members or _is_useful
+    unpack_archives(archives, scratch, wanted, passwords, nested=spec.nested, apart=spec.apart)
     return [raw, scratch]
 
 
-def _useful(path: str) -> bool:
-    return Path(path).suffix.lower() in USEFUL
+def _is_useful(path: str) -> bool:
+    return Path(path).suffix.lower() in UNPACKED
 
 
-class Faults:
-    """What is wrong with pairs, against what their dataset's file says is known."""
+class PairFaults:
+    """The faults of a dataset's pairs, and whether its file knows of them (`known`)."""
 
-    def __init__(self, name: str, dataset: Dataset, found: list[Fault]):
-        self.name, self.dataset, self.found = name, dataset, found
+    def __init__(self, name: str, dataset: Dataset, faults: list[PairFault]) -> None:
+        assert dataset.pairs is not None, f"{name} is not a dataset of pairs"
+        self.name, self.dataset, self.spec, self.faults = name, dataset, dataset.pairs, faults
 
-    def judged(self, rows: int) -> dict[str, Any]:
+    def add(self, fault: PairFault) -> None:
+        self.faults.append(fault)
+
+    def check(self, rows: int) -> dict[str, Any]:
         """What the card says of a dataset of so many rows. Raises DataError unless all is as its file says."""
-        self._judge()
-        left_out = dict(Counter(fault.kind for fault in self.found))
-        if self.dataset.pairs.tile_px is None:
-            self.expect(rows)
+        self._check_known()
+        left_out = dict(Counter(fault.kind for fault in self.faults))
+        if self.spec.tile_px is None:
+            self.check_count(rows)
         return {"left_out": left_out} if left_out else {}
 
-    def _judge(self) -> None:
-        """Raise DataError for what is not known, or known otherwise."""
-        where = f"{config.path_of('datasets', self.name)}: pairs.known"
-        told = []
-        for kind, what in (("missing", "without a partner"), ("sizes", "of unequal size"), ("damaged", "damaged")):
-            known = getattr(self.dataset.pairs.known, kind)
-            found = {fault.id: fault.text for fault in self.found if fault.kind == kind}
-            if known is None or known.ids:
-                new = {id_: text for id_, text in found.items() if known is None or id_ not in known.ids}
-                gone = [id_ for id_ in known.ids if id_ not in found] if known else []
-                if new:
-                    told.append("\n    ".join([f"  {len(new)} pairs are {what}:", *list(new.values())[:FEW]]))
-                if gone:
-                    told.append(f"  {where}.{kind} names {few(gone)}, with which nothing is wrong")
-            elif known.count not in (None, len(found)):
-                told.append(f"  {len(found)} pairs are {what}, {where}.{kind} says {known.count}: {few(list(found))}")
-        if told:
-            raise DataError(
-                f"{self.name}: not as its file says:\n"
-                + "\n".join(told)
-                + "\n  If the download is whole (mperceiver download "
-                f"{self.dataset.from_[0]} --force), it is another edition; what is known of it goes under {where}"
-            )
-
-    def expect(self, count: int, final: bool = True) -> None:
-        """Raise DataError if ``count`` pairs are not what was expected; not ``final``: defects may still take some away."""
-        wanted = self.dataset.expected
-        if wanted is None or count == wanted or (not final and count > wanted and self._may_lose()):
+    def check_count(self, count: int, final: bool = True) -> None:
+        """Raise DataError if ``count`` pairs are not `expected`. Not ``final``: defects may still take pairs away."""
+        expected = self.dataset.expected
+        may_lose_pairs = self.spec.known.sizes is not None or self.spec.known.damaged is not None
+        if expected is None or count == expected or (not final and count > expected and may_lose_pairs):
             return
-        self._judge()  # pictures without partners tell more than a number
+        self._check_known()  # faults with names say more than a number
         raise DataError(
-            f"{self.name}: {count} pairs found, {wanted} expected (`expected` in {config.path_of('datasets', self.name)}): "
-            "the download is not whole, or it is another edition of the set"
+            f"{self.name}: {count} pairs, expected {expected} (`expected` in {config.path_of('datasets', self.name)}): "
+            "the download is not complete, or it is another edition of the set"
         )
 
-    def _may_lose(self) -> bool:
-        known = self.dataset.pairs.known
-        return known.sizes is not None or known.damaged is not None
+    def _check_known(self) -> None:
+        """Raise DataError for faults that the dataset's file does not know, or knows in another number."""
+        where = f"{config.path_of('datasets', self.name)}: pairs.known"
+        problems = []
+        for kind, what in (("missing", "without a ground truth"), ("sizes", "of unequal size"), ("damaged", "damaged")):
+            known = getattr(self.spec.known, kind)
+            texts = {fault.id: fault.text for fault in self.faults if fault.kind == kind}
+            if known is None or known.ids:
+                new = {pair_id: text for pair_id, text in texts.items() if known is None or pair_id not in known.ids}
+                gone = [pair_id for pair_id in known.ids if pair_id not in texts] if known else []
+                if new:
+                    problems.append("\n    ".join([f"  {len(new)} pairs are {what}:", *list(new.values())[:FEW]]))
+                if gone:
+                    problems.append(f"  {where}.{kind} names {first_few(gone)}, which have no such defect")
+            elif known.count not in (None, len(texts)):
+                examples = first_few(list(texts))
+                problems.append(f"  {len(texts)} pairs are {what}, {where}.{kind} says {known.count}: {examples}")
+        if problems:
+            raise DataError(
+                f"{self.name}: the pairs are not as its file says:\n" + "\n".join(problems) + "\n  If the download is "
+                f"complete (mperceiver download {self.dataset.from_[0]} --force), it is another edition of the set; its "
+                f"defects can be named under {where}"
+            )
 
 
-# ---------------------------------------------------------------- work
+# ---------------------------------------------------------------- reading
 
 
-def rows_of(job: Job) -> list[dict[str, Any] | Fault]:
-    """The finished rows of a job's pairs, as the Arrow file has them, or what is wrong with a pair."""
-    return [row for pair in job.pairs for row in _rows(job, pair)]
+def read_rows(job: PairsToRead) -> list[Row | PairFault]:
+    """The rows of a job's pairs; for a faulty pair, what is wrong with it."""
+    return [row for pair in job.pairs for row in _rows_of_pair(job, pair)]
 
 
-def _rows(job: Job, pair: Pair) -> list[dict[str, Any] | Fault]:
+def _rows_of_pair(job: PairsToRead, pair: MatchedPair) -> list[Row] | list[PairFault]:
+    gt: np.ndarray | None = None
+    gt_bytes: bytes | None = None
     try:
         label = f"{job.name}: {pair.name}"
-        lq, lq_bytes, source = _read(pair.lq, label)
-        gt = gt_bytes = None
+        lq, lq_bytes, source = _read_picture(pair.lq, label)
         if pair.gt == pair.lq:
             gt, gt_bytes = lq, lq_bytes
         elif pair.gt:
-            gt, gt_bytes, digest = _read(pair.gt, f"{label}: its ground truth {Path(pair.gt.path).name}")
+            gt, gt_bytes, digest = _read_picture(pair.gt, f"{label}: its ground truth {Path(pair.gt.path).name}")
             source = f"{source} {digest}"
     except images.PictureError as error:
-        return [Fault("damaged", pair.id, str(error))]
+        return [PairFault("damaged", pair.id, str(error))]
     border = job.spec.crop_border_px
     if gt is not None and border and gt.shape[:2] == (lq.shape[0] + 2 * border, lq.shape[1] + 2 * border):
         gt = np.ascontiguousarray(gt[border:-border, border:-border])
         gt_bytes = images.encode(gt)
     if gt is not None and gt.shape != lq.shape:
         sizes = " and ".join(f"{p.shape[1]}x{p.shape[0]}" for p in (lq, gt))
-        return [Fault("sizes", pair.id, f"{pair.name}: it and its ground truth are {sizes} px")]
+        return [PairFault("sizes", pair.id, f"{pair.name}: it and its ground truth are {sizes} px")]
     if job.spec.cut_border_part or job.spec.resize_px:
-        (lq, lq_bytes), (gt, gt_bytes) = (_refit(job.spec, picture) for picture in (lq, gt))
-    if pair.gt == pair.lq:
-        lq_bytes = None  # it is the ground truth: kept once
-    row = {"id": pair.id, "task": pair.task, "lq": lq_bytes, "gt": gt_bytes, "source": source, "recipe": ""}
+        lq = _adjusted(job.spec, lq)
+        lq_bytes = images.encode(lq)
+        if gt is not None:
+            gt = _adjusted(job.spec, gt)
+            gt_bytes = images.encode(gt)
+    is_clean = pair.gt == pair.lq  # then the row stores the picture once, as its ground truth
     side = job.spec.tile_px
     if side is None or max(lq.shape[:2]) <= side:
+        row = Row(id=pair.id, task=pair.task, lq=None if is_clean else lq_bytes, gt=gt_bytes, source=source, recipe="")
         return [row]
-    height, width = lq.shape[:2]
-    return [row | _tile(pair, lq, gt, y, x) for y in _spans(height, side) for x in _spans(width, side)]
+    rows = []
+    for top, bottom in _spans(lq.shape[0], side):
+        for left, right in _spans(lq.shape[1], side):
+            lq_png, gt_png = (
+                None if p is None else images.encode(np.ascontiguousarray(p[top:bottom, left:right]))
+                for p in (None if is_clean else lq, gt)
+            )
+            row_id = f"{pair.id}-{top}-{left}"
+            rows.append(Row(id=row_id, task=pair.task, lq=lq_png, gt=gt_png, source=source, recipe=""))
+    return rows
 
 
-def _refit(spec: Pairs, picture: np.ndarray | None) -> tuple[np.ndarray | None, bytes | None]:
-    """A picture without its border, and resized, as the set's users do; and its bytes."""
-    if picture is None:
-        return None, None
+def _adjusted(spec: Pairs, picture: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) without its border (`cut_border_part`), then resized (`resize_px`), as the set's users do."""
     if part := spec.cut_border_part:
         (top, bottom), (left, right) = ((n // part, n * (part - 1) // part) for n in picture.shape[:2])
         picture = np.ascontiguousarray(picture[top:bottom, left:right])
     if spec.resize_px:
         picture = images.resize(picture, spec.resize_px, spec.resize_px)
-    return picture, images.encode(picture)
+    return picture
 
 
 def _spans(length: int, side: int) -> list[tuple[int, int]]:
-    """Equal parts (start, end) that cover a length, evenly spaced; a shorter length is one of them."""
+    """Parts (start, end) of length ``side`` that cover a length, evenly spaced; a shorter length is one part."""
     starts = np.linspace(0, max(0, length - side), -(-length // side)).round().astype(int).tolist()
     return [(start, min(start + side, length)) for start in starts]
 
 
-def _tile(pair: Pair, lq: np.ndarray, gt: np.ndarray | None, y: tuple[int, int], x: tuple[int, int]) -> dict[str, Any]:
-    """What a row of a part of the pictures has other than the whole's."""
-    cut = [p if p is None else images.encode(np.ascontiguousarray(p[slice(*y), slice(*x)])) for p in (lq, gt)]
-    return {"id": f"{pair.id}-{y[0]}-{x[0]}", "lq": None if pair.gt == pair.lq else cut[0], "gt": cut[1]}
-
-
-def _read(place: Place, label: str) -> tuple[np.ndarray, bytes, str]:
-    """A picture, uint8 (H, W, 3), the bytes it is kept as, and the SHA-256 of what it was read from."""
-    if place.row is not None:
-        picture = np.array(np.load(place.path, mmap_mode="r")[place.row])
+def _read_picture(stored: StoredPicture, label: str) -> tuple[np.ndarray, bytes, str]:
+    """A picture, uint8 (H, W, 3); the bytes that the row stores; and the SHA-256 of what was read."""
+    if stored.row is not None:
+        picture = np.array(np.load(stored.path, mmap_mode="r")[stored.row])
         return picture, images.encode(picture), hashlib.sha256(picture.tobytes()).hexdigest()
     try:
-        data = Path(place.path).read_bytes()
+        data = Path(stored.path).read_bytes()
     except OSError as error:
         raise images.PictureError(f"{label}: cannot be read ({error.strerror})") from None
-    picture, kept = images.stored(data, label)
-    return picture, kept, hashlib.sha256(data).hexdigest()
+    picture, row_bytes = images.stored(data, label)
+    return picture, row_bytes, hashlib.sha256(data).hexdigest()

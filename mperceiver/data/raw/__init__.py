@@ -1,1 +1,1 @@
-"""Raw data: downloading the files of a dataset, and asking whether its sources answer."""
+"""Raw data: downloading the files of a dataset, and checking that its sources still offer them."""

@@ -1,4 +1,4 @@
-"""What lies in data/raw/: where, and which of it are pictures."""
+"""Picture files in a folder, and the SHA-256 of such a folder."""
 
 import hashlib
 from collections.abc import Iterable
@@ -9,9 +9,9 @@ from mperceiver.files import sha256
 
 
 def pictures_in(folder: Path, glob: str = "*") -> list[Path]:
-    """Picture files in a folder, sorted by name; hidden files and what has no picture's suffix are passed over."""
-    found = (p for p in folder.glob(glob) if p.suffix.lower() in images.SUFFIXES and not p.name.startswith("."))
-    return sorted((p for p in found if p.is_file()), key=lambda p: p.name)
+    """Picture files in a folder, sorted by name. Hidden files, and files without a picture's suffix, are left out."""
+    matching = (p for p in folder.glob(glob) if p.suffix.lower() in images.SUFFIXES and not p.name.startswith("."))
+    return sorted((p for p in matching if p.is_file()), key=lambda p: p.name)
 
 
 def folder_sha256(files: Iterable[Path]) -> str:

@@ -1,4 +1,4 @@
-"""Pictures made from nothing but a seed: training material that needs no download and no licence.
+"""Pictures generated from a seed alone: training material that needs no download and no licence.
 
 Each generator is a plain function ``(rng, size_px, ...) -> float32 (size_px, size_px, 3) RGB in [0, 1]``.
 """
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 SUPERSAMPLE = 2  # leaves are painted at twice the size and averaged: anti-aliased edges
 SHAPES = ("ellipse", "rectangle", "polygon", "blob")
 
-# Anchor colours (sRGB, 8 bit) of scenes one meets; a leaf's colour is a mix of two neighbours in one list.
+# Anchor colours (sRGB, 8 bit) of common scenes; a leaf's colour is a mix of two neighbours in one list.
 PALETTES = {
     "foliage": [(24, 38, 14), (58, 84, 30), (96, 128, 52), (152, 168, 84), (196, 188, 120), (92, 66, 40)],
     "earth": [(46, 32, 24), (94, 66, 46), (140, 104, 72), (182, 148, 108), (214, 192, 158), (120, 60, 40)],
@@ -48,9 +48,9 @@ def dead_leaves(
     Args:
         rng: numpy Generator; the same state gives the same bytes.
         size_px: side of the square picture, at least 16.
-        radius_min_px, radius_max_px: bounds of the radii. If not given, the lower one is drawn per picture between
-            1.5 px and size_px / 32 (busy and calm pictures both), the upper one is size_px.
-        cover: mean number of leaves over a point, > 0; what is still bare is one large leaf.
+        radius_min_px, radius_max_px: bounds of the radii, 0.5 <= min < max. Without them the lower bound is drawn for each
+            picture between 1.5 px and size_px / 32, so that pictures are busy or calm, and the upper bound is size_px.
+        cover: mean number of leaves over a point, (0, 20]; pixels that no leaf covers show one large leaf behind the others.
         shaded, textured, striped: share of leaves, in [0, 1], with a shading gradient, 1/f texture, fine stripes.
 
     Returns:
@@ -79,7 +79,7 @@ def dead_leaves(
     mean_area = np.pi * 2 * np.log(radius_max_px / radius_min_px) / (lo - hi)
     n = int(np.clip(cover * size_px**2 / mean_area, 30, 20_000)) + 1
     radius = ((lo - rng.random(n) * (lo - hi)) ** -0.5).astype(np.float32)
-    # A leaf may hang over the border by its own radius.
+    # A leaf may reach over the border by its own radius.
     centre = ((size_px + 2 * radius[:, None]) * rng.random((n, 2)) - radius[:, None]).astype(np.float32)
     radius[0], centre[0] = 2 * size_px, size_px / 2  # the ground behind all others
 
@@ -104,7 +104,7 @@ def dead_leaves(
 
 
 def _paint(rng: np.random.Generator, centre: np.ndarray, radius: np.ndarray, size_px: int) -> np.ndarray:
-    """Draw the outlines one over another, returning the number of the topmost leaf at each fine pixel."""
+    """Draw the outlines over each other: (2s, 2s) number of the topmost leaf at each fine pixel, s = size_px."""
     n = len(radius)
     shape = rng.choice(len(SHAPES), n, p=[0.4, 0.25, 0.15, 0.2])
     aspect = rng.uniform(0.35, 1.0, n).astype(np.float32)
@@ -135,12 +135,12 @@ def _paint(rng: np.random.Generator, centre: np.ndarray, radius: np.ndarray, siz
 
 
 def _colours(rng: np.random.Generator, centre: np.ndarray) -> np.ndarray:
-    """Draw the leaves' colours, (n, 3) float32, from one or two palettes; leaves near each other are alike."""
+    """Draw the leaves' colours, (n, 3) float32 in [0, 1], from one or two palettes; leaves near each other have similar ones."""
     n = len(centre)
     names = rng.choice(list(PALETTES), size=int(rng.integers(1, 3)), replace=False)
     anchors = np.array([PALETTES[name] for name in names], np.float32) / 255  # (palettes, 6, 3)
     last = anchors.shape[1] - 1
-    # A slow wave over the picture says which part of a palette a region has; each leaf departs from it.
+    # A slow wave over the picture selects the part of a palette for each region; each leaf departs from it at random.
     towards, start = rng.uniform(-4, 4, 2), rng.uniform(0, 2 * np.pi)
     region = last / 2 * (1 + np.sin(centre @ towards + start))
     place = np.clip(region + rng.uniform(0.4, 1.6) * rng.standard_normal(n), 0, last - 1e-3)
@@ -154,18 +154,18 @@ def _colours(rng: np.random.Generator, centre: np.ndarray) -> np.ndarray:
 
 
 def _shade(labels: np.ndarray, centre: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """Light of every fine pixel, 1 + slope . (place - centre of its leaf), shape as labels."""
+    """Relative light of every fine pixel, 1 + slope . (place - centre of its leaf); same shape as ``labels``."""
     place = (np.arange(labels.shape[0], dtype=np.float32) + 0.5) / SUPERSAMPLE
     offset = 1 - (slope * centre).sum(1)  # (n,)
     return offset[labels] + slope[:, 0][labels] * place[None, :] + slope[:, 1][labels] * place[:, None]
 
 
 def _stripe(rng: np.random.Generator, gain: np.ndarray, labels: np.ndarray, radius: np.ndarray, striped: float) -> None:
-    """Multiply sinusoidal stripes, 3 to 16 px apart, into the gain of some leaves that are large enough to show them."""
+    """Multiply sinusoidal stripes, 3 to 16 px apart, into the gain of some of the leaves that are large enough for them."""
     n = len(radius)
     chosen = (
         (rng.random(n) < striped * 3) & (radius > 8) & (radius < gain.shape[0] / 4)
-    )  # most leaves are too small, so ask three times as often
+    )  # most leaves are too small for stripes: so three times the share is drawn
     pace = 2 * np.pi / rng.uniform(3, 16, n) / SUPERSAMPLE
     angle, depth = rng.uniform(0, np.pi, n), rng.uniform(0.05, 0.3, n)
     rows, columns = np.nonzero(chosen[labels])

@@ -1,1 +1,1 @@
-"""Reading prepared pairs: one by one, as crops, and mixed into batches."""
+"""Reading prepared pairs: one by one, as fixed crops, and mixed into batches."""

@@ -1,24 +1,27 @@
-"""Read prepared pairs, one by one by number."""
+"""Read the rows of a prepared dataset by their index."""
 
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from mperceiver import config, images, paths
+from mperceiver.config.datasets import Dataset
 from mperceiver.data import CLEAN, DataError
 from mperceiver.degradations.mix import draw_recipe, render
 
+Column = Literal["lq", "gt"]
+
 
 class PreparedDataset:
-    """The rows of data/prepared/{name}.arrow, memory-mapped: opening costs nothing, a picture is read when asked for."""
+    """The rows of data/prepared/{name}.arrow, memory-mapped: opening reads no picture; each is read when asked for."""
 
-    per_picture = 1  # rows of one picture that only differ in their place in it
+    per_picture = 1  # rows that are crops of one picture; here every row is a picture of its own
 
-    def __init__(self, name: str):
-        """Raises DataError if the file is missing or is no Arrow file."""
+    def __init__(self, name: str) -> None:
+        """Raises DataError if the file is missing or not an Arrow file."""
         import pyarrow as pa
 
         self.name = name
@@ -44,56 +47,56 @@ class PreparedDataset:
         return self._table["task"].to_pylist()
 
     def lq(self, i: int) -> np.ndarray:
-        """Degraded picture i, uint8 (H, W, 3). Raises PictureError naming dataset and id."""
+        """Degraded picture of row i, uint8 (H, W, 3). Raises PictureError with the dataset and id if it is damaged."""
         return self._decode("lq", i)
 
     def gt(self, i: int) -> np.ndarray:
-        """Ground truth of picture i, uint8 (H, W, 3). Raises DataError if it has none, PictureError if it is damaged."""
+        """Ground truth of row i, uint8 (H, W, 3). Raises DataError if it has none, PictureError if it is damaged."""
         return self._decode("gt", i)
 
-    def stacked(self, columns: tuple[str, ...], i: int) -> np.ndarray:
-        """Several of `lq` and `gt` of picture i behind one another: uint8 (H, W, 3 each). Raises as they do."""
+    def stacked(self, columns: tuple[Column, ...], i: int) -> np.ndarray:
+        """The pictures of several columns of row i, joined along the channels: uint8 (H, W, 3 x columns)."""
         return np.concatenate([self._decode(column, i) for column in columns], axis=2)
 
-    def stored(self, column: str, i: int) -> bytes:
-        """The PNG or JPEG of picture i, `lq` or `gt`; a clean picture's lq is its gt. Raises DataError if it has none."""
-        data = self._scalar(column, i).as_py()
+    def stored(self, column: Column, i: int) -> bytes:
+        """The PNG or JPEG of row i; the lq of a clean picture is its gt. Raises DataError if there is none."""
+        data = self._bytes_on_disk(column, i).as_py()
         if data is None:
             what = "ground truth" if column == "gt" else "degraded picture, it is degraded on the fly"
             raise DataError(f"{self.name}: picture {self.ids[i]} has no {what} ({column} is empty)")
         return data
 
-    def has(self, column: str, i: int) -> bool:
-        """Whether picture i has bytes of its own in a column: a clean one has no `lq`, a real one may have no `gt`."""
+    def has(self, column: Column, i: int) -> bool:
+        """Whether row i stores a picture in a column: a clean one has no lq, a real one may have no gt."""
         return self._table[column][i].is_valid
 
-    def _scalar(self, column: str, i: int) -> Any:
-        """The bytes of a picture, still on disk."""
+    def _bytes_on_disk(self, column: Column, i: int) -> Any:
+        """Arrow scalar of a picture's bytes, which are not read yet."""
         scalar = self._table[column][i]
         return self._table["gt"][i] if not scalar.is_valid and self.tasks[i] == CLEAN else scalar
 
     def source(self, i: int) -> str:
-        """What is known of where picture i is from: a hash."""
+        """SHA-256 of the file or files that row i was made of."""
         return self._table["source"][i].as_py()
 
     def recipe(self, i: int) -> dict[str, Any] | None:
-        """What ``mix.replay`` needs to make lq of gt again; none for pictures this project did not degrade."""
+        """The recipe that renders lq of gt again; None for pictures that this project did not degrade."""
         text = self._table["recipe"][i].as_py()
         return json.loads(text) if text else None
 
     @cached_property
     def on_the_fly(self) -> bool:
-        """Whether the rows have no lq: it is made of gt whenever a row is read (see config.Dataset)."""
-        without = self._table["lq"].is_null().to_pylist()
-        return any(task != CLEAN for task, none in zip(self.tasks, without, strict=True) if none)
+        """Whether the rows have no lq, because it is made of gt each time a row is read (see config.datasets.Dataset)."""
+        is_empty = self._table["lq"].is_null().to_pylist()
+        return any(empty and task != CLEAN for task, empty in zip(self.tasks, is_empty, strict=True))
 
     @cached_property
-    def _ways(self) -> dict[str, list[tuple[str, dict]]]:
-        ways = config.load("datasets", self.name).degradations
-        return {task: list(layers.items()) for task, layers in ways.items()}
+    def _degradations(self) -> dict[str, list[tuple[str, dict[str, Any]]]]:
+        dataset: Dataset = config.load("datasets", self.name)
+        return {task: list(layers.items()) for task, layers in dataset.degradations.items()}
 
     def pair(self, i: int) -> np.ndarray:
-        """lq and gt of a row, uint8 (2, H, W, 3); gt twice where lq is made on the fly. Raises DataError if they differ in size."""
+        """lq and gt of row i, uint8 (2, H, W, 3); gt twice if lq is made on the fly. Raises DataError if their sizes differ."""
         gt = self.gt(i)
         lq = gt if self.on_the_fly else self.lq(i)
         if lq.shape != gt.shape:
@@ -101,22 +104,21 @@ class PreparedDataset:
         return np.stack([lq, gt])
 
     def degraded(self, i: int, gt: np.ndarray, seed: int) -> np.ndarray:
-        """A crop of gt i, uint8 (h, w, 3), degraded on the fly: float32 (h, w, 3) in [0, 1], not rounded to 8 bit."""
-        return render(gt.astype(np.float32) / np.float32(255), draw_recipe(self._ways[self.tasks[i]], seed)).astype(
-            np.float32
-        )
+        """A crop of the gt of row i, uint8 (h, w, 3), degraded on the fly: float32 (h, w, 3) in [0, 1], not rounded."""
+        recipe = draw_recipe(self._degradations[self.tasks[i]], seed)
+        return render(gt.astype(np.float32) / np.float32(255), recipe).astype(np.float32)
 
     def seed(self, i: int) -> int | None:
-        """Of what is drawn on the fly for row i; none: drawn anew each time."""
+        """Seed of row i's degradation on the fly; None: a new one is drawn each time."""
         return None
 
     def size(self, i: int) -> tuple[int, int]:
-        """(height, width) of row i, read from the file's header. Raises PictureError."""
+        """(height, width) of row i, from the header of its picture. Raises PictureError."""
         import pyarrow as pa
 
-        column = "gt" if self.on_the_fly else "lq"
-        header = pa.BufferReader(self._scalar(column, i).as_buffer())  # not the whole picture: it stays on disk
+        column: Column = "gt" if self.on_the_fly else "lq"
+        header = pa.BufferReader(self._bytes_on_disk(column, i).as_buffer())  # the rest of the picture stays on disk
         return images.size(header, f"{self.name}: {column} of picture {self.ids[i]}")
 
-    def _decode(self, column: str, i: int) -> np.ndarray:
+    def _decode(self, column: Column, i: int) -> np.ndarray:
         return images.decode(self.stored(column, i), name=f"{self.name}: {column} of picture {self.ids[i]}")

@@ -78,12 +78,12 @@ def test_names_that_are_referred_to_exist(shipped):
 
 def test_pairs_are_made_of_clean_pictures_by_known_degradations(shipped):
     from mperceiver.degradations import DEGRADATIONS
-    from mperceiver.degradations.mix import ways_of
+    from mperceiver.degradations.mix import alternatives
 
     for name, dataset in everything("datasets").items():
         assert config.prepare_inputs(name)[0] == f"config/datasets/{name}.yaml"  # raises for what it cannot be made of
         for task, layers in dataset.degradations.items():
-            drawn = {way for layer in layers.items() for way in ways_of(*layer)}
+            drawn = {way for layer in layers.items() for way in alternatives(*layer)}
             assert drawn and drawn <= set(DEGRADATIONS), f"{name}, {task}"
 
 

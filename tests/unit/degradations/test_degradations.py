@@ -1,4 +1,4 @@
-"""Degradations, their mixes and the generated pictures: same seed same bytes, the laws they state, and what they refuse."""
+"""Degradations, their mixes and the generated pictures: same seed same bytes, the laws they state, and the inputs they refuse."""
 
 import hashlib
 import inspect
@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mperceiver.data.raw.generated import GENERATORS, dead_leaves
-from mperceiver.degradations import DEGRADATIONS
+from mperceiver.degradations import DEGRADATIONS, PLACES
 from mperceiver.degradations.blur import disc_psf, motion_psf
-from mperceiver.degradations.common import convolve, maps
+from mperceiver.degradations.common import convolve, recorded_maps
 from mperceiver.degradations.display import orders_psf
-from mperceiver.degradations.mix import ORDER, STAGES, degrade, draw, draw_recipe, layers_of, replay
+from mperceiver.degradations.mix import degrade, draw_numbers, draw_recipe, render_layers, render_uint8
 from mperceiver.seeds import picture_seed
 
 NAMES = sorted(DEGRADATIONS)
@@ -79,7 +79,7 @@ def is_picture(image: np.ndarray, shape: tuple) -> bool:
 def test_same_seed_same_bytes_and_the_input_is_left_alone(name):
     image = picture(48, 80)
     before = image.copy()
-    one, two = DEGRADATIONS[name](image, seeded(3)), DEGRADATIONS[name](image, seeded(3))
+    one, two = DEGRADATIONS[name].apply(image, seeded(3)), DEGRADATIONS[name].apply(image, seeded(3))
     assert one.tobytes() == two.tobytes()
     assert is_picture(one, image.shape)
     assert not np.array_equal(one, image), "the default numbers do something"
@@ -89,7 +89,7 @@ def test_same_seed_same_bytes_and_the_input_is_left_alone(name):
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"defocus", "gaussian-blur", "jpeg", "demosaic"}))
 def test_another_seed_gives_another_picture(name):
     image = picture()
-    assert not np.array_equal(DEGRADATIONS[name](image, seeded(1)), DEGRADATIONS[name](image, seeded(2)))
+    assert not np.array_equal(DEGRADATIONS[name].apply(image, seeded(1)), DEGRADATIONS[name].apply(image, seeded(2)))
 
 
 @settings(max_examples=20, deadline=None, derandomize=True, database=None)
@@ -97,18 +97,18 @@ def test_another_seed_gives_another_picture(name):
 def test_any_size_any_seed(height, width, seed):
     image = seeded(seed).random((height, width, 3), np.float32)
     for degradation in DEGRADATIONS.values():
-        assert is_picture(degradation(image, seeded(seed)), image.shape)
+        assert is_picture(degradation.apply(image, seeded(seed)), image.shape)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
 @pytest.mark.parametrize("name", NAMES)
 def test_black_and_white_stay_in_range(name, level):
-    assert is_picture(DEGRADATIONS[name](grey(20, level), seeded()), (20, 20, 3))
+    assert is_picture(DEGRADATIONS[name].apply(grey(20, level), seeded()), (20, 20, 3))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_border_refuses_what_is_not_a_picture(name):
-    degradation = DEGRADATIONS[name]
+    degradation = DEGRADATIONS[name].apply
     with pytest.raises(ValueError, match=rf"{name}.*float64.*float32"):
         degradation(np.zeros((32, 32, 3)), seeded())
     with pytest.raises(ValueError, match=r"\(3, 32, 32\)"):
@@ -127,12 +127,12 @@ def test_border_refuses_what_is_not_a_picture(name):
 def test_numbers_out_of_range_are_named(name, numbers):
     (key,) = numbers
     with pytest.raises(ValueError, match=rf"{name}: {key} is .*allowed is"):
-        DEGRADATIONS[name](grey(), seeded(), **numbers)
+        DEGRADATIONS[name].apply(grey(), seeded(), **numbers)
 
 
 def test_numbers_are_keyword_only_with_defaults():
     for degradation in DEGRADATIONS.values():
-        image, rng, *numbers = inspect.signature(degradation).parameters.values()
+        image, rng, *numbers = inspect.signature(degradation.apply).parameters.values()
         assert (image.name, rng.name) == ("image", "rng")
         assert all(n.kind is n.KEYWORD_ONLY and n.default is not n.empty for n in numbers)
 
@@ -156,43 +156,43 @@ def test_numbers_are_keyword_only_with_defaults():
 )
 def test_none_of_it_is_the_identity(name, numbers):
     image = picture()
-    np.testing.assert_allclose(DEGRADATIONS[name](image, seeded(), **numbers), image, atol=2e-6)
+    np.testing.assert_allclose(DEGRADATIONS[name].apply(image, seeded(), **numbers), image, atol=2e-6)
 
 
 def test_haze_follows_its_law():
     image = picture()
-    out = DEGRADATIONS["haze"](image, seeded(), beta=1.2, airlight=0.8, depth=np.full((64, 64), 0.5))
+    out = DEGRADATIONS["haze"].apply(image, seeded(), beta=1.2, airlight=0.8, depth=np.full((64, 64), 0.5))
     t = np.exp(-1.2 * 0.5)
     np.testing.assert_allclose(out, image * t + 0.8 * (1 - t), atol=1e-6)
     with pytest.raises(ValueError, match=r"depth is \(2, 2\)"):
-        DEGRADATIONS["haze"](image, seeded(), depth=np.zeros((2, 2)))
+        DEGRADATIONS["haze"].apply(image, seeded(), depth=np.zeros((2, 2)))
 
 
 def test_low_light_follows_its_law_and_darkens():
     image = picture()
-    out = DEGRADATIONS["low-light"](image, seeded(), alpha=0.9, light=0.6, gamma=3.0, noise_255=0)
+    out = DEGRADATIONS["low-light"].apply(image, seeded(), alpha=0.9, light=0.6, gamma=3.0, noise_255=0)
     np.testing.assert_allclose(out, 0.6 * (0.9 * image) ** 3, atol=1e-6)
     assert (out <= image).all()
-    assert DEGRADATIONS["low-light"](image, seeded()).mean() < 0.6 * image.mean()
+    assert DEGRADATIONS["low-light"].apply(image, seeded()).mean() < 0.6 * image.mean()
 
 
 @pytest.mark.parametrize("name", ["rain", "snow"])
 def test_rain_and_snow_only_brighten(name):
     image = picture()
-    out = DEGRADATIONS[name](image, seeded())
+    out = DEGRADATIONS[name].apply(image, seeded())
     assert (out >= image).all()
     assert out.mean() > image.mean() + 0.01
 
 
 @pytest.mark.parametrize("cover", [0.05, 0.3])
 def test_snow_covers_about_what_is_asked(cover):
-    mask = DEGRADATIONS["snow"](grey(256, 0), seeded(), cover=cover, opacity=1.0)[..., 0]
+    mask = DEGRADATIONS["snow"].apply(grey(256, 0), seeded(), cover=cover, opacity=1.0)[..., 0]
     assert 0.4 * cover < mask.mean() < 1.2 * cover  # flakes are soft, dim and over one another
 
 
 @pytest.mark.parametrize("angle_deg", [-40, 0, 40])
 def test_rain_falls_along_its_angle(angle_deg):
-    out = DEGRADATIONS["rain"](grey(128, 0), seeded(), angle_deg=angle_deg, density=0.002)[..., 0]
+    out = DEGRADATIONS["rain"].apply(grey(128, 0), seeded(), angle_deg=angle_deg, density=0.002)[..., 0]
     gy, gx = np.gradient(out)
     # Structure tensor: streaks run across the strongest gradient.
     across = 0.5 * np.arctan2(2 * (gx * gy).sum(), (gx**2).sum() - (gy**2).sum())
@@ -201,12 +201,12 @@ def test_rain_falls_along_its_angle(angle_deg):
 
 def test_raindrop_changes_only_some_pixels():
     image = picture(128, 128)
-    touched = np.abs(DEGRADATIONS["raindrop"](image, seeded(), cover=0.15) - image).max(-1) > 1e-3
+    touched = np.abs(DEGRADATIONS["raindrop"].apply(image, seeded(), cover=0.15) - image).max(-1) > 1e-3
     assert 0.03 < touched.mean() < 0.3
 
 
 def test_gaussian_noise_has_the_deviation_asked():
-    out = DEGRADATIONS["gaussian-noise"](grey(256), seeded(), sigma_255=25)
+    out = DEGRADATIONS["gaussian-noise"].apply(grey(256), seeded(), sigma_255=25)
     assert (out - 0.5).std() * 255 == pytest.approx(25, rel=0.01)
     assert psnr(out, grey(256)) == pytest.approx(20.17, abs=0.3)
     assert abs(np.corrcoef(out[..., 0].ravel(), out[..., 1].ravel())[0, 1]) < 0.02
@@ -216,7 +216,7 @@ def test_real_noise_grows_with_light_and_is_grainy():
     def noise(level, **numbers):
         linear = np.float32(level)
         display = 1.055 * linear ** (1 / 2.4) - 0.055
-        out = DEGRADATIONS["real-noise"](grey(192, display), seeded(), **numbers)
+        out = DEGRADATIONS["real-noise"].apply(grey(192, display), seeded(), **numbers)
         return ((out + 0.055) / 1.055) ** 2.4 - linear
 
     # In linear light the variance of green is shot * x + read^2.
@@ -259,34 +259,34 @@ def test_convolution_agrees_with_the_plain_sum():
 @pytest.mark.parametrize("name", ["motion-blur", "defocus", "gaussian-blur"])
 def test_blur_keeps_the_mean_and_takes_detail(name):
     image = picture(96, 96)
-    out = DEGRADATIONS[name](image, seeded())
+    out = DEGRADATIONS[name].apply(image, seeded())
     assert out.mean() == pytest.approx(image.mean(), abs=5e-3)
     assert np.abs(np.diff(out, axis=0)).mean() < 0.8 * np.abs(np.diff(image, axis=0)).mean()
-    np.testing.assert_allclose(DEGRADATIONS[name](grey(), seeded()), grey(), atol=1e-5)
+    np.testing.assert_allclose(DEGRADATIONS[name].apply(grey(), seeded()), grey(), atol=1e-5)
 
 
 def test_jpeg_quality_orders_pictures():
     image = picture(96, 96)
-    scores = [psnr(DEGRADATIONS["jpeg"](image, seeded(), quality=q), image) for q in (5, 10, 40, 90)]
+    scores = [psnr(DEGRADATIONS["jpeg"].apply(image, seeded(), quality=q), image) for q in (5, 10, 40, 90)]
     assert scores == sorted(scores)
 
 
 def test_underwater_takes_red_first():
-    out = DEGRADATIONS["underwater"](grey(64, 0.6), seeded(), water_type=3, backscatter=0.5).mean((0, 1))
+    out = DEGRADATIONS["underwater"].apply(grey(64, 0.6), seeded(), water_type=3, backscatter=0.5).mean((0, 1))
     assert out[0] < out[1] < out[2]
 
 
 def test_demosaic_keeps_the_measured_colours():
     image = picture(33, 50)
-    out = DEGRADATIONS["demosaic"](image, seeded())
+    out = DEGRADATIONS["demosaic"].apply(image, seeded())
     np.testing.assert_array_equal(out[0::2, 0::2, 0], image[0::2, 0::2, 0])
     np.testing.assert_array_equal(out[0::2, 1::2, 1], image[0::2, 1::2, 1])
     np.testing.assert_array_equal(out[1::2, 1::2, 2], image[1::2, 1::2, 2])
-    np.testing.assert_allclose(DEGRADATIONS["demosaic"](grey(), seeded()), grey(), atol=1e-6)
+    np.testing.assert_allclose(DEGRADATIONS["demosaic"].apply(grey(), seeded()), grey(), atol=1e-6)
 
 
 def bayer(image: np.ndarray, **numbers) -> np.ndarray:
-    return DEGRADATIONS["demosaic"](image, seeded(), **numbers)
+    return DEGRADATIONS["demosaic"].apply(image, seeded(), **numbers)
 
 
 @pytest.mark.parametrize("pattern", ["RGGB", "GRBG", "GBRG", "BGGR"])
@@ -318,14 +318,14 @@ def test_moire_has_fringes_where_the_pitch_is_near_the_mosaics():
 
     def fringes(**numbers) -> float:
         """Standard deviation of the picture smoothed over 8 px, in which neither grid is left."""
-        out = DEGRADATIONS["moire"](image, seeded(), **numbers)
+        out = DEGRADATIONS["moire"].apply(image, seeded(), **numbers)
         assert out.mean() == pytest.approx(0.5, abs=0.02)  # light is moved, not taken
         return out.reshape(16, 8, 16, 8, 3).mean((1, 3)).std((0, 1)).max()
 
     assert fringes(pitch_px=2.05) > 3 * fringes(pitch_px=2.9)
     assert fringes(pitch_px=2.05) > 2 * fringes(pitch_px=2.05, blur_px=1)
-    np.testing.assert_allclose(DEGRADATIONS["moire"](image, seeded(), strength=0), image, atol=1e-6)
-    colours = DEGRADATIONS["moire"](image, seeded(), pitch_px=2.05).reshape(16, 8, 16, 8, 3).mean((1, 3))
+    np.testing.assert_allclose(DEGRADATIONS["moire"].apply(image, seeded(), strength=0), image, atol=1e-6)
+    colours = DEGRADATIONS["moire"].apply(image, seeded(), pitch_px=2.05).reshape(16, 8, 16, 8, 3).mean((1, 3))
     assert np.ptp(colours, axis=-1).max() > 0.05  # they have colours
 
 
@@ -341,12 +341,12 @@ def test_display_spreads_light_across_its_slits_and_dims_it():
         "open_share": 0.3,
         "spot_px": 0.5,
     }
-    slits, grid = (DEGRADATIONS["under-display"](point, seeded(), panel=p, **numbers) for p in ("toled", "poled"))
+    slits, grid = (DEGRADATIONS["under-display"].apply(point, seeded(), panel=p, **numbers) for p in ("toled", "poled"))
     assert slits[32, 38, 1] > 0.2 > 1e-3 > slits[38, 32, 1]  # the first order of green is 6 px beside, not above
     assert grid[32, 38, 1] == pytest.approx(grid[38, 32, 1]) and grid[38, 38, 1] > 0.1
     assert slits[32, 39, 0] > slits[32, 39, 2]  # red goes farther than blue
     plain = {"shot": 0.0, "read": 0.0, "panel": "poled"}
-    out = DEGRADATIONS["under-display"](grey(), seeded(), light=0.2, warmth=0.5, **plain)
+    out = DEGRADATIONS["under-display"].apply(grey(), seeded(), light=0.2, warmth=0.5, **plain)
     linear = ((0.5 + 0.055) / 1.055) ** 2.4
     wanted = [1.055 * (linear * 0.2 * share) ** (1 / 2.4) - 0.055 for share in (1, 0.75, 0.5)]
     np.testing.assert_allclose(out[30, 30], wanted, atol=1e-4)
@@ -356,10 +356,10 @@ def test_display_spreads_light_across_its_slits_and_dims_it():
 
 
 def test_a_common_seed_is_restormers_noise():
-    noisy = DEGRADATIONS["gaussian-noise"](grey(), seeded(1), sigma_255=15, common_seed=0)
+    noisy = DEGRADATIONS["gaussian-noise"].apply(grey(), seeded(1), sigma_255=15, common_seed=0)
     np.random.seed(0)
     np.testing.assert_allclose(noisy, grey() + np.random.normal(0, 15 / 255, grey().shape), atol=1e-6)
-    assert np.array_equal(noisy, DEGRADATIONS["gaussian-noise"](grey(), seeded(2), sigma_255=15, common_seed=0))
+    assert np.array_equal(noisy, DEGRADATIONS["gaussian-noise"].apply(grey(), seeded(2), sigma_255=15, common_seed=0))
 
 
 def test_a_shorter_exposure_draws_the_path_less_far():
@@ -373,7 +373,7 @@ def test_a_shorter_exposure_draws_the_path_less_far():
 def test_the_kernel_of_gaussian_blur_can_be_cut():
     point = np.zeros((41, 41, 3), np.float32)
     point[20, 20] = 1
-    out = DEGRADATIONS["gaussian-blur"](point, seeded(), sigma_px=5, kernel_px=21)
+    out = DEGRADATIONS["gaussian-blur"].apply(point, seeded(), sigma_px=5, kernel_px=21)
     assert out.sum() == pytest.approx(3, rel=1e-5) and out[20, 30, 0] > 0 == out[20, 31, 0] == out[9, 20, 0]
 
 
@@ -383,7 +383,7 @@ def test_sizes_can_grow_with_the_picture(name):
 
     def masks(side: int, **more) -> np.ndarray:
         image = grey(side)
-        return layers_of(image, draw_recipe([(name, numbers | more)], 3))[f"1-{name}-mask"]
+        return render_layers(image, draw_recipe([(name, numbers | more)], 3)).layers[f"1-{name}-mask"]
 
     small, large, same = masks(96, reference_px=96), masks(288, reference_px=96), masks(96)
     assert np.array_equal(small, same)
@@ -394,62 +394,66 @@ def test_sizes_can_grow_with_the_picture(name):
 
 
 def test_opencv_writes_the_same_jpeg():
-    cv2 = pytest.importorskip("cv2")
+    import cv2
+
     image = np.round(picture(96, 120) * 255).astype(np.uint8)
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 10])
-    ours = DEGRADATIONS["jpeg"](image.astype(np.float32) / np.float32(255), seeded(), quality=10)
+    ours = DEGRADATIONS["jpeg"].apply(image.astype(np.float32) / np.float32(255), seeded(), quality=10)
     assert np.array_equal(np.round(ours * 255).astype(np.uint8), cv2.imdecode(data, 1)[..., ::-1])
 
 
-def test_depth_can_be_given_and_is_told_when_it_is_not():
+def test_the_recipe_says_whether_depth_was_given():
     image = picture()
     near, far = np.zeros((64, 64)), np.ones((64, 64))
-    haze = DEGRADATIONS["haze"]
+    haze = DEGRADATIONS["haze"].apply
     assert np.array_equal(haze(image, seeded(), depth=near), image)
     assert haze(image, seeded(), beta=5, depth=far).std() < haze(image, seeded(), beta=1, depth=far).std()
-    depth = layers_of(image, draw_recipe([("haze", {})], 1))["1-haze-depth"]
+    depth = render_layers(image, draw_recipe([("haze", {})], 1)).layers["1-haze-depth"]
     assert depth.shape == (64, 64) and 0 <= depth.min() < depth.max() <= 1
     assert depth[:16].mean() > depth[-16:].mean()  # far above, near below
     assert draw_recipe([("haze", {})], 1)["layers"][0]["depth"] == "analytic"
 
 
-def test_one_of_several_is_drawn_and_told():
+def test_one_of_several_is_drawn_and_recorded():
     spec = [("blur", {"one_of": {"defocus": {"radius_px": [1, 3]}, "gaussian-blur": {"sigma_px": [0.5, 2.0]}}})]
     names = [draw_recipe(spec, seed)["layers"][0]["name"] for seed in range(200)]
     assert 70 < names.count("defocus") < 130 and set(names) == {"defocus", "gaussian-blur"}
     out, recipe = degrade(picture(), spec, 4)
-    assert np.array_equal(replay(picture(), recipe), out) and list(recipe["layers"][0]) == ["name", "numbers", "seed"]
+    assert np.array_equal(render_uint8(picture(), recipe), out) and list(recipe["layers"][0]) == [
+        "name",
+        "numbers",
+        "seed",
+    ]
     with pytest.raises(ValueError, match="blur: one_of is"):
         draw_recipe([("blur", {"one_of": ["defocus"]})], 0)
 
 
-def test_maps_are_kept_only_for_who_asks():
+def test_maps_are_recorded_only_inside_the_block():
     image = picture(48, 48)
     recipe = draw_recipe([("rain", {}), ("snow", {}), ("motion-blur", {}), ("defocus", {})], 2)
-    found = layers_of(image, recipe)
-    assert list(found) == ["1-rain-streaks", "2-snow-mask", "3-motion-blur-psf", "4-defocus-psf"]
-    assert all(array.dtype == np.float32 for array in found.values())
-    assert found["3-motion-blur-psf"].sum() == pytest.approx(1, abs=1e-5)
-    with maps() as kept:
+    layers = render_layers(image, recipe).layers
+    assert list(layers) == ["1-rain-streaks", "2-snow-mask", "3-motion-blur-psf", "4-defocus-psf"]
+    assert all(array.dtype == np.float32 for array in layers.values())
+    assert layers["3-motion-blur-psf"].sum() == pytest.approx(1, abs=1e-5)
+    with recorded_maps() as maps:
         pass
-    DEGRADATIONS["rain"](image, seeded())
-    assert kept == {}
+    DEGRADATIONS["rain"].apply(image, seeded())
+    assert maps == {}
 
 
-def test_every_degradation_has_a_stage():
-    assert set(ORDER) == set(DEGRADATIONS)
-    assert set(ORDER.values()) == set(STAGES)
+def test_every_degradation_has_a_place():
+    assert {degradation.place for degradation in DEGRADATIONS.values()} == set(PLACES)
 
 
 def test_draw_keeps_to_its_ranges_and_to_plain_numbers():
     spec = {"whole": [2, 4], "real": [0.5, 1], "fixed": 3, "chosen": {"choices": [0.1, 7]}}
-    draws = [draw(spec, seeded(i)) for i in range(200)]
+    draws = [draw_numbers(spec, seeded(i)) for i in range(200)]
     assert {d["whole"] for d in draws} == {2, 3, 4}
     assert all(0.5 <= d["real"] <= 1 and type(d["real"]) is float for d in draws)
     assert {d["fixed"] for d in draws} == {3}
     assert {d["chosen"] for d in draws} == {0.1, 7}
     assert all(type(d["whole"]) is int for d in draws)
-    assert draw(dict(reversed(spec.items())), seeded(1)) == draws[1], "the order of the keys does not matter"
+    assert draw_numbers(dict(reversed(spec.items())), seeded(1)) == draws[1], "the order of the keys does not matter"
 
 
 @pytest.mark.parametrize(
@@ -457,7 +461,7 @@ def test_draw_keeps_to_its_ranges_and_to_plain_numbers():
 )
 def test_draw_refuses_what_is_no_specification(spec):
     with pytest.raises(ValueError, match="beta is"):
-        draw({"beta": spec}, seeded())
+        draw_numbers({"beta": spec}, seeded())
 
 
 def test_picture_seed_is_golden():
@@ -485,7 +489,7 @@ def test_recipe_renders_the_same_picture_again():
     assert recipe["seed"] == seed
     assert [layer["name"] for layer in recipe["layers"]] == [name for name, _ in MIX]
     assert len({layer["seed"] for layer in recipe["layers"]}) == len(MIX)
-    assert np.array_equal(replay(image, json.loads(json.dumps(recipe))), out)
+    assert np.array_equal(render_uint8(image, json.loads(json.dumps(recipe))), out)
     again, same = degrade(image, MIX, seed)
     assert np.array_equal(again, out)
     assert same == recipe
@@ -496,7 +500,7 @@ def test_every_degradation_can_be_replayed():
     image = picture(32, 40)
     for name in NAMES:
         out, recipe = degrade(image, [(name, {})], 5)
-        assert np.array_equal(replay(image, json.loads(json.dumps(recipe))), out), name
+        assert np.array_equal(render_uint8(image, json.loads(json.dumps(recipe))), out), name
 
 
 def test_mix_rounds_once_and_does_not_truncate():
@@ -510,16 +514,14 @@ def test_mix_rounds_once_and_does_not_truncate():
 
 
 def test_mix_refuses_the_wrong_order_and_unknown_names():
-    with pytest.raises(
-        ValueError, match=r"gaussian-noise \(noise\) stands before haze \(scene\).*scene -> lens -> blur"
-    ):
+    with pytest.raises(ValueError, match=r"gaussian-noise \(noise\) is before haze \(scene\).*scene -> lens -> blur"):
         degrade(picture(), [("gaussian-noise", {}), ("haze", {})], 0)
-    with pytest.raises(ValueError, match=r"unknown degradation 'fog', known are .*haze"):
+    with pytest.raises(ValueError, match=r"unknown degradation 'fog'; the degradations are .*haze"):
         degrade(picture(), [("fog", {})], 0)
     with pytest.raises(ValueError, match="haze: beta is 9"):
         degrade(picture(), [("haze", {"beta": 9})], 0)
     with pytest.raises(ValueError, match="version 2"):
-        replay(picture(), {"version": 2, "seed": 0, "layers": []})
+        render_uint8(picture(), {"version": 2, "seed": 0, "layers": []})
     with pytest.raises(ValueError, match="degrade: image is uint8"):
         degrade(np.zeros((32, 32, 3), np.uint8), [], 0)
 

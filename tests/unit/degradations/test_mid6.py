@@ -1,4 +1,4 @@
-"""MID6 and what it stands on: mixes onto clean pictures and onto ready-made pairs, recipes that render them again."""
+"""MID6: mixes on clean pictures and on ready-made pairs, and recipes that render them again."""
 
 import json
 import random
@@ -14,11 +14,12 @@ from mperceiver import config, files, images, lineage, paths
 from mperceiver.cli import app
 from mperceiver.data import DataError
 from mperceiver.data.look.export import export_pairs
-from mperceiver.data.look.replay import recipe_of, render_again, render_pair
+from mperceiver.data.look.replay import load_recipe, render_again, render_pair
 from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.raw.download import download_dataset
 from mperceiver.data.read.loader import PreparedDataset
-from mperceiver.degradations.mix import ORDER, STAGES, draw_recipe
+from mperceiver.degradations import DEGRADATIONS, PLACES
+from mperceiver.degradations.mix import draw_recipe
 from mperceiver.seeds import picture_seed
 
 HEAD = "title: t\nlicence: l\n"
@@ -118,8 +119,8 @@ def test_mid6_is_rendered_again_from_recipes_alone(small_mid6, monkeypatch):
     assert np.array_equal(rows.gt(11), raw[2:514, 2:514])  # about the centre, and untouched
     recipes = {i: rows.recipe(i) for i in range(len(rows))}
     assert all(recipe["dataset"] == "mid6" and recipe["cut"] == [2, 2, 512, 512] for recipe in recipes.values())
-    told = {recipe["source"]["picture"]: recipe["source"]["sha256"] for recipe in recipes.values()}
-    assert told == {path.stem: files.sha256(path) for path in paths.raw_folder("div2k-valid").iterdir()}
+    sources = {recipe["source"]["picture"]: recipe["source"]["sha256"] for recipe in recipes.values()}
+    assert sources == {path.stem: files.sha256(path) for path in paths.raw_folder("div2k-valid").iterdir()}
     pictures = {i: rows.lq(i) for i in range(len(rows))}
     shutil.rmtree("data/prepared")
     order = list(recipes)
@@ -137,8 +138,8 @@ def test_all_that_is_drawn_stays_within_its_ranges(monkeypatch):
     for mix, layers in config.load("datasets", "mid6").degradations.items():
         for seed in range(30):
             recipe = json.loads(json.dumps(draw_recipe(list(layers.items()), picture_seed("mid6", f"{mix}{seed}", 0))))
-            stages = [STAGES.index(ORDER[layer["name"]]) for layer in recipe["layers"]]
-            assert stages == sorted(stages) and recipe["layers"][-1]["name"] == "gaussian-noise"
+            places = [PLACES.index(DEGRADATIONS[layer["name"]].place) for layer in recipe["layers"]]
+            assert places == sorted(places) and recipe["layers"][-1]["name"] == "gaussian-noise"
             assert len({layer["seed"] for layer in recipe["layers"]}) == len(layers) == 3
             for layer, (name, numbers) in zip(recipe["layers"], layers.items(), strict=True):
                 numbers = numbers["one_of"][layer["name"]] if name == "blur" else numbers
@@ -166,10 +167,10 @@ def test_replay_writes_the_pair_and_its_layers(small_mid6):
     assert np.array_equal(images.decode(folder / "lq.png"), rows.lq(3))
     with np.load(folder / "layers.npz") as layers:
         assert layers["1-rain-streaks"].shape == (512, 512) and 0 < layers["2-raindrop-mask"].mean() < 0.9
-    found = export_pairs("mid6", Path("plain"), layers=True)
-    told = [json.loads(line) for line in (found / "pairs.jsonl").read_text().splitlines()]
-    assert [row["layers"] for row in told] == [f"layers/{row['id']}.npz" for row in told]
-    with np.load(found / told[0]["layers"]) as layers:
+    folder_of_pairs = export_pairs("mid6", Path("plain"), layers=True)
+    lines = [json.loads(line) for line in (folder_of_pairs / "pairs.jsonl").read_text().splitlines()]
+    assert [row["layers"] for row in lines] == [f"layers/{row['id']}.npz" for row in lines]
+    with np.load(folder_of_pairs / lines[0]["layers"]) as layers:
         assert "1-haze-depth" in layers and layers["1-haze-depth"].shape == (512, 512)
     copy = Path("mine.json")
     shutil.copy(folder / "recipe.json", copy)
@@ -183,8 +184,8 @@ def test_replay_writes_the_pair_and_its_layers(small_mid6):
     for fault, message in [
         ({"dataset": "other"}, "not a recipe of mid6"),
         ({"source": recipe["source"] | {"picture": "gone"}}, "div2k-valid has no picture gone"),
-        ({"source": recipe["source"] | {"sha256": "0" * 64}}, "it was made of one with 0000"),
-        ({"id": "../../up"}, "is no picture's id"),
+        ({"source": recipe["source"] | {"sha256": "0" * 64}}, "it was made of one with SHA-256 0000"),
+        ({"id": "../../up"}, "cannot be the id of a picture"),
         ({"version": 7}, "version 7"),
     ]:
         copy.write_text(json.dumps(recipe | fault))
@@ -205,9 +206,9 @@ def test_small_pictures_and_pictures_without_recipes_are_refused(world):
         prepare_dataset("mid6", workers=1)
     prepare_dataset("div2k-valid", workers=1)
     with pytest.raises(DataError, match="dead-leaves-0000 has no recipe"):
-        recipe_of("div2k-valid", "dead-leaves-0000")
+        load_recipe("div2k-valid", "dead-leaves-0000")
     with pytest.raises(DataError, match="no picture 'x'"):
-        recipe_of("div2k-valid", "x")
+        load_recipe("div2k-valid", "x")
 
 
 def test_a_depth_map_can_be_given(world):
@@ -256,7 +257,9 @@ def test_the_degraded_picture_of_a_pair_is_degraded_further(world):
     difference = rows.lq(1).astype(float) - picture(1, 33, 71)[0:32, 3:67]
     inside = (rows.lq(1) > 0) & (rows.lq(1) < 255)
     assert difference[inside].std() == pytest.approx(15, rel=0.1)
-    assert np.abs(over.lq(1).astype(float) - picture(101, 33, 71)).mean() < 20  # onto the ground truth, if not told
+    assert (
+        np.abs(over.lq(1).astype(float) - picture(101, 33, 71)).mean() < 20
+    )  # the ground truth is degraded by default
     assert rows.source(1) == "s1" and render_pair(rows.recipe(0)).lq.tobytes() == rows.lq(0).tobytes()
     inputs = lineage.read_card(paths.prepared_card("d"))["inputs"]
     assert "data/prepared/pairs.json" in inputs and "config/datasets/d.yaml" in inputs

@@ -1,7 +1,7 @@
-"""What all kinds of source share: what is asked for, what came, and bringing files from wherever they are nearest.
+"""What all kinds of source share: the download's description, its files, and getting them from the nearest place.
 
-A file that lies in data/manual/<dataset>/ or <mirror>/<dataset>/ is taken from there; else it is fetched into
-data/raw/.partial/<dataset>/, where half of it is kept for the next try, and linked into place from there.
+A file that lies in data/manual/<dataset>/ or <mirror>/<dataset>/ is copied from there. Otherwise it is fetched into
+data/raw/.partial/<dataset>/, where an interrupted transfer stays to be resumed, and hard-linked from there into its place.
 """
 
 import hashlib
@@ -12,22 +12,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mperceiver import paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.sources import file_path, matches
 from mperceiver.data import DataError
 from mperceiver.data.archives.formats import is_archive
-from mperceiver.data.archives.unpack import check
-from mperceiver.fetch import FetchError, fetch
+from mperceiver.data.archives.unpack import check_archives
+from mperceiver.fetch import DigestMismatch, fetch
 from mperceiver.files import sha256
 from mperceiver.progress import progress
 
-AT_ONCE = 8  # small files under way; a server that sees more of one client may turn it away
-MANUAL = Path("data/manual")
-PARTIAL = Path("data/raw/.partial")
+PARALLEL_TRANSFERS = 8  # of small files; a server may turn away a client with more connections
 
 
-class Refused(DataError):
-    """A server does not give what was asked for; ``state`` is the doctor's word for it."""
+class SourceRefused(DataError):
+    """A server does not give what was asked for. ``state``: the word that ``mperceiver doctor`` prints for it."""
 
     def __init__(self, message: str, state: str = "unreachable") -> None:
         super().__init__(message)
@@ -35,180 +34,190 @@ class Refused(DataError):
 
 
 @dataclass(frozen=True)
-class Job:
-    """A dataset to be filled, where to look first, and what its card told of the last time: {origin: {bytes, sha256}}."""
+class Download:
+    """The download of a dataset: its name and spec, the folders to look in first, and what is known from the last time."""
 
     name: str
     dataset: Dataset
     mirrors: list[Path]
-    known: dict[str, dict] = field(default_factory=dict)
-    there: Path | None = None  # the pictures or archives of the last time, which need not come again
+    recorded: dict[str, dict] = field(default_factory=dict)  # of the card: {origin of a file: {bytes, sha256}}
+    existing: Path | None = None  # folder of the last download, whose files need not be fetched again
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A file that a source has: its name in data/raw/<dataset>/, where it comes from, and what is known of it."""
+class RemoteFile:
+    """A file that a source offers: its name in data/raw/<dataset>/, where it comes from, and what is known of it."""
 
     name: str
-    origin: str
-    url: str | Callable[[], str] | None = None  # a function: asked for only when it is needed; none: a person brings it
-    sha256: str | None = None
-    bytes: int | None = None
+    origin: str  # names the file in the card
+    url: str | Callable[[], str] | None = (
+        None  # a function: called only if needed; None: a person has to bring the file
+    )
+    sha256: str | None = None  # expected
+    bytes: int | None = None  # expected
     headers: dict[str, str] = field(default_factory=dict, repr=False)
-    offered: str | None = None  # the digest that the server's own listing tells
+    listed_sha256: str | None = None  # in the server's listing
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What came: {description: sha256} for the card, and of files that were fetched {name: {from, bytes, sha256}}."""
+class Received:
+    """What a source gave: {origin: sha256} for the card's inputs, and {name: {from, bytes, sha256}} of fetched files."""
 
     inputs: dict[str, str]
     files: dict[str, dict] = field(default_factory=dict)
 
 
-def listed(paths: Iterable[str], root: str | None, globs: list[str], count: int | None, what: str) -> dict[str, str]:
-    """Of a listing's paths those wanted: {path below ``root``: path}. Raises DataError for none, or not ``count``."""
+def select_paths(
+    listing: Iterable[str], root: str | None, globs: list[str], count: int | None, listed_at: str
+) -> dict[str, str]:
+    """The paths of a listing that fit the globs: {path below ``root``: whole path}.
+
+    Raises DataError, naming ``listed_at``, if there are none, or another number than ``count``.
+    """
     prefix = f"{root}/" if root else ""
-    below = {path.removeprefix(prefix): path for path in sorted(paths) if path.startswith(prefix)}
-    found = {name: path for name, path in below.items() if matches(name, globs)}
-    if not found:
-        raise DataError(f"{what}: none of its {len(below)} files fits {', '.join(globs)}")
-    if count is not None and len(found) != count:
-        raise DataError(f"{what}: {len(found)} files fit {', '.join(globs)}, {count} are wanted (`count`)")
-    for name in found:
+    below = {path.removeprefix(prefix): path for path in sorted(listing) if path.startswith(prefix)}
+    selected = {name: path for name, path in below.items() if matches(name, globs)}
+    if not selected:
+        raise DataError(f"{listed_at}: none of its {len(below)} files fits {', '.join(globs)}")
+    if count is not None and len(selected) != count:
+        raise DataError(f"{listed_at}: {len(selected)} files fit {', '.join(globs)}, expected {count} (`count`)")
+    for name in selected:
         file_path(name)
-    return found
+    return selected
 
 
-def bring(job: Job, wanted: list[Wanted], folder: Path, place: str | None = None) -> Taken:
-    """Bring files into ``folder``, each verified.
+def get_files(download: Download, files: list[RemoteFile], folder: Path, origin: str | None = None) -> Received:
+    """Copy or fetch files into ``folder``, each verified.
 
     Args:
-        job: the dataset.
-        wanted: the files.
-        folder: where they go.
-        place: for the card one line for all of them, instead of one a file.
+        download: the dataset.
+        files: what is to be there in the end.
+        folder: where the files go.
+        origin: for sources with many files: one line in the card's inputs for all of them, instead of one a file.
 
     Raises:
-        DataError, FetchError: a file is not to be had, not what it should be, or an archive that is damaged.
+        DataError, FetchError: a file cannot be had, is not the expected one, or is a damaged archive.
     """
-    absent = [file for file in wanted if file.url is None and not any(p.is_file() for p in _places(job, file))]
-    if absent:
-        raise DataError("missing: " + ", ".join(told(file.name, file.bytes) for file in absent))
-    # Files of one name from two sources are kept apart while they are on their way.
-    mark = hashlib.sha256("\n".join(file.origin for file in wanted).encode()).hexdigest()[:12]
-    partial = PARTIAL / job.name / mark
-    taken: dict[str, dict] = {}
+    missing = [file for file in files if file.url is None and not any(p.is_file() for p in _copies(download, file))]
+    if missing:
+        raise DataError("missing: " + ", ".join(describe_file(file.name, file.bytes) for file in missing))
+    # Two sources may have different files of one name: their unfinished transfers lie in different folders.
+    of_source = hashlib.sha256("\n".join(file.origin for file in files).encode()).hexdigest()[:12]
+    partial = paths.partial_folder(download.name) / of_source
+    received: dict[str, dict] = {}
 
-    def one(file: Wanted) -> None:
-        taken[file.name] = _one(job, file, partial / file.name, folder / file.name)
+    def get(file: RemoteFile) -> None:
+        received[file.name] = _get_file(download, file, partial / file.name, folder / file.name)
 
-    if len(wanted) <= AT_ONCE:  # large ones, most likely: one after the other
-        for file in wanted:
-            one(file)
+    if len(files) <= PARALLEL_TRANSFERS:  # few files are large, most likely: one after the other
+        for file in files:
+            get(file)
     else:
-        with ThreadPoolExecutor(AT_ONCE) as pool, progress(f"download {job.name}", len(wanted), "files") as step:
+        with (
+            ThreadPoolExecutor(PARALLEL_TRANSFERS) as pool,
+            progress(f"download {download.name}", len(files), "files") as advance,
+        ):
             try:
-                for _ in pool.map(one, wanted):
-                    step(1)
+                for _ in pool.map(get, files):
+                    advance(1)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-    _sound([file for file in wanted if _digest(job, file) is None], folder, partial)
-    if place:
-        lines = "".join(f"{taken[name]['sha256']}  {name}\n" for name in sorted(taken))
-        return Taken({place: hashlib.sha256(lines.encode()).hexdigest()}, taken)
-    return Taken({found["from"]: found["sha256"] for found in taken.values()}, taken)
+    _check_new_archives([file for file in files if _expected_sha256(download, file) is None], folder, partial)
+    if origin:
+        lines = "".join(f"{received[name]['sha256']}  {name}\n" for name in sorted(received))
+        return Received({origin: hashlib.sha256(lines.encode()).hexdigest()}, received)
+    return Received({record["from"]: record["sha256"] for record in received.values()}, received)
 
 
-def state_of(status: int | None) -> str:
-    """The doctor's word for an answer's status: none where no server answered."""
+def state_of_status(status: int | None) -> str:
+    """The doctor's word for an HTTP status; None: no server answered."""
     if status is not None and 200 <= status < 300:
         return "ok"
-    return {401: "needs login", 403: "needs login", 404: "moved", 410: "moved"}.get(status, "unreachable")
+    states = {401: "needs login", 403: "needs login", 404: "moved", 410: "moved"}
+    return states.get(status, "unreachable") if status is not None else "unreachable"
 
 
-def told(name: str, size: int | None) -> str:
-    """A file and its size, in words."""
+def describe_file(name: str, size: int | None) -> str:
+    """A file's name and, where it is known, its size."""
     return name if size is None else f"{name} ({size / 1e6:,.1f} MB, {size} bytes)"
 
 
-def _digest(job: Job, file: Wanted) -> str | None:
-    """What a file must be: as its config says, else as it was the first time."""
-    return file.sha256 or job.known.get(file.origin, {}).get("sha256")
+def manual_folders(name: str, mirrors: list[Path]) -> list[Path]:
+    """Folders into which a person may have put files of a dataset, in the order in which they are looked into."""
+    return [paths.manual_folder(name), *(mirror / name for mirror in mirrors)]
 
 
-def drop_ins(name: str, mirrors: list[Path]) -> list[Path]:
-    """Folders in which a dataset's files may have been put by hand, first to be looked into first."""
-    return [MANUAL / name, *(mirror / name for mirror in mirrors)]
+def _expected_sha256(download: Download, file: RemoteFile) -> str | None:
+    """The digest that a file must have: that of the config, else that of the first download."""
+    return file.sha256 or download.recorded.get(file.origin, {}).get("sha256")
 
 
-def _places(job: Job, file: Wanted) -> list[Path]:
-    """Where a file may lie already, nearest first."""
-    folders = drop_ins(job.name, job.mirrors)
-    if job.there and file.origin in job.known:
-        folders.insert(0, job.there)
+def _copies(download: Download, file: RemoteFile) -> list[Path]:
+    """Where a copy of the file may lie, nearest first."""
+    folders = manual_folders(download.name, download.mirrors)
+    if download.existing and file.origin in download.recorded:
+        folders.insert(0, download.existing)
     return [folder / file.name for folder in folders]
 
 
-def _one(job: Job, file: Wanted, partial: Path, target: Path) -> dict:
-    """Bring one file; what the card tells of it."""
+def _get_file(download: Download, file: RemoteFile, partial: Path, target: Path) -> dict:
+    """Copy or fetch one file; returns its entry in the card: {from, bytes, sha256}."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    digest = _digest(job, file)
-    wrong = []
-    for path in _places(job, file):
+    expected = _expected_sha256(download, file)
+    rejected = []
+    for path in _copies(download, file):
         if path.is_file():
-            size, found = path.stat().st_size, sha256(path)
-            if file.bytes not in (None, size) or digest not in (None, found):
-                wrong.append(_unlike(job, file, f"{path} has {size} bytes and SHA-256 {found}"))
+            size, digest = path.stat().st_size, sha256(path)
+            if file.bytes not in (None, size) or expected not in (None, digest):
+                rejected.append(_rejection(download, file, f"{path} has {size} bytes and SHA-256 {digest}"))
                 continue
             shutil.copyfile(path, target)
-            if (copied := sha256(target)) != found:
+            if (digest_of_copy := sha256(target)) != digest:
                 raise DataError(
-                    f"{path} changed while it was copied ({found}, then {copied}); run the same command again"
+                    f"{path} changed while it was copied ({digest}, then {digest_of_copy}); run the same command again"
                 )
-            return {"from": file.origin, "bytes": size, "sha256": found}
+            return {"from": file.origin, "bytes": size, "sha256": digest}
     if file.url is None:
-        raise DataError("; ".join(wrong))
+        raise DataError("; ".join(rejected))
     url = file.url() if callable(file.url) else file.url
+    label = f"{download.name}: {file.name}"
     try:
-        came = fetch(
-            url, partial, sha256=digest, bytes=file.bytes, headers=file.headers, label=f"{job.name}: {file.name}"
-        )
-    except FetchError as error:
-        if file.sha256 is None and digest is not None and "is wanted" in str(error):
-            raise DataError(f"{error}. {_recorded(job)}") from None
+        fetched = fetch(url, partial, sha256=expected, bytes=file.bytes, headers=file.headers, label=label)
+    except DigestMismatch as error:
+        if file.sha256 is None:
+            raise DataError(f"{error}. {_about_recorded_digest(download)}") from None
         raise
     try:
         os.link(partial, target)
     except OSError:  # a file system without hard links
         shutil.copyfile(partial, target)
-    return {"from": file.origin, "bytes": came.bytes, "sha256": came.sha256}
+    return {"from": file.origin, "bytes": fetched.bytes, "sha256": fetched.sha256}
 
 
-def _unlike(job: Job, file: Wanted, found: str) -> str:
-    digest = _digest(job, file)
-    asked = ", ".join([f"{file.bytes} bytes"] * (file.bytes is not None) + [f"SHA-256 {digest}"] * (digest is not None))
-    return f"{found}, wanted {asked}" + (f". {_recorded(job)}" if file.sha256 is None and digest else "")
+def _rejection(download: Download, file: RemoteFile, description: str) -> str:
+    """Why a copy of a file is not used."""
+    digest = _expected_sha256(download, file)
+    expected = [f"{file.bytes} bytes"] * (file.bytes is not None) + [f"SHA-256 {digest}"] * (digest is not None)
+    advice = f". {_about_recorded_digest(download)}" if file.sha256 is None and digest else ""
+    return f"{description}, expected {', '.join(expected)}{advice}"
 
 
-def _recorded(job: Job) -> str:
+def _about_recorded_digest(download: Download) -> str:
     return (
-        f"The digest wanted is that of the first download, kept in data/raw/{job.name}.json: the file was replaced since. "
-        f"If the new one is right: mperceiver download {job.name} --force-digest"
+        f"The expected digest is that of the first download, recorded in {paths.raw_card(download.name)}: the file has been "
+        f"replaced since. If the new file is right: mperceiver download {download.name} --force-digest"
     )
 
 
-def _sound(files: list[Wanted], folder: Path, partial: Path) -> None:
-    """Look into archives that nothing vouches for; drop those that are damaged, so that they come again."""
-    vouched = {file.name for file in files}
-    archives = [folder / name for name in vouched if is_archive(name)]
-    if not archives:
+def _check_new_archives(files: list[RemoteFile], folder: Path, partial: Path) -> None:
+    """Look into the archives whose digest is not known; delete those that are damaged, so that they are fetched again."""
+    if not any(is_archive(file.name) for file in files):
         return
-    try:  # with the parts that have a digest, which belong to them
-        check(sorted(p for p in folder.rglob("*") if p.is_file() and is_archive(p.name)))
+    try:  # parts with a known digest are needed to read the others
+        check_archives(sorted(p for p in folder.rglob("*") if p.is_file() and is_archive(p.name)))
     except DataError as error:
         for file in files:
             (partial / file.name).unlink(missing_ok=True)
         raise DataError(
-            f"{str(error).replace(str(folder) + '/', '')}; what came is no sound archive and was not kept"
+            f"{str(error).replace(str(folder) + '/', '')}; what was received is not a sound archive and was deleted"
         ) from None

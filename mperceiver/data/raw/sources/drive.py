@@ -1,4 +1,7 @@
-"""Google Drive: what anyone with the link may read. Its pages (a virus scan, a used-up quota, a login) are told, never kept."""
+"""Google Drive: files that anyone with the link may read.
+
+Drive often answers with a page (a virus-scan warning, a used-up quota, a login). A page is reported, never kept as the file.
+"""
 
 import contextlib
 import html
@@ -10,77 +13,94 @@ import requests
 
 from mperceiver.config.sources import GdriveSource
 from mperceiver.data import DataError
-from mperceiver.data.raw.sources.base import Job, Refused, Taken, Wanted, bring, listed, state_of
-from mperceiver.fetch.base import AGENT, TIMEOUT, reason
+from mperceiver.data.raw.sources.base import (
+    Download,
+    Received,
+    RemoteFile,
+    SourceRefused,
+    get_files,
+    select_paths,
+    state_of_status,
+)
+from mperceiver.fetch.base import REQUEST_HEADERS, TIMEOUT_S, root_cause
 
 DOWNLOAD = "https://drive.usercontent.google.com/download"
 PAGE_BYTES = 1 << 20
 QUOTA = ("Quota exceeded", "quota", "Too many users have viewed or downloaded")
 
 
-def gdrive(job: Job, source: GdriveSource, folder: Path) -> Taken:
-    """Files by their ids, or all wanted ones of a folder."""
-    place = f"gdrive:{source.folder}" if source.folder else None
-    return bring(job, wanted_gdrive(source), folder, place)
+def fill_from_drive(download: Download, source: GdriveSource, folder: Path) -> Received:
+    """Fetch files by their ids, or all selected files of a folder."""
+    origin = f"gdrive:{source.folder}" if source.folder else None
+    return get_files(download, list_drive_files(source), folder, origin)
 
 
-def wanted_gdrive(source: GdriveSource) -> list[Wanted]:
-    """The files of a source; Drive is asked for the listing of a folder. Raises DataError where there is none."""
+def list_drive_files(source: GdriveSource) -> list[RemoteFile]:
+    """The files of a source; for a folder, Drive is asked for its listing. Raises SourceRefused or DataError."""
     if source.files:
-        return [Wanted(f.name, f"gdrive:{f.id}", partial(address, f.id), f.sha256, f.bytes) for f in source.files]
+        return [
+            RemoteFile(file.name, f"gdrive:{file.id}", partial(file_address, file.id), file.sha256, file.bytes)
+            for file in source.files
+        ]
     import gdown
 
-    what = f"folder {source.folder} on Google Drive"
+    where = f"folder {source.folder} on Google Drive"
     try:
-        told = gdown.download_folder(
-            id=source.folder, quiet=True, use_cookies=False, skip_download=True, timeout=TIMEOUT
+        listing = gdown.download_folder(
+            id=source.folder, quiet=True, use_cookies=False, skip_download=True, timeout=TIMEOUT_S
         )
     except (gdown.DownloadError, gdown.FileURLRetrievalError, requests.RequestException) as error:
-        words = reason(error) if isinstance(error, requests.RequestException) else " ".join(str(error).split())
-        status = re.search(r"status code (\d+)", words)
-        raise Refused(f"{what}: not to be listed: {words}", state_of(int(status[1]) if status else None)) from None
-    ids = {file.path: file.id for file in told}
-    if len(ids) != len(told):
-        raise DataError(f"{what}: two of its files have one name; give `files` with their ids instead")
-    found = listed(ids, None, source.wanted, source.count, what)
-    return [Wanted(name, f"gdrive:{ids[name]}", partial(address, ids[name]), source.sha256.get(name)) for name in found]
+        why = root_cause(error) if isinstance(error, requests.RequestException) else " ".join(str(error).split())
+        status = re.search(r"status code (\d+)", why)
+        state = state_of_status(int(status[1]) if status else None)
+        raise SourceRefused(f"{where}: cannot be listed: {why}", state) from None
+    ids = {file.path: file.id for file in listing}
+    if len(ids) != len(listing):
+        raise DataError(f"{where}: two of its files have one name; give `files` with their ids instead")
+    names = select_paths(ids, None, source.wanted, source.count, where)
+    return [
+        RemoteFile(name, f"gdrive:{ids[name]}", partial(file_address, ids[name]), source.sha256.get(name))
+        for name in names
+    ]
 
 
-def address(file_id: str) -> str:
-    """Where the bytes of a file are: the same address each time, so that half a file can be gone on with, if Drive lets it.
+def file_address(file_id: str) -> str:
+    """Address of a file's bytes. It is the same each time, so that a transfer can be resumed where Drive allows it.
 
-    Raises DataError when a page comes that is no way to the file; its words are told.
+    Raises SourceRefused, with the words of the page, if Drive answers with a page that does not lead to the file.
     """
     from gdown.download import get_url_from_gdrive_confirmation
     from gdown.exceptions import FileURLRetrievalError
 
     url = f"{DOWNLOAD}?id={file_id}&export=download&confirm=t"
     try:
-        with requests.get(url, headers=AGENT, stream=True, timeout=TIMEOUT) as answer:
+        with requests.get(url, headers=REQUEST_HEADERS, stream=True, timeout=TIMEOUT_S) as answer:
             if "text/html" not in answer.headers.get("Content-Type", "") and answer.status_code < 400:
                 return url
             page = answer.raw.read(PAGE_BYTES, decode_content=True).decode("utf-8", "replace")
     except requests.RequestException as error:
-        raise Refused(f"Google Drive is not to be reached: {reason(error)}") from None
+        raise SourceRefused(f"Google Drive cannot be reached: {root_cause(error)}") from None
     if answer.status_code < 400 and "ServiceLogin" not in answer.url:
         with contextlib.suppress(FileURLRetrievalError):
             return get_url_from_gdrive_confirmation(page)
-    state, words = refusal(answer.status_code, page, answer.url)
-    raise Refused(f"file {file_id} on Google Drive: {words}", state)
+    state, why = explain_page(answer.status_code, page, answer.url)
+    raise SourceRefused(f"file {file_id} on Google Drive: {why}", state)
 
 
-def refusal(status: int, page: str, at: str) -> tuple[str, str]:
-    """Why Drive does not give a file: the doctor's word for it, and what to do."""
+def explain_page(status: int, page: str, url: str) -> tuple[str, str]:
+    """Why Drive sent a page instead of a file: the doctor's word for it, and what to do."""
     if any(sign in page for sign in QUOTA):
         return (
             "unreachable",
-            "its quota is used up, as many have downloaded it today; try again tomorrow, or bring it by hand from a browser",
+            "its daily quota is used up by other people's downloads; try again tomorrow, or download it in a browser",
         )
-    if "ServiceLogin" in at or status in (401, 403):
-        return "needs login", "it wants a login: its owner has closed it; another source is needed, or bring it by hand"
+    if "ServiceLogin" in url or status in (401, 403):
+        return (
+            "needs login",
+            "it needs a login: its owner has closed it; use another source, or download it in a browser",
+        )
     if status == 404:
-        return "moved", "it is not there, or no longer"
-    words = re.sub(
-        r"\s+", " ", html.unescape(re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", page, flags=re.S))
-    ).strip()
-    return "unreachable", f"Drive answers {status} with a page instead of it: {words[:200]!r}"
+        return "moved", "it does not exist, or no longer"
+    without_tags = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", page, flags=re.S)
+    text = re.sub(r"\s+", " ", html.unescape(without_tags)).strip()
+    return "unreachable", f"Drive answers {status} with a page instead of the file: {text[:200]!r}"

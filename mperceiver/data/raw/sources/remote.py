@@ -8,43 +8,52 @@ import requests
 
 from mperceiver.config.sources import GithubSource, HttpSource, HuggingfaceSource
 from mperceiver.data import DataError
-from mperceiver.data.raw.sources.base import Job, Refused, Taken, Wanted, bring, listed, state_of
+from mperceiver.data.raw.sources.base import (
+    Download,
+    Received,
+    RemoteFile,
+    SourceRefused,
+    get_files,
+    select_paths,
+    state_of_status,
+)
 from mperceiver.fetch import hub
-from mperceiver.fetch.base import AGENT, TIMEOUT
+from mperceiver.fetch.base import REQUEST_HEADERS, TIMEOUT_S
 
-RAW = "https://raw.githubusercontent.com"
-LFS = "https://media.githubusercontent.com/media"
-CODE = "https://codeload.github.com"
-API = "https://api.github.com"
-
-
-def http(job: Job, source: HttpSource, folder: Path) -> Taken:
-    """Files behind plain URLs."""
-    return bring(job, wanted_http(source), folder)
+GITHUB_FILES = "https://raw.githubusercontent.com"
+GITHUB_LFS_FILES = "https://media.githubusercontent.com/media"
+GITHUB_ARCHIVES = "https://codeload.github.com"
+GITHUB_API = "https://api.github.com"
 
 
-def wanted_http(source: HttpSource) -> list[Wanted]:
-    """The files of a source, without asking any server."""
-    return [Wanted(file.filename, file.url, file.url, file.sha256, file.bytes) for file in source.files]
+def fill_from_http(download: Download, source: HttpSource, folder: Path) -> Received:
+    """Fetch files from plain URLs."""
+    return get_files(download, list_http_files(source), folder)
 
 
-def huggingface(job: Job, source: HuggingfaceSource, folder: Path) -> Taken:
-    """Files of a repository of the hub; the digests of large ones are told by the hub itself."""
-    return bring(job, wanted_huggingface(source), folder, place=_place("huggingface", source, source.revision))
+def list_http_files(source: HttpSource) -> list[RemoteFile]:
+    """The files of a source; no server is asked."""
+    return [RemoteFile(file.filename, file.url, file.url, file.sha256, file.bytes) for file in source.files]
 
 
-def wanted_huggingface(source: HuggingfaceSource) -> list[Wanted]:
-    """The files of a source, by the hub's listing. Raises DataError where there is none."""
-    what = f"{source.repo}@{source.revision} on the Hugging Face hub"
-    headers = hub.headers()
+def fill_from_hub(download: Download, source: HuggingfaceSource, folder: Path) -> Received:
+    """Fetch files of a repository of the Hugging Face hub, which lists the digests of large files itself."""
+    return get_files(download, list_hub_files(source), folder, _origin("huggingface", source, source.revision))
+
+
+def list_hub_files(source: HuggingfaceSource) -> list[RemoteFile]:
+    """The files of a source that the hub lists. Raises SourceRefused or DataError."""
+    where = f"{source.repo}@{source.revision} on the Hugging Face hub"
+    headers = hub.token_headers()
     try:
-        files = {file.path: file for file in hub.listing(source.repo, source.root, source.revision, source.repo_type)}
-    except hub.NotListed as error:
-        raise Refused(f"{what}: not to be listed: {error}", state_of(error.status)) from None
-    found = listed(files, source.root, source.files, source.count, what)
-    _no_stray_digests(source, found)
+        listing = hub.list_files(source.repo, source.root, source.revision, source.repo_type)
+    except hub.ListingError as error:
+        raise SourceRefused(f"{where}: cannot be listed: {error}", state_of_status(error.status)) from None
+    files = {file.path: file for file in listing}
+    selected = select_paths(files, source.root, source.files, source.count, where)
+    _refuse_unknown_digests(source, selected)
     return [
-        Wanted(
+        RemoteFile(
             name,
             f"huggingface:{source.repo}@{source.revision}/{path}",
             hub.file_url(source.repo, path, source.revision, source.repo_type),
@@ -53,61 +62,65 @@ def wanted_huggingface(source: HuggingfaceSource) -> list[Wanted]:
             headers,
             files[path].sha256,
         )
-        for name, path in found.items()
+        for name, path in selected.items()
     ]
 
 
-def github(job: Job, source: GithubSource, folder: Path) -> Taken:
-    """Files of a repository at a commit, or all of it as one archive."""
-    return bring(job, wanted_github(source), folder, place=_place("github", source, source.commit))
+def fill_from_github(download: Download, source: GithubSource, folder: Path) -> Received:
+    """Fetch files of a GitHub repository at a commit, or the whole repository as one archive."""
+    return get_files(download, list_github_files(source), folder, _origin("github", source, source.commit))
 
 
-def wanted_github(source: GithubSource) -> list[Wanted]:
-    """The files of a source; GitHub is asked for a listing only where a glob has to be filled in. Raises DataError."""
+def list_github_files(source: GithubSource) -> list[RemoteFile]:
+    """The files of a source; GitHub is asked for a listing only if `files` has globs. Raises SourceRefused or DataError."""
     origin = f"github:{source.repo}@{source.commit}"
     if not source.files:
         name = f"{source.repo.rpartition('/')[2]}-{source.commit}.zip"
-        return [Wanted(name, origin, f"{CODE}/{source.repo}/zip/{source.commit}", source.sha256.get(name))]
-    prefix = f"{source.root}/" if source.root else ""
+        url = f"{GITHUB_ARCHIVES}/{source.repo}/zip/{source.commit}"
+        return [RemoteFile(name, origin, url, source.sha256.get(name))]
+    sizes: dict[str, int | None] = {}
     if any(sign in glob for glob in source.files for sign in "*?["):
-        sizes = _tree(source)
-        found = listed(sizes, source.root, source.files, source.count, f"{source.repo}@{source.commit} on GitHub")
+        sizes = _file_sizes(source)
+        where = f"{source.repo}@{source.commit} on GitHub"
+        selected = select_paths(sizes, source.root, source.files, source.count, where)
     else:
-        sizes, found = {}, {name: prefix + name for name in source.files}
-    _no_stray_digests(source, found)
-    base = f"{LFS if source.lfs else RAW}/{source.repo}/{source.commit}"
+        prefix = f"{source.root}/" if source.root else ""
+        selected = {name: prefix + name for name in source.files}
+    _refuse_unknown_digests(source, selected)
+    base = f"{GITHUB_LFS_FILES if source.lfs else GITHUB_FILES}/{source.repo}/{source.commit}"
     return [
-        Wanted(name, f"{origin}/{path}", f"{base}/{quote(path)}", source.sha256.get(name), sizes.get(path))
-        for name, path in found.items()
+        RemoteFile(name, f"{origin}/{path}", f"{base}/{quote(path)}", source.sha256.get(name), sizes.get(path))
+        for name, path in selected.items()
     ]
 
 
-def _tree(source: GithubSource) -> dict[str, int | None]:
-    """Paths and sizes of all files at a commit (sizes are those of pointers where git-lfs keeps the files: none then)."""
-    what = f"{source.repo}@{source.commit} on GitHub"
+def _file_sizes(source: GithubSource) -> dict[str, int | None]:
+    """Paths and sizes of all files at a commit. With git-lfs, GitHub lists the sizes of pointers: then they are None."""
+    where = f"{source.repo}@{source.commit} on GitHub"
     token = os.environ.get("GITHUB_TOKEN")
-    headers = AGENT | ({"Authorization": f"Bearer {token}"} if token else {})
-    url = f"{API}/repos/{source.repo}/git/trees/{source.commit}?recursive=1"
+    headers = REQUEST_HEADERS | ({"Authorization": f"Bearer {token}"} if token else {})
+    url = f"{GITHUB_API}/repos/{source.repo}/git/trees/{source.commit}?recursive=1"
     try:
-        answer = requests.get(url, headers=headers, timeout=TIMEOUT)
+        answer = requests.get(url, headers=headers, timeout=TIMEOUT_S)
         answer.raise_for_status()
-        told = answer.json()
-        tree = {e["path"]: None if source.lfs else e.get("size") for e in told["tree"] if e["type"] == "blob"}
+        listing = answer.json()
+        files = [entry for entry in listing["tree"] if entry["type"] == "blob"]
+        sizes = {file["path"]: None if source.lfs else file.get("size") for file in files}
     except (requests.RequestException, KeyError, TypeError, ValueError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
-        hint = "; it lists 60 times an hour without GITHUB_TOKEN" if status in (403, 429) else ""
-        raise Refused(f"{what}: not to be listed: {error}{hint}", state_of(status)) from None
-    if told.get("truncated"):
+        hint = "; without GITHUB_TOKEN it lists 60 times an hour" if status in (403, 429) else ""
+        raise SourceRefused(f"{where}: cannot be listed: {error}{hint}", state_of_status(status)) from None
+    if listing.get("truncated"):
         raise DataError(
-            f"{what}: too many files for GitHub to list; give `files` without globs, or none for an archive"
+            f"{where}: has too many files for GitHub to list; give `files` without globs, or leave out `files` for an archive"
         )
-    return tree
+    return sizes
 
 
-def _place(kind: str, source: HuggingfaceSource | GithubSource, revision: str) -> str:
+def _origin(kind: str, source: HuggingfaceSource | GithubSource, revision: str) -> str:
     return f"{kind}:{source.repo}@{revision}" + (f"/{source.root}" if source.root else "")
 
 
-def _no_stray_digests(source: HuggingfaceSource | GithubSource, found: dict[str, str]) -> None:
-    if stray := sorted(set(source.sha256) - set(found)):
-        raise DataError(f"`sha256` names {', '.join(stray[:5])}, which is not among its {len(found)} files")
+def _refuse_unknown_digests(source: HuggingfaceSource | GithubSource, selected: dict[str, str]) -> None:
+    if unknown := sorted(set(source.sha256) - set(selected)):
+        raise DataError(f"`sha256` names {', '.join(unknown[:5])}, which is not among its {len(selected)} files")

@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from mperceiver.data import DataError
-from mperceiver.data.archives import tools
-from mperceiver.data.archives import unpack as module
-from mperceiver.data.archives.unpack import check, unpack
+from mperceiver.data.archives import tools, unpack
+from mperceiver.data.archives.unpack import check_archives, unpack_archives
 
 NOISE = os.urandom(1 << 16)  # does not compress, so that archives have a size worth splitting
 FILES = {
@@ -94,7 +93,7 @@ def spanned(path: Path, parts: int) -> list[Path]:
     return names
 
 
-def told(folder: str = "out") -> dict[str, bytes]:
+def unpacked(folder: str = "out") -> dict[str, bytes]:
     root = Path(folder)
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
@@ -110,8 +109,8 @@ def untouched() -> bool:
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz", "a.tgz", "a.tar.xz", "a.tar.bz2"])
 def test_each_kind_comes_out_as_it_went_in(name):
     archive = zipped(name) if name.endswith("zip") else tarred(name.replace(".tgz", ".tar.gz")).rename(name)
-    assert unpack([archive], Path("out")) == sorted(Path("out") / path for path in FILES)
-    assert told() == FILES and check([archive]) == 4
+    assert unpack_archives([archive], Path("out")) == sorted(Path("out") / path for path in FILES)
+    assert unpacked() == FILES and check_archives([archive]) == 4
     assert {p.name for p in Path().iterdir()} == {name, "out"}
 
 
@@ -126,41 +125,41 @@ def test_each_kind_comes_out_as_it_went_in(name):
 )
 def test_parts_are_read_as_one_in_any_order(made, names):
     parts = cut(zipped(made) if made.endswith("zip") else tarred(made), names)
-    unpack(reversed(parts), Path("out"))
-    assert told() == FILES
+    unpack_archives(reversed(parts), Path("out"))
+    assert unpacked() == FILES
     with pytest.raises(DataError, match=r"a\.(zip|tar|tar\.gz): (part (1|2|ab) is missing|a part is missing)"):
-        unpack([parts[0], *parts[2:]] if len(parts) > 2 else parts[1:], Path("out"))
-    assert told() == FILES  # the one that was there
+        unpack_archives([parts[0], *parts[2:]] if len(parts) > 2 else parts[1:], Path("out"))
+    assert unpacked() == FILES  # the one that was there
 
 
 @pytest.mark.parametrize("parts", [2, 3, 7])
 def test_a_split_zip_is_read_without_a_tool(parts):
     names = spanned(zipped("a.zip"), parts)
-    unpack(names, Path("out"))
-    assert told() == FILES and check(names) == 4
+    unpack_archives(names, Path("out"))
+    assert unpacked() == FILES and check_archives(names) == 4
     with pytest.raises(DataError, match=r"a\.zip(: part \d+ is missing|: a split zip of \d parts)"):
-        unpack(names[1:], Path("none"))
+        unpack_archives(names[1:], Path("none"))
     with pytest.raises(DataError, match=r"a\.zip is missing: the last part of a split zip"):
-        unpack(names[:-1], Path("none"))
+        unpack_archives(names[:-1], Path("none"))
 
 
 def test_only_what_is_wanted_comes_out():
     archive = zipped("a.zip")
-    unpack([archive], Path("globs"), ["set/lq/*", "**/*.txt"])
-    unpack([tarred("a.tar.gz")], Path("function"), lambda path: path.startswith("set/gt/"))
-    assert sorted(told("globs")) == ["set/list.txt", "set/lq/a.png", "set/lq/b.png"]
-    assert sorted(told("function")) == ["set/gt/a.png"]
-    with pytest.raises(DataError, match=r"nothing in a\.zip is wanted"):
-        unpack([archive], Path("out"), ["other/*"])
+    unpack_archives([archive], Path("globs"), ["set/lq/*", "**/*.txt"])
+    unpack_archives([tarred("a.tar.gz")], Path("function"), lambda path: path.startswith("set/gt/"))
+    assert sorted(unpacked("globs")) == ["set/list.txt", "set/lq/a.png", "set/lq/b.png"]
+    assert sorted(unpacked("function")) == ["set/gt/a.png"]
+    with pytest.raises(DataError, match=r"no member of a\.zip is wanted"):
+        unpack_archives([archive], Path("out"), ["other/*"])
     assert untouched()
 
 
 def test_archives_share_a_folder_or_have_their_own():
     one, two = zipped("one.zip", {"a.png": b"1"}), tarred("two.tar.gz", {"a.png": b"2"})
-    unpack([one, two], Path("out"), apart=True)
-    assert told() == {"one/a.png": b"1", "two/a.png": b"2"}
+    unpack_archives([one, two], Path("out"), apart=True)
+    assert unpacked() == {"one/a.png": b"1", "two/a.png": b"2"}
     with pytest.raises(DataError, match=r"two\.tar\.gz: two members are named a\.png"):
-        unpack([one, two], Path("other"))
+        unpack_archives([one, two], Path("other"))
 
 
 def test_archives_inside_are_unpacked_where_they_lay():
@@ -169,16 +168,16 @@ def test_archives_inside_are_unpacked_where_they_lay():
     outer = zipped(
         "SOTS.zip", {f"SOTS/{n}": Path(n).read_bytes() for n in ("outdoor.zip", "indoor.tar.gz")} | {"SOTS/r.txt": b"r"}
     )
-    unpack([outer], Path("out"), ["**/*.jpg", "**/*.png"], nested=["SOTS/*.zip", "SOTS/*.tar.gz"])
-    assert told() == {"SOTS/hazy/1.jpg": b"h", "SOTS/gt/1.png": b"g", "SOTS/hazy/2.png": b"i"}
+    unpack_archives([outer], Path("out"), ["**/*.jpg", "**/*.png"], nested=["SOTS/*.zip", "SOTS/*.tar.gz"])
+    assert unpacked() == {"SOTS/hazy/1.jpg": b"h", "SOTS/gt/1.png": b"g", "SOTS/hazy/2.png": b"i"}
 
 
 def test_what_systems_leave_behind_is_passed_over():
     archive = zipped(
         "a.zip", {"./a.png": b"1", "__MACOSX/._a.png": b"2", ".DS_Store": b"3", "d\\b.png": b"4", "d/Thumbs.db": b"5"}
     )
-    unpack([archive], Path("out"))
-    assert told() == {"a.png": b"1", "d/b.png": b"4"}
+    unpack_archives([archive], Path("out"))
+    assert unpacked() == {"a.png": b"1", "d/b.png": b"4"}
 
 
 # ---------------------------------------------------------------- what is not
@@ -190,54 +189,54 @@ def test_nothing_is_written_outside(name, kind):
     files = {"a.png": b"1", name: b"2"}
     archive = zipped("a.zip", files) if kind == "zip" else tarred("a.tar.gz", files)
     with pytest.raises(DataError, match=r"a\.(zip|tar\.gz): member .* would be written outside its folder"):
-        unpack([archive], Path("out"))
+        unpack_archives([archive], Path("out"))
     assert untouched() and {p.name for p in Path().iterdir()} == {archive.name}
 
 
 def test_links_and_devices_are_not_unpacked():
     tarred("a.tar", {"a.png": b"1"}, {"l": "/etc/passwd"})
     with pytest.raises(DataError, match="member 'l' is a link"):
-        unpack([Path("a.tar")], Path("out"))
+        unpack_archives([Path("a.tar")], Path("out"))
     info = zipfile.ZipInfo("l")
     info.create_system, info.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
     with zipfile.ZipFile("a.zip", "w") as bundle:
         bundle.writestr(info, "/etc/passwd")
     with pytest.raises(DataError, match="member 'l' is a link"):
-        unpack([Path("a.zip")], Path("out"))
+        unpack_archives([Path("a.zip")], Path("out"))
     with tarfile.open("b.tar", "w") as bundle:
         device = tarfile.TarInfo("null")
         device.type, device.devmajor, device.devminor = tarfile.CHRTYPE, 1, 3
         bundle.addfile(device)
-    with pytest.raises(DataError, match="member 'null' is a device or the like"):
-        unpack([Path("b.tar")], Path("out"))
+    with pytest.raises(DataError, match="member 'null' is a device or pipe"):
+        unpack_archives([Path("b.tar")], Path("out"))
     assert untouched()
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz", "tar.xz"])
 def test_bombs_are_refused_while_they_come_out(kind, monkeypatch):
-    monkeypatch.setattr(module, "SLACK_BYTES", 1 << 16)
+    monkeypatch.setattr(unpack, "SLACK_BYTES", 1 << 16)
     files = {"a.png": bytes(8 << 20)}
     archive = zipped("a.zip", files) if kind == "zip" else tarred(f"a.{kind}", files)
-    with pytest.raises(DataError, match="more bytes come out than can be in an archive of its size"):
-        unpack([archive], Path("out"))
-    monkeypatch.setattr(module, "MOST_FILES", 3)
+    with pytest.raises(DataError, match="more bytes come out than an archive of its size can hold"):
+        unpack_archives([archive], Path("out"))
+    monkeypatch.setattr(unpack, "MOST_FILES", 3)
     with pytest.raises(DataError, match="more than 3 members"):
-        unpack([zipped("b.zip")], Path("out"))
+        unpack_archives([zipped("b.zip")], Path("out"))
     assert untouched()
 
 
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"a/B.png": b"1", "a/b.png": b"2"}, "differ in capitals only: a/b.png and a/B.png"),
-        ({"a": b"1", "a/b.png": b"2"}, "a file and a folder at once"),
+        ({"a/B.png": b"1", "a/b.png": b"2"}, "differ in capital letters only: a/b.png and a/B.png"),
+        ({"a": b"1", "a/b.png": b"2"}, "both a file and a folder in it"),
         ({"a\x01.png": b"1"}, "a name that no file can have"),
     ],
 )
 def test_names_that_do_not_go_together_are_refused(files, message):
     for archive in (zipped("a.zip", files), tarred("a.tar", files)):
         with pytest.raises(DataError, match=message):
-            unpack([archive], Path("out"))
+            unpack_archives([archive], Path("out"))
     assert untouched()
 
 
@@ -245,7 +244,7 @@ def test_names_that_do_not_go_together_are_refused(files, message):
 def test_a_cut_archive_is_named(name):
     archive = zipped(name) if name.endswith("zip") else tarred(name)
     archive.write_bytes(archive.read_bytes()[:-20000])
-    for work in (lambda: unpack([archive], Path("out")), lambda: check([archive])):
+    for work in (lambda: unpack_archives([archive], Path("out")), lambda: check_archives([archive])):
         with pytest.raises(DataError, match=rf"{name}: (member .* is damaged|it is cut short or damaged)"):
             work()
     assert untouched()
@@ -257,13 +256,13 @@ def test_a_damaged_member_is_named():
     data[1000] ^= 1
     archive.write_bytes(data)
     with pytest.raises(DataError, match=r"a\.zip: member set/lq/a\.png is damaged .*mperceiver download --force"):
-        unpack([archive], Path("out"))
+        unpack_archives([archive], Path("out"))
     squeezed = tarred("a.tar.gz")
     data = bytearray(squeezed.read_bytes())
     data[-6] ^= 1  # the checksum at the very end
     squeezed.write_bytes(data)
     with pytest.raises(DataError, match=r"a\.tar\.gz: it is cut short or damaged"):
-        check([squeezed])
+        check_archives([squeezed])
     assert untouched()
 
 
@@ -272,10 +271,10 @@ def test_what_is_no_archive_is_named(content):
     for name in ("a.zip", "a.tar.gz"):
         Path(name).write_bytes(content)
         with pytest.raises(DataError, match=name):
-            check([Path(name)])
+            check_archives([Path(name)])
     Path("a.png").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.png: not an archive"):
-        unpack([Path("a.png")], Path("out"))
+        unpack_archives([Path("a.png")], Path("out"))
 
 
 # ---------------------------------------------------------------- passwords and tools
@@ -319,13 +318,13 @@ def encrypted(path: str, name: str, data: bytes, password: bytes) -> Path:
 def test_a_password_opens_what_is_encrypted():
     archive = encrypted("a.zip", "a.png", b"picture", b"1234567")
     with pytest.raises(DataError, match=r"a\.zip: a\.png is encrypted; give `passwords: \{a\.zip: …\}`"):
-        unpack([archive], Path("out"))
-    with pytest.raises(DataError, match=r"the password given under `passwords` is not that of a\.png"):
-        unpack([archive], Path("out"), password="other")
+        unpack_archives([archive], Path("out"))
+    with pytest.raises(DataError, match=r"the password given under `passwords` does not open a\.png"):
+        unpack_archives([archive], Path("out"), password="other")
     assert untouched()
     for password in ("1234567", {"a.zip": "1234567"}):
-        unpack([archive], Path("out"), password=password)
-        assert told() == {"a.png": b"picture"}
+        unpack_archives([archive], Path("out"), password=password)
+        assert unpacked() == {"a.png": b"picture"}
 
 
 FAKE = """#!{python}
@@ -360,27 +359,29 @@ def unrar(tmp_path, monkeypatch):
 
 
 def rar(path: str, files: dict[str, str], **more) -> Path:
-    told = {name: ["File", data] for name, data in files.items()} | more.pop("others", {})
-    Path(path).write_text(json.dumps({"files": told} | more))
+    members = {name: ["File", data] for name, data in files.items()} | more.pop("others", {})
+    Path(path).write_text(json.dumps({"files": members} | more))
     return Path(path)
 
 
 def test_a_tool_opens_what_python_does_not(unrar):
     archive = rar("a.rar", {"set/lq/a.png": "1", "set/gt/a.png": "2", "set/.hidden": "3"}, password="8901234")
-    unpack([archive], Path("out"), ["set/lq/*", "**/.*"], password={"a.rar": "8901234"})
-    assert told() == {"set/lq/a.png": b"1"}
+    unpack_archives([archive], Path("out"), ["set/lq/*", "**/.*"], password={"a.rar": "8901234"})
+    assert unpacked() == {"set/lq/a.png": b"1"}
     with pytest.raises(DataError, match=r"a\.rar: no tool here opens it \(unrar: Incorrect password .*`passwords`"):
-        unpack([archive], Path("other"))
-    unpack([rar("c.rar", {"other/a.png": "1"}), archive], Path("some"), ["set/lq/*"], password={"a.rar": "8901234"})
+        unpack_archives([archive], Path("other"))
+    unpack_archives(
+        [rar("c.rar", {"other/a.png": "1"}), archive], Path("some"), ["set/lq/*"], password={"a.rar": "8901234"}
+    )
     asked = [json.loads(line) for line in Path("asked").read_text().splitlines()]
     assert [words[0] for words in asked if "c.rar" in words] == ["lt"]  # nothing of it is wanted, so it stays as it is
     parts = [rar(f"b.part{i}.rar", {"a.png": "1"}) for i in (1, 2)]
-    unpack(parts[::-1], Path("out"))
+    unpack_archives(parts[::-1], Path("out"))
     assert (
         json.loads(Path("asked").read_text().splitlines()[-1])[-2] == "b.part1.rar"
     )  # the tool finds the others itself
     with pytest.raises(DataError, match=r"b\.rar: part 1 is missing"):
-        unpack(parts[1:], Path("out"))
+        unpack_archives(parts[1:], Path("out"))
 
 
 @pytest.mark.parametrize(
@@ -389,13 +390,13 @@ def test_a_tool_opens_what_python_does_not(unrar):
         ({"../a.png": "1"}, {}, "member '../a.png' would be written outside its folder"),
         ({"a.png": "1"}, {"others": {"l": ["Unix symbolic link", ""]}}, "member 'l' is a link"),
         ({"a.png": "1"}, {"fails": True}, "unrar could not unpack it: CRC failed in a.png; it is damaged"),
-        ({"a.png": "1"}, {"size": 7}, "unrar brought 1 bytes out, 7 are listed in it"),
-        ({"a.png": "1"}, {"size": 10**12}, r"\d+ bytes inside, at most"),
+        ({"a.png": "1"}, {"size": 7}, "unrar unpacked 1 bytes, its listing has 7"),
+        ({"a.png": "1"}, {"size": 10**12}, r"\d+ bytes inside, more than"),
     ],
 )
 def test_a_tool_is_not_trusted_either(unrar, files, more, message):
     with pytest.raises(DataError, match=rf"a\.rar: {message}"):
-        unpack([rar("a.rar", files, **more)], Path("out"))
+        unpack_archives([rar("a.rar", files, **more)], Path("out"))
     asked = [json.loads(line)[0] for line in Path("asked").read_text().splitlines()]
     assert asked == ["lt", "x"] or ("x" not in asked and message.startswith(("member", r"\d+ bytes")))
     assert untouched() and not Path("../a.png").exists()
@@ -405,35 +406,35 @@ def test_without_a_tool_it_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "")
     archive = rar("a.rar", {"a.png": "1"})
     with pytest.raises(DataError, match=r"a\.rar: needs a program for rar.*apt-get install unar"):
-        unpack([archive], Path("out"))
+        unpack_archives([archive], Path("out"))
     with pytest.raises(DataError, match=r"a\.rar: its first bytes are not those"):
-        check([archive])
+        check_archives([archive])
     archive.write_bytes(b"Rar!\x1a\x07\x01\x00")
-    assert check([archive]) == 1  # whether the rest is sound is seen when it is unpacked
+    assert check_archives([archive]) == 1  # whether the rest is sound is seen when it is unpacked
 
 
 @pytest.mark.parametrize(
-    ("parser", "text", "found"),
+    ("parser", "text", "members"),
     [
         (
-            tools._of_7z,
+            tools._parse_7z,
             "Path = set\nFolder = +\nSize = 0\nAttributes = D drwxr-xr-x\n\nPath = set/a.png\nFolder = -\nSize = 12\nComment = \n"
             "Attributes = A -rw-r--r--\n\nPath = l\nFolder = -\nSize = 3\nAttributes = A lrwxrwxrwx\n",
             [("set", 0, "folder"), ("set/a.png", 12, "file"), ("l", 3, "link")],
         ),
         (
-            tools._of_lsar,
+            tools._parse_lsar,
             '{"lsarContents": [{"XADFileName": "a b.png", "XADFileSize": 5}, {"XADFileName": "d", "XADIsDirectory": 1},'
             ' {"XADFileName": "l", "XADIsLink": 1}]}',
             [("a b.png", 5, "file"), ("d", 0, "folder"), ("l", 0, "link")],
         ),
         (
-            tools._of_bsdtar,
+            tools._parse_bsdtar,
             "-rw-r--r--  0 me us 300 Nov 23 23:52 set/a b.png\nlrwxr-xr-x  0 me us 0 Nov 23 23:52 l -> a\n",
             [("set/a b.png", 300, "file"), ("l -> a", 0, "link")],
         ),
     ],
 )
-def test_listings_of_other_tools(parser, text, found):
+def test_listings_of_other_tools(parser, text, members):
     """As 7-Zip 26.02, lsar 1.10.1 and bsdtar 3.6.2 print them."""
-    assert parser(text) == found
+    assert parser(text) == members

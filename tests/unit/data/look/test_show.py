@@ -66,7 +66,7 @@ def test_a_sheet_has_the_pictures_in_their_cells(world):
     assert one.shape[1] < sheet.shape[1] and np.array_equal(
         one[8:20, 8:20], picture(4).repeat(7, 0).repeat(7, 1)[:12, :12]
     )
-    with pytest.raises(images.PictureError, match="d: has no pictures of task fog, but of clean, haze, rain, snow"):
+    with pytest.raises(images.PictureError, match="d: has no pictures of task fog, but clean, haze, rain, snow"):
         draw_contact_sheet("d", task="fog")
     with pytest.raises(DataError, match="mperceiver prepare e"):
         draw_contact_sheet("e")
@@ -98,7 +98,7 @@ def test_exported_folders_hold_the_pairs_under_equal_names(world):
 def test_an_export_takes_nothing_away_and_leaves_nothing_half(world, monkeypatch):
     Path("mine").mkdir()
     Path("mine/thesis.txt").write_text("x")
-    with pytest.raises(DataError, match="mine: is there and not empty"):
+    with pytest.raises(DataError, match="mine: exists and is not empty"):
         export_pairs("d", Path("mine"))
     assert Path("mine/thesis.txt").read_text() == "x"
 

@@ -133,7 +133,7 @@ def test_arrays_in_their_true_layout(world, name):
 def test_what_the_numbers_say_is_held_to(world):
     layout = LAYOUTS["rain1400-test"]
     bring_all("rain1400-test", layout)
-    with pytest.raises(RuntimeError, match="rain1400-test: 2 pairs found, 1400 expected"):
+    with pytest.raises(RuntimeError, match="rain1400-test: 2 pairs, expected 1400"):
         prepare_dataset("rain1400-test", workers=1)
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from mperceiver import config, images, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.prepare.dataset import prepare_dataset
-from mperceiver.data.prepare.matching import natural, tree
+from mperceiver.data.prepare.matching import file_tree, natural_key
 from mperceiver.data.read.loader import PreparedDataset
 
 HEAD = "title: t\nlicence: l\n"
@@ -278,11 +278,11 @@ def test_worker_count_never_matters(world):
 @pytest.mark.parametrize(
     ("members", "more", "told"),
     [
-        ({"in/1.png": None, "in/2.png": None, "gt/2.png": None}, "", ["1 pairs are without a partner", "in/1.png: its ground truth gt/1.png"]),
+        ({"in/1.png": None, "in/2.png": None, "gt/2.png": None}, "", ["1 pairs are without a ground truth", "in/1.png: its ground truth gt/1.png"]),
         ({"in/1.png": None, "gt/1.png": (8, 9)}, "", ["1 pairs are of unequal size", "are 8x8 and 9x8 px"]),
         ({"in/1.png": encoded(picture(0, 64, 64))[:-3000], "gt/1.png": (64, 64)}, "", ["1 pairs are damaged", "in/1.png: cannot be decoded"]),
         ({"in/1.png": None, "gt/1.png": b"no picture"}, "", ["its ground truth 1.png: cannot be decoded"]),
-        ({"in/1.png": None, "gt/1.png": None}, "expected: 2\n", ["1 pairs found, 2 expected"]),
+        ({"in/1.png": None, "gt/1.png": None}, "expected: 2\n", ["1 pairs, expected 2"]),
         ({"in/1.png": None, "gt/1.png": None, "b/in/1.png": None, "b/gt/1.png": None}, "", ["1 ids are given twice", "1: b/in/1.png and in/1.png"]),
         ({"out/1.png": None}, "", ["no **/in/* in what was downloaded, where 1 files are: out/1.png"]),
     ],
@@ -298,7 +298,7 @@ def test_many_faults_are_counted_and_the_first_are_named(world):
     put("raw", dict.fromkeys(f"in/{i}.png" for i in range(30)) | {"gt/3.png": None})
     describe(f"task: rain, lq: in/*, {RULE}", "expected: 30\n")
     message = refused()
-    assert "29 pairs are without a partner" in message and message.count("its ground truth") == 5
+    assert "29 pairs are without a ground truth" in message and message.count("its ground truth") == 5
     assert "mperceiver download raw --force" in message and "config/datasets/d.yaml: pairs.known" in message
 
 
@@ -315,7 +315,7 @@ def test_known_defects_are_left_out_and_counted(world):
     paths.prepared_file("d").unlink(), paths.prepared_card("d").unlink()
     for allowed, told in {
         "count: 2, ": "1 pairs are of unequal size, config/datasets/d.yaml: pairs.known.sizes says 2: 1",
-        "ids: ['1', '2'], ": "pairs.known.sizes names 2, with which nothing is wrong",
+        "ids: ['1', '2'], ": "pairs.known.sizes names 2, which have no such defect",
         "ids: ['2'], ": "1 pairs are of unequal size:\n    in/1.png",
     }.items():
         describe(base + known.format(allowed))
@@ -341,11 +341,11 @@ def test_a_changed_download_and_one_path_twice_are_refused(world):
 
 
 def test_numbers_sort_as_people_sort_them_and_junk_is_passed_over(tmp_path):
-    assert sorted(["a10", "a2", "b1", "a1b10", "a1b9", "10", "9"], key=natural) == ["9", "10", "a1b9", "a1b10", "a2", "a10", "b1"]  # fmt: skip
+    assert sorted(["a10", "a2", "b1", "a1b10", "a1b9", "10", "9"], key=natural_key) == ["9", "10", "a1b9", "a1b10", "a2", "a10", "b1"]  # fmt: skip
     for name in ("__MACOSX/a.png", ".x/b.png", "c/Thumbs.db", "c/._d.png", "c/e10.png", "c/e9.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"")
-    assert list(tree([tmp_path])) == ["c/e9.png", "c/e10.png"]
+    assert list(file_tree([tmp_path])) == ["c/e9.png", "c/e10.png"]
 
 
 # ---------------------------------------------------------------- pictures of pairs, degraded

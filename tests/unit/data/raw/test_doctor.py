@@ -1,4 +1,4 @@
-"""The doctor: each thing that can have happened to a source, without a download."""
+"""The doctor: every state that a source can be in, found without a download."""
 
 import io
 import json
@@ -38,10 +38,10 @@ def http(url: str, **known) -> dict:
 
 
 def states(*names: str, mirrors: tuple[Path, ...] = ()) -> list[str]:
-    return [finding.state for finding in ask_sources(list(names), list(mirrors))]
+    return [answer.state for answer in ask_sources(list(names), list(mirrors))]
 
 
-def test_a_file_that_is_there_is_well_and_stays_there(world, server):
+def test_an_available_file_is_ok_and_not_downloaded(world, server):
     url = server.put("/set.zip", BODY)
     describe("d", http(url), http(url, bytes=len(BODY)))
     (one, two) = ask_sources(["d"], [])
@@ -57,15 +57,15 @@ def test_a_file_that_is_there_is_well_and_stays_there(world, server):
         ({"status": 401}, "needs login", "answers 401"),
         ({"status": 403}, "needs login", "answers 403"),
         ({"status": 500}, "unreachable", "answers 500"),
-        ({"kind": "text/html; charset=utf-8"}, "needs login", "a web page comes in place of the file"),
-        ({"body": BODY[:-1]}, "hash differs", f"{len(BODY) - 1} bytes are offered, the config has {len(BODY)}"),
+        ({"kind": "text/html; charset=utf-8"}, "needs login", "sends a web page instead of the file"),
+        ({"body": BODY[:-1]}, "hash differs", f"offers {len(BODY) - 1} bytes, the config has {len(BODY)}"),
         ({"length": False}, "ok", ""),
     ],
 )
-def test_what_a_server_says_is_told(world, server, served, state, detail):
+def test_each_answer_of_a_server_has_its_state(world, server, served, state, detail):
     describe("d", http(server.put("/set.zip", **({"body": BODY} | served)), bytes=len(BODY)))
-    (found,) = ask_sources(["d"], [])
-    assert found.state == state and detail in found.detail
+    (answer,) = ask_sources(["d"], [])
+    assert answer.state == state and detail in answer.detail
 
 
 def test_redirects_are_followed(world, server):
@@ -78,11 +78,11 @@ def test_redirects_are_followed(world, server):
 
 def test_a_server_that_is_not_there(world, server):
     describe("d", http("http://127.0.0.1:9/set.zip"))
-    (found,) = ask_sources(["d"], [])
-    assert found.state == "unreachable" and "http://127.0.0.1:9/set.zip" in found.detail
+    (answer,) = ask_sources(["d"], [])
+    assert answer.state == "unreachable" and "http://127.0.0.1:9/set.zip" in answer.detail
 
 
-def test_what_the_card_knows_is_compared(world, server):
+def test_sizes_are_compared_with_the_card(world, server):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as bundle:
         bundle.writestr("a.png", b"1")
@@ -90,11 +90,11 @@ def test_what_the_card_knows_is_compared(world, server):
     download_dataset("d", [])
     assert states("d") == ["ok"]
     server.put("/set.zip", BODY)
-    (found,) = ask_sources(["d"], [])
-    assert found.state == "hash differs" and "the card has" in found.detail
+    (answer,) = ask_sources(["d"], [])
+    assert answer.state == "hash differs" and "the card has" in answer.detail
 
 
-def test_the_listing_of_the_hub_tells_digests(world, server, monkeypatch):
+def test_the_listing_of_the_hub_gives_sizes_and_digests(world, server, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", server.url)
     lfs = {"oid": "a" * 64, "size": 5002, "pointerSize": 130}
     tree = [{"type": "file", "path": f"{i}.zip", "size": 5002, "oid": "0" * 40, "lfs": lfs} for i in range(3)]
@@ -108,13 +108,13 @@ def test_the_listing_of_the_hub_tells_digests(world, server, monkeypatch):
     describe(
         "d", source, source | {"sha256": {"1.zip": "b" * 64}}, source | {"count": 4}, source | {"repo": "some/other"}
     )
-    findings = ask_sources(["d"], [])
-    assert [found.state for found in findings] == ["ok", "hash differs", "hash differs", "moved"]
-    assert findings[0].detail == "3 files" and findings[1].file == "1.zip" and "is offered" in findings[1].detail
-    assert "3 files fit **, 4 are wanted" in findings[2].detail
+    answers = ask_sources(["d"], [])
+    assert [answer.state for answer in answers] == ["ok", "hash differs", "hash differs", "moved"]
+    assert answers[0].detail == "3 files" and answers[1].file == "1.zip" and "the server offers" in answers[1].detail
+    assert "3 files fit **, expected 4" in answers[2].detail
 
 
-def test_what_a_person_brings_and_what_is_here(world, server):
+def test_sources_on_this_machine_and_files_that_a_person_brings(world, server):
     manual = {"source": "manual", "page": "https://example.org/", "terms": "none", "files": [{"name": "set.zip"}]}
     describe(
         "d",
@@ -148,11 +148,11 @@ def test_mirrors_of_foundations(world, server, monkeypatch):
     assert {f.file: f.state for f in ask_sources(["g"], [])} == {"vae/config.json": "hash differs", "b.json": "moved"}
 
 
-def test_names_are_followed_to_what_they_are_made_from(world, server):
+def test_names_lead_to_the_datasets_they_are_made_from(world, server):
     describe("raw", http(server.put("/set.zip", BODY)))
     describe("test", **{"from": ["raw"], "degradations": {"noise": {"gaussian-noise": {}}}})
-    assert [found.name for found in ask_sources(["test"], [])] == ["raw"]
-    assert [found.name for found in ask_sources([], [])] == ["raw"]
+    assert [answer.name for answer in ask_sources(["test"], [])] == ["raw"]
+    assert [answer.name for answer in ask_sources([], [])] == ["raw"]
     with pytest.raises(config.ConfigError, match="no such file. Known datasets"):
         ask_sources(["tset"], [])
 
@@ -171,6 +171,6 @@ def test_the_verb_prints_a_table_or_json_and_its_code_tells(world, server):
     assert done.exit_code == 0 and "set.zip" in done.stdout and "1 ok" in done.stdout
     describe("bad", http(f"{server.url}/gone.zip"))
     done = runner.invoke(cli.app, ["doctor", "--json"])
-    told = json.loads(done.stdout)
-    assert done.exit_code == 1 and [(f["name"], f["state"]) for f in told] == [("bad", "moved"), ("good", "ok")]
+    answers = json.loads(done.stdout)
+    assert done.exit_code == 1 and [(f["name"], f["state"]) for f in answers] == [("bad", "moved"), ("good", "ok")]
     assert runner.invoke(cli.app, ["doctor", "good"]).exit_code == 0

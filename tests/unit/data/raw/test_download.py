@@ -84,7 +84,7 @@ def test_package_is_found_without_import_and_checked(world, monkeypatch):
     assert lineage.verify(paths.raw_card("d")) == []
 
     describe("e", source + f"    sha256: {{one: {'f' * 64}}}\n")
-    with pytest.raises(DataError, match=rf"heavy_pictures/data/a.png has SHA-256 {digest}, wanted ffff"):
+    with pytest.raises(DataError, match=rf"heavy_pictures/data/a.png has SHA-256 {digest}, expected ffff"):
         download_dataset("e", [])
     describe("f", source.replace("heavy_pictures", "no_such_package"))
     with pytest.raises(DataError, match="no_such_package is not installed.*uv sync"):
@@ -145,7 +145,7 @@ def test_sources_are_tried_in_order(world, capfd):
     sources = "sources:\n  - {source: local, folder: set}\n  - {source: generated, generator: dead-leaves, count: 1, size_px: 32}\n"
     describe("d", sources)
     assert lineage.read_card(download_dataset("d", []))["result"] == {"count": 1, "source": "generated", "place": 1}
-    assert "passed over" in capfd.readouterr().err
+    assert "a source was skipped" in capfd.readouterr().err
     put("m/set", "a.png")
     assert lineage.read_card(download_dataset("d", [Path("m")], force=True))["result"]["source"] == "local"
 
@@ -158,8 +158,8 @@ def test_sources_are_tried_in_order(world, capfd):
             r"no mirror folder is set; set MPERCEIVER_MIRROR to a folder that has `set/` with its 2 pictures",
         ),
         ("not there", r"m/set: no such folder; set MPERCEIVER_MIRROR"),
-        ("count", "1 pictures found, 2 expected"),
-        ("digest", "its 2 pictures have SHA-256 .*, wanted fff"),
+        ("count", "has 1 pictures, expected 2"),
+        ("digest", "its 2 pictures have SHA-256 .*, expected fff"),
         ("damaged", r"d: b.png: cannot be decoded"),
         ("stems", "a.jpg and a.png have one name"),
         ("name", "'b c.png': a picture's name may have"),
@@ -272,7 +272,7 @@ def test_http_brings_pictures_which_are_checked(world, server):
     with pytest.raises(DataError, match=r"e: 3\.png: cannot be decoded"):
         download_dataset("e", [])
     remote("f", {"source": "http", "files": files[:2]}, expected=3)
-    with pytest.raises(DataError, match="2 pictures found, 3 expected"):
+    with pytest.raises(DataError, match="2 pictures, expected 3"):
         download_dataset("f", [])
 
 
@@ -296,7 +296,7 @@ def test_the_digest_of_the_first_time_is_held_to(world, server):
     other = zipped({"set/lq/a.png": png(3)})
     server.put("/set.zip", other)
     with pytest.raises(
-        DataError, match=f"{sha(other)} came, {sha(ARCHIVE)} is wanted.*data/raw/d.json.*--force-digest"
+        DataError, match=f"received SHA-256 {sha(other)}, expected {sha(ARCHIVE)}.*data/raw/d.json.*--force-digest"
     ):
         download_dataset("d", [], force=True)
     assert here("d") == {"set.zip": ARCHIVE} and lineage.verify(paths.raw_card("d")) == []
@@ -304,7 +304,7 @@ def test_the_digest_of_the_first_time_is_held_to(world, server):
     assert here("d") == {"set.zip": other} and lineage.verify(paths.raw_card("d")) == []
     remote("e", {"source": "http", "files": [{"url": url, "sha256": sha(ARCHIVE)}]})
     for forced in (False, True):  # what the config says is never given up
-        with pytest.raises(DataError, match=f"{sha(other)} came, {sha(ARCHIVE)} is wanted"):
+        with pytest.raises(DataError, match=f"received SHA-256 {sha(other)}, expected {sha(ARCHIVE)}"):
             download_dataset("e", [], force_digest=forced)
 
 
@@ -315,16 +315,16 @@ def test_a_dead_source_gives_way_to_the_next(world, server, capfd):
     good = {"source": "http", "files": [{"url": server.put("/set.zip", ARCHIVE)}]}
     remote("d", gone, page, wrong, good)
     assert lineage.read_card(download_dataset("d", []))["result"]["place"] == 3
-    told = capfd.readouterr().err
+    printed = capfd.readouterr().err
     assert (
-        "404" in told
-        and "a web page came in place of the file" in told
-        and "set.zip: it is cut short or damaged" in told
+        "404" in printed
+        and "sent a web page instead of the file" in printed
+        and "set.zip: it is cut short or damaged" in printed
     )
-    assert str(world) not in told and ".d." not in told
+    assert str(world) not in printed and ".d." not in printed
     remote("e", gone, wrong)
     with pytest.raises(
-        DataError, match=r"none of the 2 source\(s\)(.|\n)*gone\.zip: the server answers 404(.|\n)*no sound archive"
+        DataError, match=r"none of the 2 source\(s\)(.|\n)*gone\.zip: the server answers 404(.|\n)*not a sound archive"
     ):
         download_dataset("e", [])
     assert not paths.raw_folder("e").exists() and not list(Path("data/raw/.partial").rglob("*.zip"))
@@ -420,18 +420,18 @@ def test_the_hub_is_listed_at_a_revision(world, server, monkeypatch):
     card = lineage.read_card(download_dataset("d", []))
     assert here("d") == {"train/gt/a.png": png(2), "train/lq/a b.png": png(1)}
     assert "huggingface:some/set@main" in card["inputs"] and "hf_secret" not in paths.raw_card("d").read_text()
-    told = [{key.lower(): value for key, value in headers.items()} for _, _, headers in server.asked]
-    assert [headers.get("authorization") for headers in told] == ["Bearer hf_secret"] * 3
+    requests_headers = [{key.lower(): value for key, value in headers.items()} for _, _, headers in server.asked]
+    assert [headers.get("authorization") for headers in requests_headers] == ["Bearer hf_secret"] * 3
     server.put("/datasets/some/set/resolve/main/train/lq/a%20b.png", png(3))
     remote("e", {"source": "huggingface", "repo": "some/set", "files": ["train/lq/*"]})
-    with pytest.raises(DataError, match=r"(came|offered), .* (is|are) wanted"):
+    with pytest.raises(DataError, match=rf"(received SHA-256 {sha(png(3))}|offers \d+ bytes), expected"):
         download_dataset("e", [])
     remote("f", {"source": "huggingface", "repo": "some/set", "files": ["test/**"]})
     with pytest.raises(DataError, match=r"some/set@main on the Hugging Face hub: none of its 3 files fits test/\*\*"):
         download_dataset("f", [])
     remote("g", {"source": "huggingface", "repo": "some/other"})
     with pytest.raises(
-        DataError, match=r"some/other@main on the Hugging Face hub: not to be listed: the hub answers 404"
+        DataError, match=r"some/other@main on the Hugging Face hub: cannot be listed: the hub answers 404"
     ):
         download_dataset("g", [])
 
@@ -491,7 +491,7 @@ def test_github_gives_files_at_a_commit(world, internet):
     download_dataset("g", [])
     assert here("g") == {"1.png": png(9)}
     remote("h", source | {"files": ["*.png"], "count": 4})
-    with pytest.raises(DataError, match=r"3 files fit \*\.png, 4 are wanted"):
+    with pytest.raises(DataError, match=r"3 files fit \*\.png, expected 4"):
         download_dataset("h", [])
     internet.put(listing, json.dumps(tree | {"truncated": True}).encode())
     with pytest.raises(DataError, match="too many files for GitHub to list"):
@@ -532,12 +532,12 @@ def test_drive_gives_a_file_at_once_or_behind_its_scan_page(world, internet):
             "quota is used up",
         ),
         ("<title>Google Drive - Quota exceeded</title>", 403, "quota is used up"),
-        ("<title>Sign in</title>", 403, "wants a login"),
-        ("<title>Not Found</title>", 404, "not there, or no longer"),
+        ("<title>Sign in</title>", 403, "needs a login"),
+        ("<title>Not Found</title>", 404, "does not exist, or no longer"),
         (
             "<html><style>p</style><p>Something &amp; new</p></html>",
             200,
-            "with a page instead of it: 'Something & new'",
+            "with a page instead of the file: 'Something & new'",
         ),
     ],
 )
@@ -570,10 +570,10 @@ def test_a_folder_of_drive_is_listed(world, internet):
     download_dataset("d", [])
     assert here("d") == {"test/a.zip": ARCHIVE}
     remote("e", {"source": "gdrive", "folder": folder, "wanted": ["**/*.zip"], "count": 3})
-    with pytest.raises(DataError, match=r"2 files fit .*, 3 are wanted"):
+    with pytest.raises(DataError, match=r"2 files fit .*, expected 3"):
         download_dataset("e", [])
     remote("f", {"source": "gdrive", "folder": "N" * 33})
-    with pytest.raises(DataError, match="not to be listed: .*404"):
+    with pytest.raises(DataError, match="cannot be listed: .*404"):
         download_dataset("f", [])
 
 
@@ -602,7 +602,7 @@ def test_what_a_person_has_to_bring_is_told_until_it_is_there(world, server):
     Path("lab/d").mkdir(parents=True)
     Path("lab/d/list.txt").write_text("a\n")
     with pytest.raises(
-        DataError, match=rf"data/manual/d/set.zip has {len(ARCHIVE) - 1} bytes .* wanted {len(ARCHIVE)} bytes"
+        DataError, match=rf"data/manual/d/set.zip has {len(ARCHIVE) - 1} bytes .* expected {len(ARCHIVE)} bytes"
     ):
         download_dataset("d", [Path("lab")])
     Path("data/manual/d/set.zip").write_bytes(ARCHIVE)
