@@ -7,8 +7,6 @@ from typing import Any
 from mperceiver import config
 from mperceiver.config.base import Model
 from mperceiver.config.experiments import Experiment
-from mperceiver.degradations import DEGRADATIONS
-from mperceiver.degradations.mix import ORDER, STAGES
 
 INTRO = """\
 # Configuration
@@ -58,7 +56,7 @@ def page() -> str:
     """The whole of config/README.md."""
     done: set[str] = set()
     kinds = [Experiment, *config.KINDS.values()]
-    return "\n".join([INTRO, *(section(model, done, "##") for model in kinds), degradations()])
+    return "\n".join([INTRO, *(section(model, done, "##") for model in kinds)])
 
 
 def models() -> dict[str, type[Model]]:
@@ -157,21 +155,3 @@ def link(name: str) -> str:
 
 def cell(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")
-
-
-def degradations() -> str:
-    """The numbers that a layer of a dataset's `degradations` takes."""
-    text = [
-        "## Degradations",
-        "",
-        "What may stand in a layer of a dataset's `degradations`. A number that is not given is the default.",
-    ]
-    text += [
-        f"Layers of a mix stand in the order {' → '.join(STAGES)}. Ranges and units are told by the functions themselves, in"
-    ]
-    text += ["`mperceiver/degradations/`.", "", "| layer | stage | its numbers and their defaults |", "|---|---|---|"]
-    for name in sorted(DEGRADATIONS, key=lambda name: STAGES.index(ORDER[name])):
-        parameters = inspect.signature(DEGRADATIONS[name]).parameters.values()
-        numbers = [f"`{p.name}: {p.default:g}`" for p in parameters if isinstance(p.default, (int, float))]
-        text.append(f"| `{name}` | {ORDER[name]} | {', '.join(numbers) or 'none'} |")
-    return "\n".join(text) + "\n"

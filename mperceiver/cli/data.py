@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mperceiver.cli.base import DatasetName, FoundationName, Threads, Workers, prepare_torch, verb
+from mperceiver.cli.base import DatasetName, FoundationName, Threads, Workers, fail, prepare_torch, verb
 
 PANEL = "Weights and pictures"
 
@@ -91,6 +91,24 @@ def prepare(
     from mperceiver.data.prepare.dataset import prepare_dataset
 
     print(prepare_dataset(name, workers or None))
+
+
+@verb(PANEL)
+def degradations(
+    name: Annotated[
+        str | None, typer.Argument(help="Print what the numbers of this degradation mean.", show_default="list all")
+    ] = None,
+) -> None:
+    """List the degradations that a dataset's `degradations` can have, with their numbers."""
+    from mperceiver.degradations.describe import print_docstring, print_table
+
+    if name is None:
+        print_table()
+        return
+    try:
+        print_docstring(name)
+    except ValueError as error:
+        fail(str(error))
 
 
 @verb(PANEL)

@@ -54,8 +54,8 @@ class Dataset(Model):
     pairs: Pairs | None = Field(None, description="how ready-made pairs are found in the raw datasets")
     degradations: dict[Name, dict[Name, dict[str, Any]]] = Field(
         default_factory=dict,
-        description="task: its layers in order, each a key of DEGRADATIONS with its numbers (a scalar, a word, a "
-        "[low, high] range, or {choices: [...]}); or any name with {one_of: {layer: numbers, ...}}, one of them a picture",
+        description="task: its layers in order, each a degradation (`mperceiver degradations` lists them) with its "
+        "numbers (a scalar, a word, a [low, high] range, or {choices: [...]}); or any name with {one_of: {layer: numbers, ...}}, one of them a picture",
     )
     only: list[Name] = Field(
         default_factory=list, description="of `degradations`, only these; for a file that is `like` one with more"

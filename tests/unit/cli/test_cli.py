@@ -18,7 +18,7 @@ from mperceiver import __version__, cli, config, files, images, lineage
 from mperceiver.foundations import staging
 
 VERBS = [
-    *("foundation", "download", "doctor", "prepare", "encode", "show", "export"),
+    *("foundation", "download", "doctor", "prepare", "degradations", "encode", "show", "export"),
     *("train_predictor", "train_branches", "train_drm", "train_network"),
     *("restore", "score", "table", "figure", "report", "trace", "explain"),
     *("orphans", "why-failed"),
@@ -103,7 +103,16 @@ def test_these_are_the_verbs():
 def test_every_rule_of_the_workflow_is_a_verb():
     text = "".join(path.read_text() for path in (PROJECT / "workflow/rules").glob("*.smk"))
     rules = set(re.findall(r"^rule (\w+):", text, re.M))
-    assert rules == set(VERBS) - {"doctor", "show", "export", "trace", "explain", "orphans", "why-failed"}
+    assert rules == set(VERBS) - {
+        "doctor",
+        "degradations",
+        "show",
+        "export",
+        "trace",
+        "explain",
+        "orphans",
+        "why-failed",
+    }
     assert set(re.findall(r'"mperceiver (\w+)', text)) == rules
 
 

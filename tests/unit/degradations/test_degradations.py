@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from mperceiver.cli import app
 from mperceiver.data.raw.generated import GENERATORS, dead_leaves
 from mperceiver.degradations import DEGRADATIONS, PLACES
 from mperceiver.degradations.blur import disc_psf, motion_psf
@@ -439,6 +441,18 @@ def test_maps_are_recorded_only_inside_the_block():
         pass
     DEGRADATIONS["rain"].apply(image, seeded())
     assert maps == {}
+
+
+def test_the_verb_lists_degradations_and_explains_their_numbers():
+    listed = CliRunner().invoke(app, ["degradations"], env={"COLUMNS": "200"}).stdout
+    assert all(name in listed for name in NAMES) and "beta: 1.5" in listed
+    explained = CliRunner().invoke(app, ["degradations", "haze"]).stdout
+    assert (
+        explained.startswith("haze (scene)\n\nAtmospheric scattering")
+        and "beta: scattering per unit depth, [0, 5]" in explained
+    )
+    unknown = CliRunner().invoke(app, ["degradations", "fog"])
+    assert unknown.exit_code == 1 and "unknown degradation 'fog'; the degradations are" in unknown.stderr
 
 
 def test_every_degradation_has_a_place():

@@ -11,7 +11,7 @@ from mperceiver import images
 from mperceiver.data import DataError
 from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.raw.download import download_dataset
-from mperceiver.data.read.crops import fixed_crops, grown
+from mperceiver.data.read.crops import fixed_crops, pad_by_reflection
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.mixture import Mixture
 from mperceiver.training import latents, parts
@@ -131,7 +131,7 @@ def test_crops_weigh_as_much_as_their_pictures(whole):
 def test_small_pictures_are_padded_as_at_inference(height, width):
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     expected = images.pad(images.to_tensor(picture), 1, 32)
-    assert torch.equal(images.to_tensor(grown(picture, (32, 32))), expected)
+    assert torch.equal(images.to_tensor(pad_by_reflection(picture, (32, 32))), expected)
 
 
 def test_degraded_on_the_fly(whole, foundation):
