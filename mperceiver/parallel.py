@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -22,7 +22,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_processes(function: Callable, jobs: Iterable, workers: int) -> Iterator[Any]:
+def in_processes(function: Callable, jobs: Iterable, workers: int) -> Generator[Any, None, None]:
     """Results of ``function`` over ``jobs``, in the order of the jobs, computed by ``workers`` processes.
 
     With one worker all is done in this process. Close the iterator (contextlib.closing) so that an error leaves no process

@@ -184,7 +184,7 @@ def render_layers(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray |
     if recipe.get("version") != VERSION:
         raise ValueError(f"recipe has version {recipe.get('version')!r}, this code renders version {VERSION}")
     _check_names([layer["name"] for layer in recipe["layers"]])
-    layers = {}
+    layers: dict[str, np.ndarray] = {}
     for number, layer in enumerate(recipe["layers"], 1):
         name = layer["name"]
         depth_argument = {"depth": depth} if layer.get("depth") == "given" else {}

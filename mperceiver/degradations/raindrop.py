@@ -54,7 +54,7 @@ def raindrop(
     record_map("mask", alpha)
     wet = np.nonzero(alpha)
     behind = ndimage.gaussian_filter(image, (blur_px, blur_px, 0), mode="reflect") if blur_px > 0 else image
-    at = source[:, *wet]  # (2, n)
+    at = source[:, wet[0], wet[1]]  # (2, n)
     # A view may leave the picture by more than the picture's side, so coordinates are mirrored before the lookup.
     at = np.stack([_mirror(at[0], height), _mirror(at[1], width)])
     inside = np.stack([ndimage.map_coordinates(behind[..., c], at, order=1, mode="nearest") for c in range(3)], -1)

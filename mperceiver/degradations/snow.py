@@ -59,7 +59,7 @@ def snow(
         count = cover * part * height * width / area
         for _ in range(2):  # two outlines a size, so that not all flakes look alike
             kernel = segment_kernel(length, 2 * radius, angle_deg + rng.uniform(-20, 20))
-            ragged = kernel * (0.5 + smooth_field(rng, *kernel.shape, waves=6))
+            ragged = kernel * (0.5 + smooth_field(rng, kernel.shape[0], kernel.shape[1], waves=6))
             flakes = scatter(rng, height, width, count / 2, ragged / ragged.max())
             bare *= 1 - np.float32(opacity * solid) * flakes
     mask = 1 - bare[..., None]

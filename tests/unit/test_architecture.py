@@ -116,7 +116,7 @@ def test_only_lineage_asks_git_and_few_start_processes():
 @pytest.mark.parametrize(
     "name",
     [
-        *("config/__init__.py", "lineage.py", "files.py", "images.py", "fetch/files.py", "foundations/staging.py"),
+        *("config/__init__.py", "lineage.py", "files.py", "images.py", "fetch/transfer.py", "foundations/staging.py"),
         *("cli/base.py", "metrics/__init__.py", "restoring/datasets.py", "report/tables/__init__.py"),
     ],
 )

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from mperceiver.data import DataError
 from mperceiver.data.archives.joined import Joined
@@ -282,7 +282,7 @@ def _read_tar(raw: Joined) -> Iterator[Member]:
     stream: IO[bytes] = plain
     for magic, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
         if head.startswith(magic):
-            stream = opener(plain)
+            stream = cast(IO[bytes], opener(plain))
     with tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as tar:
         for info in tar:
             yield Member(info.name, info.size, _tar_kind(info), partial(_open_in_tar, tar, info), raw.position)

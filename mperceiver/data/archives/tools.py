@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from mperceiver.data import DataError
 from mperceiver.data.archives.formats import Archive, Member, MemberKind, safe_path
@@ -95,7 +95,7 @@ def unpack_members(
     for file in sorted(scratch.rglob("*")):
         kind = _kind_on_disk(file)
         size = file.stat().st_size if kind == "file" else 0
-        yield Member(file.relative_to(scratch).as_posix(), size, kind, partial(file.open, "rb"))
+        yield Member(file.relative_to(scratch).as_posix(), size, kind, partial(_open_bytes, file))
 
 
 def _run_unpacking(tool: Tool, archive: Archive, scratch: Path, limit: int, password: str | None) -> None:
@@ -120,6 +120,10 @@ def _run_unpacking(tool: Tool, archive: Archive, scratch: Path, limit: int, pass
                 f"{path}: {tool.name} could not unpack it: {_last_lines(output.read())}; it is damaged, or its password "
                 "under `passwords` is missing or wrong"
             )
+
+
+def _open_bytes(path: Path) -> IO[bytes]:
+    return path.open("rb")
 
 
 def _kind_on_disk(path: Path) -> MemberKind:

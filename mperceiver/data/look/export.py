@@ -2,13 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mperceiver import images
 from mperceiver.data import DataError
 from mperceiver.data.look.replay import render_pair
-from mperceiver.data.read.loader import Column, PreparedDataset
+from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.files import atomic_folder
 from mperceiver.progress import progress
 
@@ -33,13 +34,14 @@ def export_pairs(name: str, folder: Path, layers: bool = False) -> Path:
     with atomic_folder(folder) as beside, progress(f"export {name}", len(pairs)) as advance:
         with (beside / "pairs.jsonl").open("w") as listing:
             for i, row_id in enumerate(pairs.ids):
-                line = {"id": row_id, "task": pairs.tasks[i]} | _write_pictures(pairs, i, beside)
                 recipe = pairs.recipe(i)
+                line: dict[str, Any] = {"id": row_id, "task": pairs.tasks[i]} | _write_pictures(pairs, i, beside)
                 line |= {"source": pairs.source(i), "recipe": recipe}
                 if layers and recipe:
                     line["layers"] = f"layers/{row_id}.npz"
                     (beside / "layers").mkdir(exist_ok=True)
-                    np.savez_compressed(beside / line["layers"], **render_pair(recipe).layers)
+                    arrays: dict[str, Any] = dict(render_pair(recipe).layers)
+                    np.savez_compressed(beside / line["layers"], **arrays)
                 listing.write(json.dumps(line) + "\n")
                 advance(1)
     return folder
@@ -47,8 +49,7 @@ def export_pairs(name: str, folder: Path, layers: bool = False) -> Path:
 
 def _write_pictures(pairs: PreparedDataset, i: int, folder: Path) -> dict[str, str]:
     """Write the pictures of row i; returns {"lq": file, "gt": file}, without those that the row does not have."""
-    columns: list[Column] = ["lq", "gt"]
-    pictures = {column: pairs.stored(column, i) for column in columns if pairs.has(column, i)}
+    pictures = {column: pairs.stored(column, i) for column in ("lq", "gt") if pairs.has(column, i)}
     suffixes = {".png" if data[:4] == b"\x89PNG" else ".jpg" for data in pictures.values()}
     if len(suffixes) > 1:
         pictures = {"lq": images.encode(pairs.lq(i)), "gt": images.encode(pairs.gt(i))}

@@ -101,7 +101,8 @@ def render_again(name: str, picture: str) -> Path:
         (beside / "recipe.json").write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n")
         for layer, values in rendered.layers.items():
             (beside / f"{layer}.png").write_bytes(images.encode(_as_picture(values)))
-        np.savez_compressed(beside / "layers.npz", **rendered.layers)
+        arrays: dict[str, Any] = dict(rendered.layers)
+        np.savez_compressed(beside / "layers.npz", **arrays)
     return folder
 
 

@@ -3,7 +3,7 @@
 ready_made.py makes the rows of pairs out of archives; synthesised.py makes rows by degrading pictures.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +99,7 @@ def _planned(name: str, dataset: Dataset, scratch: Path) -> Iterator[RowPlan]:
         yield RowPlan(synthesised.plan_rows(name, dataset), synthesised.render_rows)
 
 
-def _run(name: str, plan: RowPlan, workers: int) -> Iterator[Row]:
+def _run(name: str, plan: RowPlan, workers: int) -> Generator[Row, None, None]:
     """The rows of all jobs in order; faulty pairs are added to ``plan.faults``."""
     with (
         closing(in_processes(plan.make_rows, plan.jobs, min(workers, len(plan.jobs)))) as results,

@@ -76,7 +76,8 @@ def plan_rows(name: str, dataset: Dataset) -> list[RowsToRender]:
 
     So three photographs beside hundreds of generated pictures give half of a training set, not a hundredth.
     """
-    open_picture.cache_clear(), _open_dataset.cache_clear()  # files may have changed since an earlier plan
+    open_picture.cache_clear()  # files may have changed since an earlier plan
+    _open_dataset.cache_clear()
     groups = [_sample(pictures_of(origin, name), dataset) for origin in config.pictures_of(name)]
     uses = Counter(origin.id for group in groups for origin in group)
     jobs: list[RowsToRender] = []

@@ -18,7 +18,17 @@ from urllib.parse import urlsplit
 
 from mperceiver import config, lineage, paths
 from mperceiver.config.foundations import Mirror, Part
-from mperceiver.config.sources import GeneratedSource, LocalSource, PackageSource, Source
+from mperceiver.config.sources import (
+    GdriveSource,
+    GeneratedSource,
+    GithubSource,
+    HttpSource,
+    HuggingfaceSource,
+    LocalSource,
+    ManualSource,
+    PackageSource,
+    Source,
+)
 from mperceiver.data import DataError
 from mperceiver.data.raw.sources import LIST_FILES, RemoteFile
 from mperceiver.data.raw.sources.base import SourceRefused, manual_folders, state_of_status
@@ -140,7 +150,7 @@ def _ask_dataset(name: str, source: Source, mirrors: list[Path]) -> list[SourceA
     for file in to_ask:
         if any((folder / file.name).is_file() for folder in manual_folders(name, mirrors)):
             state, detail = "ok", "brought by hand"
-        elif file.url is None:
+        elif isinstance(source, ManualSource):
             state, detail = "manual", f"from {source.page} into {paths.manual_folder(name)}/"
         else:
             state, detail = _ask_server(file, recorded)
@@ -149,13 +159,13 @@ def _ask_dataset(name: str, source: Source, mirrors: list[Path]) -> list[SourceA
     return problems or ([answer(_label(source), "ok", f"{len(files)} files")] if len(files) > 1 else answers[-1:])
 
 
-def _label(source: Source) -> str:
+def _label(source: HttpSource | HuggingfaceSource | GithubSource | GdriveSource | ManualSource) -> str:
     """A source in a word or two."""
-    if source.source in ("huggingface", "github"):
+    if isinstance(source, HuggingfaceSource | GithubSource):
         return source.repo + (f"/{source.root}" if source.root else "")
-    if source.source == "gdrive":
+    if isinstance(source, GdriveSource):
         return source.folder or source.files[0].name
-    return urlsplit(source.files[0].url).hostname if source.source == "http" else source.page
+    return urlsplit(source.files[0].url).hostname or "" if isinstance(source, HttpSource) else source.page
 
 
 def _look_on_this_machine(

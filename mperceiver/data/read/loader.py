@@ -3,7 +3,7 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +11,6 @@ from mperceiver import config, images, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import CLEAN, DataError
 from mperceiver.degradations.mix import draw_recipe, render
-
-Column = Literal["lq", "gt"]
 
 
 class PreparedDataset:
@@ -54,11 +52,11 @@ class PreparedDataset:
         """Ground truth of row i, uint8 (H, W, 3). Raises DataError if it has none, PictureError if it is damaged."""
         return self._decode("gt", i)
 
-    def stacked(self, columns: tuple[Column, ...], i: int) -> np.ndarray:
+    def stacked(self, columns: tuple[str, ...], i: int) -> np.ndarray:
         """The pictures of several columns of row i, joined along the channels: uint8 (H, W, 3 x columns)."""
         return np.concatenate([self._decode(column, i) for column in columns], axis=2)
 
-    def stored(self, column: Column, i: int) -> bytes:
+    def stored(self, column: str, i: int) -> bytes:
         """The PNG or JPEG of row i; the lq of a clean picture is its gt. Raises DataError if there is none."""
         data = self._bytes_on_disk(column, i).as_py()
         if data is None:
@@ -66,11 +64,11 @@ class PreparedDataset:
             raise DataError(f"{self.name}: picture {self.ids[i]} has no {what} ({column} is empty)")
         return data
 
-    def has(self, column: Column, i: int) -> bool:
+    def has(self, column: str, i: int) -> bool:
         """Whether row i stores a picture in a column: a clean one has no lq, a real one may have no gt."""
         return self._table[column][i].is_valid
 
-    def _bytes_on_disk(self, column: Column, i: int) -> Any:
+    def _bytes_on_disk(self, column: str, i: int) -> Any:
         """Arrow scalar of a picture's bytes, which are not read yet."""
         scalar = self._table[column][i]
         return self._table["gt"][i] if not scalar.is_valid and self.tasks[i] == CLEAN else scalar
@@ -116,9 +114,9 @@ class PreparedDataset:
         """(height, width) of row i, from the header of its picture. Raises PictureError."""
         import pyarrow as pa
 
-        column: Column = "gt" if self.on_the_fly else "lq"
+        column: str = "gt" if self.on_the_fly else "lq"
         header = pa.BufferReader(self._bytes_on_disk(column, i).as_buffer())  # the rest of the picture stays on disk
         return images.size(header, f"{self.name}: {column} of picture {self.ids[i]}")
 
-    def _decode(self, column: Column, i: int) -> np.ndarray:
+    def _decode(self, column: str, i: int) -> np.ndarray:
         return images.decode(self.stored(column, i), name=f"{self.name}: {column} of picture {self.ids[i]}")

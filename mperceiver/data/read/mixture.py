@@ -139,7 +139,7 @@ class Mixture:
         y, x = (rng.random((2, len(drawn))) * (np.maximum(sizes.T, crop_px) - crop_px + 1)).astype(np.int64)
         mirrored = rng.random(len(drawn)) < 0.5
         out = np.empty((len(drawn), 2, 3, crop_px, crop_px), np.uint8)
-        for d in np.unique(datasets):
+        for d in np.unique(datasets).tolist():
             places = np.flatnonzero(datasets == d)  # in the batch
             stack_and_read = self._stacks[d]
             if stack_and_read is None or min(self._sizes[d][0]) < crop_px:
@@ -150,8 +150,8 @@ class Mixture:
                 continue
             stack, is_read = stack_and_read
             different = np.unique(rows[places])
-            for row in different[~is_read[different]]:
-                stack[row], is_read[row] = self.datasets[d].pair(row), True
+            for unread in different[~is_read[different]].tolist():
+                stack[unread], is_read[unread] = self.datasets[d].pair(unread), True
             views = np.lib.stride_tricks.sliding_window_view(stack, (crop_px, crop_px), axis=(2, 3))
             out[places] = views[rows[places], :, y[places], x[places]]  # (k, 2, 3, crop_px, crop_px)
         if flip:

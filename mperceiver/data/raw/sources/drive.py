@@ -54,8 +54,10 @@ def list_drive_files(source: GdriveSource) -> list[RemoteFile]:
         status = re.search(r"status code (\d+)", why)
         state = state_of_status(int(status[1]) if status else None)
         raise SourceRefused(f"{where}: cannot be listed: {why}", state) from None
-    ids = {file.path: file.id for file in listing}
-    if len(ids) != len(listing):
+    # gdown gives names alone only for what it has downloaded; here nothing is.
+    files = [file for file in listing if not isinstance(file, str)]
+    ids = {file.path: file.id for file in files}
+    if len(ids) != len(files):
         raise DataError(f"{where}: two of its files have one name; give `files` with their ids instead")
     names = select_paths(ids, None, source.wanted, source.count, where)
     return [
