@@ -144,7 +144,7 @@ class Mixture:
             stack_and_read = self._stacks[d]
             if stack_and_read is None or min(self._sizes[d][0]) < crop_px:
                 pairs = in_threads(lambda row, d=d: self._pair(d, row), rows[places])
-                for k, pair in zip(places, pairs, strict=True):
+                for k, pair in zip(places.tolist(), pairs, strict=True):
                     pair = pad_by_reflection(pair, (crop_px, crop_px))
                     out[k] = pair[:, y[k] : y[k] + crop_px, x[k] : x[k] + crop_px].transpose(0, 3, 1, 2)
                 continue
