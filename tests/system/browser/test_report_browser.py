@@ -348,7 +348,7 @@ def test_the_difference_by_button_and_key(at):
     difference, button = (pair.find_element("css selector", name) for name in (".difference", ".differs"))
     tag = pair.find_element("css selector", ".target .tag")
     assert not difference.is_displayed() and button.get_attribute("aria-pressed") == "false"
-    assert "white 64 of 255 or more" in difference.get_attribute("alt")
+    assert "white for 64 of 255 or more" in difference.get_attribute("alt")
     button.click()
     assert difference.is_displayed() and button.get_attribute("aria-pressed") == "true" and tag.text == "absolute error"
     button.send_keys("d")

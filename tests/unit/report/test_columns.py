@@ -1,9 +1,12 @@
 """Kinds of table columns: how another one than scores is asked for, filled, printed and ranked."""
 
 import csv
+import importlib.util
 import io
+import re
+import textwrap
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from support import PROJECT, reports
@@ -87,3 +90,22 @@ def test_every_table_of_the_project_asks_for_known_kinds(monkeypatch):
         g.kind for name in config.names("tables") for block in config.load("tables", name).parts for g in block.columns
     }
     assert asked <= set(columns.KINDS)
+
+
+def test_the_kind_that_the_documents_add_works(tree, tmp_path, monkeypatch):
+    """docs/add-a-table.md, word for word: its module, its entry in KINDS, its test."""
+    page = (PROJECT / "docs/add-a-table.md").read_text()
+    blocks = [textwrap.dedent(block) for block in re.findall(r"(?s) *```python\n(.*?) *```", page)]
+    kind, test = (
+        _module(tmp_path / f"{name}.py", block) for name, block in zip(("kind", "its_test"), blocks, strict=True)
+    )
+    monkeypatch.setitem(columns.KINDS, "parameters", kind)
+    test.test_parameters_are_counted_and_the_fewest_are_best(tree)
+
+
+def _module(path: Path, source: str) -> ModuleType:
+    path.write_text(source)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
