@@ -67,7 +67,7 @@ CAUSES = [
         "the command that the log names, on the login node; mperceiver doctor checks every source",
     ),
     Cause(
-        r"loss is (nan|-?inf)|not a finite number|not finite|no finite number|is no number",
+        r" is (nan|-?inf)\b",
         "a loss or a gradient is not a finite number",
         "the log names the step and the pictures; what to do: docs/training.md, `A loss that is no number`",
     ),

@@ -1,4 +1,4 @@
-"""The command line: every verb, and errors that a user can act on, in words and without a traceback."""
+"""The command line: every verb, and for each mistake of a user one message without a traceback."""
 
 import errno
 import importlib.metadata
@@ -43,7 +43,7 @@ FILES = {
 
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    """A working directory with one of everything described and nothing made; its commit is made up."""
+    """A working directory with one configuration file of each kind and no data; its commit is invented."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
     for name in ("MPERCEIVER_EXPERIMENT", "MPERCEIVER_MIRROR", "MPERCEIVER_TRACEBACK"):
@@ -57,11 +57,11 @@ def world(tmp_path, monkeypatch):
 
 @pytest.fixture
 def prepared(world, monkeypatch):
-    """The same with one pair of pictures prepared."""
+    """The same working directory, with one pair of pictures prepared."""
     photo("mirror/photos/a.png")
     monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/demo.yaml")
-    assert says("download", "photos").strip() == "data/raw/photos.json"
-    assert says("prepare", "pairs", "--workers", "1").strip() == "data/prepared/pairs.json"
+    assert stdout_of("download", "photos").strip() == "data/raw/photos.json"
+    assert stdout_of("prepare", "pairs", "--workers", "1").strip() == "data/prepared/pairs.json"
     return world
 
 
@@ -70,15 +70,15 @@ def run(*arguments: str | Path):
     return runner.invoke(cli.app, [str(argument) for argument in arguments])
 
 
-def says(*arguments: str | Path) -> str:
-    """What a command prints that ends well."""
+def stdout_of(*arguments: str | Path) -> str:
+    """The standard output of a command that succeeds."""
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
 
 
-def complaint(*arguments: str | Path) -> str:
-    """What a command that cannot be done says: on standard error, without a traceback, and with exit status 1."""
+def error_of(*arguments: str | Path) -> str:
+    """The message of a command that fails: on standard error, without a traceback, with exit code 1."""
     result = run(*arguments)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit), (result.output, result.exception)
     assert result.stderr.startswith("error: ") and "Traceback" not in result.output
@@ -118,14 +118,14 @@ def test_every_rule_of_the_workflow_is_a_verb():
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_a_verb(verb):
-    shown = " ".join(says(verb, "--help").split())
+    shown = " ".join(stdout_of(verb, "--help").split())
     assert f"Usage: root {verb} " in shown or f" {verb} [OPTIONS]" in shown
     function = next(command.callback for command in cli.app.registered_commands if command.name == verb)
     assert " ".join(function.__doc__.split()) in shown.replace("│", "")
 
 
 def test_help_of_all():
-    shown = says("--help")
+    shown = stdout_of("--help")
     assert all(verb in shown for verb in VERBS)
     bare = run()
     assert "Usage" in bare.output and bare.exit_code == 2
@@ -133,9 +133,9 @@ def test_help_of_all():
 
 def test_the_version_is_told_with_the_commit(world, monkeypatch):
     assert importlib.metadata.version("mperceiver") == __version__
-    assert says("--version") == f"mperceiver {__version__} (commit {'0' * 12})\n"
+    assert stdout_of("--version") == f"mperceiver {__version__} (commit {'0' * 12})\n"
     monkeypatch.setattr(lineage, "commit", lambda: ("1" * 40, True))
-    assert says("--version") == f"mperceiver {__version__} (commit {'1' * 12}, with uncommitted changes)\n"
+    assert stdout_of("--version") == f"mperceiver {__version__} (commit {'1' * 12}, with uncommitted changes)\n"
 
 
 def test_the_version_is_told_outside_a_checkout(world, monkeypatch):
@@ -143,10 +143,10 @@ def test_the_version_is_told_outside_a_checkout(world, monkeypatch):
         raise lineage.LineageError("no git")
 
     monkeypatch.setattr(lineage, "commit", commit)
-    assert says("--version") == f"mperceiver {__version__} (not in a git checkout)\n"
+    assert stdout_of("--version") == f"mperceiver {__version__} (not in a git checkout)\n"
 
 
-def test_help_waits_for_nothing_heavy():
+def test_help_imports_nothing_heavy():
     """A verb imports what it needs when it runs."""
     program = (
         "import sys, mperceiver.cli;"
@@ -162,8 +162,8 @@ def test_an_unknown_verb_or_option_is_usage():
         assert result.exit_code == 2 and "Usage" in result.stderr
 
 
-def test_the_installed_command_fails_in_words(world):
-    """As a shell sees it: status 1, nothing on standard output, one message."""
+def test_the_command_in_a_shell_prints_one_line(world):
+    """In a shell: exit code 1, nothing on standard output, one line on standard error."""
     command = [sys.executable, "-m", "mperceiver.cli", "table", "tt"]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
@@ -194,75 +194,77 @@ def test_the_installed_command_fails_in_words(world):
     ],
 )
 def test_an_unknown_name(world, arguments, file):
-    assert f"config/{file}.yaml: no such file" in complaint(*arguments)
+    assert f"config/{file}.yaml: no such file" in error_of(*arguments)
 
 
 def test_a_near_name_is_suggested(world):
-    assert "Known datasets: pairs" in complaint("restore", "input", "pair")
-    assert "is not a name" in complaint("restore", "input", "Pairs")
+    assert "Known datasets: pairs" in error_of("restore", "input", "pair")
+    assert "is not a name" in error_of("restore", "input", "Pairs")
 
 
 def test_a_mistake_in_a_file(world):
     Path("config/methods/input.yaml").write_text("title: t\nkinds: identity\n")
-    told = complaint("restore", "input", "pairs")
-    assert "config/methods/input.yaml: 2 problem(s)" in told and "kinds: unknown key (did you mean `kind`?)" in told
+    message = error_of("restore", "input", "pairs")
+    assert (
+        "config/methods/input.yaml: 2 problem(s)" in message and "kinds: unknown key (did you mean `kind`?)" in message
+    )
 
 
 def test_brackets_in_a_message_are_no_markup(world):
     Path("config/methods/input.yaml").write_text("title: t\nkind: identity\noverlap_px: [bold]\n")
-    assert "got ['bold']" in complaint("restore", "input", "pairs")
+    assert "got ['bold']" in error_of("restore", "input", "pairs")
 
 
 def test_an_unprepared_dataset(world):
-    assert "data/prepared/pairs.json: no such card" in complaint("restore", "input", "pairs")
-    assert "not prepared yet: mperceiver prepare pairs" in complaint("score", "input", "pairs")
-    assert "run: mperceiver download photos" in complaint("prepare", "pairs")
-    assert "made from photos" in complaint("download", "pairs")
-    assert "data/prepared/pairs.json: no such file; the work that makes it has not been done" in complaint(
+    assert "data/prepared/pairs.json: no such card" in error_of("restore", "input", "pairs")
+    assert "not prepared yet: mperceiver prepare pairs" in error_of("score", "input", "pairs")
+    assert "run: mperceiver download photos" in error_of("prepare", "pairs")
+    assert "made from photos" in error_of("download", "pairs")
+    assert "data/prepared/pairs.json: no such file; the work that makes it has not been done" in error_of(
         "train_network", "net"
     )
 
 
 def test_a_dataset_that_was_not_restored(prepared):
-    assert "snakemake results/restored/input/pairs.json" in complaint("score", "input", "pairs")
+    assert "snakemake results/restored/input/pairs.json" in error_of("score", "input", "pairs")
 
 
 def test_missing_weights(prepared):
-    assert "snakemake results/runs/net/network.json" in complaint("restore", "net", "pairs")
-    assert "results/runs/net/network.safetensors" in complaint("restore", "net", photo("a.png"), "b.png")
-    assert "data/foundations/fake" in complaint("restore", "ours", "pairs")
-    assert "data/foundations/fake" in complaint("restore", "ours", photo("a.png"), "b.png")
-    assert "data/foundations/fake" in complaint("restore", "ceiling", "pairs")
-    assert "assets/foundations/fake: no such folder" in complaint("foundation", "fake")
-    assert "no network stage; it has predictor, branches, drm" in complaint("train_network", "ours")
+    assert "snakemake results/runs/net/network.json" in error_of("restore", "net", "pairs")
+    assert "results/runs/net/network.safetensors" in error_of("restore", "net", photo("a.png"), "b.png")
+    assert "data/foundations/fake" in error_of("restore", "ours", "pairs")
+    assert "data/foundations/fake" in error_of("restore", "ours", photo("a.png"), "b.png")
+    assert "data/foundations/fake" in error_of("restore", "ceiling", "pairs")
+    assert "assets/foundations/fake: no such folder" in error_of("foundation", "fake")
+    assert "no network stage; it has predictor, branches, drm" in error_of("train_network", "ours")
     assert not Path("b.png").exists()
 
 
 def test_without_a_mirror_there_are_no_local_pictures(world):
-    told = complaint("download", "photos")
-    assert "no mirror folder is set; set MPERCEIVER_MIRROR" in told
+    message = error_of("download", "photos")
+    assert "no mirror folder is set; set MPERCEIVER_MIRROR" in message
 
 
 def test_a_corrupt_picture(world, monkeypatch):
     data = photo("whole.png").read_bytes()
     Path("half.png").write_bytes(data[: len(data) // 2])
-    assert "half.png: cannot be decoded" in complaint("restore", "input", "half.png", "out.png")
-    assert "gone.png: no such picture" in complaint("restore", "input", "gone.png", "out.png")
+    assert "half.png: cannot be decoded" in error_of("restore", "input", "half.png", "out.png")
+    assert "gone.png: no such picture" in error_of("restore", "input", "gone.png", "out.png")
     assert not Path("out.png").exists()
     photo("photos/a.png")
     Path("half.png").rename("photos/b.png")
     monkeypatch.setenv("MPERCEIVER_MIRROR", ".")
-    assert "photos: b.png: cannot be decoded" in complaint("download", "photos")
+    assert "photos: b.png: cannot be decoded" in error_of("download", "photos")
     assert not Path("data/raw/photos").exists() and not Path("data/raw/photos.json").exists()
 
 
 def test_a_restored_picture_that_was_damaged_since(prepared):
-    says("restore", "input", "pairs")
+    stdout_of("restore", "input", "pairs")
     path = next(Path("results/restored/input/pairs").glob("*.png"))
     path.write_bytes(path.read_bytes()[:100])
-    assert f"{path}: cannot be decoded" in complaint("score", "input", "pairs", "--workers", "1")
+    assert f"{path}: cannot be decoded" in error_of("score", "input", "pairs", "--workers", "1")
     path.unlink()
-    assert f"{path}: no such picture, 1 of 1 are missing" in complaint("score", "input", "pairs", "--workers", "1")
+    assert f"{path}: no such picture, 1 of 1 are missing" in error_of("score", "input", "pairs", "--workers", "1")
 
 
 def test_a_full_disk(world, monkeypatch):
@@ -273,12 +275,12 @@ def test_a_full_disk(world, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", fsync)
-    told = complaint("restore", "input", "a.png", "out.png")
-    assert "the disk is full (while writing). No half-written file was left" in told
+    message = error_of("restore", "input", "a.png", "out.png")
+    assert "the disk is full (while writing). No half-written file was left" in message
     assert Path("out.png").read_text() == "old" and not list(Path().glob(".out*"))
 
 
-def test_a_full_disk_as_libraries_tell_of_it():
+def test_a_full_disk_as_libraries_report_it():
     from safetensors import SafetensorError
 
     assert "disk is full" in cli.base._message(SafetensorError("I/O error: No space left on device (os error 28)"))
@@ -293,31 +295,31 @@ def test_a_full_disk_as_libraries_tell_of_it():
 
 
 def test_outside_of_a_checkout(tmp_path, monkeypatch):
-    """Names mean nothing where there is no config/; the message says where to go."""
+    """Without config/ no name can be found; the message says where to run the command."""
     monkeypatch.chdir(tmp_path)
     for arguments in (["restore", "input", "a.png", "b.png"], ["report", "config/demo.yaml"], ["doctor", "--cluster"]):
-        assert f"{tmp_path} has no folder config/. Run the command at the root" in complaint(*arguments)
+        assert f"{tmp_path} has no folder config/. Run the command at the root" in error_of(*arguments)
 
 
 def test_a_path_in_place_of_a_name(world):
-    message = complaint("score", "input", "config/datasets/pairs.yaml")
+    message = error_of("score", "input", "config/datasets/pairs.yaml")
     assert "is not a name. Give the stem of a file in config/datasets/, here perhaps pairs" in message
-    assert "nobody: no such file. Experiments: config/demo.yaml" in complaint("report", "nobody")
+    assert "nobody: no such file. Experiments: config/demo.yaml" in error_of("report", "nobody")
 
 
 def test_a_target_inside_of_a_file(world):
     photo("a.png")
-    message = complaint("restore", "input", "a.png", "config/demo.yaml/b.png")
+    message = error_of("restore", "input", "a.png", "config/demo.yaml/b.png")
     assert "config/demo.yaml" in message and "MPERCEIVER_TRACEBACK=1" in message
 
 
-def test_a_place_that_may_not_be_written():
-    told = cli.base._message(PermissionError(errno.EACCES, "Permission denied", "results"))
-    assert told.startswith("results: Permission denied")
+def test_a_folder_without_permission():
+    message = cli.base._message(PermissionError(errno.EACCES, "Permission denied", "results"))
+    assert message.startswith("results: Permission denied")
 
 
-def test_an_error_of_our_own_keeps_its_traceback(world, monkeypatch):
-    """Only what a user can act on is told in words; a bug is a bug."""
+def test_a_bug_keeps_its_traceback(world, monkeypatch):
+    """Only an error that a user can act on is printed as a message."""
     photo("a.png")
     monkeypatch.setattr(images, "encode", lambda picture: [][0])
     assert isinstance(run("restore", "input", "a.png", "b.png").exception, IndexError)
@@ -330,7 +332,7 @@ def test_a_traceback_can_be_asked_for(world, monkeypatch):
     assert isinstance(run("table", "nobody").exception, config.ConfigError)
 
 
-def test_without_git_nothing_is_begun(prepared, monkeypatch):
+def test_without_git_no_work_is_done(prepared, monkeypatch):
     def commit():
         raise lineage.LineageError("git does not tell the commit")
 
@@ -341,10 +343,10 @@ def test_without_git_nothing_is_begun(prepared, monkeypatch):
         ["download", "photos", "--force"],
         ["train_network", "net"],
     ):
-        assert "git does not tell the commit" in complaint(*arguments)
+        assert "git does not tell the commit" in error_of(*arguments)
     assert not Path("results").exists()
     photo("b.png")
-    says("restore", "input", "b.png", "c.png")  # a photograph has no card
+    stdout_of("restore", "input", "b.png", "c.png")  # a photograph has no card
 
 
 # ---------------------------------------------------------------- photographs
@@ -354,17 +356,17 @@ def test_a_photograph_comes_back(world):
     import skimage
 
     source = Path(skimage.__file__).parent / "data/chelsea.png"
-    assert says("restore", "input", source, "restored/chelsea.png").strip() == "restored/chelsea.png"
+    assert stdout_of("restore", "input", source, "restored/chelsea.png").strip() == "restored/chelsea.png"
     assert (images.decode("restored/chelsea.png") == images.decode(source)).all()
 
 
 def test_a_photograph_without_a_target(world):
-    told = complaint("restore", "input", photo("holiday/a.jpg.png"))
-    assert "say where to write, e.g. mperceiver restore input holiday/a.jpg.png restored.png" in told
+    message = error_of("restore", "input", photo("holiday/a.jpg.png"))
+    assert "say where to write, e.g. mperceiver restore input holiday/a.jpg.png restored.png" in message
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "told"),
+    ("source", "target", "message"),
     [
         ("a.png", "b.jpg", "choose a name that ends in .png"),
         ("a.png", "a.png", "is the picture to restore"),
@@ -373,24 +375,24 @@ def test_a_photograph_without_a_target(world):
         ("a.png", "link.png", "is the picture to restore"),
     ],
 )
-def test_a_target_that_cannot_be(world, source, target, told):
+def test_a_target_that_is_refused(world, source, target, message):
     before = photo("a.png").read_bytes()
     os.link("a.png", "link.png")
-    assert told in complaint("restore", "input", source, target.format(here=world.name))
+    assert message in error_of("restore", "input", source, target.format(here=world.name))
     assert Path("a.png").read_bytes() == before
 
 
 def test_what_photographs_need(world):
     photo("a.png")
-    assert "a photograph does not have" in complaint("restore", "ceiling", "a.png", "b.png")
-    assert "say where to write, e.g. mperceiver restore input . restored/" in complaint("restore", "input", ".")
-    assert "restored by the settings in config/methods/input.yaml" in complaint(
+    assert "a photograph does not have" in error_of("restore", "ceiling", "a.png", "b.png")
+    assert "say where to write, e.g. mperceiver restore input . restored/" in error_of("restore", "input", ".")
+    assert "restored by the settings in config/methods/input.yaml" in error_of(
         "restore", "input", "pairs", "--tile", "64"
     )
 
 
-def test_a_folder_of_anything(world):
-    """What can be restored is; what cannot is named with the reason, and the exit code says so."""
+def test_a_folder_with_damaged_pictures(world):
+    """Pictures that can be restored are; the others are named with the reason, and the exit code is 1."""
     for name in ("a.png", "b.jpg", "c.tif"):
         photo(f"holiday/{name}")
     Path("holiday/text.png").write_text("no picture at all")
@@ -410,26 +412,26 @@ def test_a_folder_of_anything(world):
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "b.png", "c.png"]
 
 
-def test_a_folder_that_was_begun(world):
+def test_a_folder_that_is_partly_restored(world):
     photo("holiday/a.png"), photo("holiday/b.png")
-    assert says("restore", "input", "holiday", "out").split() == ["out/a.png", "out/b.png"]
+    assert stdout_of("restore", "input", "holiday", "out").split() == ["out/a.png", "out/b.png"]
     Path("out/a.png").write_bytes(b"kept")
     Path("out/b.png").unlink()
-    assert says("restore", "input", "holiday", "out", "--skip-existing").split() == ["out/b.png"]
+    assert stdout_of("restore", "input", "holiday", "out", "--skip-existing").split() == ["out/b.png"]
     assert Path("out/a.png").read_bytes() == b"kept"
-    assert says("restore", "input", "holiday", "out").split() == ["out/a.png", "out/b.png"]
+    assert stdout_of("restore", "input", "holiday", "out").split() == ["out/a.png", "out/b.png"]
     assert Path("out/a.png").read_bytes() != b"kept"
 
 
-# ---------------------------------------------------------------- the experiment in force
+# ---------------------------------------------------------------- mirrors of the experiment
 
 
-def test_the_experiment_in_force(world, monkeypatch):
+def test_mirrors_of_the_experiment(world, monkeypatch):
     assert cli.data._mirrors() == []
     monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/demo.yaml")
     assert cli.data._mirrors() == [Path("mirror")]
     monkeypatch.setenv("MPERCEIVER_EXPERIMENT", "config/nobody.yaml")
-    assert "config/nobody.yaml: no such file" in complaint("download", "photos")
+    assert "config/nobody.yaml: no such file" in error_of("download", "photos")
 
 
 # ---------------------------------------------------------------- foundation
@@ -437,7 +439,7 @@ def test_the_experiment_in_force(world, monkeypatch):
 
 @pytest.fixture
 def fake(world):
-    """A foundation's folder as --build leaves it: files, and a card that names them relative to itself."""
+    """A foundation's folder as --build writes it: files, and a card that names them relative to the folder."""
     folder = Path("assets/foundations/fake")
     for name in ("vae/config.json", "vae/weights.safetensors", "unet/weights.safetensors"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -449,46 +451,46 @@ def fake(world):
 
 
 def test_a_foundation_is_staged(fake):
-    assert says("foundation", "fake").strip() == "data/foundations/fake.json"
+    assert stdout_of("foundation", "fake").strip() == "data/foundations/fake.json"
     assert files.sha256("data/foundations/fake") == files.sha256(fake)
     card = lineage.read_card("data/foundations/fake.json")
     assert card["verb"] == "foundation" and lineage.verify("data/foundations/fake.json") == []
     assert card["inputs"]["project:assets/foundations/fake/card.json"] == files.sha256(fake / staging.CARD)
     before = Path("data/foundations/fake.json").read_bytes()
-    says("foundation", "fake")
+    stdout_of("foundation", "fake")
     assert Path("data/foundations/fake.json").read_bytes() == before
 
 
 def test_a_changed_byte_of_a_foundation_is_refused(fake):
-    says("foundation", "fake")
+    stdout_of("foundation", "fake")
     staged = files.sha256("data/foundations/fake")
     path = fake / "unet/weights.safetensors"
     wanted = files.sha256(path)
     path.write_text("unet/weightsXsafetensors")
-    told = complaint("foundation", "fake")
-    assert f"foundation fake: unet/weights.safetensors is {files.sha256(path)}, its card says {wanted}" in told
-    assert files.sha256("data/foundations/fake") == staged  # what was staged before stays, with its card
+    message = error_of("foundation", "fake")
+    assert f"foundation fake: unet/weights.safetensors is {files.sha256(path)}, its card says {wanted}" in message
+    assert files.sha256("data/foundations/fake") == staged  # the foundation staged before is still there, with its card
     assert lineage.verify("data/foundations/fake.json") == []
 
 
 def test_a_missing_file_of_a_foundation_is_refused(fake):
     (fake / "vae/config.json").unlink()
-    assert "vae/config.json is missing, its card says" in complaint("foundation", "fake")
+    assert "vae/config.json is missing, its card says" in error_of("foundation", "fake")
     assert not Path("data/foundations/fake").exists() and not Path("data/foundations/fake.json").exists()
 
 
-def test_a_foundation_of_ones_own_needs_no_card(fake):
+def test_a_foundation_without_a_card_is_staged(fake):
     (fake / staging.CARD).unlink()
-    says("foundation", "fake")
+    stdout_of("foundation", "fake")
     assert not [
         name for name in lineage.read_card("data/foundations/fake.json")["inputs"] if name.startswith("project:")
     ]
 
 
 def test_a_foundation_without_a_folder_or_a_recipe(fake):
-    assert "no `build` recipe" in complaint("foundation", "fake", "--build")
+    assert "no `build` recipe" in error_of("foundation", "fake", "--build")
     Path("config/foundations/fake.yaml").write_text("title: t\nlicence: l\n")
-    assert "no place to take weights from" in complaint("foundation", "fake")
+    assert "no place to take weights from" in error_of("foundation", "fake")
 
 
 def test_weights_are_taken_from_the_project_where_the_working_directory_has_none(world, monkeypatch):
@@ -502,14 +504,14 @@ def test_weights_are_taken_from_the_project_where_the_working_directory_has_none
 
 
 def test_trace_follows_a_card_to_the_pictures(prepared):
-    says("restore", "input", "pairs")
+    stdout_of("restore", "input", "pairs")
     card = "results/restored/input/pairs.json"
-    shown = says("trace", card, "--verify")
+    shown = stdout_of("trace", card, "--verify")
     for name in ("data/prepared/pairs.json", "data/raw/photos.json", "verified: every file of the chain"):
         assert name in shown
     data = json.loads(Path(card).read_text())
     path = next(Path("results/restored/input/pairs").iterdir())
     path.write_bytes(path.read_bytes() + b"\0")
-    told = complaint("trace", card, "--verify")
+    message = error_of("trace", card, "--verify")
     folder = "results/restored/input/pairs"
-    assert f"output {folder} was {data['outputs'][folder][:12]}…" in told
+    assert f"output {folder} was {data['outputs'][folder][:12]}…" in message

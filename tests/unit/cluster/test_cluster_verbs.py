@@ -1,19 +1,24 @@
-"""orphans, why-failed and doctor --cluster against stand-ins for SLURM's programs; on a real cluster: tests/system/slurm/."""
+"""orphans, why-failed and doctor --cluster with scripts in place of SLURM's programs. On a real cluster: tests/system/slurm/."""
 
 import base64
+import errno
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support import PROJECT
 from typer.testing import CliRunner
 
-from mperceiver import cli, config
+from mperceiver import cli, config, images, lineage, paths
 from mperceiver.cluster import ClusterError, ask, causes, jobs, orphans, preflight, profile, runlog, why
+from mperceiver.data.read.loader import PreparedDataset
+from mperceiver.models import towers
 from mperceiver.training import slurm
+from mperceiver.training.latents import Latents
 
 LOG = """\
 [Tue Nov 24 01:00:34 2026]
@@ -74,7 +79,7 @@ SHOWN = "JobId=41 JobState={state} RunTime=01:02:03 TimeLimit=04:00:00 NodeList=
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
-    """Stand-ins on the PATH, nothing else there: a call `programs(squeue="exit 1")` makes or changes them."""
+    """Scripts in place of SLURM's programs on the PATH; a call `programs(squeue="exit 1")` writes or changes them."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (tmp_path / "here").mkdir()
@@ -94,7 +99,7 @@ def programs(tmp_path, monkeypatch):
     return put
 
 
-def says(*words: str) -> tuple[int, str]:
+def run_verb(*words: str) -> tuple[int, str]:
     result = CliRunner(env={"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"}).invoke(cli.app, list(words))
     return result.exit_code, result.output
 
@@ -102,7 +107,7 @@ def says(*words: str) -> tuple[int, str]:
 # ---------------------------------------------------------------- asking
 
 
-def test_what_cannot_be_asked_is_told(programs):
+def test_a_program_that_gives_no_answer(programs):
     programs(sinfo="echo slurm_load: Unable to contact slurm controller >&2; exit 1", scontrol="exec sleep 60")
     for command, words in {
         "sbutch": "not on the PATH",
@@ -117,36 +122,38 @@ def test_what_cannot_be_asked_is_told(programs):
 
 
 def queue(*lines: str) -> str:
-    """A squeue that prints these, until somebody has called scancel."""
+    """A script for squeue that prints these lines until scancel is called."""
     text = "\n".join(f"echo '{line}'" for line in lines)
     return f'grep -q "^scancel" "$CALLS" && exit 0\n{text or ":"}'
 
 
-def mine(job: str = "7", rule: str = "rule_train_drm_wildcards_demo") -> str:
+def own_job(job: str = "7", rule: str = "rule_train_drm_wildcards_demo") -> str:
     return f"{job}|RUNNING|1:00|4:00:00|g1|{rule}|{Path.cwd()}"
 
 
-def test_only_snakemakes_jobs_of_this_folder_are_orphans(programs):
-    programs(squeue=queue(mine(), mine("8", "(null)"), mine("9")[:-5] + "/elsewhere"))
-    code, told = says("orphans")
-    assert code == 1 and "train_drm_wildcards_demo" in told and "1 job(s) in the queue belong to this folder" in told
+def test_only_jobs_of_snakemake_in_this_folder_are_orphans(programs):
+    programs(squeue=queue(own_job(), own_job("8", "(null)"), own_job("9")[:-5] + "/elsewhere"))
+    code, output = run_verb("orphans")
+    assert (
+        code == 1 and "train_drm_wildcards_demo" in output and "1 job(s) in the queue belong to this folder" in output
+    )
     assert not any(line.startswith(("scancel", "snakemake")) for line in programs.calls())
 
 
-def test_none_and_a_living_head(programs, monkeypatch):
+def test_without_orphans_and_with_a_running_head(programs, monkeypatch):
     programs(squeue=queue())
-    assert says("orphans") == (0, "no jobs of this folder are in the queue\n")
+    assert run_verb("orphans") == (0, "no jobs of this folder are in the queue\n")
     Path(".snakemake/locks").mkdir(parents=True)
     Path(".snakemake/locks/0.input.lock").touch()
-    assert "orphans --wait, which removes the lock" in says("orphans")[1]
+    assert "orphans --wait, which removes the lock" in run_verb("orphans")[1]
     monkeypatch.setattr(jobs, "head_pids", lambda: [4711])
-    code, told = says("orphans", "--cancel")
-    assert code == 1 and "process 4711" in told and "waits for these jobs" in told
-    assert says("orphans", "--cancel", "--wait")[0] == 1
+    code, output = run_verb("orphans", "--cancel")
+    assert code == 1 and "process 4711" in output and "waits for these jobs" in output
+    assert run_verb("orphans", "--cancel", "--wait")[0] == 1
 
 
-def test_a_head_is_told_from_a_job_of_its_own(tmp_path, monkeypatch):
-    """Both are a Snakemake in this folder; the job's has SLURM's variables."""
+def test_a_head_differs_from_a_snakemake_in_a_job(tmp_path, monkeypatch):
+    """Both are a Snakemake process in this folder; the one in a job has SLURM's variables."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "snakemake").symlink_to(shutil.which("sleep"))
     outside = {k: v for k, v in os.environ.items() if not k.startswith("SLURM")}
@@ -161,16 +168,16 @@ def test_a_head_is_told_from_a_job_of_its_own(tmp_path, monkeypatch):
             process.wait()
 
 
-def test_cancelled_and_unlocked(programs):
-    programs(squeue=queue(mine(), mine("9")), scancel="", snakemake="")
-    code, told = says("orphans", "--cancel")
-    assert code == 0 and "kept 0 finished file(s)" in told
+def test_orphans_are_cancelled_and_the_folder_is_unlocked(programs):
+    programs(squeue=queue(own_job(), own_job("9")), scancel="", snakemake="")
+    code, output = run_verb("orphans", "--cancel")
+    assert code == 0 and "kept 0 finished file(s)" in output
     assert "scancel 7 9" in programs.calls() and "snakemake --unlock" in programs.calls()
 
 
-def test_what_was_finished_while_they_were_waited_for_is_kept(programs, tmp_path):
-    """Marked as unfinished: weights whose card is there, half a folder without, and a download, which looks for itself."""
-    programs(squeue=f'[ $(grep -c ^squeue "$CALLS") -gt 2 ] || echo "{mine()}"', snakemake="")
+def test_waiting_keeps_finished_files(programs, tmp_path):
+    """Snakemake has marked as incomplete: weights with a card, a folder without one, and a download, which checks itself."""
+    programs(squeue=f'[ $(grep -c ^squeue "$CALLS") -gt 2 ] || echo "{own_job()}"', snakemake="")
     marks = Path(".snakemake/incomplete")
     for path in (
         "results/runs/a/drm.safetensors",
@@ -183,13 +190,13 @@ def test_what_was_finished_while_they_were_waited_for_is_kept(programs, tmp_path
         name = base64.urlsafe_b64encode(path.encode()).decode()
         marks.mkdir(parents=True, exist_ok=True)
         (marks / name).touch()
-    code, told = says("orphans", "--wait")
-    assert code == 0 and "kept 2 finished file(s)" in told
+    code, output = run_verb("orphans", "--wait")
+    assert code == 0 and "kept 2 finished file(s)" in output
     assert "snakemake --cleanup-metadata results/runs/a/drm.json results/runs/a/drm.safetensors" in programs.calls()
 
 
-def test_one_that_does_not_go_is_told(programs):
-    programs(squeue=f"echo '{mine()}'", scancel="")
+def test_an_orphan_that_does_not_end(programs):
+    programs(squeue=f"echo '{own_job()}'", scancel="")
     with pytest.raises(ClusterError, match="job 7 was cancelled and is still RUNNING after 0 s"):
         orphans.cancel_jobs(jobs.queued_jobs(), timeout_s=0)
 
@@ -198,7 +205,7 @@ def test_one_that_does_not_go_is_told(programs):
 
 
 def failed(programs, state: str = "FAILED", log: str = "", slurm_log: str = "", **texts: str) -> str:
-    """What is told of a job in a state, with these last lines."""
+    """What why-failed prints of a job in a state, whose logs end with these texts."""
     for path, text in {"results/logs/restore/ours/rain.log": log, "slurm/41.log": slurm_log}.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(text)
@@ -206,14 +213,14 @@ def failed(programs, state: str = "FAILED", log: str = "", slurm_log: str = "", 
     Path(".snakemake/log/2026-11-23.snakemake.log").write_text("an older one")
     Path(".snakemake/log/2026-11-24.snakemake.log").write_text(LOG.format(state=state, folder=Path.cwd()))
     programs(**{"scontrol": f"echo '{SHOWN.format(state=state)}'"} | texts)
-    code, told = says("why-failed")
+    code, output = run_verb("why-failed")
     assert code == 1
-    return told
+    return output
 
 
-def test_a_failed_job_is_told(programs):
-    told = failed(programs, log="one\n\ntwo\nerror: results/x: no such file\n")
-    restored, downloaded, scored = told.split("\n\n")[1:]  # what went well in the end comes last
+def test_a_failed_job_is_described(programs):
+    output = failed(programs, log="one\n\ntwo\nerror: results/x: no such file\n")
+    restored, downloaded, scored = output.split("\n\n")[1:]  # a job that succeeded later comes last
     assert downloaded.startswith("download dataset=rain: 1 attempt failed\n  SLURM    job none")
     for words in (
         "restore method=ours, dataset=rain: 1 attempt failed",
@@ -251,11 +258,36 @@ def test_a_failed_job_is_told(programs):
         ("FAILED", "ValueError: something else", "", "ValueError: something else"),
     ],
 )
-def test_its_cause_and_the_next_command(programs, state, log, slurm_log, words):
+def test_the_cause_and_the_next_command(programs, state, log, slurm_log, words):
     assert words in failed(programs, state, log, slurm_log).split("\n\n")[1]
 
 
-def test_an_attempt_that_slurm_refused_counts_as_one(programs):
+def test_messages_of_this_project_are_recognised(tmp_path, monkeypatch):
+    """The patterns fit the messages that the package's errors have today."""
+    monkeypatch.chdir(tmp_path)
+    Path("config/foundations").mkdir(parents=True)
+    Path("config/foundations/sd21.yaml").write_text("title: t\nlicence: l\nlocal: elsewhere\n")
+
+    def cause(error: Exception) -> str:
+        return causes.likely_cause([], [f"error: {cli.base._message(error)}"], [], {})[0]
+
+    def raised(function: Callable, *arguments: object) -> Exception:
+        with pytest.raises(Exception) as caught:
+            function(*arguments)
+        return caught.value
+
+    assert cause(OSError(errno.ENOSPC, "No space left on device", "a.png")) == "the disk is full"
+    missing = "weights or pictures are missing or damaged"
+    assert cause(raised(lineage.read_card, paths.prepared_card("rain"))) == missing
+    assert cause(raised(Path("data/latents/a.arrow").read_bytes)) == missing
+    assert cause(raised(PreparedDataset, "rain")) == missing
+    assert cause(raised(Latents, "sd21", "rain")) == missing
+    assert cause(raised(towers.load, "sd21")) == missing
+    Path("a.png").write_bytes(b"no picture")
+    assert cause(raised(images.decode, "a.png")) == "a picture is damaged"
+
+
+def test_an_attempt_that_slurm_refused_is_counted(programs):
     refused = "Error in rule restore:\n    message: SLURM sbatch failed. The error message was 'sbatch: error: Memory'.\n    jobid: 13\n"
     Path(".snakemake/log").mkdir(parents=True)
     text = LOG.format(state="FAILED", folder=Path.cwd()) + refused
@@ -266,23 +298,25 @@ def test_an_attempt_that_slurm_refused_counts_as_one(programs):
 
 def test_with_accounting_the_peak_is_known(programs):
     rows = "OUT_OF_MEMORY|0:125|g7|00:10:00|04:00:00||8000M\nOUT_OF_MEMORY|0:125|g7|00:10:00||7900000K|\n"
-    told = failed(programs, sacct=f"printf '{rows}'")
+    output = failed(programs, sacct=f"printf '{rows}'")
     assert (
-        "job 41, OUT_OF_MEMORY, node g7" in told and "peak 7900000K, asked 8000M" in told and "raise `mem_mb`" in told
+        "job 41, OUT_OF_MEMORY, node g7" in output
+        and "peak 7900000K, asked 8000M" in output
+        and "raise `mem_mb`" in output
     )
 
 
-def test_a_job_that_slurm_has_forgotten_is_told_by_the_heads_log(programs):
-    told = failed(programs, "TIMEOUT", scontrol="echo Invalid job id >&2; exit 1")
-    assert "job 41, TIMEOUT, node not known" in told and "raise `runtime`" in told and "asked 8000 MB" in told
+def test_a_job_that_slurm_has_forgotten_is_described_by_the_log_of_the_head(programs):
+    output = failed(programs, "TIMEOUT", scontrol="echo Invalid job id >&2; exit 1")
+    assert "job 41, TIMEOUT, node not known" in output and "raise `runtime`" in output and "asked 8000 MB" in output
 
 
-def test_no_run_and_no_failure(programs):
-    code, told = says("why-failed")
-    assert code == 1 and "no log of Snakemake here" in told
+def test_no_log_and_no_failed_job(programs):
+    code, output = run_verb("why-failed")
+    assert code == 1 and "no log of Snakemake here" in output
     Path(".snakemake/log").mkdir(parents=True)
     Path(".snakemake/log/1.snakemake.log").write_text("Nothing to be done")
-    assert says("why-failed") == (0, f"{runlog.newest_log()}: no job failed\n")
+    assert run_verb("why-failed") == (0, f"{runlog.newest_log()}: no job failed\n")
 
 
 def test_memory_is_compared_by_size():
@@ -298,7 +332,7 @@ CONF += "PreemptMode = {preempt}\\nAccountingStorageType = (null)\\nMaxArraySize
 
 @pytest.fixture
 def fit(programs, monkeypatch):
-    """A cluster that is fit for the project's profile; calls change it."""
+    """Scripts of a cluster that is fit for the project's profile; a call changes some and returns all check results."""
     shutil.copytree(PROJECT / "slurm", "slurm")
     monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
 
@@ -315,30 +349,30 @@ def fit(programs, monkeypatch):
 
 
 def test_a_cluster_that_is_fit(fit):
-    found = fit()
-    assert [(subject, *told) for subject, told in found.items() if told[0] != "ok"] == []
-    assert found["CUDA on gpu"][1] == "1 NVIDIA H200" and "Python on cpu" in found
-    assert says("doctor", "--cluster")[0] == 0
+    checks = fit()
+    assert [(subject, detail) for subject, (state, detail) in checks.items() if state != "ok"] == []
+    assert checks["CUDA on gpu"][1] == "1 NVIDIA H200" and "Python on cpu" in checks
+    assert run_verb("doctor", "--cluster")[0] == 0
 
 
-def test_what_is_wrong_with_a_cluster_is_told(fit):
+def test_a_cluster_that_is_not_fit(fit):
     assert fit(age=60)["MinJobAge"][0] == "wrong"
     assert fit(preempt="CANCEL")["preemption"][0] == "wrong"
     assert "the profile asks for 1 nodes with 8 GPUs, 0 can be used" in fit(gres="gpu:a100:4")["partition gpu"][1]
-    assert fit(srun="echo CUDA 0")["files on gpu"][0] == "wrong"  # another folder of that name
+    assert fit(srun="echo CUDA 0")["files on gpu"][0] == "wrong"  # the node has another folder of that name
     busy = fit(srun="echo srun: error: Unable to allocate resources: Immediate execution impossible >&2; exit 1")
     assert busy["files on gpu"][0] == "unknown" and "no node was free" in busy["files on gpu"][1]
     no_gpu = 'for word in "$@"; do last=$word; done\ncase "$last" in /*) cat "$last";; *) echo CUDA 0;; esac'
     assert "torch sees none" in fit(srun=no_gpu)["CUDA on gpu"][1]
-    assert fit(squeue=f"echo '{mine()}'")["queue"][0] == "wrong"
+    assert fit(squeue=f"echo '{own_job()}'")["queue"][0] == "wrong"
     assert fit(scontrol="echo Unable to contact >&2; exit 1")["controller"] == (
         "wrong",
         "scontrol show config: Unable to contact",
     )
-    assert says("doctor", "--cluster")[0] == 1
+    assert run_verb("doctor", "--cluster")[0] == 1
 
 
-def test_a_partition_that_is_not_there(fit):
+def test_a_partition_that_does_not_exist_or_is_too_short(fit):
     names = 'case "$*" in *-p*) ;; *) echo long short;; esac'
     assert "there is no partition of this name; there are long short" in fit(sinfo=names)["partition cpu"][1]
     short = fit(sinfo="echo 'x|up|1:00:00|9|gpu:h100:8|idle'")
@@ -349,13 +383,13 @@ def test_a_partition_that_is_not_there(fit):
 
 
 def test_what_the_profile_asks_for():
-    """Of the project's own: what the tests above and the documents speak of."""
-    found = profile.partition_requests(config.read_yaml(PROJECT / "slurm/config.yaml"))
-    assert {(w.partition, w.gpus, w.nodes) for w in found} == {("cpu", 0, 1), ("gpu", 1, 1), ("gpu", 8, 1)}
+    """The project's own profile, which the tests above and the documents describe."""
+    requests = profile.partition_requests(config.read_yaml(PROJECT / "slurm/config.yaml"))
+    assert {(w.partition, w.gpus, w.nodes) for w in requests} == {("cpu", 0, 1), ("gpu", 1, 1), ("gpu", 8, 1)}
     assert profile.node_gpus({"gres": "gpu:a100:8"}) == ("a100", 8) and preflight._minutes("1-02:03:04") == 1563
 
 
-# ---------------------------------------------------------------- a training takes its job's tasks
+# ---------------------------------------------------------------- a training uses its job's tasks
 
 
 @pytest.mark.parametrize(
@@ -363,19 +397,19 @@ def test_what_the_profile_asks_for():
     [(16, 8, 1, "--nodes=1 --ntasks=8 --ntasks-per-node=8"), (8, 2, 2, "--nodes=2 --ntasks=2 --ntasks-per-node=1"),
      (4, 6, 3, "--nodes=3 --ntasks=4 --ntasks-per-node=2"), (1, 8, 2, None), (8, 1, 1, None)],
 )  # fmt: skip
-def test_a_process_for_each_task_that_can_share_a_step(programs, monkeypatch, capsys, shares, tasks, nodes, expected):
+def test_one_process_for_each_task_that_can_share_a_step(programs, monkeypatch, capsys, shares, tasks, nodes, expected):
     programs(scontrol=f"echo JobId=5 NumNodes={nodes} NumCPUs=32 NumTasks={tasks} CPUs/Task=4")
     for name in ("SLURM_STEP_ID", "RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SLURM_JOB_ID", "5")
-    became = []
-    monkeypatch.setattr(os, "execvp", lambda program, words: became.append(words))
+    commands = []
+    monkeypatch.setattr(os, "execvp", lambda program, words: commands.append(words))
     slurm.spread("train_drm", "demo", 4, shares)
     if expected is None:
-        assert became == []
+        assert commands == []
     else:
         ours = [sys.executable, "-m", "mperceiver.cli", "train_drm", "demo", "--threads", "4"]
-        assert became == [["srun", *expected.split(), "--cpus-per-task=4", "--kill-on-bad-exit=1", *ours]]
+        assert commands == [["srun", *expected.split(), "--cpus-per-task=4", "--kill-on-bad-exit=1", *ours]]
     assert ("tasks are used" in capsys.readouterr().out) == (shares % tasks != 0)
 
 
