@@ -13,7 +13,7 @@ from mperceiver.config.base import Model
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import models_in
 from mperceiver.metrics import METRICS
-from mperceiver.report import tables
+from mperceiver.report.tables.reported import reported_numbers
 
 WORLDS = {"config": PROJECT, "tests/tiny/config": PROJECT / "tests/tiny"}
 
@@ -111,7 +111,7 @@ def test_what_the_paper_reports_is_found(shipped):
     """Every reported place and method of the tables has a number, and every number of the paper's tables a place."""
     if not Path(config.REPORTED).is_file():  # the tiny world's tables have none
         return
-    reported = tables.reported_numbers()
+    reported = reported_numbers()
     places, used = {key[:3] for key in reported}, set()
     for name, table in everything("tables").items():
         for block in table.parts:
