@@ -13,16 +13,16 @@ INTRO = """\
 
 <!-- Generated from mperceiver/config/ by tools/config_reference.py: change those, then run `make docs`. -->
 
-**A name in a path is the stem of a file here.** `results/scores/demo/demo-mid6.csv` exists because there are
-`config/methods/demo.yaml` and `config/datasets/demo-mid6.yaml`. To learn what a thing is, open the file of that name; to add one, add a
-file. Names are lower-case letters, digits and single hyphens.
+**A name in a path is the name of a file here**, without `.yaml`. `results/scores/demo/demo-mid6.csv` exists because there are
+`config/methods/demo.yaml` and `config/datasets/demo-mid6.yaml`. To learn what a thing is, open that file. To add a thing, add a file.
+Names have lower-case letters, digits and single hyphens.
 
-| file | what it describes | where its name turns up | add one |
+| file | what it describes | where its name is used | how to add one |
 |---|---|---|---|
-| `foundations/<name>.yaml` | the frozen Stable Diffusion and CLIP | `data/foundations/<name>/` | [how](../docs/foundations.md) |
-| `datasets/<name>.yaml` | pictures, or pairs made of them | `data/raw/<name>/`, `data/prepared/<name>.arrow` | [how](../docs/add-a-dataset.md), \
+| `foundations/<name>.yaml` | frozen weights: Stable Diffusion and CLIP | `data/foundations/<name>/` | [how](../docs/foundations.md) |
+| `datasets/<name>.yaml` | pictures, or pairs of pictures | `data/raw/<name>/`, `data/prepared/<name>.arrow` | [how](../docs/add-a-dataset.md), \
 [a degradation](../docs/add-a-degradation.md) |
-| `runs/<name>.yaml` | how weights are made | `results/runs/<name>/<stage>.safetensors` | [how](../docs/add-a-method.md) |
+| `runs/<name>.yaml` | how weights are trained | `results/runs/<name>/<stage>.safetensors` | [how](../docs/add-a-method.md) |
 | `methods/<name>.yaml` | how a picture is restored | `results/restored/<name>/<dataset>/`, `results/scores/<name>/<dataset>.csv` | \
 [how](../docs/add-a-method.md) |
 | `protocols/<name>.yaml` | how a picture is scored | in the card of every score | [how](../docs/protocols.md) |
@@ -30,25 +30,26 @@ file. Names are lower-case letters, digits and single hyphens.
 | `figures/<name>.yaml` | pictures side by side, curves, bars | `results/figures/<name>.png` | [how](../docs/add-a-table.md) |
 | `<name>.yaml` | an experiment: which tables and figures to build | `results/report/` | [how](../docs/add-a-table.md) |
 
-`demo.yaml` is the experiment that `snakemake` builds by default; another one is named with `--configfile config/<name>.yaml`.
+`snakemake` builds the experiment `demo.yaml`, unless you name another one with `--configfile config/<name>.yaml`.
 
-**Like another file.** Any file may say `like: NAME`: it then takes every key it does not give from the file of that name beside it, key by
-key and however deep; a list is taken whole. `null` takes a key away. `config/runs/demo-textual.yaml` is the demo's run with one switch:
+**Like another file.** Any file may say `like: NAME`. It then takes every key that it does not give itself from that file of its own folder. This
+works key by key at any depth; a list is taken as a whole. `null` removes a key. For example, `config/runs/demo-textual.yaml` is the demo's run
+without the visual branch:
 
 ```yaml
 title: Ablation, textual branch only
 like: demo
-model: {visual: false}       # the other widths stay the demo's
-reuse: {predictor: demo}     # its trained predictor is taken as it is
+model: {visual: false}       # the other keys of `model` are the demo's
+reuse: {predictor: demo}     # use the demo's trained predictor
 predictor: null              # so there is nothing to train in that stage
 drm: null
 latents: null
 ```
 
-**Mistakes are refused.** An unknown key, a key given twice, a value of the wrong type or outside its range: the message names the file,
-the key, and the nearest key there is.
+**Mistakes are refused.** If a key is unknown or given twice, or a value has the wrong type or is out of range, the error names the file, the
+key, and the nearest key that exists.
 
-Below is every key. *Required* stands where there is no default. A *name* is the stem of a file as above.
+All keys follow. A key without a default is *required*. A *name* is the name of a file, as above.
 """
 
 
@@ -61,15 +62,16 @@ def page() -> str:
 
 def models() -> dict[str, type[Model]]:
     """Every model of mperceiver.config, by its name."""
-    found, waiting = {}, [Model]
-    while waiting:
-        waiting += (below := waiting.pop().__subclasses__())
-        found |= {model.__name__: model for model in below}
-    return found
+    named, unvisited = {}, [Model]
+    while unvisited:
+        children = unvisited.pop().__subclasses__()
+        unvisited += children
+        named |= {model.__name__: model for model in children}
+    return named
 
 
 def section(model: type[Model], done: set[str], mark: str) -> str:
-    """A model's keys as a table, then those of the models inside it that have not had theirs."""
+    """A model's keys as a table, then a section for each model inside it that is not ``done`` yet. ``mark``: of the heading."""
     done.add(model.__name__)
     schema = model.model_json_schema(by_alias=True)
     base = next(cls for cls in model.__mro__[1:] if issubclass(cls, Model))
@@ -80,8 +82,8 @@ def section(model: type[Model], done: set[str], mark: str) -> str:
     text += ["| key | value | default | what it is |", "|---|---|---|---|"]
     for key, value in schema["properties"].items():
         if key not in inherited:
-            default = "*required*" if key in schema.get("required", []) else shown(value)
-            text.append(f"| `{key}` | {words(value)} | {default} | {cell(value.get('description', ''))} |")
+            default = "*required*" if key in schema.get("required", []) else default_of(value)
+            text.append(f"| `{key}` | {value_of(value)} | {default} | {cell(value.get('description', ''))} |")
     text.append("")
     inside = [models()[name] for name in references(schema["properties"]) if name not in done]
     for part in inside:
@@ -98,8 +100,8 @@ def references(schema: Any) -> list[str]:
     return [name for value in schema for name in references(value)] if isinstance(schema, list) else []
 
 
-def words(schema: dict) -> str:
-    """What may stand there, in words."""
+def value_of(schema: dict) -> str:
+    """The values that a key may have, in words."""
     if "$ref" in schema:
         return link(schema["$ref"].rpartition("/")[2])
     if "const" in schema:
@@ -108,18 +110,18 @@ def words(schema: dict) -> str:
         return "one of " + ", ".join(f"`{value}`" for value in schema["enum"])
     for several in ("anyOf", "oneOf"):
         if several in schema:
-            return " or ".join(words(part) for part in schema[several] if part.get("type") != "null")
+            return " or ".join(value_of(part) for part in schema[several] if part.get("type") != "null")
     if "prefixItems" in schema:
-        return "list of " + " and ".join(words(part) for part in schema["prefixItems"])
+        return "list of " + " and ".join(value_of(part) for part in schema["prefixItems"])
     kind = schema.get("type")
     if kind == "array":
-        return "list of " + re.sub("^(name|whole number|number)", r"\1s", words(schema["items"]))
+        return "list of " + re.sub("^(name|whole number|number)", r"\1s", value_of(schema["items"]))
     if kind == "object":
         keys = schema.get("propertyNames", {})
         named = "patternProperties" in schema
         inside = next(iter(schema["patternProperties"].values())) if named else schema.get("additionalProperties")
-        key = words(keys) if "enum" in keys else "name" if named else "key"
-        return f"mapping of {key} to {words(inside) if isinstance(inside, dict) else 'anything'}"
+        key = value_of(keys) if "enum" in keys else "name" if named else "key"
+        return f"mapping of {key} to {value_of(inside) if isinstance(inside, dict) else 'anything'}"
     if kind == "string":
         return "name" if schema.get("pattern") == f"^{config.NAME.pattern}$" else "text"
     if kind == "boolean":
@@ -135,7 +137,7 @@ def limits(schema: dict) -> str:
     return ",".join(f" {sign} {schema[key]:g}" for key, sign in signs.items() if key in schema)
 
 
-def shown(schema: dict) -> str:
+def default_of(schema: dict) -> str:
     """A default as it would be written."""
     default = schema.get("default")
     if "$ref" in schema:

@@ -2,7 +2,8 @@
 
 from mperceiver import config
 
-HOW = {
+# How a downloaded dataset arrives, by its key `access`.
+ACCESS = {
     "unattended": "by itself",
     "drive": "by itself, from Google Drive",
     "manual": "**by you**",
@@ -13,30 +14,33 @@ INTRO = """\
 
 <!-- Generated from config/datasets/ by tools/datasets_page.py: change those, then run `make docs`. -->
 
-Pictures are fetched from where their authors, or others, put them; none is part of this project. Terms stand in each file under
-`licence`: read them before you use a set. What is known to be wrong with one stands there under `defects`.
+Pictures are downloaded from the servers of their authors or of others. No picture is part of this project. Each dataset's file has the terms under
+`licence`: read them before you use a dataset. Known errors of a dataset are under `defects`.
 
-`mperceiver download NAME` brings what is in the first table, `mperceiver prepare NAME` makes what is in the second out of it, and
-`snakemake` does both for what a table needs. `mperceiver doctor` tells without downloading which sources are still there. A set marked
-**by you** stops with the page where it is, the terms, and the folder to put it in: `data/manual/NAME/`. A lab's copy in one of the
-folders of `MPERCEIVER_MIRROR` is taken before anything is fetched, where the file says how. Google Drive refuses popular files for a
-day at a time: run the command again, it goes on where it stopped. `.rar` archives need `unrar` or `7z` installed.
+`mperceiver download NAME` downloads a dataset of the first table. `mperceiver prepare NAME` makes the pairs of a dataset of the second table.
+`snakemake` does both for all that a table needs. `mperceiver doctor` checks, without downloading, which sources still offer the files.
 
-`mperceiver show NAME` draws a contact sheet of a prepared set, `mperceiver export NAME FOLDER` writes it as plain `lq/` and `gt/`.
+- A dataset marked **by you** is behind a form or a login. The download stops with the address of the page, the terms, and the folder where the
+  files belong: `data/manual/NAME/`.
+- A copy in one of the folders of `MPERCEIVER_MIRROR` is taken before anything is downloaded.
+- Google Drive refuses a popular file for about a day at a time. Run the command again; it continues where it stopped.
+- `.rar` archives need `unrar` or `7z` on the machine.
+
+`mperceiver show NAME` draws a contact sheet of a prepared dataset; `mperceiver export NAME FOLDER` writes it as plain folders `lq/` and `gt/`.
 """
 
 
 def page() -> str:
     """The whole of docs/datasets.md."""
-    known = {name: config.load("datasets", name) for name in config.names("datasets")}
-    raw = {name: d for name, d in known.items() if d.access}
-    pairs = {name: d for name, d in known.items() if d.pairs}
-    lines = [INTRO, "## What is downloaded", "", "| name | what it is | how it comes |", "|---|---|---|"]
-    for name, dataset in raw.items():
-        page = f" ([page]({dataset.page}))" if dataset.page else ""
-        lines.append(f"| {link(name)} | {cell(dataset.title)}{page} | {HOW[dataset.access]} |")
+    datasets = {name: config.load("datasets", name) for name in config.names("datasets")}
+    downloaded = {name: dataset for name, dataset in datasets.items() if dataset.access}
+    pairs = {name: dataset for name, dataset in datasets.items() if dataset.pairs}
+    lines = [INTRO, "## What is downloaded", "", "| name | what it is | how it arrives |", "|---|---|---|"]
+    for name, dataset in downloaded.items():
+        web_page = f" ([page]({dataset.page}))" if dataset.page else ""
+        lines.append(f"| {link(name)} | {cell(dataset.title)}{web_page} | {ACCESS[dataset.access]} |")
     lines += ["", "## What is made of it", ""]
-    lines += ["| name | what it is | pairs | task | out of | protocol |", "|---|---|---|---|---|---|"]
+    lines += ["| name | what it is | pairs | task | made of | protocol |", "|---|---|---|---|---|---|"]
     for name, dataset in pairs.items():
         count = f"{dataset.expected:,}" if dataset.expected else "not published"
         tasks, origins = ", ".join(dataset.tasks), ", ".join(dataset.from_)
