@@ -69,7 +69,7 @@ CAUSES = [
     Cause(
         r" is (nan|-?inf)\b",
         "a loss or a gradient is not a finite number",
-        "the log names the step and the pictures; what to do: docs/training.md, `A loss that is no number`",
+        "the log names the step and the pictures; what to do about it: docs/training.md",
     ),
     Cause(
         r"mperceiver: (command )?not found|No module named",

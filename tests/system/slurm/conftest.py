@@ -1,4 +1,4 @@
-"""A cluster, and a small checkout on it whose workflow is run by `snakemake --profile slurm`."""
+"""Fixtures: a SLURM cluster, and a small checkout on it whose workflow `snakemake --profile slurm` runs."""
 
 import os
 import re
@@ -16,10 +16,10 @@ from safetensors.numpy import load_file
 from support import PROJECT, clusters
 
 until, ask, end_all = clusters.until, clusters.ask, clusters.end_all
-# What a user edits: the site. This one's nodes have two GPUs; a training of several processes takes one on each of two nodes.
+# What a user edits in the profile's `site`. Nodes here have two GPUs; a training of several processes gets one on each of two nodes.
 SITE = {"nodes: 1": "nodes: 2", "gres: gpu:8": "gres: gpu:1", "tasks: 8": "tasks: 2", "walltime 1440": "walltime 30"}
-# The head looks at the queue as often as a short test needs: the plugin would look after 1, 12, 33, 64 … seconds. All else is
-# Snakemake's, and the name is, by which `mperceiver orphans` knows a head.
+# Snakemake, changed in one thing: the head looks at the queue every two seconds. The plugin would look after 1, 12, 33, 64 …
+# seconds, too rarely for a short test. The program is called snakemake, since `mperceiver orphans` finds a head by this name.
 HEAD = """#!{python}
 import asyncio, sys
 from snakemake.cli import main
@@ -32,26 +32,26 @@ RemoteExecutor.sleep = sleep
 sys.exit(main())
 """
 EAGER = "--slurm-init-seconds-before-status-checks 1 --max-status-checks-per-second 5 --latency-wait 20".split()
-# A node's eight cores are this machine's, all of them.
+# One thread for each job: the eight cores that each node reports are those of this one machine.
 RULES = "prepare encode train_predictor train_branches train_drm train_network restore score".split()
 THREADS = ["--set-threads", *(f"{rule}=1" for rule in RULES)]
-BOUND_S = 1200  # of all of it, from the cluster's start; what is waited for after that fails at once
+BOUND_S = 1200  # for all tests, from the start of the cluster; after that every wait fails at once
 STEPS = 450
-SLOW = "  steps: {}\n  save_every_steps: 20"  # so that there is time to disturb it
+SLOW = "  steps: {}\n  save_every_steps: 20"  # time enough to disturb the training
 
 
 @pytest.fixture(scope="session")
 def cluster():
-    why = clusters.missing()
-    if why:  # they are asked for by name: nobody runs them by chance
-        pytest.fail(why)
-    with clusters.running() as found:
+    reason = clusters.missing()
+    if reason:  # not a skip: whoever runs these tests asked for them by name
+        pytest.fail(reason)
+    with clusters.running() as running:
         World.end = time.monotonic() + BOUND_S
-        yield found
+        yield running
 
 
 class World:
-    """A small checkout: the project's workflow and profiles, the site's lines of the cluster's one edited, tests/tiny's config."""
+    """A small checkout: the project's workflow and profiles, with `site` edited for this cluster, and the config of tests/tiny."""
 
     end = float("inf")
     heads: ClassVar[list["Head"]] = []  # of all worlds
@@ -68,18 +68,18 @@ class World:
         self.snakemake.chmod(0o755)
         profile = root / "slurm/config.yaml"
         text = profile.read_text()
-        for mine, theirs in SITE.items():
-            assert text.count(mine) == 1, mine
-            text = text.replace(mine, theirs)
+        for line, edited in SITE.items():
+            assert text.count(line) == 1, line
+            text = text.replace(line, edited)
         profile.write_text(text)
 
     @property
     def environment(self) -> dict[str, str]:
-        """The tests' own Python first on the PATH; the nodes are all this machine, and their names mean nothing to it."""
+        """The environment of commands: this Python first on the PATH; all nodes are this machine, so processes meet on loopback."""
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("MPERCEIVER_", "SNAKEMAKE_"))}
-        kept.pop("CUDA_VISIBLE_DEVICES", None)  # SLURM tells it to who asked for a GPU
-        return kept | {
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MPERCEIVER_", "SNAKEMAKE_"))}
+        inherited.pop("CUDA_VISIBLE_DEVICES", None)  # SLURM sets it for jobs that asked for a GPU
+        return inherited | {
             "PATH": path,
             "PYTHONDONTWRITEBYTECODE": "",
             "MASTER_ADDR": "127.0.0.1",
@@ -87,7 +87,7 @@ class World:
         }
 
     def run(self, *words: str, code: int = 0) -> str:
-        """What a command prints that ends with ``code``."""
+        """Run a command in the checkout, expect the exit code ``code``, and return all that it printed."""
         done = subprocess.run(
             words,
             cwd=self.root,
@@ -101,32 +101,32 @@ class World:
         return done.stdout
 
     def head(self, *targets: str, options: tuple[str, ...] = ()) -> "Head":
-        """Start `snakemake --profile slurm` for targets; none: all."""
+        """Start `snakemake --profile slurm` for the targets; without targets for all."""
         self.heads.append(Head(self, targets, options))
         return self.heads[-1]
 
     def undisturbed(self, run: str, steps: int = STEPS) -> dict:
-        """The weights of a training that nobody disturbs, on the login node."""
+        """Train a run on the login node, undisturbed, and return its weights."""
         self.describe(run, **{"  steps: ": SLOW.format(steps)})
         self.run("mperceiver", "train_network", run, "--threads", "1")
         return load_file(self.weights(run))
 
     def training(self, run: str, steps: int = STEPS) -> "Head":
-        """A head that trains a run, once it has a resume state."""
+        """Start a head that trains a run, and wait until the training has saved a resume state."""
         self.describe(run, **{"  steps: ": SLOW.format(steps)})
         head = self.head(f"results/runs/{run}/network.json")
         try:
             self.wait_for_state(run)
         except TimeoutError as error:
             head.kill()
-            raise AssertionError(head.told) from error
+            raise AssertionError(head.output) from error
         return head
 
     def describe(self, run: str, like: str = "tiny-net", **lines: str) -> None:
-        """Write a run's file: that of another one, some of its lines replaced (their beginning: what stands there instead)."""
+        """Write the file of a run: a copy of another run's, with lines replaced; ``lines``: {beginning of a line: new line}."""
         text = (self.root / f"config/runs/{like}.yaml").read_text()
-        for start, other in lines.items():
-            text, count = re.subn(rf"^{re.escape(start)}.*$", other, text, flags=re.MULTILINE)
+        for start, new_line in lines.items():
+            text, count = re.subn(rf"^{re.escape(start)}.*$", new_line, text, flags=re.MULTILINE)
             assert count == 1, start
         (self.root / f"config/runs/{run}.yaml").write_text(text)
 
@@ -134,35 +134,35 @@ class World:
         return self.root / f"results/runs/{run}/network.safetensors"
 
     def wait_for_state(self, run: str, after: int = 0) -> int:
-        """The number of steps of a training's newest resume state, once it has one beyond ``after``."""
+        """Wait for a resume state of a training with more than ``after`` steps; return its number of steps."""
 
         def newest() -> int:
-            found = [int(path.stem[-8:]) for path in (self.root / "results/resume" / run).glob("network-*.pt")]
-            return max((step for step in found if step > after), default=0)
+            steps = [int(path.stem[-8:]) for path in (self.root / "results/resume" / run).glob("network-*.pt")]
+            return max((step for step in steps if step > after), default=0)
 
         return until(newest, 120, f"a resume state of {run} after step {after}")
 
     def job(self, run: str, state: str = "RUNNING") -> str:
-        """The SLURM id of the training of ``run`` that is in a state."""
+        """Wait until the training of ``run`` is in a state; return its SLURM id."""
 
-        def found() -> str:
+        def slurm_id() -> str:
             lines = [line.split("|") for line in ask("squeue", "-h", "-o", "%i|%T|%k").splitlines()]
-            return next((i for i, told, rule in lines if told == state and rule.endswith(f"_{run}")), "")
+            return next((i for i, now, rule in lines if now == state and rule.endswith(f"_{run}")), "")
 
-        return until(found, 90, f"{run} {state}")
+        return until(slurm_id, 90, f"{run} {state}")
 
     def wait_until(self, job: str, state: str) -> None:
         until(lambda: ask("squeue", "-h", "-j", job, "-o", "%T") == state, 90, f"job {job} {state}")
 
     def wait_for_node(self, node: str) -> None:
-        """Until a node that came back is idle; what it is told to end of its former life must not hit a new job."""
+        """Wait until a restarted node is idle, and five seconds more: it may still be ending steps of its jobs from before."""
         until(lambda: ask("sinfo", "-hN", "-n", node, "-o", "%T").split("\n")[0] == "idle", 60, f"{node} idle")
         time.sleep(5)
 
     def go_on(self, job: str) -> None:
-        """Start a requeued job soon: SLURM lets it wait two minutes, for what is left of its former life to end.
+        """Start a requeued job at once; SLURM would wait two minutes, until all processes of the job's last start have ended.
 
-        What is told to end then would hit the new one, which has the same number.
+        They are ended here first: the new start has the same job number, and SLURM would end its processes, too.
         """
         self.wait_until(job, "PENDING")
         end_all(job)
@@ -171,7 +171,7 @@ class World:
 
 
 class Head:
-    """`snakemake --profile slurm`, typed at the root of a world."""
+    """A running `snakemake --profile slurm`, started at the root of a world."""
 
     def __init__(self, world: World, targets: tuple[str, ...], options: tuple[str, ...]) -> None:
         self.log = world.root / f"head-{time.monotonic_ns()}.txt"
@@ -198,25 +198,25 @@ class Head:
             )
 
     @property
-    def told(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     @property
     def submitted(self) -> list[str]:
-        return re.findall(r"SLURM jobid (\w+)", self.told)
+        return re.findall(r"SLURM jobid (\w+)", self.output)
 
     def end(self, code: int = 0, seconds: int = 420) -> str:
-        """Wait for it to end with ``code``, and return what it told."""
+        """Wait until the head has ended with the exit code ``code``; return all that it printed."""
         try:
             self.process.wait(max(min(seconds, World.end - time.monotonic()), 1))
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError(f"the head had not ended after {seconds} s:\n{self.told}") from None
-        assert self.process.returncode == code, self.told
-        return self.told
+            raise AssertionError(f"the head had not ended after {seconds} s:\n{self.output}") from None
+        assert self.process.returncode == code, self.output
+        return self.output
 
     def kill(self) -> None:
-        """As a login node that goes down does."""
+        """Kill the head by SIGKILL, as if the login node went down."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -230,13 +230,13 @@ columns: [{dataset: tiny-test, task: haze, label: Haze, metrics: [psnr]}]
 
 @pytest.fixture(scope="session")
 def new_world(tmp_path_factory) -> Callable[[str], World]:
-    """Makes a world, by a name for its folder."""
+    """A function that makes a world in a new folder of the given name."""
     return lambda name: World(tmp_path_factory.mktemp(name))
 
 
 @pytest.fixture(scope="session")
 def world(cluster, new_world) -> World:
-    """A world with its pictures downloaded and a foundation pre-trained for a few steps, on the login node."""
+    """A world whose pictures are downloaded and whose foundation is pre-trained for a few steps, both on the login node."""
     world = new_world("world")
     (world.root / "config/tables/tiny.yaml").write_text(TABLE)
     (world.root / "config/demo.yaml").write_text("title: A miniature\ntables: [tiny]\n")
@@ -250,7 +250,7 @@ def world(cluster, new_world) -> World:
 
 @pytest.fixture(scope="session")
 def built(world) -> World:
-    """The world with all that it describes made by jobs of SLURM's."""
+    """The world after its whole workflow has run as SLURM jobs."""
     world.first = world.head()
     world.first.end()
     return world
@@ -258,13 +258,13 @@ def built(world) -> World:
 
 @pytest.fixture(scope="session")
 def straight(built) -> dict:
-    """The weights of a training that nobody disturbed."""
+    """The weights of an undisturbed training."""
     return built.undisturbed("straight")
 
 
 @pytest.fixture(autouse=True)
 def no_head_is_left():
-    """A test that fails leaves no head and no job to the next one."""
+    """After a test that failed, end its heads and cancel its jobs."""
     yield
     for head in World.heads:
         if head.process.poll() is None:

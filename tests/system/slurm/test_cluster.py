@@ -1,6 +1,6 @@
-"""The workflow on a real SLURM cluster: built, disturbed in every way that one machine can play, and asked about.
+"""The workflow on a real SLURM cluster: it is built, and disturbed in every way that one machine can simulate.
 
-There is no accounting here, as on many small clusters: sacct is there and fails from the first to the last test.
+The cluster keeps no accounts, as many small clusters: sacct is installed and fails in all tests.
 """
 
 import re
@@ -24,7 +24,7 @@ def slurm(*words: str) -> str:
 
 
 def comments() -> dict[str, str]:
-    """What each job is for -> its id; of an array the task's."""
+    """{comment of a job, which names its rule and wildcards: its id}; of an array the task's id."""
     lines = slurm("squeue", "-h", "--states=all", "-o", "%k|%i").splitlines()
     return dict(line.split("|") for line in lines)
 
@@ -34,16 +34,16 @@ def submissions(run: str) -> int:
 
 
 def same(world, run: str, straight: dict) -> None:
-    """A disturbed training has the very weights of one that was not, and nothing is left of it."""
-    found = load_file(world.weights(run))
-    assert found.keys() == straight.keys()
-    assert all(np.array_equal(found[name], straight[name]) for name in straight)
+    """The disturbed training has the weights of the undisturbed one, and no resume state or temporary file is left."""
+    weights = load_file(world.weights(run))
+    assert weights.keys() == straight.keys()
+    assert all(np.array_equal(weights[name], straight[name]) for name in straight)
     assert not any((world.root / "results/resume" / run).rglob("*.pt"))
     left = [path for path in (world.root / "results").rglob(".*") if path.name != ".snakemake_timestamp"]
     assert [path for path in left if run in str(path)] == []
 
 
-# ---------------------------------------------------------------- nothing in the way
+# ---------------------------------------------------------------- undisturbed
 
 
 def test_the_workflow_is_built(built):
@@ -53,10 +53,10 @@ def test_the_workflow_is_built(built):
     assert subprocess.run(["sacct"], capture_output=True).returncode != 0
 
 
-def test_what_slurm_was_asked_for(built):
-    """Two preparations were one array; who asked for a GPU has one, in the right partition, with the site's limit."""
+def test_the_resources_that_slurm_was_asked_for(built):
+    """Two preparations were one array; jobs that asked for a GPU have one, in the right partition, with the profile's time limit."""
     jobs = comments()
-    assert re.search(r"Submitted array job with .*individual task IDs are 1-2\.", built.first.told)
+    assert re.search(r"Submitted array job with .*individual task IDs are 1-2\.", built.first.output)
     encode, train = (
         next(show(i) for c, i in jobs.items() if c.startswith(name)) for name in ("rule_encode", "rule_train_drm")
     )
@@ -67,7 +67,7 @@ def test_what_slurm_was_asked_for(built):
 
 
 def test_two_nodes_are_one_process(built):
-    """A step shared by two processes on two nodes gives the weights of one process, to rounding."""
+    """Two processes on two nodes that share each step give the weights of one process, up to rounding."""
     lines = {
         "branches: ": "reuse: {predictor: tiny}\nbranches: {steps: 6, accumulate: 2, phases: [{batch: 2, crop_px: 16}]}"
     }
@@ -86,7 +86,7 @@ def test_two_nodes_are_one_process(built):
     assert all(np.allclose(two[name], one[name], rtol=1e-3, atol=1e-5) for name in one)
 
 
-# ---------------------------------------------------------------- a training that is disturbed
+# ---------------------------------------------------------------- a disturbed training
 
 
 def test_requeued(built, straight):
@@ -100,9 +100,9 @@ def test_requeued(built, straight):
 
 
 def test_its_time_limit_is_reached(built):
-    """SLURM sends TERM before the limit; the training saves, puts itself back in the queue, and no attempt is used up.
+    """SLURM sends SIGTERM before the limit; the training saves its state and requeues its job, and no attempt is used up.
 
-    SLURM looks at limits every half a minute, so the training is a longer one.
+    SLURM checks limits every 30 s, so this training is a longer one.
     """
     head = built.training("limited", steps=2500)
     job = built.job("limited")
@@ -110,21 +110,21 @@ def test_its_time_limit_is_reached(built):
     built.wait_until(job, "PENDING")
     slurm("scontrol", "update", f"JobId={job}", "TimeLimit=30")
     built.go_on(job)
-    told = head.end()
-    assert show(job)["Restarts"] == "1" and submissions("limited") == 1 and "Error in rule" not in told
+    output = head.end()
+    assert show(job)["Restarts"] == "1" and submissions("limited") == 1 and "Error in rule" not in output
     same(built, "limited", built.undisturbed("unlimited", steps=2500))
 
 
 def test_cancelled_from_outside(built, straight):
-    """A cancelled job does not come back to life; the head submits it anew, and it goes on from its state."""
+    """A cancelled job is not requeued; the head submits it again, and the training resumes from its state."""
     head = built.training("cancelled")
     job = built.job("cancelled")
     slurm("scancel", job)
     head.end()
     assert show(job)["JobState"] == "CANCELLED" and submissions("cancelled") == 2
     same(built, "cancelled", straight)
-    told = built.run("mperceiver", "why-failed")
-    assert f"job {job}, CANCELLED" in told and "then one succeeded" in told and "cancelled from outside" in told
+    output = built.run("mperceiver", "why-failed")
+    assert f"job {job}, CANCELLED" in output and "then one succeeded" in output and "cancelled from outside" in output
 
 
 def test_preempted(built, straight):
@@ -167,17 +167,17 @@ def test_the_controller_is_started_again(built, cluster, straight):
     same(built, "restarted", straight)
 
 
-# ---------------------------------------------------------------- a head that is killed
+# ---------------------------------------------------------------- a killed head
 
 
 def test_a_killed_head_and_its_orphan_that_is_waited_for(built):
-    """What the orphan makes is kept: the next head has nothing to do."""
+    """The files that the orphan makes are kept: the next head has nothing to do."""
     head = built.training("waited", steps=1500)
     assert "waits for these jobs" in built.run("mperceiver", "orphans", code=1)
     head.kill()
     job = built.job("waited")
-    told = built.run("mperceiver", "orphans", code=1)
-    assert job in told and "train_network_wildcards_waited" in told and "orphans --wait" in told
+    output = built.run("mperceiver", "orphans", code=1)
+    assert job in output and "train_network_wildcards_waited" in output and "orphans --wait" in output
     assert "unlocked" in built.run("mperceiver", "orphans", "--wait")
     assert "Nothing to be done" in built.head("results/runs/waited/network.json").end()
     assert submissions("waited") == 1 and built.weights("waited").is_file()
@@ -198,27 +198,29 @@ def test_a_killed_head_and_its_orphan_that_is_cancelled(built, straight):
     same(built, "left", straight)
 
 
-# ---------------------------------------------------------------- asking
+# ---------------------------------------------------------------- why-failed and doctor
 
 
 def test_why_it_failed(built):
-    """A training whose loss becomes no number: three attempts, told as one failure with its place, log, cause and advice."""
+    """A training whose loss is NaN: three attempts, printed as one failed job with node, log, cause and next command."""
     built.describe("broken", **{"  steps: ": "  steps: 40\n  lr: 1.0e+30\n  clip_norm: 1.0e+30"})
     head = built.head("results/runs/broken/network.json")
     head.end(code=1)
-    told = built.run("mperceiver", "why-failed", code=1)
+    output = built.run("mperceiver", "why-failed", code=1)
     job = head.submitted[-1]
-    assert "train_network run=broken: 3 attempts failed" in told and f"job {job}, FAILED, node g" in told
-    assert "results/logs/train_network/broken.log" in told and "of 00:30:00" in told and "asked 96000M" in told, told
-    assert "cause    a loss or a gradient is not a finite number" in told and "A loss that is no number" in told
+    assert "train_network run=broken: 3 attempts failed" in output and f"job {job}, FAILED, node g" in output
+    assert "results/logs/train_network/broken.log" in output and "of 00:30:00" in output and "asked 96000M" in output, (
+        output
+    )
+    assert "cause    a loss or a gradient is not a finite number" in output and "docs/training.md" in output
 
 
 def test_doctor(built):
-    """The site's profile is fit, but for GPUs that are none; a partition that is not there is told."""
-    told = built.run("mperceiver", "doctor", "--cluster", code=1)
-    wrong = [line for line in told.splitlines() if line.startswith("wrong")]
-    assert len(wrong) == 1 and "torch sees none" in wrong[0], told
-    assert "files on cpu" in told and "2 nodes with 1 GPUs" in told and "MinJobAge" in told
+    """The cluster is fit, except that its GPUs are not real; a partition that does not exist is reported."""
+    output = built.run("mperceiver", "doctor", "--cluster", code=1)
+    wrong = [line for line in output.splitlines() if line.startswith("wrong")]
+    assert len(wrong) == 1 and "torch sees none" in wrong[0], output
+    assert "files on cpu" in output and "2 nodes with 1 GPUs" in output and "MinJobAge" in output
     profile = built.root / "slurm/config.yaml"
     before = profile.read_text()
     try:
