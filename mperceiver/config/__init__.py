@@ -8,7 +8,7 @@ key. Any file may say `like: NAME`: it then takes every key it does not give fro
 The functions are named here; a model is imported from the module of its kind (`from mperceiver.config.runs import Run`).
 """
 
-from mperceiver.config.base import METRIC_NAMES, NAME, STAGES, TASKS, ConfigError
+from mperceiver.config.base import NAME, STAGES, TASKS, ConfigError
 from mperceiver.config.depends import (
     FID_FOUNDATION,
     REPORTED,

@@ -1,18 +1,17 @@
-"""What the models of all kinds of file share."""
+"""What the models of all kinds of file share: their base class, common types of values, the lists of tasks and stages."""
 
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-# The nine degradations in the order of Fig. 8 of the paper; the predictor's classes and every prompt pool use it.
+# The nine degradations in the order of Fig. 8 of the paper; the predictor's classes and every prompt pool use this order.
 TASKS = ["haze", "snow", "gaussian-noise", "rain", "motion-blur", "defocus", "real-noise", "raindrop", "low-light"]
-STAGES = ["predictor", "branches", "drm", "network"]
-MetricName = Literal["psnr", "ssim", "lpips", "niqe", "brisque", "fid"]  # the keys of METRICS in mperceiver/metrics/
-METRIC_NAMES = list(get_args(MetricName))
+STAGES = ["predictor", "branches", "drm", "network"]  # in the order in which they are trained
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
+MetricName = Literal["psnr", "ssim", "lpips", "niqe", "brisque", "fid"]  # the keys of METRICS in mperceiver/metrics/
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Positive = Annotated[int, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -21,7 +20,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Precision = Annotated[Literal["no", "bf16", "fp16"], BeforeValidator(lambda value: "no" if value is False else value)]
 
 
-def _web(value: str) -> str:
+def _check_url(value: str) -> str:
     parts = urlsplit(value)
     if (
         parts.scheme not in ("http", "https")
@@ -33,14 +32,14 @@ def _web(value: str) -> str:
     return value
 
 
-Url = Annotated[str, AfterValidator(_web)]
+Url = Annotated[str, AfterValidator(_check_url)]
 
 
 class ConfigError(ValueError):
-    """A configuration file is missing or wrong; the message says which file, which key and what to do."""
+    """A configuration file is missing or wrong. The message names the file and the key, and says what to do."""
 
 
 class Model(BaseModel):
-    """What all kinds share: unknown keys are refused, and what was read does not change."""
+    """Base of all models: unknown keys are refused, and values cannot be changed after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())

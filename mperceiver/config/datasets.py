@@ -10,131 +10,144 @@ from mperceiver.config.sources import FilePath, Source
 
 
 class Encode(Model):
-    """The fixed crops of whole pictures on which training stands: what `encode` caches, and stage 3's pictures."""
+    """The fixed crops of a training dataset: `encode` caches their latents, and stage 3 trains on their pixels."""
 
     crop_px: Positive = Field(
-        description="side of a crop; a smaller picture is reflected at its right and bottom edges up to it"
+        description="side of a crop; a smaller picture is padded by reflection at its right and bottom edges"
     )
-    crops: Positive = Field(1, description="crops of each picture; where they lie is a hash of the picture and `seed`")
-    flip: bool = Field(False, description="half of them mirrored left to right")
+    crops: Positive = Field(
+        1, description="crops of each picture; their positions are drawn by a hash of the picture and `seed`"
+    )
+    flip: bool = Field(False, description="mirror half of the crops left to right")
 
 
 class Dataset(Model):
-    """config/datasets/<name>.yaml: pictures or archives from a source, pairs found in archives, or pairs made of pictures.
+    """config/datasets/<name>.yaml: downloaded files, pairs found in them, or pairs made by degrading pictures.
 
-    With `sources` it is what is downloaded; with `from` and `pairs` it is ready-made pairs out of downloaded archives; with
-    `from` and `degradations` it is the pictures of other datasets, degraded here.
+    A dataset with `sources` is downloaded. One with `from` and `pairs` has ready-made pairs, found among the files of
+    downloaded datasets. One with `from` and `degradations` has pictures of other datasets, degraded here.
     """
 
     title: str = Field(description="what it is, in a line")
     licence: str = Field(description="licence or terms of use of the pictures")
-    citation: str = Field("", description="whom to cite for it")
+    citation: str = Field("", description="paper to cite")
     page: str = Field("", description="its official page")
     access: Literal["unattended", "drive", "manual"] | None = Field(
         None,
-        description="unattended: any program may fetch it; drive: from Google Drive, which has a daily limit; "
-        "manual: a person has to bring it",
+        description="unattended: a program can download it; drive: it is on Google Drive, which has a daily limit; manual: a "
+        "person has to download it",
     )
-    sources: list[Source] = Field(default_factory=list, description="tried in order; the first that is there is taken")
+    sources: list[Source] = Field(
+        default_factory=list, description="places to download it from; the first that works is used"
+    )
     passwords: dict[FilePath, str] = Field(
         default_factory=dict, description="archive: its password, where the official page publishes one"
     )
     expected: Positive | None = Field(
-        None, description="number of pictures a download must have; with `pairs`, of pairs (before they are tiled)"
+        None, description="exact number of pictures in a download; with `pairs`, of pairs (before tiling)"
     )
     defects: list[str] = Field(
-        default_factory=list, description="what is wrong with it or odd, and what is done about it"
+        default_factory=list, description="what is wrong or odd about it, and what is done about that"
     )
     from_: list[Name] = Field(
         default_factory=list,
         alias="from",
-        description="datasets that this one is made of: raw ones with `pairs`; with `degradations` those whose pictures, "
-        "or ground truths, are its ground truth",
+        description="datasets it is made of: with `pairs`, downloaded datasets; with `degradations`, datasets whose pictures "
+        "or ground truths become its ground truths",
     )
-    pairs: Pairs | None = Field(None, description="how ready-made pairs are found in the raw datasets")
+    pairs: Pairs | None = Field(
+        None, description="how ready-made pairs are found in the downloaded files of the datasets in `from`"
+    )
     degradations: dict[Name, dict[Name, dict[str, Any]]] = Field(
         default_factory=dict,
-        description="task: its layers in order, each a degradation (`mperceiver degradations` lists them) with its "
-        "numbers (a scalar, a word, a [low, high] range, or {choices: [...]}); or any name with {one_of: {layer: numbers, ...}}, one of them a picture",
+        description="task: its layers in order, each a degradation (`mperceiver degradations` lists them) with its parameters; "
+        "a parameter is a number, a word, a range [low, high], or {choices: [...]}. In place of a layer, any name with "
+        "{one_of: {layer: parameters, ...}} applies one of several layers to each picture",
     )
     only: list[Name] = Field(
-        default_factory=list, description="of `degradations`, only these; for a file that is `like` one with more"
+        default_factory=list,
+        description="tasks of `degradations` to use; for a file that is `like` another with more tasks; none: all",
     )
     onto: Literal["gt", "lq"] = Field(
         "gt",
-        description="which picture of ready-made pairs is degraded: the clean one, or the degraded one, for a mix whose "
-        "first part is real",
+        description="which picture of a ready-made pair is degraded: gt, the clean one; lq, the degraded one, for a mix whose "
+        "first degradation is real",
     )
     depth: Name | None = Field(
         None,
-        description="downloaded dataset that has a depth map for each picture, under the picture's id, white being far; for the "
-        "degradations that need one (haze, underwater). None: they draw an analytic one, and the recipes say so",
+        description="downloaded dataset with a depth map for each picture, under the picture's id, white being far; used by "
+        "haze and underwater; none: these draw an analytic depth map, and the recipes say so",
     )
     every: bool = Field(
-        True, description="true: each crop is degraded in every way; false: the ways take turns over the crops"
+        True,
+        description="true: each crop is degraded by every task, a row each; false: the tasks take turns over the crops",
     )
-    sample: Sample | None = Field(
-        None, description="only a part of the pictures of each dataset in `from`, drawn by `seed` from their ids"
-    )
+    sample: Sample | None = Field(None, description="use only a random part of the pictures of each dataset in `from`")
     multiple_px: Positive | None = Field(
-        None, description="whole pictures are cut about their centre to sides that are multiples of this"
+        None, description="crop whole pictures about their centre so that both sides are multiples of this"
     )
-    short_side_px: Positive | None = Field(None, description="least height and width that its pictures must have")
+    short_side_px: Positive | None = Field(None, description="smallest height and width that a picture may have")
     crop_px: Positive | None = Field(None, description="cut square crops of this side; none: whole pictures")
-    crops: Positive | None = Field(None, description="crops in all, drawn evenly over the pictures (needs crop_px)")
+    crops: Positive | None = Field(
+        None, description="number of crops in all, divided evenly over the pictures (needs crop_px)"
+    )
     candidates: Positive = Field(
-        1, description="crops drawn for each one kept, the most detailed being kept (variance of the Laplacian)"
+        1,
+        description="crops drawn for each crop that is kept; the most detailed ones are kept (largest variance of the Laplacian)",
     )
     on_the_fly: bool = Field(
         False,
-        description="for training: only the clean picture is kept, and it is degraded whenever it is read, with numbers drawn "
-        "anew and without rounding to 8 bit",
+        description="for training: store only the clean picture and degrade it whenever it is read, with new random numbers "
+        "and without rounding to 8 bit",
     )
     encode: Encode | None = Field(
-        None, description="for training: the crops `mperceiver encode` takes; none: whole pictures, all of one size"
+        None, description="for training: the crops that `mperceiver encode` uses; none: whole pictures, all of one size"
     )
-    seed: int = Field(0, description="a picture's own seed is a hash of the dataset's name, the picture's id and this")
-    protocol: Name = Field("rgb", description="how restored pictures of this dataset are scored")
+    seed: int = Field(
+        0,
+        description="a picture's random numbers are seeded by a hash of the dataset, the picture's id and this number",
+    )
+    protocol: Name = Field("rgb", description="protocol by which restored pictures are scored")
 
     @model_validator(mode="before")
     @classmethod
-    def _without_others(cls, raw: Any) -> Any:
-        only, ways = (raw.get("only"), raw.get("degradations")) if isinstance(raw, dict) else (None, None)
-        if isinstance(only, list) and only and isinstance(ways, dict):
-            if unknown := [task for task in only if task not in ways]:
-                raise ValueError(f"`only`: {', '.join(map(str, unknown))} is not among `degradations`")
-            return raw | {"degradations": {task: way for task, way in ways.items() if task in only}}
+    def _select_tasks(cls, raw: Any) -> Any:
+        only, tasks = (raw.get("only"), raw.get("degradations")) if isinstance(raw, dict) else (None, None)
+        if isinstance(only, list) and only and isinstance(tasks, dict):
+            if unknown := [task for task in only if task not in tasks]:
+                raise ValueError(f"`only`: {', '.join(map(str, unknown))} is not a task of `degradations`")
+            return raw | {"degradations": {task: layers for task, layers in tasks.items() if task in only}}
         return raw
 
     @model_validator(mode="after")
-    def _one_kind(self):
+    def _check_kind(self) -> "Dataset":
         if bool(self.sources) == bool(self.from_):
-            raise ValueError("give either `sources` (pictures from somewhere) or `from` (pairs made of other datasets)")
+            raise ValueError("give either `sources` (a downloaded dataset) or `from` (a dataset made of others)")
         if bool(self.from_) != (bool(self.degradations) or self.pairs is not None):
-            raise ValueError("`from` goes with `degradations` or with `pairs`")
+            raise ValueError("`from` needs `degradations` or `pairs`, and these need `from`")
         if self.degradations and self.pairs:
             raise ValueError(
-                "`pairs` are ready-made; to degrade their pictures, name this dataset in `from` of another"
+                "give either `pairs` or `degradations`; to degrade ready-made pairs, name this dataset in `from` of another"
             )
         if (self.crops is None) != (self.crop_px is None):
-            raise ValueError("`crops` and `crop_px` go together")
+            raise ValueError("give both `crops` and `crop_px`, or neither")
         if self.multiple_px and self.crop_px:
-            raise ValueError("`multiple_px` is for whole pictures; crops are of `crop_px` anyway")
+            raise ValueError("`multiple_px` is for whole pictures; leave it out, or leave `crop_px` out")
         if not self.degradations and (self.only or self.depth or self.sample or self.multiple_px or self.short_side_px):
-            raise ValueError("`only`, `depth`, `sample`, `multiple_px` and `short_side_px` are for `degradations`")
+            raise ValueError("`only`, `depth`, `sample`, `multiple_px` and `short_side_px` need `degradations`")
         if self.on_the_fly and self.depth:
-            raise ValueError("`on_the_fly` degrades without a `depth` map; leave one of them out")
+            raise ValueError("`on_the_fly` cannot use a `depth` map; leave one of them out")
         if self.pairs and self.crop_px:
             raise ValueError("`crop_px` is for `degradations`; to cut ready-made pairs give `tile_px` in `pairs`")
         if self.on_the_fly and not self.degradations:
             raise ValueError("`on_the_fly` says when `degradations` are applied; there are none")
         if self.on_the_fly and self.onto != "gt":
-            raise ValueError("`on_the_fly` degrades the clean picture; it does not go with `onto: lq`")
+            raise ValueError("`on_the_fly` degrades the clean picture; it cannot be combined with `onto: lq`")
         return self
 
     @property
     def tasks(self) -> list[str]:
-        """Tasks of its rows; `clean` alone for pictures as they are."""
+        """Tasks of its pairs; `clean` alone for a downloaded dataset."""
         if self.pairs:
             return list(dict.fromkeys([*self.pairs.tasks.values(), self.pairs.task]))
         return list(self.degradations) or ["clean"]

@@ -82,7 +82,7 @@ def weights_of(run: str, reused_by: tuple[str, ...] = ()) -> dict[str, str]:
     """
     spec, file = load("runs", run), path_of("runs", run)
     if run in reused_by:
-        raise ConfigError(f"{file}: `reuse` goes round in a circle: {' -> '.join((*reused_by, run))}")
+        raise ConfigError(f"{file}: `reuse` is circular: {' -> '.join((*reused_by, run))}")
     trainers = {stage: run for stage in STAGES if getattr(spec, stage) is not None}
     for stage, other in spec.reuse.items():
         trainer = weights_of(other, (*reused_by, run)).get(stage)
@@ -97,6 +97,8 @@ def stage_inputs(run: str, stage: str) -> list[str]:
     spec, file = load("runs", run), path_of("runs", run)
     inputs = files_of("runs", run) + [str(paths.prepared_card(dataset)) for dataset in spec.train]
     if stage != "network":
+        if spec.foundation is None:
+            raise ConfigError(f"{file}: stage {stage} needs a `foundation`")
         inputs.append(str(paths.foundation_card(spec.foundation)))
         if spec.cached or stage == "drm":
             inputs += [str(paths.latents_card(spec.foundation, dataset)) for dataset in spec.train]

@@ -1,4 +1,4 @@
-"""config/<name>.yaml: an experiment, which names the tables and figures to build."""
+"""config/<name>.yaml: experiments, each a list of tables and figures to build."""
 
 from pydantic import Field
 
@@ -9,10 +9,10 @@ class Experiment(Model):
     """config/<name>.yaml: which tables and figures to build."""
 
     title: str = Field(description="heading of the report")
-    tables: list[Name] = Field(description="in the report's order")
-    figures: list[Name] = Field(default_factory=list, description="in the report's order")
+    tables: list[Name] = Field(description="tables, in the report's order")
+    figures: list[Name] = Field(default_factory=list, description="figures, in the report's order")
     mirror: list[str] = Field(
         default_factory=list,
-        description="folders with local copies of datasets, looked into first; $MPERCEIVER_MIRROR (paths joined by ':') "
-        "comes before them",
+        description="folders with local copies of datasets, searched in this order before anything is downloaded; the "
+        "folders in $MPERCEIVER_MIRROR (paths joined by ':') are searched before these",
     )

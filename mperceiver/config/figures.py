@@ -9,14 +9,14 @@ from mperceiver.config.tables import ColumnGroup
 
 
 class Panel(Model):
-    """A row of a visual comparison."""
+    """A row of a visual comparison: one picture, by all methods."""
 
-    dataset: Name = Field(description="the dataset that the picture is in")
-    picture: str = Field(description="picture id inside the dataset")
+    dataset: Name = Field(description="dataset of the picture")
+    picture: str = Field(description="id of the picture in the dataset")
     crop: tuple[int, int, Positive] | None = Field(
         None,
-        description="left, top and side in px of the part that is shown, the same of every column; none: the middle, or "
-        "with the figure's zoom_px the part in which the error of the input varies most",
+        description="left, top and side in px of the square that is shown of each method's picture; none: the middle of the "
+        "picture, or with the figure's `zoom_px` the square in which the error of the degraded picture varies most",
     )
 
 
@@ -24,24 +24,28 @@ class Figure(Model):
     """config/figures/<name>.yaml: a visual comparison or a plot."""
 
     title: str = Field(description="heading")
-    caption: str = Field(description="what a reader must know to read it")
+    caption: str = Field(description="what a reader must know to read the figure")
     kind: Literal["comparison", "curves", "bars", "prompts", "probabilities", "tradeoff"] = Field(
         description="comparison: pictures side by side; curves: training curves; bars: a metric as bars; prompts: t-SNE of a "
-        "run's prompt tokens; probabilities: what the predictor says of the pictures of each task; tradeoff: quality against "
-        "steps and seconds"
+        "run's prompt tokens; probabilities: the degradation predictor's mean probabilities for the pictures of each task; "
+        "tradeoff: quality against sampling steps and seconds"
     )
     methods: list[Name] = Field(
         default_factory=list,
-        description="comparison: columns; bars: series; probabilities: one; tradeoff: points of a curve, which differ in steps",
+        description="comparison: the columns; bars: the series; probabilities: one method; tradeoff: methods that differ in "
+        "their steps, the points of a curve",
     )
-    panels: list[Panel] = Field(default_factory=list, description="comparison: rows")
+    panels: list[Panel] = Field(default_factory=list, description="comparison: the rows")
     zoom_px: Positive | None = Field(
         None,
-        description="comparison: side of the part that is shown enlarged below each whole picture, which has a frame around "
-        "it; none: parts alone",
+        description="comparison: below each whole picture, show a square of this side enlarged, framed in the picture; none: "
+        "show squares only",
     )
-    runs: list[Name] = Field(default_factory=list, description="curves: runs whose curves are drawn; prompts: one run")
+    runs: list[Name] = Field(
+        default_factory=list, description="curves: runs whose training curves are drawn; prompts: one run"
+    )
     columns: list[ColumnGroup] = Field(
         default_factory=list,
-        description="bars, probabilities: one group, or bar, each; tradeoff: one curve each (first metric)",
+        description="bars: a group of bars each, of the first metric; tradeoff: a curve each, of the first metric; "
+        "probabilities: a bar each",
     )

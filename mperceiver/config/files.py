@@ -1,10 +1,10 @@
-"""Reading the files: the only place that reads YAML."""
+"""Reading the files of config/. No other module reads YAML."""
 
 import difflib
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, TypeVar, get_args, overload
 
 import yaml
 from pydantic import ValidationError
@@ -19,7 +19,8 @@ from mperceiver.config.protocols import Protocol
 from mperceiver.config.runs import Run
 from mperceiver.config.tables import Table
 
-KINDS = {
+CONFIG = Path("config")
+KINDS: dict[str, type[Model]] = {  # folder of config/ -> model of its files
     "foundations": Foundation,
     "datasets": Dataset,
     "runs": Run,
@@ -28,173 +29,212 @@ KINDS = {
     "tables": Table,
     "figures": Figure,
 }
+AnyModel = TypeVar("AnyModel", bound=Model)
 
 
-def parse(path: Path, model: type[Model]) -> Any:
-    """Read one YAML file as ``model``. Raises ConfigError naming the file, the key, the value and the nearest known key."""
-    raw = _read(path)
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            key = ".".join(str(part) for part in problem["loc"]) or "(the whole file)"
-            if problem["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(problem["loc"][-1]), keys_at(model, problem["loc"]), n=1)
-                lines.append(f"  {key}: unknown key" + (f" (did you mean `{near[0]}`?)" if near else ""))
-            else:
-                lines.append(f"  {key}: {problem['msg']}, got {problem['input']!r:.80}")
-        text = "\n".join(lines)
-        raise ConfigError(f"{path}: {len(lines)} problem(s); every key stands in config/README.md\n{text}") from None
+# ---------------------------------------------------------------- by name
 
 
-def keys_at(model: type[Model], place: tuple[int | str, ...]) -> list[str]:
-    """The keys that may stand where the last one of ``place`` does, e.g. ("sources", 0, "package", "files")."""
-    owners = [model]
-    for part in place[:-1]:
-        fields = [
-            field for owner in owners for name, field in owner.model_fields.items() if part in (name, field.alias)
-        ]
-        inside = [found for field in fields for found in models_in(field.annotation)]
-        tagged = [m for m in owners if "source" in m.model_fields and part == get_args(_tag(m))[0]]
-        owners = inside or tagged or owners  # neither: an index of a list, or a key that the user chose
-    return ["like", *(field.alias or name for owner in owners for name, field in owner.model_fields.items())]
-
-
-def _tag(model: type[Model]) -> Any:
-    return model.model_fields["source"].annotation
-
-
-def models_in(annotation: Any) -> list[type[Model]]:
-    if isinstance(annotation, type) and issubclass(annotation, Model):
-        return [annotation]
-    return [found for part in get_args(annotation) for found in models_in(part)]
-
-
-# libyaml's parser where PyYAML has it, ten times as fast: the plan of a whole paper reads some thousand files.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _yaml(path: Path | str) -> Any:
-    return _data(Path(path).read_text())
-
-
-@lru_cache(maxsize=1024)
-def _data(text: str) -> Any:
-    """Plain YAML, but a key that stands twice in one place is refused: YAML would silently take the last one.
-
-    By its text, so that a file that is written anew is read anew. What is returned is shared, and not to be changed.
-    """
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        _no_key_twice(node)
-        return None if node is None else loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _no_key_twice(node: yaml.Node | None) -> None:
-    if isinstance(node, yaml.MappingNode):
-        seen = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"`{key.value}` stands twice", problem_mark=key.start_mark)
-            seen.add(key.value if isinstance(key, yaml.ScalarNode) else None)
-            _no_key_twice(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _no_key_twice(item)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that is none of this project's kinds, as it stands. Raises ConfigError if it cannot be read."""
-    try:
-        found = _yaml(path)
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file{_elsewhere()}") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path}: no mapping of keys to values")
-    return found
-
-
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> Any:
-    """YAML of a file; with `like: NAME`, laid over that of NAME beside it, key by key (a null takes a key away)."""
-    try:
-        raw = _yaml(path)
-    except FileNotFoundError:
-        known = ", ".join(map(str, sorted(Path("config").glob("*.yaml"))))
-        hint = f". Experiments: {known}" if known and path.parent in (Path(), Path("config")) else _elsewhere()
-        raise ConfigError(f"{path}: no such file{hint}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(raw, dict) or "like" not in raw:
-        return raw
-    if not isinstance(raw["like"], str) or not NAME.fullmatch(raw["like"]):
-        raise ConfigError(f"{path}: like: {raw['like']!r} is not a name: the stem of a file beside this one")
-    other = path.with_name(f"{raw['like']}.yaml")
-    if not other.is_file():
-        raise ConfigError(f"{path}: like: {raw['like']}: there is no {other}")
-    if other in (*seen, path):
-        raise ConfigError(f"{path}: `like` goes round in a circle: {' -> '.join(map(str, (*seen, path, other)))}")
-    return _laid_over(_read(other, (*seen, path)), {key: value for key, value in raw.items() if key != "like"})
-
-
-def _laid_over(below: Any, above: Any) -> Any:
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    merged = below | {key: _laid_over(below.get(key), value) for key, value in above.items()}
-    return {key: value for key, value in merged.items() if value is not None}
-
-
-def files_of(kind: str, name: str) -> list[str]:
-    """The file that describes ``name`` and those it is `like`. Raises ConfigError as ``load`` does."""
-    load(kind, name)
-    found = [path_of(kind, name)]
-    while "like" in (raw := _yaml(found[-1])):
-        found.append(path_of(kind, raw["like"]))
-    return [str(path) for path in found]
+def names(kind: str) -> list[str]:
+    """The stems of all files in config/<kind>/, sorted."""
+    return sorted(path.stem for path in (CONFIG / kind).glob("*.yaml"))
 
 
 def path_of(kind: str, name: str) -> Path:
-    """The file that describes ``name``: config/<kind>/<name>.yaml, relative to the working directory."""
-    return Path("config") / kind / f"{name}.yaml"
+    """Path of the file config/<kind>/<name>.yaml, relative to the working directory."""
+    return CONFIG / kind / f"{name}.yaml"
 
 
+def files_of(kind: str, name: str) -> list[str]:
+    """Paths of the file config/<kind>/<name>.yaml and of the files it is `like`. Raises ConfigError as ``load`` does."""
+    load(kind, name)
+    files = [path_of(kind, name)]
+    while "like" in (raw := _parse_yaml(files[-1].read_text())):
+        files.append(path_of(kind, raw["like"]))
+    return [str(path) for path in files]
+
+
+@overload
+def load(kind: Literal["foundations"], name: str) -> Foundation: ...
+@overload
+def load(kind: Literal["datasets"], name: str) -> Dataset: ...
+@overload
+def load(kind: Literal["runs"], name: str) -> Run: ...
+@overload
+def load(kind: Literal["methods"], name: str) -> Method: ...
+@overload
+def load(kind: Literal["protocols"], name: str) -> Protocol: ...
+@overload
+def load(kind: Literal["tables"], name: str) -> Table: ...
+@overload
+def load(kind: Literal["figures"], name: str) -> Figure: ...
+@overload
+def load(kind: str, name: str) -> Any: ...
 def load(kind: str, name: str) -> Any:
-    """Load config/<kind>/<name>.yaml. Raises ConfigError; a name that does not exist lists the nearest ones."""
+    """Read the file config/<kind>/<name>.yaml.
+
+    Raises:
+        ConfigError: ``name`` is no name or has no file (the message lists the nearest names), or the file has faults.
+    """
     if not NAME.fullmatch(name):
         example = Path(name).stem.lower()
-        given = f", here perhaps {example}" if NAME.fullmatch(example) else ""
+        suggestion = f", here perhaps {example}" if NAME.fullmatch(example) else ""
         raise ConfigError(
-            f"{name!r} is not a name. Give the stem of a file in config/{kind}/{given} "
+            f"{name!r} is not a name. Give the stem of a file in {CONFIG}/{kind}/{suggestion} "
             "(names have lower-case letters, digits and single hyphens only)"
         )
     path = path_of(kind, name)
     if not path.is_file():
-        if elsewhere := _elsewhere():
-            raise ConfigError(f"{path}: no such file{elsewhere}")
+        if hint := _no_config_here():
+            raise ConfigError(f"{path}: no such file{hint}")
         known = names(kind)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
         raise ConfigError(f"{path}: no such file. Known {kind}: {', '.join(near) or 'none'} (see ls {path.parent})")
     return parse(path, KINDS[kind])
 
 
-def _elsewhere() -> str:
-    """The end of an error's message where the working directory is no checkout; else empty."""
-    if Path("config").is_dir():
+def mirrors(experiment: Experiment | None = None) -> list[Path]:
+    """Folders with local copies of datasets, in the order in which they are searched."""
+    folders = [part for part in os.environ.get("MPERCEIVER_MIRROR", "").split(os.pathsep) if part]
+    return [Path(folder).expanduser() for folder in folders + (list(experiment.mirror) if experiment else [])]
+
+
+# ---------------------------------------------------------------- a file as a model
+
+
+def parse(path: Path, model: type[AnyModel]) -> AnyModel:
+    """Read a YAML file as a model.
+
+    Raises:
+        ConfigError: the message names the file, and for each fault the key, the value and, for an unknown key, the nearest
+            key there is.
+    """
+    raw = _read_with_like(path)
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            key = ".".join(str(part) for part in fault["loc"]) or "(the whole file)"
+            if fault["type"] == "extra_forbidden":
+                near = difflib.get_close_matches(str(fault["loc"][-1]), keys_at(model, fault["loc"]), n=1)
+                faults.append(f"  {key}: unknown key" + (f" (did you mean `{near[0]}`?)" if near else ""))
+            else:
+                faults.append(f"  {key}: {fault['msg']}, got {fault['input']!r:.80}")
+        text = "\n".join(faults)
+        raise ConfigError(f"{path}: {len(faults)} problem(s); config/README.md lists every key\n{text}") from None
+
+
+def keys_at(model: type[Model], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that are allowed in place of the last one of ``location``, e.g. ("sources", 0, "package", "files")."""
+    owners = [model]
+    for part in location[:-1]:
+        fields = [
+            field for owner in owners for name, field in owner.model_fields.items() if part in (name, field.alias)
+        ]
+        inner = [inside for field in fields for inside in models_in(field.annotation)]
+        # pydantic adds the tag of a member of a union to the location
+        tagged = [owner for owner in owners if "source" in owner.model_fields and part == _tag(owner)]
+        owners = inner or tagged or owners  # unchanged by an index of a list, or by a key that the user chose
+    return ["like", *(field.alias or name for owner in owners for name, field in owner.model_fields.items())]
+
+
+def _tag(model: type[Model]) -> str:
+    return get_args(model.model_fields["source"].annotation)[0]
+
+
+def models_in(annotation: Any) -> list[type[Model]]:
+    """The models in a field's annotation, e.g. [Stage] for ``Stage | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, Model):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models_in(part)]
+
+
+# ---------------------------------------------------------------- YAML
+
+# libyaml's parser, where PyYAML has it, is ten times as fast; planning the paper's tables reads some thousand files.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that is none of this project's kinds. Raises ConfigError if it cannot be read or is no mapping."""
+    try:
+        mapping = _parse_yaml(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file{_no_config_here()}") from None
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    if not isinstance(mapping, dict):
+        raise ConfigError(f"{path}: not a mapping of keys to values")
+    return mapping
+
+
+def _read_with_like(path: Path, liked_by: tuple[Path, ...] = ()) -> Any:
+    """Read a YAML file. With `like: NAME`, its keys are merged over those of the file of that name beside it.
+
+    ``liked_by``: the files whose `like` has led here.
+    """
+    try:
+        raw = _parse_yaml(path.read_text())
+    except FileNotFoundError:
+        experiments = ", ".join(map(str, sorted(CONFIG.glob("*.yaml"))))
+        at_top = bool(experiments) and path.parent in (Path(), CONFIG)
+        hint = f". Experiments: {experiments}" if at_top else _no_config_here()
+        raise ConfigError(f"{path}: no such file{hint}") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(raw, dict) or "like" not in raw:
+        return raw
+    if not isinstance(raw["like"], str) or not NAME.fullmatch(raw["like"]):
+        raise ConfigError(f"{path}: like: {raw['like']!r} is not a name; give the stem of a file beside this one")
+    other = path.with_name(f"{raw['like']}.yaml")
+    if not other.is_file():
+        raise ConfigError(f"{path}: like: {raw['like']}: no such file: {other}")
+    if other in (*liked_by, path):
+        raise ConfigError(f"{path}: `like` is circular: {' -> '.join(map(str, (*liked_by, path, other)))}")
+    return _merge(_read_with_like(other, (*liked_by, path)), {key: raw[key] for key in raw if key != "like"})
+
+
+def _merge(below: Any, above: Any) -> Any:
+    """``above`` where it is not a mapping; else both mappings, key by key; a null in ``above`` removes the key."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    merged = below | {key: _merge(below.get(key), value) for key, value in above.items()}
+    return {key: value for key, value in merged.items() if value is not None}
+
+
+@lru_cache(maxsize=1024)
+def _parse_yaml(text: str) -> Any:
+    """Plain YAML. A key that is given twice in one mapping is an error; YAML itself would silently use the last one.
+
+    The cache is by text, so that a changed file is read again. The value is shared, and must not be changed.
+    """
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        _check_keys(node)
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_keys(node: yaml.Node | None) -> None:
+    """Raise YAMLError for a key that is given twice in one mapping."""
+    if isinstance(node, yaml.MappingNode):
+        keys = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in keys:
+                    raise yaml.MarkedYAMLError(problem=f"`{key.value}` is given twice", problem_mark=key.start_mark)
+                keys.add(key.value)
+            _check_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_keys(item)
+
+
+def _no_config_here() -> str:
+    """The end of an error's message if the working directory is no checkout; else empty."""
+    if CONFIG.is_dir():
         return ""
     return f": {Path.cwd()} has no folder config/. Run the command at the root of the project's checkout"
-
-
-def names(kind: str) -> list[str]:
-    """The stems of all files of a kind, sorted."""
-    return sorted(path.stem for path in (Path("config") / kind).glob("*.yaml"))
-
-
-def mirrors(experiment: Experiment | None = None) -> list[Path]:
-    """Folders with local copies of datasets, first to be looked into first."""
-    listed = [part for part in os.environ.get("MPERCEIVER_MIRROR", "").split(os.pathsep) if part]
-    return [Path(part).expanduser() for part in listed + (list(experiment.mirror) if experiment else [])]

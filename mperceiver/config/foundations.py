@@ -1,4 +1,4 @@
-"""config/foundations/: the frozen Stable Diffusion and CLIP."""
+"""config/foundations/: the frozen Stable Diffusion and CLIP, where their files come from, how the mini one is pre-trained."""
 
 from typing import Literal
 
@@ -8,58 +8,60 @@ from mperceiver.config.base import Model, Name, Positive, Sha256, Url
 from mperceiver.config.runs import Stage
 from mperceiver.config.sources import FilePath, Repository
 
-WEIGHTS = (".safetensors", ".json")  # all that is taken: neither can run anything
+WEIGHTS = (".safetensors", ".json")  # the suffixes that are accepted: reading such a file cannot run code
 
 
 class Tokens(Model):
-    """Token ids of the spliced prompt (section 3.2; Eq. 3). The placeholders' embeddings are replaced by prompts."""
+    """Token ids of the prompt (section 3.2; Eq. 3). The embeddings at the placeholders are replaced by learned prompts."""
 
-    start: int = Field(49406, description="start-of-text id")
-    end: int = Field(49407, description="end-of-text id")
-    pad: int = Field(0, description="padding id (0 in open_clip, not the end id)")
-    textual: int = Field(343, description="placeholder of a textual prompt token")
-    image: int = Field(265, description="placeholder of a cross-modal (CM-Adapter) token")
+    start: int = Field(49406, description="id of the start-of-text token")
+    end: int = Field(49407, description="id of the end-of-text token")
+    pad: int = Field(0, description="id of the padding token (open_clip uses 0, not the end-of-text id)")
+    textual: int = Field(343, description="id of the placeholder for a token of the textual prompt")
+    image: int = Field(265, description="id of the placeholder for a token of the CM-Adapter")
 
 
 class Build(Model):
-    """How a foundation is pre-trained from nothing by this project (`mperceiver foundation --build`)."""
+    """How this project pre-trains a foundation from scratch (`mperceiver foundation --build`)."""
 
-    seed: int = Field(0, description="of the first weights and of all that is drawn")
-    pictures: list[Name] = Field(description="datasets of clean pictures to learn from, drawn from equally")
-    degradations: Name = Field(description="dataset whose degradations the CLIP is taught to tell apart")
-    vae_widths: list[Positive] = Field(description="AutoencoderKL block_out_channels, two or more levels")
-    unet_widths: list[Positive] = Field(description="UNet2DConditionModel block_out_channels, four scales")
-    unet_heads: list[Positive] = Field(description="attention heads of each scale")
+    seed: int = Field(0, description="seed of the initial weights and of all random numbers")
+    pictures: list[Name] = Field(description="datasets of clean pictures to train on, each drawn equally often")
+    degradations: Name = Field(description="dataset whose degradations the CLIP learns to tell apart")
+    vae_widths: list[Positive] = Field(description="block_out_channels of diffusers' AutoencoderKL, two or more levels")
+    unet_widths: list[Positive] = Field(
+        description="block_out_channels of diffusers' UNet2DConditionModel, four scales"
+    )
+    unet_heads: list[Positive] = Field(description="attention heads of the U-Net at each scale")
     text_width: Positive = Field(
         64, description="channels of the CLIP text encoder, and of the U-Net's cross-attention"
     )
     text_layers: Positive = Field(3, description="layers of the CLIP text encoder")
     text_heads: Positive = Field(2, description="attention heads of a layer of the CLIP text encoder")
-    context_tokens: Positive = Field(12, description="length of a prompt, start, end and padding included")
-    clip_px: Positive = Field(64, description="side of the picture that the CLIP image encoder sees")
+    context_tokens: Positive = Field(12, description="length of a prompt, with start, end and padding tokens")
+    clip_px: Positive = Field(64, description="side of the CLIP image encoder's input")
     clip_width: Positive = Field(8, description="channels of the CLIP image encoder's first level")
     prediction: Literal["epsilon", "v_prediction"] = Field(
         "v_prediction", description="what the U-Net predicts: the noise (Eq. 1 of the paper), or v"
     )
-    vae: Stage = Field(description="the VAE, on small crops")
-    vae_larger: Stage = Field(description="the VAE once more, on larger crops")
-    clip: Stage = Field(description="the CLIP, to tell degradations apart")
-    unet: Stage = Field(description="the U-Net, on latents of clean pictures")
+    vae: Stage = Field(description="training of the VAE on small crops")
+    vae_larger: Stage = Field(description="further training of the VAE on larger crops")
+    clip: Stage = Field(description="training of the CLIP to tell degradations apart")
+    unet: Stage = Field(description="training of the U-Net on latents of clean pictures")
 
 
 class Mirror(Model):
-    """One place that has a part's files: a repository of the Hugging Face hub, a plain web folder, or a folder of this machine."""
+    """A place that has files: a repository of the Hugging Face hub, a web folder, or a folder of this machine."""
 
     hub: Repository | None = Field(None, description="owner/name of a repository of the hub")
-    revision: str = Field("main", description="its commit, branch or tag", min_length=1)
-    endpoint: Url | None = Field(None, description="another host of the hub's files; none: $HF_ENDPOINT, else the hub")
-    url: Url | None = Field(None, description="base address that a file's path is put behind")
-    folder: str | None = Field(None, description="folder with the files, relative to the working directory or absolute")
+    revision: str = Field("main", description="commit, branch or tag of the repository", min_length=1)
+    endpoint: Url | None = Field(None, description="address of another hub; none: $HF_ENDPOINT, or else the hub")
+    url: Url | None = Field(None, description="address of a web folder; a file's path is appended to it")
+    folder: str | None = Field(None, description="folder with the files, absolute or relative to the working directory")
 
     @model_validator(mode="after")
-    def _one(self):
+    def _check_place(self) -> "Mirror":
         if sum(place is not None for place in (self.hub, self.url, self.folder)) != 1:
-            raise ValueError("a mirror has one of `hub`, `url` and `folder`")
+            raise ValueError("a mirror needs exactly one of `hub`, `url` and `folder`")
         if self.hub is None and {"revision", "endpoint"} & self.model_fields_set:
             raise ValueError("`revision` and `endpoint` belong to `hub`")
         return self
@@ -70,36 +72,36 @@ class Mirror(Model):
 
 
 class WeightFile(Model):
-    """A file of a foundation. Only safetensors and JSON are taken, since a pickle can run anything; a .pth where the file is
-    read as tensors alone (torch.load's weights_only).
+    """A file of a foundation: safetensors or JSON, since reading a pickle can run code. A .pth file is accepted with
+    `tensors_only`, where the code that reads it uses torch.load(weights_only=True).
     """
 
     from_: FilePath | None = Field(
-        None, alias="from", description="its path in the mirrors; none: as in the foundation"
+        None, alias="from", description="path of the file in the mirrors; none: the same as in the foundation"
     )
     sha256: Sha256 | None = Field(
         None,
-        description="SHA-256, where known; else what comes first is taken, kept in the card, and held to ever after",
+        description="SHA-256, if known; if not, that of the first download is kept in the card, and later downloads must "
+        "equal it",
     )
-    bytes: Positive | None = Field(None, description="size, where known")
+    bytes: Positive | None = Field(None, description="size, if known")
     tensors_only: bool = Field(
-        False,
-        description="a .pth, which the program that uses it reads as tensors alone, never as a pickle of anything",
+        False, description="accept a .pth file, which is read with torch.load(weights_only=True) only"
     )
 
 
-class Part(Model):
+class FileGroup(Model):
     """Files of a foundation that have the same mirrors."""
 
-    mirrors: list[Mirror] = Field(min_length=1, description="places that have the files, asked in this order")
-    files: dict[FilePath, WeightFile] = Field(min_length=1, description="path in data/foundations/<name>/ -> the file")
+    mirrors: list[Mirror] = Field(min_length=1, description="places that have the files, tried in this order")
+    files: dict[FilePath, WeightFile] = Field(min_length=1, description="path in data/foundations/<name>/: the file")
 
     @model_validator(mode="after")
-    def _safe(self):
+    def _check_suffixes(self) -> "FileGroup":
         for path, file in self.files.items():
             for name in (path, file.from_ or path):
                 if not name.endswith((*WEIGHTS, ".pth") if file.tensors_only else WEIGHTS):
-                    raise ValueError(f"{name}: only {' and '.join(WEIGHTS)} are taken, since a pickle can run anything")
+                    raise ValueError(f"{name}: only {' and '.join(WEIGHTS)} files are accepted; a pickle can run code")
         return self
 
 
@@ -108,26 +110,27 @@ class Foundation(Model):
 
     title: str = Field(description="what it is, in a line")
     licence: str = Field(description="licence of the weights")
-    citation: str = Field("", description="whom to cite for it")
+    citation: str = Field("", description="paper to cite")
     local: str | None = Field(
         None,
-        description="folder with the weights in diffusers' layout, relative to the working directory or the project, or absolute; "
-        "what is there is taken before any mirror is asked",
+        description="folder with weights in diffusers' layout: absolute, or relative to the working directory or the project; "
+        "files that it has are used before any mirror is tried",
     )
-    parts: list[Part] = Field([], description="the files, and the mirrors that have them; none: those of `local`")
+    parts: list[FileGroup] = Field([], description="the files with their mirrors; none: all files of `local`")
     minimum_px: Positive | None = Field(
-        None, description="least side of a picture it is given, by padding; none: as small as its scales allow"
+        None,
+        description="smallest side of a picture; a smaller picture is padded; none: as small as the U-Net's scales allow",
     )
-    tokens: Tokens = Field(Tokens(), description="token ids of its text encoder")
+    tokens: Tokens = Field(Tokens(), description="token ids of the text encoder")
     trunk_norm: bool = Field(
         True,
         description="false: the last norm and activation of the VAE's encoder and decoder are identities (tiny VAEs)",
     )
-    build: Build | None = Field(None, description="pre-training recipe, where the project makes this foundation itself")
+    build: Build | None = Field(None, description="recipe, for a foundation that this project pre-trains itself")
 
     @model_validator(mode="after")
-    def _from_somewhere(self):
-        paths = [path for part in self.parts for path in part.files]
-        if twice := {path for path in paths if paths.count(path) > 1}:
-            raise ValueError(f"parts: {', '.join(sorted(twice))} stands in two parts")
+    def _check_paths(self) -> "Foundation":
+        files = [path for part in self.parts for path in part.files]
+        if twice := {path for path in files if files.count(path) > 1}:
+            raise ValueError(f"parts: {', '.join(sorted(twice))} is in two parts")
         return self

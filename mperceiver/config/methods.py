@@ -11,64 +11,69 @@ from mperceiver.config.samplers import Sampler
 class Method(Model):
     """config/methods/<name>.yaml: how a picture is restored."""
 
-    title: str = Field(description="its row's label in tables")
+    title: str = Field(description="label of its row in tables")
     kind: Literal["identity", "mperceiver", "network", "vae", "mean", "reported"] = Field(
-        description="identity: the degraded picture itself; mperceiver: this project's model; network: a baseline trained "
-        "here; vae: encode-decode of the ground truth, the ceiling of any method without the DRM, or with a `run` that of its "
-        "DRM; mean: mean and standard deviation over other methods, such as runs that differ in their seeds; reported: not "
-        "run here, only the paper's numbers are shown"
+        description="identity: the degraded picture, unchanged; mperceiver: this project's model; network: a baseline trained "
+        "here; vae: the ground truth, encoded and decoded, which bounds any method without the DRM, or with a `run` the "
+        "methods with that run's DRM; mean: mean and standard deviation over other methods, such as runs with different "
+        "seeds; reported: not run here, only the paper's numbers are shown"
     )
     run: Name | None = Field(None, description="run whose weights are used")
-    methods: list[Name] = Field([], description="for kind mean: those that it is over, at least two")
-    foundation: Name | None = Field(None, description="for kind vae without a `run`")
-    sampler: Sampler = Field(Sampler(), description="for kind mperceiver")
-    drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module")
+    methods: list[Name] = Field([], description="for kind mean: the methods to average, two or more")
+    foundation: Name | None = Field(None, description="for kind vae without a `run`: the foundation with the VAE")
+    sampler: Sampler = Field(Sampler(), description="for kind mperceiver: how latents are sampled")
+    drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module (DRM)")
     channels_last: bool = Field(
-        False, description="for kind mperceiver: memory layout of convolutions, faster on GPUs with tensor cores"
+        False,
+        description="for kind mperceiver: store convolutions in PyTorch's channels-last memory format, which is faster on "
+        "GPUs with tensor cores",
     )
     compile: bool = Field(
         False,
-        description="for kind mperceiver: compile the U-Net's transformer blocks (torch.compile), anew for each new shape; "
-        "worth it for many pictures of one size, or tiles",
+        description="for kind mperceiver: compile the U-Net's transformer blocks (torch.compile), once for each shape; worth "
+        "it for many pictures of one size, or tiles",
     )
     clip_crop_px: Positive | None = Field(
         None,
-        description="CLIP looks at crops of this side, and the logits and embeddings are averaged, instead of at the whole "
-        "picture squashed, which changes the size of grain and streaks",
+        description="give CLIP crops of this side and average their logits and embeddings; none: give CLIP the whole picture, "
+        "resized to a square, which changes the size of noise grains and rain streaks",
     )
     self_ensemble: Literal["none", "flip2", "flip4", "geometric8"] = Field(
         "none",
-        description="mean over views of a picture: it and its mirror (2), mirrored both ways (4), mirrored and turned (8)",
+        description="average the restored picture over views of the degraded one; flip2: the picture and its mirror image; "
+        "flip4: mirrored along both axes; geometric8: mirrored and rotated",
     )
     precision: Precision = Field(
         "no",
-        description="mixed precision of the U-Net and the branches on a GPU; the VAE, and all on the CPU, compute in float32",
+        description="mixed precision of the U-Net and the branches on a GPU; the VAE always computes in float32, and on the "
+        "CPU everything does",
     )
     tile_px: Positive | None = Field(
         None,
-        description="larger pictures are worked on in overlapping tiles of this side (default: as large as the memory allows)",
+        description="side of the overlapping tiles into which a larger picture is divided; none: as large as the memory allows",
     )
     memory_gib: float | None = Field(
         None,
         gt=0,
-        description="memory that restoring may take on its device, weights included (default, and at most: what is free)",
+        description="GiB of its device's memory that restoring may use, weights included; none, and at most: the free memory",
     )
-    overlap_px: Positive = Field(64, description="of two neighbouring tiles")
-    citation: str = Field("", description="whom to cite for it")
+    overlap_px: Positive = Field(64, description="width of the overlap of two neighbouring tiles")
+    citation: str = Field("", description="the method's paper")
     reported: str | list[str] = Field(
-        [], description="its name, or names, in config/reported/cvpr2024.csv, beside whose numbers ours stand"
+        [],
+        description="the method's name, or names, in config/reported/cvpr2024.csv, to show the paper's numbers beside ours",
     )
 
     @model_validator(mode="after")
-    def _kind(self):
+    def _check_kind(self) -> "Method":
         if self.kind == "reported" and not self.reported:
-            raise ValueError("a method of kind reported says in `reported` under which name the paper has its numbers")
+            raise ValueError("a method of kind reported needs `reported`: its name in the paper's tables")
         if self.kind in ("mperceiver", "network") and self.run is None:
-            raise ValueError(f"a method of kind {self.kind} names its `run`")
+            raise ValueError(f"a method of kind {self.kind} needs a `run`")
         if self.kind == "vae" and (self.foundation is None) == (self.run is None):
-            raise ValueError("a method of kind vae names its `foundation`, or with a DRM the `run` that trained it")
-        if (self.kind == "mean") != bool(self.methods) or len(set(self.methods)) != len(self.methods):
-            raise ValueError("`methods` are what a method of kind mean is over, each named once")
-        if self.kind == "mean" and len(self.methods) < 2:
-            raise ValueError("a method of kind mean is over two or more `methods`")
+            raise ValueError("a method of kind vae needs either a `foundation`, or a `run` with a DRM")
+        if (self.kind == "mean") != bool(self.methods):
+            raise ValueError("`methods` belongs to kind mean, and a method of kind mean needs it")
+        if self.kind == "mean" and (len(self.methods) < 2 or len(set(self.methods)) != len(self.methods)):
+            raise ValueError("a method of kind mean needs two or more `methods`, each named once")
         return self

@@ -1,11 +1,11 @@
-"""`pairs` of a dataset: how ready-made pairs are found in what its raw datasets hold.
+"""`pairs` of a dataset: how ready-made pairs are found among the files of the downloaded datasets it is made from.
 
-Paths are those inside the unpacked archives and the folders of loose files, all laid into one tree, relative to `root`.
-A glob's `*` stays within a part of a path, its `**` goes over any number of parts.
+Paths are those inside the unpacked archives and the folders of loose files, all merged into one tree, relative to `root`.
+In a glob, `*` matches within one part of a path and `**` matches any number of parts.
 """
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -13,7 +13,7 @@ from mperceiver.config.base import Model, Name, Positive, Share
 from mperceiver.config.sources import FilePath, Glob
 
 
-def _pattern(value: str) -> str:
+def _check_pattern(value: str) -> str:
     try:
         re.compile(value)
     except re.error as error:
@@ -21,137 +21,167 @@ def _pattern(value: str) -> str:
     return value
 
 
-def _listed(value):
+def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Pattern = Annotated[str, AfterValidator(_pattern)]
-Globs = Annotated[list[Glob], BeforeValidator(_listed), Field(min_length=1)]
-Templates = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
+Globs = Annotated[list[Glob], BeforeValidator(_as_list), Field(min_length=1)]
+Templates = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
 
 
-class Listed(Model):
-    """Pairs that a text file names, two paths a line."""
+class PairList(Model):
+    """Pairs that a text file lists, two paths a line."""
 
-    file: FilePath = Field(description="the list, relative to `root`")
-    lq_column: int = Field(description="column of the degraded picture's path, the first being 0")
-    gt_column: int = Field(description="column of the ground truth's path")
+    file: FilePath = Field(description="the text file, relative to `root`")
+    lq_column: int = Field(description="column with the degraded picture's path; the first column is 0")
+    gt_column: int = Field(description="column with the ground truth's path")
 
 
-class Partner(Model):
-    """Where the ground truth of a degraded picture is: exactly one of these."""
+class GroundTruth(Model):
+    """How the ground truth of a degraded picture is found: exactly one of these."""
 
     rule: Templates | None = Field(
         None,
-        description=r"replacement for what `match` finds in the degraded picture's path (`\g<1>` is its first group); of "
-        "several the first that is there",
+        description="path of the ground truth: a replacement for what `match` matches in the degraded picture's path "
+        r"(`\g<1>` is its first group); of several replacements, the first whose file exists",
     )
     sorted: Globs | None = Field(
-        None, description="both sorted as people sort numbers, the first with the first; there must be as many of both"
+        None,
+        description="globs of the ground truths; both sides are sorted with numbers in numerical order and paired one to one, "
+        "so they must be equal in number",
     )
-    listed: Listed | None = Field(None, description="a file says; `lq` is then not needed")
-    itself: bool = Field(False, description="the pictures are clean ones: of task clean, degraded by other datasets")
-    none: str = Field("", description="there is none; why")
+    listed: PairList | None = Field(None, description="a text file that lists the pairs; `lq` is then left out")
+    itself: bool = Field(
+        False, description="true: the pictures are clean ones, of task clean, for other datasets to degrade"
+    )
+    none: str = Field("", description="why there is no ground truth")
 
     @model_validator(mode="after")
-    def _one(self):
+    def _check_one(self) -> "GroundTruth":
         if sum(map(bool, (self.rule, self.sorted, self.listed, self.itself, self.none))) != 1:
             raise ValueError("give exactly one of `rule`, `sorted`, `listed`, `itself: true` and `none`")
         return self
 
 
 class Arrays(Model):
-    """Pairs in two arrays of MATLAB files (before 7.3), uint8 (..., H, W, 3): numbered from 0 along what stands before H."""
+    """Pairs in two arrays of MATLAB files (before version 7.3), uint8 (..., H, W, 3).
 
-    lq: FilePath = Field(description="file of the degraded pictures, relative to `root`")
-    lq_key: str | None = Field(None, description="name of the array in it; none: the only one")
-    gt: FilePath = Field(description="file of the ground truths")
-    gt_key: str | None = Field(None, description="name of the array in it; none: the only one")
+    The axes before H are flattened; a pair's id is its index, from 0.
+    """
+
+    lq: FilePath = Field(description="file with the degraded pictures, relative to `root`")
+    lq_key: str | None = Field(None, description="name of the array in the file; none: the only one")
+    gt: FilePath = Field(description="file with the ground truths, relative to `root`")
+    gt_key: str | None = Field(None, description="name of the array in the file; none: the only one")
 
 
-class Known(Model):
-    """A defect of the published set. The pairs it touches are left out, and counted in the card."""
+class KnownDefect(Model):
+    """A known defect of the published set. Pairs that have it are left out and counted in the card.
 
-    ids: list[str] = Field(default_factory=list, description="ids of the pairs it touches, and of no others")
-    count: Positive | None = Field(None, description="how many there are; no more and no fewer")
+    Without `ids` and `count`, any number of pairs may have it.
+    """
+
+    ids: list[str] = Field(default_factory=list, description="ids of the pairs that have it; no other pair may")
+    count: Positive | None = Field(None, description="exact number of pairs that have it")
     note: str = Field(description="what is wrong, and who found it")
 
 
 class Defects(Model):
-    """What may be wrong with some pairs without stopping the work. Without `ids` and `count`: with any number of them."""
+    """Known defects of the published set, by kind. A pair with a defect that is not listed here ends the work."""
 
-    missing: Known | None = Field(None, description="a degraded picture without its ground truth")
-    sizes: Known | None = Field(None, description="a ground truth of another size")
-    damaged: Known | None = Field(None, description="a picture that cannot be decoded")
+    missing: KnownDefect | None = Field(None, description="a degraded picture has no ground truth")
+    sizes: KnownDefect | None = Field(None, description="a degraded picture and its ground truth differ in size")
+    damaged: KnownDefect | None = Field(None, description="a picture cannot be decoded")
 
 
 class Sample(Model):
-    """A part of the pairs, drawn by the dataset's `seed` from their sorted ids."""
+    """A random part of the pairs or pictures, drawn with the dataset's `seed` from their ids."""
 
-    share: Share | None = Field(None, description="of all; rounded to the nearest number")
-    count: Positive | None = Field(None, description="or their number")
+    share: Share | None = Field(None, description="share of them, rounded to the nearest number")
+    count: Positive | None = Field(None, description="number of them")
 
     @model_validator(mode="after")
-    def _one(self):
+    def _check_one(self) -> "Sample":
         if (self.share is None) == (self.count is None):
             raise ValueError("give either `share` or `count`")
         return self
 
 
 class Pairs(Model):
-    """Ready-made pairs out of the raw datasets in `from`. What is missing, unequal, damaged or twice there ends the work."""
+    """Ready-made pairs among the files of the downloaded datasets in `from`.
 
-    task: Name = Field("clean", description="task of the rows, as tables and training name it")
+    A missing partner, a pair of unequal size, a damaged picture or an id given twice ends the work.
+    """
+
+    task: Name = Field("clean", description="task of the pairs, as tables and training name it")
     tasks: dict[str, Name] = Field(
         default_factory=dict,
-        description="regular expression: task of the pairs in whose path it is found, the first that fits",
+        description="regular expression: task of the pairs whose path it matches somewhere; the first match counts, and "
+        "pairs without one are of `task`",
     )
     root: Globs | None = Field(
-        None, description="folder that paths are relative to: the first in which `lq` finds a file, else the top"
+        None,
+        description="folder that paths are relative to: the first that has a file of `lq`; none: the top folder",
     )
-    lq: Globs | None = Field(None, description="the degraded pictures (the clean ones, if `gt` is `itself`)")
-    match: Pattern | None = Field(None, description="regular expression that the whole path of each of them must fit")
+    lq: Globs | None = Field(None, description="globs of the degraded pictures, or of the clean ones with `gt.itself`")
+    match: Pattern | None = Field(
+        None, description="regular expression that must match the whole path of each picture of `lq`"
+    )
     id: str | None = Field(
-        None, description=r"replacement that makes a pair's id of `match`, e.g. `\g<1>-\g<2>`; none: the file's stem"
+        None, description=r"replacement that makes a pair's id from `match`, e.g. `\g<1>-\g<2>`; none: the file's stem"
     )
-    gt: Partner | None = Field(None, description="their ground truths")
-    arrays: Arrays | None = Field(None, description="instead of `lq` and `gt`: arrays of pictures")
-    keep: Pattern | None = Field(None, description="only pairs in whose path (or number) this is found")
+    gt: GroundTruth | None = Field(None, description="how the ground truths are found")
+    arrays: Arrays | None = Field(None, description="in place of `lq` and `gt`: arrays of pictures")
+    keep: Pattern | None = Field(
+        None, description="keep only pairs whose path (or index in an array) this regular expression matches somewhere"
+    )
     keep_listed: FilePath | None = Field(
-        None, description="only pairs whose degraded picture's name this text file has in a line, relative to the top"
+        None,
+        description="keep only pairs whose degraded picture's name is in a line of this text file, which is relative to the "
+        "top folder",
     )
-    drop: Pattern | None = Field(None, description="without the pairs in whose path this is found")
-    sample: Sample | None = Field(None, description="only a part of them, drawn after `keep` and `drop`")
+    drop: Pattern | None = Field(
+        None, description="leave out pairs whose path this regular expression matches somewhere"
+    )
+    sample: Sample | None = Field(None, description="keep only a random part of the pairs that are left after that")
     crop_border_px: Positive | None = Field(
-        None, description="what a ground truth has more on each side than its degraded picture, which is cut off"
+        None,
+        description="border of a ground truth that its degraded picture lacks, in px on each side; it is cropped off",
     )
     cut_border_part: Positive | None = Field(
         None,
-        description="cut off this part of the width and height at each side of both: 6 leaves the middle four sixths",
+        description="crop this fraction of the width and height off each side of both pictures: 6 crops one sixth and keeps "
+        "the middle four sixths",
     )
-    resize_px: Positive | None = Field(None, description="resize both to squares of this side (bilinear), after that")
-    known: Defects = Field(Defects(), description="defects of the published set that do not stop the work")
+    resize_px: Positive | None = Field(
+        None, description="after cropping, resize both pictures to squares of this side (bilinear)"
+    )
+    known: Defects = Field(Defects(), description="known defects of the published set")
     tile_px: Positive | None = Field(
-        None, description="cut into squares of this side, which cover the picture; a smaller picture stays whole"
+        None, description="cut pictures into square tiles of this side that cover them; a smaller picture stays whole"
     )
     members: list[Glob] = Field(
-        default_factory=list, description="unpack only these of the archives' members; none: all pictures and lists"
+        default_factory=list, description="members of the archives to unpack; none: all pictures and lists"
     )
-    nested: list[Glob] = Field(default_factory=list, description="archives inside the archives, to be unpacked as well")
+    nested: list[Glob] = Field(
+        default_factory=list, description="archives inside the archives that are unpacked as well"
+    )
     apart: bool = Field(
-        False, description="unpack each archive into a folder of its own name: their members share names"
+        False,
+        description="unpack each archive into a folder of its own name, for archives whose members have equal names",
     )
 
     @model_validator(mode="after")
-    def _whole(self):
+    def _check_form(self) -> "Pairs":
         if (self.arrays is None) == (self.gt is None):
             raise ValueError("give either `gt` or `arrays`")
         listed = self.gt is not None and self.gt.listed is not None
         if (self.lq is None) != (listed or self.arrays is not None):
-            raise ValueError("give `lq`, unless a list or arrays say which pictures there are")
-        needs = [key for key, there in (("id", self.id), ("gt.rule", self.gt and self.gt.rule)) if there]
+            raise ValueError("give `lq`, unless `gt.listed` or `arrays` says which pictures there are")
+        needs = [key for key, given in (("id", self.id), ("gt.rule", self.gt and self.gt.rule)) if given]
         if needs and self.match is None:
-            raise ValueError(f"`{needs[0]}` is a replacement for what `match` finds; give `match`")
+            raise ValueError(f"`{needs[0]}` is a replacement for what `match` matches; give `match`")
         clean = self.gt is not None and self.gt.itself
         if clean != (self.task == "clean" and not self.tasks):
             raise ValueError("`task: clean` (the default) and `gt: {itself: true}` go together")

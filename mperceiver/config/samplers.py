@@ -1,4 +1,4 @@
-"""How latents are sampled: a key of runs (training latents) and of methods."""
+"""How latents are sampled: a key of runs (for training latents) and of methods."""
 
 from typing import Literal
 
@@ -8,26 +8,32 @@ from mperceiver.config.base import Model, Positive, Share
 
 
 class Sampler(Model):
-    """DDIM on the foundation's schedule (section 4.1: 50 steps)."""
+    """DDIM sampling with the foundation's noise schedule (section 4.1 of the paper: 50 steps)."""
 
-    steps: Positive = Field(50, description="steps of DDIM")
-    eta: float = Field(0.0, ge=0, le=1, description="noise put back at each step: 0 is DDIM, 1 is DDPM")
+    steps: Positive = Field(50, description="number of DDIM steps")
+    eta: float = Field(0.0, ge=0, le=1, description="noise that is added at each step: 0 is DDIM, 1 is DDPM")
     spacing: Literal["leading", "trailing"] = Field(
-        "leading", description="which of the schedule's steps are gone through; trailing begins at the very last one"
+        "leading",
+        description="how the steps are spaced over the schedule's time steps, as in diffusers; trailing starts at the last "
+        "time step",
     )
     init: Literal["noise", "lq_noised"] = Field(
-        "noise", description="pure noise, or the LQ latent noised to the first t"
+        "noise",
+        description="where sampling starts: from pure noise, or from the degraded picture's latent with the noise of the "
+        "first time step added",
     )
-    strength: Share = Field(1.0, description="share of the schedule gone through; below 1 only with init lq_noised")
+    strength: Share = Field(
+        1.0, description="share of the schedule that is sampled; below 1 only with `init: lq_noised`"
+    )
     last: Literal["x0", "release"] = Field(
-        "x0", description="return the predicted x0, or stop at alpha_0 as the release"
+        "x0", description="what sampling returns: the predicted x0, or as in the authors' release the latent at alpha_0"
     )
     seed: int = Field(
-        42, description="a picture's start noise comes from a hash of the dataset, the picture's id and this"
+        42, description="a picture's start noise is seeded by a hash of the dataset, the picture's id and this number"
     )
 
     @model_validator(mode="after")
-    def _start(self):
+    def _check_strength(self) -> "Sampler":
         if self.strength < 1 and self.init == "noise":
-            raise ValueError("`strength` below 1 starts from the picture: it needs `init: lq_noised`")
+            raise ValueError("`strength` below 1 starts from the degraded picture: it needs `init: lq_noised`")
         return self

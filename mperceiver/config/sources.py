@@ -1,90 +1,102 @@
-"""`sources` of a dataset: where its pictures or archives come from, one model a kind.
+"""`sources` of a dataset: where its pictures or archives come from, one model for each kind of source.
 
-What a file is called decides where it is written, so names are checked here once: relative, without `..`, hidden parts or
-signs that some file system refuses. URLs are http or https.
+A file's name decides where it is written, so names are checked here: they are relative, without `..`, hidden parts or
+characters that some file system refuses. URLs are http or https.
 """
 
 import re
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive, Sha256, Url
 
-PART = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]+")
+PART = re.compile(r"[^\x00-\x1f\x7f/\\:*?\"<>|]+")  # a part of a path
 GLOB_PART = re.compile(r"[^\x00-\x1f\x7f/\\:\"<>|]+")
+MAX_PART_BYTES = 200
+
+AnyModel = TypeVar("AnyModel", bound=Model)
 
 
-def file_path(value: str, part: re.Pattern = PART) -> str:
-    """A path that stays where it is put. Raises ValueError."""
+def file_path(value: str, part: re.Pattern[str] = PART) -> str:
+    """Check that a relative path cannot lead out of its folder, and return it. Raises ValueError.
+
+    ``part`` matches each of the parts between slashes.
+    """
     for piece in value.split("/"):
         if not part.fullmatch(piece) or piece.startswith(".") or piece.strip(" ").rstrip(".") != piece:
             raise ValueError(
                 f"not a safe relative path ({piece!r}): no '..', no hidden part, no sign of \\ : * ? \" < > |"
             )
-        if len(piece.encode()) > 200:
-            raise ValueError("a part of the path is longer than 200 bytes")
+        if len(piece.encode()) > MAX_PART_BYTES:
+            raise ValueError(f"a part of the path is longer than {MAX_PART_BYTES} bytes")
     return value
 
 
-def _glob(value: str) -> str:
+def _check_glob(value: str) -> str:
     return file_path(value, GLOB_PART)
 
 
 FilePath = Annotated[str, AfterValidator(file_path)]
-Glob = Annotated[str, AfterValidator(_glob)]
+Glob = Annotated[str, AfterValidator(_check_glob)]
 Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Commit = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
 DriveId = Annotated[str, Field(pattern="^[A-Za-z0-9_-]{10,}$")]
 
 
-KNOWN = "SHA-256, where known; else the one of the first download is kept in the card and held to ever after"
+CHECKSUM = (
+    "SHA-256, if known; if not, that of the first download is kept in the card, and later downloads must equal it"
+)
+KIND = "the kind of source"
 
 
 class HttpFile(Model):
-    """A file behind a plain URL."""
+    """A file at a URL."""
 
-    url: Url = Field(description="http or https, without login")
-    name: FilePath | None = Field(None, description="its name in data/raw/<dataset>/; none: the last part of the URL")
-    sha256: Sha256 | None = Field(None, description=KNOWN)
-    bytes: Positive | None = Field(None, description="size, where known")
+    url: Url = Field(description="http or https URL that needs no login")
+    name: FilePath | None = Field(
+        None, description="name of the file in data/raw/<dataset>/; none: the last part of the URL"
+    )
+    sha256: Sha256 | None = Field(None, description=CHECKSUM)
+    bytes: Positive | None = Field(None, description="size, if known")
 
     @model_validator(mode="after")
-    def _named(self):
+    def _check_name(self) -> "HttpFile":
         file_path(self.filename)
         return self
 
     @property
     def filename(self) -> str:
+        """Name of the file in data/raw/<dataset>/."""
         return self.name or unquote(urlsplit(self.url).path).rpartition("/")[2]
 
 
 class DriveFile(Model):
     """A file on Google Drive that anyone with its link may read."""
 
-    id: DriveId = Field(description="the part of the link behind /d/ or id=")
-    name: FilePath = Field(description="its name in data/raw/<dataset>/")
-    sha256: Sha256 | None = Field(None, description=KNOWN)
-    bytes: Positive | None = Field(None, description="size, where known")
+    id: DriveId = Field(description="part of the link after /d/ or id=")
+    name: FilePath = Field(description="name of the file in data/raw/<dataset>/")
+    sha256: Sha256 | None = Field(None, description=CHECKSUM)
+    bytes: Positive | None = Field(None, description="size, if known")
 
 
 class ManualFile(Model):
-    """A file that a person has to bring."""
+    """A file that a person has to download."""
 
-    name: FilePath = Field(description="its name in data/manual/<dataset>/ and in data/raw/<dataset>/")
-    sha256: Sha256 | None = Field(None, description=KNOWN)
-    bytes: Positive | None = Field(None, description="size, where known")
+    name: FilePath = Field(description="name of the file in data/manual/<dataset>/ and in data/raw/<dataset>/")
+    sha256: Sha256 | None = Field(None, description=CHECKSUM)
+    bytes: Positive | None = Field(None, description="size, if known")
 
 
 class PackageSource(Model):
-    """Pictures that ship inside an installed Python package."""
+    """Pictures that are part of an installed Python package."""
 
-    source: Literal["package"] = Field(description="this kind of source")
+    source: Literal["package"] = Field(description=KIND)
     package: str = Field(description="import name of the package")
     files: dict[str, str] = Field(
-        description="picture id: path inside the package, or other_package:path for one inside another package"
+        description="picture id: path inside the package, or other_package:path for a path inside another package"
     )
     sha256: dict[str, Sha256] = Field(default_factory=dict, description="picture id: SHA-256 of the file")
 
@@ -92,118 +104,126 @@ class PackageSource(Model):
 class GeneratedSource(Model):
     """Pictures drawn by a seeded generator."""
 
-    source: Literal["generated"] = Field(description="this kind of source")
-    generator: Name = Field(description="a key of GENERATORS in mperceiver/data/raw/generated.py")
+    source: Literal["generated"] = Field(description=KIND)
+    generator: Name = Field(description="key of GENERATORS in mperceiver/data/raw/generated.py")
     count: Positive = Field(description="number of pictures")
-    size_px: Positive = Field(description="side of each, which is square")
+    size_px: Positive = Field(description="side of a picture, which is square")
 
 
 class LocalSource(Model):
-    """A folder: absolute, or looked for inside each folder of the `mirror` setting."""
+    """A folder with pictures on this machine."""
 
-    source: Literal["local"] = Field(description="this kind of source")
-    folder: str = Field(description="an absolute path, or one inside a mirror folder")
+    source: Literal["local"] = Field(description=KIND)
+    folder: str = Field(description="absolute path of the folder, or its path inside one of the `mirror` folders")
     glob: str = Field("*", description="pictures inside the folder")
     sha256: Sha256 | None = Field(
-        None, description="SHA-256 over the lines '<sha256>  <basename>' of the folder's pictures, sorted by basename"
+        None,
+        description="SHA-256 over the lines '<sha256>  <basename>' of the folder's pictures, sorted by basename",
     )
 
 
 class HttpSource(Model):
-    """Files behind plain URLs."""
+    """Files at URLs."""
 
-    source: Literal["http"] = Field(description="this kind of source")
-    files: list[HttpFile] = Field(min_length=1, description="all of them are taken")
+    source: Literal["http"] = Field(description=KIND)
+    files: list[HttpFile] = Field(min_length=1, description="the files, all of them needed")
 
     @model_validator(mode="after")
-    def _apart(self):
+    def _check_names(self) -> "HttpSource":
         return _no_name_twice(self, [file.filename for file in self.files])
 
 
 class HuggingfaceSource(Model):
-    """Files of a repository on the Hugging Face hub (or at $HF_ENDPOINT)."""
+    """Files of a repository on the Hugging Face hub (or the hub at $HF_ENDPOINT)."""
 
-    source: Literal["huggingface"] = Field(description="this kind of source")
-    repo: Repository = Field(description="owner/name")
+    source: Literal["huggingface"] = Field(description=KIND)
+    repo: Repository = Field(description="owner/name of the repository")
     revision: str = Field(
-        "main", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", description="commit (or a branch that may move)"
+        "main",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$",
+        description="commit, or a branch, whose files may change",
     )
-    repo_type: Literal["dataset", "model"] = Field("dataset", description="what kind of repository it is")
+    repo_type: Literal["dataset", "model"] = Field("dataset", description="type of the repository")
     root: FilePath | None = Field(None, description="folder in the repository; files keep their paths below it")
-    files: list[Glob] = Field(["**"], min_length=1, description="globs below `root`; `**` goes through folders")
-    count: Positive | None = Field(None, description="how many files they must find")
+    files: list[Glob] = Field(["**"], min_length=1, description="globs of the files below `root`")
+    count: Positive | None = Field(None, description="exact number of files that the globs match")
     sha256: dict[FilePath, Sha256] = Field(default_factory=dict, description="path below `root`: SHA-256")
 
 
 class GithubSource(Model):
-    """Files of a GitHub repository at a commit, or the whole of it as an archive."""
+    """Files of a GitHub repository at a commit, or all of it as one archive."""
 
-    source: Literal["github"] = Field(description="this kind of source")
-    repo: Repository = Field(description="owner/name")
-    commit: Commit = Field(description="all forty digits; branches move")
+    source: Literal["github"] = Field(description=KIND)
+    repo: Repository = Field(description="owner/name of the repository")
+    commit: Commit = Field(description="commit, all forty digits")
     root: FilePath | None = Field(None, description="folder in the repository; files keep their paths below it")
     files: list[Glob] = Field(
-        default_factory=list, description="globs below `root`; none: the repository as one archive, <name>-<commit>.zip"
+        default_factory=list,
+        description="globs of the files below `root`; none: the repository as one archive, <name>-<commit>.zip",
     )
-    lfs: bool = Field(False, description="its files are kept by git-lfs, so they come from another host")
-    count: Positive | None = Field(None, description="how many files they must find")
+    lfs: bool = Field(
+        False, description="true: the files are stored with git-lfs and come from GitHub's host for these"
+    )
+    count: Positive | None = Field(None, description="exact number of files that the globs match")
     sha256: dict[FilePath, Sha256] = Field(default_factory=dict, description="path below `root`: SHA-256")
 
 
 class GdriveSource(Model):
-    """Files on Google Drive, or all files of a folder there."""
+    """Files on Google Drive, or the files of a folder there."""
 
-    source: Literal["gdrive"] = Field(description="this kind of source")
-    files: list[DriveFile] = Field(default_factory=list, description="files by their ids")
-    folder: DriveId | None = Field(None, description="instead of `files`: id of a folder")
-    wanted: list[Glob] = Field(["**"], min_length=1, description="globs of the files wanted of the folder")
-    count: Positive | None = Field(None, description="how many files they must find: Drive cuts long listings short")
+    source: Literal["gdrive"] = Field(description=KIND)
+    files: list[DriveFile] = Field(default_factory=list, description="the files, all of them needed")
+    folder: DriveId | None = Field(None, description="in place of `files`: id of a folder")
+    wanted: list[Glob] = Field(["**"], min_length=1, description="globs of the folder's files to download")
+    count: Positive | None = Field(
+        None, description="exact number of files that the globs match; Google Drive truncates long listings"
+    )
     sha256: dict[FilePath, Sha256] = Field(default_factory=dict, description="path below the folder: SHA-256")
 
     @model_validator(mode="after")
-    def _one_form(self):
+    def _check_form(self) -> "GdriveSource":
         if bool(self.files) == bool(self.folder):
             raise ValueError("give either `files` or `folder`")
         return _no_name_twice(self, [file.name for file in self.files])
 
 
 class ManualSource(Model):
-    """Files that a person has to bring: behind a login, a form, or a client of their own."""
+    """Files that a person has to download: behind a login or a form, or with a special client."""
 
-    source: Literal["manual"] = Field(description="this kind of source")
-    page: Url = Field(description="where to get them")
-    terms: str = Field(description="what one agrees to by that")
-    how: str = Field("", description="what else to know, e.g. the code of a shared link")
+    source: Literal["manual"] = Field(description=KIND)
+    page: Url = Field(description="page with the files")
+    terms: str = Field(description="terms that one accepts by downloading them")
+    how: str = Field("", description="further instructions, e.g. the code of a shared link")
     files: list[ManualFile] = Field(
-        min_length=1, description="looked for in data/manual/<dataset>/, then in the mirrors"
+        min_length=1, description="the files; searched for in data/manual/<dataset>/, then in the mirror folders"
     )
 
     @model_validator(mode="after")
-    def _apart(self):
+    def _check_names(self) -> "ManualSource":
         return _no_name_twice(self, [file.name for file in self.files])
 
 
-def _no_name_twice(model, names: list[str]):
-    """Names differ even where a file system does not tell capitals from small letters."""
-    seen: set[str] = set()
+def _no_name_twice(model: AnyModel, names: list[str]) -> AnyModel:
+    """Check that names differ, also on a file system that ignores case."""
+    folded: set[str] = set()
     for name in names:
-        if name.casefold() in seen:
+        if name.casefold() in folded:
             raise ValueError(f"two files are named {name}")
-        seen.add(name.casefold())
+        folded.add(name.casefold())
     return model
 
 
 def matches(path: str, globs: list[str]) -> bool:
-    """Whether a path fits one of the globs: `*` within a part, `**` over any number of parts (none included)."""
-    return any(_fits(path.split("/"), glob.split("/")) for glob in globs)
+    """Whether a path matches one of the globs: `*` within a part of it, `**` over any number of parts, or none."""
+    return any(_matches(path.split("/"), glob.split("/")) for glob in globs)
 
 
-def _fits(parts: list[str], glob: list[str]) -> bool:
+def _matches(parts: list[str], glob: list[str]) -> bool:
     if not glob:
         return not parts
     if glob[0] == "**":
-        return any(_fits(parts[i:], glob[1:]) for i in range(len(parts) + 1)) if glob[1:] else bool(parts)
-    return bool(parts) and fnmatchcase(parts[0], glob[0]) and _fits(parts[1:], glob[1:])
+        return any(_matches(parts[i:], glob[1:]) for i in range(len(parts) + 1)) if glob[1:] else bool(parts)
+    return bool(parts) and fnmatchcase(parts[0], glob[0]) and _matches(parts[1:], glob[1:])
 
 
 Source = Annotated[

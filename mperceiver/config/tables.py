@@ -7,59 +7,65 @@ from pydantic import Field, model_validator
 from mperceiver.config.base import MetricName, Model, Name
 
 Average = bool | Literal["mixed"]
-AVERAGE = "true: append the mean over the columns, which have one protocol; mixed: though they have several, and its heading says so"
+AVERAGE = (
+    "true: append columns with the mean over the columns, which must have one protocol; mixed: append them although the "
+    "columns have several protocols, and say so in the heading"
+)
 
 
 class RowGroup(Model):
     """Rows of a table under one heading, a row a method."""
 
-    title: str = Field(description="heading of the group of rows")
-    methods: list[Name] = Field(description="one row each, from top to bottom")
+    title: str = Field(description="heading of the rows")
+    methods: list[Name] = Field(description="methods, from top to bottom")
 
 
 class Reported(Model):
-    """Where a column's numbers stand in config/reported/cvpr2024.csv."""
+    """Where the paper's numbers for a column are in config/reported/cvpr2024.csv."""
 
     table: int = Field(description="number of the paper's table")
-    task: str = Field(description="as in its column `task`")
-    dataset: str = Field(description="as in its column `dataset`")
+    task: str = Field(description="value in the file's column `task`")
+    dataset: str = Field(description="value in the file's column `dataset`")
 
 
 class ColumnGroup(Model):
     """Columns of a table under one heading: of one dataset or task, a column a metric."""
 
     dataset: Name | list[Name] = Field(
-        description="the dataset that is restored and scored; of several the mean of their means"
+        description="dataset whose scores are shown; for several datasets, the mean of their mean scores"
     )
     task: Name | None = Field(None, description="only the pictures of this task")
     label: str = Field(description="heading")
     kind: Name = Field(
         "score",
-        description="what its numbers are: score, the means of metrics, or another kind of mperceiver/report/columns",
+        description="what the columns show; score: mean scores; any other: a kind in mperceiver/report/columns",
     )
     metrics: list[MetricName] = Field(
-        ["psnr", "ssim"], description="of kind score: each of them one that the dataset's protocol computes"
+        ["psnr", "ssim"], description="for kind score: metrics, each of them among those of the dataset's protocol"
     )
-    reported: Reported | None = Field(None, description="the paper's numbers, which are shown beside ours")
-    scored: str = Field("", description="how sure it is that the paper scored them so, and why; said in the HTML")
+    reported: Reported | None = Field(None, description="the paper's numbers, shown beside ours")
+    scored: str = Field(
+        "", description="how certain it is that the paper scored with this protocol, and why; shown in the HTML"
+    )
 
     @model_validator(mode="after")
-    def _metrics_of_scores(self):
+    def _check_metrics(self) -> "ColumnGroup":
         if self.kind != "score" and "metrics" in self.model_fields_set:
-            raise ValueError("`metrics` are of columns of kind score")
+            raise ValueError("`metrics` is for columns of kind score")
         return self
 
     @property
     def datasets(self) -> list[str]:
+        """The datasets as a list."""
         return self.dataset if isinstance(self.dataset, list) else [self.dataset]
 
 
 class Block(Model):
     """A part of a table with rows and columns of its own."""
 
-    title: str = Field("", description="heading, where the table has several")
+    title: str = Field("", description="heading, if the table has several blocks")
     rows: list[RowGroup] = Field(description="groups of rows, from top to bottom")
-    columns: list[ColumnGroup] = Field(description="from left to right")
+    columns: list[ColumnGroup] = Field(description="groups of columns, from left to right")
     average: Average = Field(False, description=AVERAGE)
     average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
 
@@ -68,18 +74,18 @@ class Table(Model):
     """config/tables/<name>.yaml: rows of methods, columns of datasets and metrics."""
 
     title: str = Field(description="heading")
-    caption: str = Field(description="what a reader must know to read it")
+    caption: str = Field(description="what a reader must know to read the table")
     rows: list[RowGroup] = Field(default_factory=list, description="groups of rows, from top to bottom")
-    columns: list[ColumnGroup] = Field(default_factory=list, description="from left to right")
+    columns: list[ColumnGroup] = Field(default_factory=list, description="groups of columns, from left to right")
     average: Average = Field(False, description=AVERAGE)
     average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
     blocks: list[Block] = Field(
         default_factory=list,
-        description="instead of rows and columns: parts below each other, as in the paper's Table 1",
+        description="in place of `rows` and `columns`: several of both below each other, as in the paper's Table 1",
     )
 
     @model_validator(mode="after")
-    def _one_form(self):
+    def _check_form(self) -> "Table":
         if bool(self.blocks) == bool(self.rows or self.columns):
             raise ValueError("give either `rows` and `columns`, or `blocks` of them")
         if not all(block.rows and block.columns for block in self.parts):
@@ -88,12 +94,8 @@ class Table(Model):
 
     @property
     def parts(self) -> list[Block]:
-        """The blocks; a table without any is one itself."""
-        return self.blocks or [
-            Block(
-                rows=self.rows,
-                columns=self.columns,
-                average=self.average,
-                average_reported=self.average_reported,
-            )
-        ]
+        """The blocks; a table with `rows` and `columns` is a single block."""
+        if self.blocks:
+            return self.blocks
+        average = {"average": self.average, "average_reported": self.average_reported}
+        return [Block(rows=self.rows, columns=self.columns, **average)]

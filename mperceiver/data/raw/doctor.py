@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mperceiver import config, lineage, paths
-from mperceiver.config.foundations import Mirror, Part
+from mperceiver.config.foundations import FileGroup, Mirror
 from mperceiver.config.sources import (
     GdriveSource,
     GeneratedSource,
@@ -228,7 +228,7 @@ def _ask_server(file: RemoteFile, recorded: dict[str, dict]) -> tuple[str, str]:
 # ---------------------------------------------------------------- foundations
 
 
-def _ask_mirror(name: str, part: Part, mirror: Mirror) -> list[SourceAnswer]:
+def _ask_mirror(name: str, part: FileGroup, mirror: Mirror) -> list[SourceAnswer]:
     def answer(file: str, state: str, detail: str) -> SourceAnswer:
         kind, _, place = str(mirror).partition(" ") if mirror.url is None else ("url", "", mirror.url)
         return SourceAnswer("foundations", name, kind, file, state, f"{place}: {detail}" if detail else place)

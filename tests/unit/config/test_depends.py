@@ -66,6 +66,12 @@ def test_a_stage_without_the_one_before_it_is_refused(runs):
         config.stage_inputs("lame", "branches")
 
 
+def test_a_stage_without_a_foundation_is_refused(runs):
+    describe("runs", "lame", f"like: net\npredictor: {STAGE}\n")
+    with pytest.raises(ConfigError, match=r"runs/lame.yaml: stage predictor needs a `foundation`"):
+        config.stage_inputs("lame", "predictor")
+
+
 def test_reuse_of_what_is_not_there_is_refused(runs):
     describe("runs", "lame", f"title: t\nfoundation: f\ntrain: [d]\nbranches: {STAGE}\nreuse: {{predictor: net}}\n")
     with pytest.raises(ConfigError, match=r"runs/lame.yaml: reuse.predictor: run net has no predictor stage"):
@@ -77,7 +83,7 @@ def test_reuse_of_what_is_not_there_is_refused(runs):
         describe(
             "runs", one, f"title: t\nfoundation: f\ntrain: [d]\nbranches: {STAGE}\nreuse: {{predictor: {other}}}\n"
         )
-    with pytest.raises(ConfigError, match="`reuse` goes round in a circle: left -> right -> left"):
+    with pytest.raises(ConfigError, match="`reuse` is circular: left -> right -> left"):
         config.weights_of("left")
 
 

@@ -60,11 +60,11 @@ def test_an_unknown_key_like_no_other_is_told_alone(world):
         ("methods", "title: t\nkind: identity\ntile_px: many\n", "tile_px", "'many'"),
         ("methods", "title: t\nkind: identity\nsampler: {eta: 2}\n", "sampler.eta", "less than or equal to 1"),
         ("methods", "title: t\nkind: identity\nsampler: {strength: 0.5}\n", "sampler", "lq_noised"),
-        ("methods", "title: t\nkind: mperceiver\n", "(the whole file)", "names its `run`"),
-        ("methods", "title: t\nkind: vae\n", "(the whole file)", "names its `foundation`"),
+        ("methods", "title: t\nkind: mperceiver\n", "(the whole file)", "needs a `run`"),
+        ("methods", "title: t\nkind: vae\n", "(the whole file)", "needs either a `foundation`"),
         ("methods", "title: t\nkind: network\nrun: Demo\n", "run", "pattern"),
         ("datasets", "title: t\nlicence: l\n", "(the whole file)", "either `sources`"),
-        ("datasets", "title: t\nlicence: l\nfrom: [a]\n", "(the whole file)", "with `degradations` or with `pairs`"),
+        ("datasets", "title: t\nlicence: l\nfrom: [a]\n", "(the whole file)", "`from` needs `degradations` or `pairs`"),
         ("datasets", READY + "{task: rain, lq: a, gt: {rule: b}}\n", "pairs", "give `match`"),
         ("datasets", READY + "{task: rain, lq: a, gt: {sorted: b, none: c}}\n", "pairs.gt", "exactly one"),
         ("datasets", READY + "{lq: a, gt: {sorted: b}}\n", "pairs", "`task: clean`"),
@@ -74,7 +74,7 @@ def test_an_unknown_key_like_no_other_is_told_alone(world):
         ("datasets", SOURCES + "crop_px: 8\n", "(the whole file)", "`crops` and `crop_px`"),
         ("datasets", "title: t\nlicence: l\nsources: [{source: web}]\n", "sources.0", "'web'"),
         ("datasets", "title: t\nlicence: l\nfrom: [a]\ndegradations: {Haze: {haze: {}}}\n", "degradations.Haze.[key]", "pattern"),
-        ("runs", f"title: t\ntrain: [a]\npredictor: {STAGE}\n", "(the whole file)", "names its `foundation`"),
+        ("runs", f"title: t\ntrain: [a]\npredictor: {STAGE}\n", "(the whole file)", "needs a `foundation`"),
         ("runs", f"title: t\nfoundation: f\ntrain: [a]\ndrm: {STAGE}\n", "(the whole file)", "`latents`"),
         ("runs", f"title: t\nfoundation: f\ntrain: [a]\npredictor: {STAGE}\nreuse: {{predictor: b}}\n", "(the whole file)", "both"),
         ("runs", "title: t\nfoundation: f\ntrain: [a]\npredictor: {steps: 1, phases: [{batch: 1, crop_px: 8, share: 0.5}]}\n",
@@ -95,7 +95,7 @@ def test_a_wrong_value_is_told_by_its_key(world, kind, text, key, told):
 def test_all_mistakes_of_a_file_are_told_at_once(world):
     describe("protocols", "wrong", "titel: t\nborder_px: -1\n")
     message = refusal("protocols", "wrong")
-    assert "3 problem(s); every key stands in config/README.md" in message
+    assert "3 problem(s); config/README.md lists every key" in message
     assert all(key in message for key in ("titel", "title", "border_px"))
 
 
@@ -103,7 +103,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(world):
     ("text", "told"),
     [
         ("title: [\n", "not valid YAML"),
-        ("title: t\nborder_px: 1\nborder_px: 2\n", "`border_px` stands twice"),
+        ("title: t\nborder_px: 1\nborder_px: 2\n", "`border_px` is given twice"),
         ("title: 2026-13-45\n", "not valid YAML"),
         ("title: !!python/object/apply:os.system [true]\n", "not valid YAML"),
     ],
@@ -112,7 +112,7 @@ def test_what_is_no_plain_yaml_is_refused(world, text, told):
     describe("protocols", "wrong", text)
     message = refusal("protocols", "wrong")
     assert told in message
-    assert told != "`border_px` stands twice" or "line 3" in message
+    assert told != "`border_px` is given twice" or "line 3" in message
 
 
 def test_a_file_that_is_not_text_is_refused(world):
@@ -204,9 +204,9 @@ def test_like_reads_another_experiment_too(world):
 @pytest.mark.parametrize(
     ("like", "told"),
     [
-        ("b", "`like` goes round in a circle: config/methods/a.yaml -> config/methods/b.yaml -> config/methods/a.yaml"),
-        ("a", "`like` goes round in a circle"),
-        ("nobody", "like: nobody: there is no config/methods/nobody.yaml"),
+        ("b", "`like` is circular: config/methods/a.yaml -> config/methods/b.yaml -> config/methods/a.yaml"),
+        ("a", "`like` is circular"),
+        ("nobody", "like: nobody: no such file: config/methods/nobody.yaml"),
         ("../a", "like: '../a' is not a name"),
         ("3", "like: 3 is not a name"),
     ],

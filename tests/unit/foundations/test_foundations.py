@@ -613,10 +613,10 @@ def test_pickles_are_refused(world, name):
         "parts": [{"mirrors": [{"url": "http://127.0.0.1"}], "files": {name: {}}}],
     }
     describe(described)
-    assert "only .safetensors and .json are taken" in complaint()
+    assert "only .safetensors and .json files are accepted" in complaint()
     described["parts"][0]["files"] = {"a.safetensors": {"from": name}}
     describe(described)
-    assert "only .safetensors and .json are taken" in complaint()
+    assert "only .safetensors and .json files are accepted" in complaint()
 
 
 def test_pickles_in_a_folder_are_passed_over(world, tmp_path, capsys):
@@ -655,6 +655,6 @@ def test_a_mirror_is_one_place(world, mirror, message):
 def test_a_file_stands_in_one_part_and_stays_in_its_folder(world):
     part = {"mirrors": [{"url": "http://127.0.0.1"}], "files": {"a.json": {}}}
     describe({"title": "t", "licence": "l", "parts": [part, part]})
-    assert "a.json stands in two parts" in complaint()
+    assert "a.json is in two parts" in complaint()
     describe({"title": "t", "licence": "l", "parts": [part | {"files": {"../a.json": {}}}]})
     assert "not a safe relative path" in complaint()

@@ -11,12 +11,14 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from support import PROJECT
 
 from mperceiver import config, images, lineage, metrics
+from mperceiver.config.base import MetricName
 from mperceiver.config.protocols import Protocol
 from mperceiver.data.raw.folder import pictures_in
 from mperceiver.data.read.loader import PreparedDataset
@@ -294,7 +296,7 @@ def test_wrong_range_or_size_says_what_was_found(restored, gt, says):
 
 
 def test_metrics_has_what_tables_need():
-    assert list(metrics.METRICS) == config.METRIC_NAMES
+    assert list(metrics.METRICS) == list(get_args(MetricName))
     assert [m.higher_is_better for m in metrics.METRICS.values()] == [True, True, False, False, False, False]
     assert [m.needs_target for m in metrics.METRICS.values()] == [True, True, True, False, False, True]
 

@@ -80,7 +80,7 @@ def test_an_unknown_kind_is_refused_by_name(tree):
 
 def test_metrics_are_of_scores_alone(tree):
     reports.dump("tables", "toys", reports.TABLE | {"columns": [reports.TABLE["columns"][0] | {"kind": "size"}]})
-    with pytest.raises(config.ConfigError, match="`metrics` are of columns of kind score"):
+    with pytest.raises(config.ConfigError, match="`metrics` is for columns of kind score"):
         config.load("tables", "toys")
 
 
