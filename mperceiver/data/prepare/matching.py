@@ -15,7 +15,7 @@ import numpy as np
 
 from mperceiver import config
 from mperceiver.config.datasets import Dataset
-from mperceiver.config.pairs import Arrays, Listed, Pairs, Partner
+from mperceiver.config.pairs import Arrays, GroundTruth, PairList, Pairs
 from mperceiver.config.sources import matches
 from mperceiver.data import DataError
 from mperceiver.seeds import picture_seed
@@ -136,7 +136,7 @@ def _match(name: str, spec: Pairs, files: dict[str, Path], scratch: Path) -> tup
 
 
 def _match_globs(
-    name: str, spec: Pairs, partner: Partner, lq: list[str], root: str, files: dict[str, Path]
+    name: str, spec: Pairs, partner: GroundTruth, lq: list[str], root: str, files: dict[str, Path]
 ) -> tuple[list[MatchedPair], list[PairFault]]:
     """Pairs of the pictures that fit `lq`: with a ground truth by a rule, by order, the picture itself, or none."""
     inside = {path.removeprefix(root): file for path, file in files.items() if path.startswith(root)}
@@ -177,7 +177,7 @@ def _match_globs(
 
 
 def _match_list(
-    name: str, spec: Pairs, listed: Listed, root: str, files: dict[str, Path]
+    name: str, spec: Pairs, listed: PairList, root: str, files: dict[str, Path]
 ) -> tuple[list[MatchedPair], list[PairFault]]:
     """Pairs in the order of a list file, whose paths are relative to the root."""
     text = files[root + listed.file].read_text(encoding="utf-8", errors="replace")
