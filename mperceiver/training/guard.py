@@ -1,9 +1,10 @@
-"""Looks at the numbers of every step before it changes a weight, and lets all processes agree when to stop.
+"""Checks the losses and the gradients of every step before a weight changes, and lets all processes stop at the same step.
 
-A loss, or a gradient's norm, that is no finite number must not reach the weights; but asking a GPU for a number each step
-would leave it idle while the host catches up. So the flag stays on the device: the fused optimiser reads it there and
-changes nothing if it is raised, nor in any step after, and the host reads it one step later, when it is long there. The
-weights are then those before the bad step. On a CPU there is nothing to wait for: the host looks before the step.
+A loss or a gradient norm that is NaN or infinite must not change the weights. But reading a number from a GPU at every step
+would leave the GPU idle while the host catches up. So the check writes a flag on the device: the fused optimiser reads the
+flag there, and changes no weight in that step or in any later one. The host reads the flag one step later, when the copy has
+arrived without waiting. The weights are then still those before the bad step. On a CPU there is nothing to wait for, so the
+host reads the flag before the step.
 """
 
 from collections import deque
@@ -14,59 +15,67 @@ from accelerate import Accelerator
 from torch import Tensor
 
 
-class NotFinite(Exception):
-    """A step's loss or gradient is no finite number: ``step`` and what was told ``about`` it."""
+class NonFinite(Exception):
+    """A loss or a gradient norm of ``step`` is NaN or infinite; ``evidence`` is what the guard was given with that step."""
 
-    def __init__(self, step: int, about: Any) -> None:
+    def __init__(self, step: int, evidence: Any) -> None:
         super().__init__(step)
-        self.step, self.about = step, about
+        self.step, self.evidence = step, evidence
 
 
 class _Pending(NamedTuple):
+    """The flags of a step that the host has not read."""
+
     step: int
-    flags: Tensor  # on the host, or on its way there
-    there: Any  # the CUDA event of their arrival
-    about: Any
+    flags: Tensor  # (3,) on the host, or on its way there: not finite, stop, save
+    copied: Any  # the CUDA event after the copy to the host; None on a CPU
+    evidence: Any
 
 
 class Guard:
-    """``stop`` and ``save``: whether any process was asked to stop, and whether it is time to save, known to all at one step."""
+    """``stop`` and ``save``: whether a process was asked to stop, and whether it is time to save; equal in all processes."""
 
-    def __init__(self, accelerator: Accelerator, late: int) -> None:
-        """``late``: how many steps after its own a flag is read; 0 waits for the device."""
-        self.accelerator, self.late = accelerator, late
+    def __init__(self, accelerator: Accelerator, delay: int) -> None:
+        """``delay``: the number of steps after which the host reads a step's flags; 0 waits for the device."""
+        self.accelerator, self.delay = accelerator, delay
         self.bad = torch.zeros((), device=accelerator.device)
-        self.waiting: deque[_Pending] = deque()
+        self.pending: deque[_Pending] = deque()
         self.stop = self.save = False
 
-    def look(self, step: int, numbers: list[Tensor], stop: bool, save: bool, about: Any) -> Tensor:
-        """Look at a step's scalars; return 1.0 on the device if the step must not be taken, else 0.0.
+    def check(self, step: int, numbers: list[Tensor], stop: bool, save: bool, evidence: Any) -> Tensor:
+        """Check the scalars of a step; return 1.0 on the device if the step must not change the weights, else 0.0.
 
-        Raises NotFinite for a step whose flag is due.
+        Args:
+            numbers: losses and gradient norms, scalars.
+            stop: whether this process was asked to stop.
+            save: whether this process finds it time to save.
+            evidence: goes into the NonFinite that this step may raise later.
+
+        Raises NonFinite if a step whose flags are read now was bad.
         """
         device = self.bad.device
-        found = torch.stack([number.detach().float().reshape(()).to(device, non_blocking=True) for number in numbers])
-        asked = [torch.full((), float(flag), device=device) for flag in (stop, save)]  # no copy from the host
-        flags = torch.stack([1 - found.isfinite().all().float(), *asked])
+        scalars = torch.stack([number.detach().float().reshape(()).to(device, non_blocking=True) for number in numbers])
+        requests = [torch.full((), float(flag), device=device) for flag in (stop, save)]  # filled there: no copy from the host
+        flags = torch.stack([1 - scalars.isfinite().all().float(), *requests])
         flags = self.accelerator.reduce(flags, "sum").clamp(max=1)
         self.bad = torch.maximum(self.bad, flags[0])
-        there = None
+        copied = None
         if flags.is_cuda:
             flags = flags.to("cpu", non_blocking=True)
-            there = torch.cuda.Event()
-            there.record()
-        self.waiting.append(_Pending(step, flags, there, about))
-        self.read(self.late)
+            copied = torch.cuda.Event()
+            copied.record()
+        self.pending.append(_Pending(step, flags, copied, evidence))
+        self.read_flags(self.delay)
         return self.bad
 
-    def read(self, late: int = 0) -> None:
-        """Read the flags of all but the last ``late`` steps. Raises NotFinite for the first bad one."""
-        while len(self.waiting) > late:
-            step, flags, there, about = self.waiting.popleft()
-            if there is not None:
-                there.synchronize()
+    def read_flags(self, delay: int = 0) -> None:
+        """Read the flags of all steps but the last ``delay``. Raises NonFinite for the first bad step."""
+        while len(self.pending) > delay:
+            step, flags, copied, evidence = self.pending.popleft()
+            if copied is not None:
+                copied.synchronize()
             bad, stop, save = flags.tolist()
             if bad:
-                raise NotFinite(step, about)
+                raise NonFinite(step, evidence)
             self.stop |= bool(stop)
             self.save |= bool(save)

@@ -1,17 +1,18 @@
-"""Frozen work done once: latents and CLIP embeddings of training crops, and the latents that stage 2 samples for stage 3.
+"""Work of the frozen towers that is done once: the latents and CLIP embeddings of the training crops, and stage 2's samples.
 
-Stage 2 then touches no picture and no VAE. Both kinds are Arrow files read where they lie, row by row, so that neither their
-making nor their use needs the memory for all of them.
+With the cached latents, stage 2 reads no picture and runs no VAE. The latents that stage 2 samples are what stage 3 is trained
+on. Both are Arrow files, memory-mapped and read row by row, so they need not fit into memory.
 """
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -19,59 +20,68 @@ from mperceiver import files, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.read.crops import FixedCrops, Window, fixed_crops
 from mperceiver.models import towers
-from mperceiver.models.towers import Foundation
+from mperceiver.models.towers import Towers
 from mperceiver.parallel import in_threads
 from mperceiver.seeds import picture_seed
 from mperceiver.training import processes
-from mperceiver.training.parts import Rows, in_parts, join
+from mperceiver.training.shards import MappedRows, join_shards, write_shards
 
-BATCH, BATCH_PIXELS = 64, 2 * 2**20  # crops that go through the towers together: as many, or of as many pixels in all
-VERSION = 1  # of the file, and of how its numbers are made
+# Crops that pass through the towers together: at most BATCH, and at most BATCH_PIXELS pixels in all.
+BATCH, BATCH_PIXELS = 64, 2 * 2**20
+VERSION = 1  # of the file's layout and of the way its numbers are computed
+
+# (lq_latent, embedding, noise, fresh) -> restored latent, with B crops: (B, 4, h, w), (B, C_clip), (B, 4, h, w) -> (B, 4, h, w).
+# ``fresh()`` returns more noise of the latents' shape.
+SampleLatents = Callable[[Tensor, Tensor, Tensor, Callable[[], Tensor]], Tensor]
 
 
-class Latents:
-    """Cached frozen work of one dataset, crop by crop; see ``encode``.
+# ---------------------------------------------------------------- latents and embeddings of the training crops
 
-    ``shape``: of a latent, (4, h, w); ``crops``: which crops they are of.
+
+class CachedLatents:
+    """The latents and embeddings of one dataset's training crops, as ``encode`` wrote them.
+
+    ``shape``: of a latent, (4, h, w); ``crops``: the crops, in the order of the rows.
     """
 
     def __init__(self, foundation: str, dataset: str) -> None:
+        """Raises DataError if the dataset was not encoded, or by another version of this program."""
         path = paths.latents_file(foundation, dataset)
-        again = f"mperceiver encode {foundation} {dataset}"
+        command = f"mperceiver encode {foundation} {dataset}"
         if not path.is_file():
-            raise DataError(f"{path}: not encoded yet: {again}")
-        self._rows = Rows([path])
+            raise DataError(f"{path}: not encoded yet: {command}")
+        self._rows = MappedRows([path])
         table = self._rows.table
-        told = table.schema.metadata or {}
-        if told.get(b"version") != str(VERSION).encode():
-            raise DataError(f"{path}: made by another version of this program; make it again: {again}")
-        self.shape = tuple(json.loads(told[b"shape"]))
+        metadata = table.schema.metadata or {}
+        if metadata.get(b"version") != str(VERSION).encode():
+            raise DataError(f"{path}: made by another version of this program; encode it again: {command}")
+        self.shape = tuple(json.loads(metadata[b"shape"]))
         self.crops = FixedCrops(
             name=dataset,
             ids=table["id"].to_pylist(),
             tasks=table["task"].to_pylist(),
             windows=list(map(Window, *(table[name].to_pylist() for name in Window._fields))),
-            side=tuple(json.loads(told[b"side"])),
-            per_picture=int(told[b"per_picture"]),
+            side=tuple(json.loads(metadata[b"side"])),
+            per_picture=int(metadata[b"per_picture"]),
         )
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def lq(self, i: int) -> Tensor:
-        """Scaled latent of the degraded crop i, half precision (4, h, w)."""
+        """Scaled latent of the degraded crop i, float16 (4, h, w)."""
         return _tensor(self._rows.bytes("lq", i), np.float16, self.shape)
 
     def gt(self, i: int) -> Tensor:
-        """Scaled latent of its ground truth, half precision (4, h, w)."""
+        """Scaled latent of the ground truth of crop i, float16 (4, h, w)."""
         return _tensor(self._rows.bytes("gt", i), np.float16, self.shape)
 
     def embedding(self, i: int) -> Tensor:
-        """e_img of the degraded crop i, (C_clip,)."""
+        """e_img of the degraded crop i, float32 (C_clip,)."""
         return _tensor(self._rows.bytes("embedding", i), np.float32, (-1,))
 
 
-def _tensor(buffer, dtype, shape: tuple[int, ...]) -> Tensor:
+def _tensor(buffer: pa.Buffer, dtype: type, shape: tuple[int, ...]) -> Tensor:
     return torch.from_numpy(np.frombuffer(buffer, dtype).copy()).view(shape)
 
 
@@ -97,17 +107,15 @@ def encode_dataset(foundation: str, dataset: str) -> Path:
 
 
 @torch.no_grad()
-def encode(foundation: Foundation, dataset: str) -> Path:
+def encode(foundation: Towers, dataset: str) -> Path:
     """Write the latents and embeddings of a training dataset's fixed crops; return the Arrow file's path.
 
-    Latents are posterior samples (as in the release's training) drawn with a generator seeded by the crop's own seed. Killed,
-    it goes on from the last part that was done.
+    Latents are posterior samples, as in the training of the authors' release. The noise of a crop is seeded by its name. If the
+    process is killed, the next call continues with the shard that was not finished.
 
     Raises:
-        DataError: the pictures are not all of one size and the dataset names no crops, or they do not suit the foundation.
+        DataError: the pictures have several sizes and the dataset names no crops, or the foundation cannot take the size.
     """
-    import pyarrow as pa
-
     crops = fixed_crops(dataset)
     height, width = crops.size(0)
     if height % foundation.multiple or width % foundation.multiple:
@@ -115,112 +123,119 @@ def encode(foundation: Foundation, dataset: str) -> Path:
             f"{dataset}: crops of {width}x{height} are no multiples of {foundation.multiple} px, which {foundation.name} needs"
         )
 
-    def make(name: str, part: range, advance: Callable[[int], None]) -> list[pa.RecordBatch]:
-        read = _in_order(crops, part)
+    def encode_rows(name: str, rows: range, advance: Callable[[int], None]) -> list[pa.RecordBatch]:
+        pairs = _pairs(crops, rows)
         batches = []
-        for some in _batches(part, height * width):
-            pictures = zip(*(next(read) for _ in some), strict=True)
-            lq, gt = (torch.stack(found).permute(0, 3, 1, 2).to(foundation.device) for found in pictures)
+        for some in _batches(rows, height * width):
+            columns = zip(*(next(pairs) for _ in some), strict=True)
+            lq, gt = (torch.stack(pictures).permute(0, 3, 1, 2).to(foundation.device) for pictures in columns)
             seeds = [picture_seed(dataset, crops.ids[i], 0) for i in some]
-            columns = [_sample(foundation, pictures, seeds).half().cpu().numpy() for pictures in (lq, gt)]
-            columns.append(foundation.embed(lq).cpu().numpy())
+            latents = [_sample(foundation, pictures, seeds).half().cpu().numpy() for pictures in (lq, gt)]
+            binary = dict(zip(("lq", "gt", "embedding"), [*latents, foundation.embed(lq).cpu().numpy()], strict=True))
             arrays = {"id": [crops.ids[i] for i in some], "task": [crops.tasks[i] for i in some]}
             arrays |= {name: [getattr(crops.windows[i], name) for i in some] for name in Window._fields}
             arrays |= {
-                name: pa.array([row.tobytes() for row in column], pa.binary())
-                for name, column in zip(("lq", "gt", "embedding"), columns, strict=True)
+                name: pa.array([row.tobytes() for row in column], pa.binary()) for name, column in binary.items()
             }
             batches.append(pa.RecordBatch.from_pydict(arrays))
             advance(len(some))
         return batches
 
     path = paths.latents_file(foundation.name, dataset)
-    made_of = [str(paths.foundation_card(foundation.name)), str(paths.prepared_card(dataset))]
-    key = json.dumps([VERSION, {name: files.sha256(name) for name in made_of}], sort_keys=True)
-    folder = path.with_name(f".{dataset}.parts")
-    parts = in_parts(folder, key, {dataset: len(crops)}, make, f"encode {dataset}")[dataset]
+    cards = [str(paths.foundation_card(foundation.name)), str(paths.prepared_card(dataset))]
+    key = json.dumps([VERSION, {card: files.sha256(card) for card in cards}], sort_keys=True)
+    folder = path.with_name(f".{dataset}.shards")
+    shards = write_shards(folder, key, {dataset: len(crops)}, encode_rows, f"encode {dataset}")[dataset]
     if processes.is_main():
         shape = [foundation.vae.config.latent_channels, height // foundation.factor, width // foundation.factor]
         numbers = {"version": VERSION, "shape": shape, "side": [height, width], "per_picture": crops.per_picture}
-        join(parts, path, {name: json.dumps(number) for name, number in numbers.items()})
+        join_shards(shards, path, {name: json.dumps(number) for name, number in numbers.items()})
         shutil.rmtree(folder)
-    processes.together()
+    processes.wait_for_all()
     return path
 
 
 def _batches(rows: range, pixels: int) -> list[range]:
-    """``rows`` in stretches that go through the towers together; ``pixels``: of one crop."""
+    """``rows`` in batches that pass through the towers together; ``pixels``: of one crop."""
     count = max(min(BATCH_PIXELS // pixels, BATCH), 1)
     return [rows[start : start + count] for start in range(0, len(rows), count)]
 
 
-def _in_order(crops: FixedCrops, part: range):
-    """(lq, gt) of the crops one after the other, float32 (h, w, 3) in [0, 1]; a picture is decoded once, ahead, by threads."""
+def _pairs(crops: FixedCrops, rows: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """(lq, gt) of the crops in turn, float32 (h, w, 3) in [0, 1]. Threads decode each picture once, ahead of its crops."""
 
-    def of_picture(group: tuple[int, list[int]]) -> list[tuple[Tensor, Tensor]]:
-        row, mine = group
-        pair = crops.prepared.pair(row)
-        return [_floats(crops, i, crops.cut(i, pair)) for i in mine]
+    def pairs_of(group: tuple[int, list[int]]) -> list[tuple[Tensor, Tensor]]:
+        picture, indices = group
+        pair = crops.prepared.pair(picture)
+        return [_floats(crops, i, crops.cut(i, pair)) for i in indices]
 
-    groups = [(row, list(mine)) for row, mine in groupby(part, key=lambda i: crops.windows[i].row)]
-    for found in in_threads(of_picture, groups):
-        yield from found
+    groups = [(row, list(indices)) for row, indices in groupby(rows, key=lambda i: crops.windows[i].row)]
+    for pairs in in_threads(pairs_of, groups):
+        yield from pairs
 
 
 def _floats(crops: FixedCrops, i: int, pair: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Crop i, uint8 (2, h, w, 3) -> (lq, gt), float32 (h, w, 3) in [0, 1]; lq is degraded here if the dataset says so."""
     lq, gt = torch.from_numpy(np.ascontiguousarray(pair)).float() / 255
     if crops.on_the_fly:
         lq = torch.from_numpy(crops.degraded(i, pair[1], crops.seed(i)))
     return lq, gt
 
 
-def _sample(foundation: Foundation, pictures: Tensor, seeds: list[int]) -> Tensor:
+def _sample(foundation: Towers, pictures: Tensor, seeds: list[int]) -> Tensor:
+    """Scaled posterior samples: (B, 3, H, W) in [0, 1] -> (B, 4, h, w); the noise of picture b is seeded by ``seeds[b]``."""
     posterior = foundation.vae.encode(pictures * 2 - 1).latent_dist
     shape = posterior.mean.shape[1:]
     noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)) for seed in seeds])
     return (posterior.mean + posterior.std * noise.to(pictures.device)) * foundation.vae.config.scaling_factor
 
 
-class Sampled:
-    """Latents that stage 2 sampled of one dataset's crops, row by row; see ``sampled``."""
+# ---------------------------------------------------------------- latents that stage 2 samples
 
-    def __init__(self, parts: list[Path], shape: tuple[int, ...]) -> None:
-        self._rows, self.shape = Rows(parts), shape
+
+class SampledLatents:
+    """The latents that stage 2 sampled for one dataset's crops, as ``sample_latents`` wrote them."""
+
+    def __init__(self, shards: list[Path], shape: tuple[int, ...]) -> None:
+        self._rows, self.shape = MappedRows(shards), shape
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, i: int) -> Tensor:
-        """Scaled latent of crop i, half precision (4, h, w)."""
+        """Scaled latent of crop i, float16 (4, h, w)."""
         return _tensor(self._rows.bytes("latent", i), np.float16, self.shape)
 
 
 @torch.no_grad()
-def sampled(folder: Path, restore, cached: list[Latents], seed: int, key: str, title: str) -> list[Sampled]:
-    """Latents that stage 2 samples for every training crop, computed once into the files of ``folder``, by all processes.
+def sample_latents(
+    folder: Path, sample: SampleLatents, cached: list[CachedLatents], seed: int, key: str, title: str
+) -> list[SampledLatents]:
+    """The latents that stage 2 samples for every training crop, written into ``folder`` once, by all processes together.
 
-    ``restore(lq_latent, embedding, noise, fresh) -> latent``; ``fresh()`` is more noise. Noise is seeded by (run seed,
-    dataset, batch), so the result does not depend on what ran before, nor on who ran it. ``key`` tells of all that the
-    latents are made of: what lies in ``folder`` under another key is not taken.
+    The noise of a batch is seeded by (dataset, first crop of the batch, ``seed``). So a result depends neither on what was
+    sampled before nor on the process that sampled it.
+
+    Args:
+        key: describes everything that the latents depend on. Latents in ``folder`` under another key are removed.
+        title: of the run, for the progress bar.
     """
-    import pyarrow as pa
+    by_dataset = {latents.crops.name: latents for latents in cached}
 
-    known = {latents.crops.name: latents for latents in cached}
-
-    def make(name: str, part: range, advance: Callable[[int], None]) -> list[pa.RecordBatch]:
-        latents, batches = known[name], []
+    def sample_rows(name: str, rows: range, advance: Callable[[int], None]) -> list[pa.RecordBatch]:
+        latents, batches = by_dataset[name], []
         height, width = latents.crops.size(0)
-        for some in _batches(part, height * width):
+        for some in _batches(rows, height * width):
             lq = torch.stack([latents.lq(i) for i in some]).float()
             generator = torch.Generator().manual_seed(picture_seed(name, str(some.start), seed) % 2**63)
             noise = torch.randn(lq.shape, generator=generator)
             fresh = partial(torch.randn, lq.shape, generator=generator)
             embedding = torch.stack([latents.embedding(i) for i in some])
-            found = restore(lq, embedding, noise, fresh).half().cpu().numpy()
-            batches.append(pa.record_batch({"latent": pa.array([row.tobytes() for row in found], pa.binary())}))
+            sampled = sample(lq, embedding, noise, fresh).half().cpu().numpy()
+            batches.append(pa.record_batch({"latent": pa.array([row.tobytes() for row in sampled], pa.binary())}))
             advance(len(some))
         return batches
 
-    counts = {name: len(latents) for name, latents in known.items()}
-    parts = in_parts(folder, key, counts, make, f"{title}: sampling latents")
-    return [Sampled(parts[latents.crops.name], latents.shape) for latents in cached]
+    counts = {name: len(latents) for name, latents in by_dataset.items()}
+    shards = write_shards(folder, key, counts, sample_rows, f"{title}: sampling latents")
+    return [SampledLatents(shards[latents.crops.name], latents.shape) for latents in cached]

@@ -1,20 +1,22 @@
-"""Losses of the three stages (section 3.1 and 3.3)."""
+"""The losses of the three stages (sections 3.1 and 3.3) and of the baselines."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mperceiver.config.runs import Losses
+
 
 def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
-    """-(1 - p_y)^gamma log p_y, mean over the batch (Lin et al., arXiv:1708.02002): (B, N), (B,) -> scalar."""
+    """Focal loss -(1 - p_y)^gamma log p_y, mean over the batch (Lin et al., arXiv:1708.02002): (B, N), (B,) -> scalar."""
     log_p = F.log_softmax(logits.float(), dim=1).gather(1, labels[:, None])[:, 0]
     return (-((1 - log_p.exp()) ** gamma) * log_p).mean()
 
 
 def colour(output: Tensor, target: Tensor) -> Tensor:
-    """1 - cos of the angle between RGB vectors (Wang et al., DeepUPE, CVPR 2019): (B, 3, H, W) in [0, 1] -> scalar.
+    """1 - cos of the angle between RGB vectors (Wang et al., DeepUPE, CVPR 2019): (B, 3, H, W) in [0, 1] twice -> scalar.
 
-    On [0, 1], not [-1, 1], where mid-grey would be the zero vector and angles mean nothing.
+    The range must not be [-1, 1]: there mid-grey is the zero vector, which has no direction.
     """
     return 1 - F.cosine_similarity(output, target, dim=1, eps=1e-3).mean()
 
@@ -31,17 +33,19 @@ class PatchDiscriminator(nn.Sequential):
 
 
 def hinge_generator(fake: Tensor) -> Tensor:
+    """The restorer's adversarial loss, from the discriminator's scores of restored pictures, (B, 1, h, w) -> scalar."""
     return -fake.float().mean()
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
+    """The discriminator's hinge loss, from its scores of ground truths and of restored pictures, (B, 1, h, w) twice -> scalar."""
     return (F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()) / 2
 
 
 class PictureLosses:
-    """Weighted sum of L1, perceptual, colour and adversarial terms: what stage 3 and the baselines minimise."""
+    """Weighted sum of L1, perceptual, colour and adversarial losses, for stage 3 and the baselines (section 3.3)."""
 
-    def __init__(self, spec, device: torch.device | str) -> None:
+    def __init__(self, spec: Losses, device: torch.device | str) -> None:
         from mperceiver.metrics.perceptual import lpips_network
 
         self.spec = spec
@@ -49,20 +53,24 @@ class PictureLosses:
         self.discriminator = PatchDiscriminator().to(device) if spec.adversarial else None
 
     def __call__(self, output: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:
-        """(B, 3, H, W) twice, in [0, 1] up to overshoot -> {"loss", "loss_*", ["adversary"]}."""
+        """Restored pictures and ground truths, (B, 3, H, W) in [0, 1] up to overshoot -> scalar losses by name.
+
+        Returns "loss" (the weighted sum), "loss_*" (its terms without their weights) and, where there is an adversarial loss,
+        "adversary" (the discriminator's own loss).
+        """
         spec, output = self.spec, output.float()
-        parts = {"loss_l1": (output - target).abs().mean()}
-        total = spec.l1 * parts["loss_l1"]
+        losses = {"loss_l1": (output - target).abs().mean()}
+        total = spec.l1 * losses["loss_l1"]
         if self.perceptual is not None and step % spec.perceptual_every == 0:
-            parts["loss_perceptual"] = self.perceptual(output, target).mean()
-            total = total + spec.perceptual * spec.perceptual_every * parts["loss_perceptual"]
+            losses["loss_perceptual"] = self.perceptual(output, target).mean()
+            total = total + spec.perceptual * spec.perceptual_every * losses["loss_perceptual"]
         if spec.colour:
-            parts["loss_colour"] = colour(output, target)
-            total = total + spec.colour * parts["loss_colour"]
+            losses["loss_colour"] = colour(output, target)
+            total = total + spec.colour * losses["loss_colour"]
         if self.discriminator is not None and step >= spec.adversarial_from_step:
-            self.discriminator.requires_grad_(False)  # the restorer's step moves only the restorer
-            parts["loss_adversarial"] = hinge_generator(self.discriminator(output))
+            self.discriminator.requires_grad_(False)  # the restorer's loss must not move the discriminator
+            losses["loss_adversarial"] = hinge_generator(self.discriminator(output))
             self.discriminator.requires_grad_(True)
-            total = total + spec.adversarial * parts["loss_adversarial"]
-            parts["adversary"] = hinge_discriminator(self.discriminator(target), self.discriminator(output.detach()))
-        return {"loss": total, **parts}
+            total = total + spec.adversarial * losses["loss_adversarial"]
+            losses["adversary"] = hinge_discriminator(self.discriminator(target), self.discriminator(output.detach()))
+        return {"loss": total, **losses}

@@ -1,4 +1,4 @@
-"""Progress of a training: the curve's rows, a bar on a terminal, lines elsewhere, and trackers for who wants them."""
+"""The progress of a training: the rows of its curve, a progress bar on a terminal, lines elsewhere, and optional trackers."""
 
 import csv
 import io
@@ -11,20 +11,20 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from mperceiver import files
+from mperceiver import files, paths
 from mperceiver.config.runs import Stage
 from mperceiver.training import processes
 from mperceiver.training.schedule import TrainingError, learning_rate
 
-LINE_EVERY = 50  # steps between two rows of the curve, and two lines where there is no terminal
-WRITE_EVERY_S = 10.0  # between two writings of an unfinished curve
-TRACKED = Path("results/trackers")
+ROW_EVERY = 50  # steps between two rows of the curve, and between two printed lines
+WRITE_EVERY_S = 10.0  # least time between two writings of the unfinished curve
 
 
 class Meter:
-    """Means of the losses over LINE_EVERY steps and all processes; summed where they are, and asked for at a row only.
+    """Means of the losses over ROW_EVERY steps and all processes.
 
-    Its ``state()`` is part of the resume state: the means of a row do not tell where a training was stopped.
+    Losses are summed on the device and read only when a row is due. ``state()`` is part of the resume state, so that a row's
+    means are the same whether or not the training was stopped.
     """
 
     def __init__(self, title: str, spec: Stage, accelerator: Accelerator, curve: Path) -> None:
@@ -36,13 +36,13 @@ class Meter:
         self.bar = None
 
     def begin(self, step: int, state: dict | None) -> None:
-        """Start the clock after ``step`` steps, with the ``state`` of a training that was stopped there."""
+        """Start the clock after ``step`` steps, with the ``state()`` of the training if it was stopped there."""
         if state:
             self.rows, self.counts = state["rows"], state["counts"]
             self.sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
             self.sums = {k: v.to(self.accelerator.device) for k, v in self.sums.items()}
-        self.first = step
-        self.start = self.begun = time.monotonic()
+        self.first_step = step
+        self.start = self.row_start = time.monotonic()
         if self.accelerator.is_main_process and sys.stderr.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -57,43 +57,43 @@ class Meter:
             self.task = self.bar.add_task(self.title, total=self.spec.steps, completed=step, note="")
 
     def state(self) -> dict:
-        """What of a row is there already, of all processes."""
+        """The rows, and the sums of the row in progress over all processes."""
         sums = {k: self.accelerator.reduce(v, "mean").item() for k, v in self.sums.items()}
         return {"rows": self.rows, "sums": sums, "counts": self.counts}
 
-    def add(self, found: dict[str, Tensor]) -> None:
-        """Count the losses of one batch."""
-        for key, value in found.items():
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Add the losses of one batch."""
+        for key, value in losses.items():
             self.sums[key] = self.sums.get(key, 0) + value.detach().double()
             self.counts[key] = self.counts.get(key, 0) + 1
 
     def step(self, step: int, pictures: int) -> None:
-        """Count a step of so many pictures as done; a row when it is due."""
+        """Count a step of ``pictures`` pictures as the ``step``-th that is done, and add a row if one is due."""
         self.pictures += pictures
         if self.bar:
             self.bar.update(self.task, completed=step)
-        if step % LINE_EVERY and step != self.spec.steps:
+        if step % ROW_EVERY and step != self.spec.steps:
             return
         means = {k: self.accelerator.reduce(v, "mean").item() / self.counts[k] for k, v in self.sums.items()}
-        seconds = max(time.monotonic() - self.start, 1e-9)
+        seconds = max(time.monotonic() - self.row_start, 1e-9)
         row = {"step": step, "lr": learning_rate(self.spec, step - 1), **means}
-        row |= {"pictures_per_s": round(self.pictures / seconds, 2), "gib": round(_gib(self.accelerator.device), 3)}
+        row |= {"pictures_per_s": round(self.pictures / seconds, 2), "gib": round(_peak_gib(self.accelerator.device), 3)}
         self.rows.append(row)
         self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=step)
-        left = (time.monotonic() - self.begun) / (step - self.first) * (self.spec.steps - step)
+        remaining = (time.monotonic() - self.start) / (step - self.first_step) * (self.spec.steps - step)
         note = (
             f"loss {means['loss']:.4f} lr {row['lr']:.1e} {row['pictures_per_s']:.0f} pictures/s {row['gib']:.1f} GiB"
         )
         if self.bar:
             self.bar.update(self.task, note=note)
         else:
-            processes.say(f"{self.title}: step {step}/{self.spec.steps} {note} ETA {left:.0f} s")
-        self.sums, self.counts, self.pictures, self.start = {}, {}, 0, time.monotonic()
-        if self.start - self.written > WRITE_EVERY_S:
+            processes.say(f"{self.title}: step {step}/{self.spec.steps} {note} ETA {remaining:.0f} s")
+        self.sums, self.counts, self.pictures, self.row_start = {}, {}, 0, time.monotonic()
+        if self.row_start - self.written > WRITE_EVERY_S:
             self.write()
 
     def write(self) -> None:
-        """Write the curve so far, for who wants to look at it."""
+        """Write the unfinished curve, so that a user can look at it."""
         if self.accelerator.is_main_process and self.rows:
             files.write_text(self.curve, self.text())
             self.written = time.monotonic()
@@ -108,10 +108,10 @@ class Meter:
         return text.getvalue()
 
     def close(self) -> None:
-        """Take the bar away and end the trackers."""
+        """Remove the progress bar and close the trackers."""
         if self.bar:
             self.bar.stop()
-        for tracker in self.accelerator.trackers:  # not end_training, which sends the processes home
+        for tracker in self.accelerator.trackers:  # Accelerator.end_training would also disconnect the processes
             tracker.finish()
 
 
@@ -119,8 +119,8 @@ def check_trackers(spec: Stage) -> None:
     """Raise TrainingError if a tracker of ``spec`` is not installed."""
     from accelerate.utils import is_dvclive_available, is_tensorboard_available
 
-    there: dict[str, Callable[[], bool]] = {"tensorboard": is_tensorboard_available, "dvclive": is_dvclive_available}
-    missing = [name for name in spec.trackers if not there[name]()]
+    installed: dict[str, Callable[[], bool]] = {"tensorboard": is_tensorboard_available, "dvclive": is_dvclive_available}
+    missing = [name for name in spec.trackers if not installed[name]()]
     if missing:
         raise TrainingError(
             f"trackers: {missing[0]} is not installed: uv pip install {missing[0]}, or take it out of the run's file"
@@ -128,15 +128,15 @@ def check_trackers(spec: Stage) -> None:
 
 
 def start_trackers(title: str, accelerator: Accelerator) -> None:
-    """Begin ``results/trackers/<run>-<stage>/``; a training that goes on goes on in it."""
+    """Open ``results/trackers/<run>-<stage>/``; a training that continues appends to what is there."""
     folder = title.replace(", ", "-").replace(" ", "-")
-    # Its own dvc.yaml would be written over the project's.
-    dvclive = {"dir": str(TRACKED / folder / "dvclive"), "dvcyaml": None, "save_dvc_exp": False, "resume": True}
+    # dvcyaml: dvclive would otherwise overwrite the project's dvc.yaml.
+    dvclive = {"dir": str(paths.TRACKERS / folder / "dvclive"), "dvcyaml": None, "save_dvc_exp": False, "resume": True}
     accelerator.init_trackers(folder, init_kwargs={"dvclive": dvclive})
 
 
-def _gib(device: torch.device) -> float:
-    """Peak memory: of the GPU, or else of the process."""
+def _peak_gib(device: torch.device) -> float:
+    """Peak memory in GiB, of the GPU or else of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
     import resource

@@ -1,9 +1,11 @@
-"""What is kept of a step whose loss or gradient was no finite number, to compute it again and look why.
+"""The record of a step whose loss or gradient was NaN or infinite: enough to compute the step again and to look for the cause.
 
-from mperceiver.training import nonfinite
-found = nonfinite.read("results/resume/demo/nonfinite-1200")
-found.parts[0].key, found.parts[0].ids      # what was drawn: ahead.generators(key) gives the same numbers again
-found.state["module"]                        # the weights before that step
+    from mperceiver.training import nonfinite, prefetch
+
+    record = nonfinite.read_record("results/resume/demo/nonfinite-1200")
+    record.batches[0].ids  # the pictures
+    prefetch.generators(record.batches[0].key)  # draws the same batch again
+    record.state["module"]  # the weights before that step
 """
 
 import json
@@ -11,81 +13,80 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from mperceiver import files
-from mperceiver.training import resume
+from mperceiver.training.prefetch import DrawnBatch
+from mperceiver.training.resume import read_state, write_state
 
-TOLD = 8  # pictures named in the message
+PICTURES_NAMED = 8  # in the message
 
 
-class Part(NamedTuple):
-    """One batch of the step: its key, its pictures' ids (none where the losses draw for themselves) and its losses."""
+class BatchRecord(NamedTuple):
+    """One batch of the step."""
 
-    key: list[int]
-    ids: list[str]
+    key: list[int]  # see ``prefetch.generators``
+    ids: list[str]  # names of the pictures; none where the losses draw the batch themselves
     losses: dict[str, float]
 
     @property
     def bad(self) -> str:
-        """The first loss that is no finite number, in words; empty if there is none."""
+        """The first loss that is NaN or infinite, in words; empty if all are finite."""
         return next((f"{name} is {value}" for name, value in self.losses.items() if not math.isfinite(value)), "")
 
 
-class NonFinite(NamedTuple):
-    """A step that was not taken. ``norms``: of the gradients; ``state``: of the training before that step (a running mean of a
-    norm may have seen the step's batch)."""
+class StepRecord(NamedTuple):
+    """A step that was not taken."""
 
-    title: str
+    title: str  # of the training
     step: int
-    norms: list[float]
-    parts: list[Part]
-    state: dict[str, Any]
+    norms: list[float]  # of the gradients
+    batches: list[BatchRecord]
+    state: dict[str, Any]  # of the training before the step; the running means of a norm may include the step's batch
 
     def message(self, folder: Path) -> str:
-        """What happened, where, and what to do."""
-        bad = [part for part in self.parts if part.bad]
+        """What happened, where the record lies, and what usually helps."""
+        bad = [batch for batch in self.batches if batch.bad]
         what = bad[0].bad if bad else f"the gradient's norm is {max(self.norms, key=_badness)}"
-        ids = [name for part in bad or self.parts for name in part.ids]
-        told = ", ".join(ids[:TOLD]) + (f" and {len(ids) - TOLD} more" if len(ids) > TOLD else "")
+        ids = [name for batch in bad or self.batches for name in batch.ids]
+        pictures = ", ".join(ids[:PICTURES_NAMED])
+        pictures += f" and {len(ids) - PICTURES_NAMED} more" if len(ids) > PICTURES_NAMED else ""
         return (
-            f"{self.title}: {what} at step {self.step}{f' on {told}' if ids else ''}; the step was not taken, and what it was "
-            f"computed from is kept in {folder}. A lower `lr` or `precision: no` in the run's file usually helps"
+            f"{self.title}: {what} at step {self.step}{f' on {pictures}' if ids else ''}; the step was not taken. "
+            f"{folder} has all that it was computed from. A lower `lr` or `precision: no` in the run's file usually helps"
         )
 
 
-def part(key: list[int], batch: Any, found: dict[str, Tensor]) -> tuple:
-    """Remember a batch, its losses still on the device."""
-    ids = list(batch.get("ids", [])) if isinstance(batch, dict) else []
-    return key, ids, {name: value.detach() for name, value in found.items()}
+# A batch's key, the names of its pictures, and its losses, still on the device.
+PendingRecord = tuple[list[int], list[str], dict[str, Tensor]]
 
 
-def on_host(parts: list[tuple]) -> list[Part]:
-    """Parts with their losses as numbers."""
-    return [Part(key, ids, {name: value.item() for name, value in found.items()}) for key, ids, found in parts]
+def pending_record(drawn: DrawnBatch, losses: dict[str, Tensor]) -> PendingRecord:
+    """What a batch's record needs, without waiting for the device."""
+    ids = list(drawn.batch.get("ids", [])) if isinstance(drawn.batch, dict) else []
+    return drawn.key, ids, {name: loss.detach() for name, loss in losses.items()}
 
 
-def write(folder: Path, found: NonFinite) -> None:
-    """Keep ``found`` in ``folder``, whole or not at all."""
-    about = {
-        "title": found.title,
-        "step": found.step,
-        "norms": found.norms,
-        "parts": [p._asdict() for p in found.parts],
-    }
+def batch_records(pending: list[PendingRecord]) -> list[BatchRecord]:
+    """The records, with the losses read from the device."""
+    return [BatchRecord(key, ids, {name: loss.item() for name, loss in losses.items()}) for key, ids, losses in pending]
+
+
+def write_record(folder: Path, record: StepRecord) -> None:
+    """Write a step's record into ``folder``, whole or not at all."""
+    about = record._asdict() | {"batches": [batch._asdict() for batch in record.batches]}
+    del about["state"]
     with files.atomic_folder(folder) as beside:
         (beside / "about.json").write_text(json.dumps(about, indent=1) + "\n")
-        with (beside / "state.pt").open("wb") as file:
-            torch.save(found.state, file)
+        write_state(beside / "state.pt", record.state)
 
 
-def read(folder: Path | str) -> NonFinite:
-    """What ``write`` kept."""
+def read_record(folder: Path | str) -> StepRecord:
+    """Read what ``write_record`` wrote."""
     folder = Path(folder)
     about = json.loads((folder / "about.json").read_text())
-    about["parts"] = [Part(**one) for one in about["parts"]]
-    return NonFinite(**about, state=resume.read(folder / "state.pt"))
+    about["batches"] = [BatchRecord(**batch) for batch in about["batches"]]
+    return StepRecord(**about, state=read_state(folder / "state.pt"))
 
 
 def _badness(value: float) -> float:

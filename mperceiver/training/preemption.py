@@ -1,38 +1,39 @@
-"""Being stopped by SIGTERM: at a time limit, by a preemption, or by a user who cancels."""
+"""Stopping on SIGTERM: at a job's time limit, at a preemption, or because a user cancels."""
 
 import signal
 from typing import NoReturn
 
 from mperceiver.training import processes, slurm
 
-STOPPED = 143  # 128 + SIGTERM: what a shell says of a process that it killed
+STOPPED = 143  # exit code 128 + SIGTERM, as a shell reports a process that SIGTERM ended
 
 
 class StopSignal:
-    """Remembers SIGTERM instead of dying of it, so that the step in progress can be finished."""
+    """Records SIGTERM instead of ending the process, so that the step in progress can finish."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.received = False
         try:
-            self.before = signal.signal(signal.SIGTERM, self._ask)
-        except ValueError:  # not the main thread: whoever runs us handles signals
-            self.before = None
+            self.previous_handler = signal.signal(signal.SIGTERM, self._receive)
+        except ValueError:  # not in the main thread, where the program that calls us handles signals itself
+            self.previous_handler = None
 
-    def _ask(self, *_: object) -> None:
-        self.asked = True
+    def _receive(self, *_: object) -> None:
+        self.received = True
 
-    def restore(self) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
+    def restore_handler(self) -> None:
+        """Let SIGTERM do what it did before."""
+        if self.previous_handler is not None:
+            signal.signal(signal.SIGTERM, self.previous_handler)
 
 
-def end() -> NoReturn:
-    """End all processes of a training that was stopped, its state written.
+def end_processes() -> NoReturn:
+    """End all processes of a training that was stopped and has written its state.
 
-    Where SLURM takes the job back into the queue, wait to be killed: a job that ends by itself before counts as failed.
-    Otherwise exit with 143: a failure that the same command, run again, goes on from.
+    If SLURM puts the job back into its queue, wait until SLURM ends the processes: a requeued job that ends by itself counts
+    as failed. Otherwise exit with code 143; the same command then continues the training.
     """
-    if processes.told(slurm.requeue() if processes.is_main() else None):
-        processes.say("requeued by SLURM: waiting for it to end this job, which goes on later")
-        slurm.hold()
+    if processes.broadcast(slurm.requeue() if processes.is_main() else None):
+        processes.say("requeued by SLURM: waiting until SLURM ends this job; the training continues when it starts again")
+        slurm.wait_to_be_ended()
     raise SystemExit(STOPPED)

@@ -1,7 +1,7 @@
-"""The processes of one training: alone, or several started by `accelerate launch`, `torchrun` or `srun`.
+"""The processes of one training: a single one, or several started by `accelerate launch`, `torchrun` or `srun`.
 
-Each has its own device; only the main one writes and prints. A launcher tells which process this is in the environment
-(RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); what `srun` tells is put into these words.
+Each process has its own device; only the main process writes files and prints. A launcher tells a process its rank by
+environment variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); ``slurm.export_ranks`` sets them from srun's.
 """
 
 from datetime import timedelta
@@ -14,57 +14,57 @@ from mperceiver.training import slurm
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-# How long a process waits for the others: one may still be sampling latents, or the main one be writing a large state. For
-# a process that died nobody waits: its launcher ends the others (srun with --kill-on-bad-exit).
-PATIENCE = timedelta(hours=2)
+# How long a process waits for the others, of which one may still sample latents, or write a large state. Nobody waits for a
+# process that died: the launcher ends the others (srun with --kill-on-bad-exit).
+TIMEOUT = timedelta(hours=2)
 
 
 def world() -> "PartialState":
-    """What accelerate knows of this process: device, num_processes, process_index. The first call joins the others."""
+    """accelerate's description of this process: device, num_processes, process_index. The first call connects the processes."""
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    slurm.tell_ranks()
+    slurm.export_ranks()
     cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")  # accelerate launch --cpu
-    return PartialState(cpu=cpu, timeout=PATIENCE)
+    return PartialState(cpu=cpu, timeout=TIMEOUT)
 
 
 def device() -> torch.device:
-    """This process's own device."""
+    """The device of this process."""
     return world().device
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes and prints."""
+    """Whether this is the process that writes files and prints."""
     return world().is_main_process
 
 
 def say(text: str) -> None:
-    """Print a line, once."""
+    """Print a line to standard output, once for all processes."""
     if is_main():
         print(text, flush=True)
 
 
-def together() -> None:
-    """Wait until all processes are here."""
+def wait_for_all() -> None:
+    """Wait until every process has called this function."""
     world().wait_for_everyone()
 
 
-def told(value: Any) -> Any:
-    """The main process's ``value``, in all of them."""
+def broadcast(value: Any) -> Any:
+    """The main process's ``value``, returned in every process."""
     from accelerate.utils import broadcast_object_list
 
     return broadcast_object_list([value])[0]
 
 
-def gathered(value: Any) -> list[Any]:
-    """Every process's ``value``, in their order."""
+def gather(value: Any) -> list[Any]:
+    """The ``value`` of every process, in the order of their ranks, returned in every process."""
     from accelerate.utils import gather_object
 
     return gather_object([value])
 
 
 def leave() -> None:
-    """Take leave of the other processes: the last thing a verb does."""
+    """Disconnect from the other processes. A verb calls this last."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -1,4 +1,4 @@
-"""Resume states: the last two of a training, each written whole, and one that was damaged is not used."""
+"""Resume states: the last two states of a training, each written whole and checked when it is read."""
 
 import hashlib
 import json
@@ -13,38 +13,39 @@ from mperceiver.config.runs import Stage
 from mperceiver.training import processes
 from mperceiver.training.schedule import TrainingError
 
-KEPT = 2
+STATES_KEPT = 2
+# What reading a damaged state may raise.
 DAMAGE = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
 
 
-class States:
-    """The states of one training: for results/resume/demo/drm.pt they are drm-00000200.pt, drm-00000400.pt beside it.
+class ResumeStates:
+    """The states of one training: with ``path`` results/resume/demo/drm.pt, drm-00000200.pt and drm-00000400.pt beside it.
 
-    A number is that of the steps taken. A state made under other settings or data is not taken up, and goes when the first
-    new one is written.
+    The number is that of the steps taken. A state carries a fingerprint of the settings and the data of its training. A state
+    with another fingerprint is not used, and is removed when the first new state is written.
     """
 
     def __init__(self, path: Path, title: str, spec: Stage, seed: int, inputs: dict | None) -> None:
         self.path, self.title = path, title
         text = json.dumps([spec.model_dump(mode="json"), seed, inputs], sort_keys=True)
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
-        self.good: list[Path] = []
+        self.sound: list[Path] = []  # states of this training that were read or written without damage, oldest first
 
     def newest(self) -> dict | None:
-        """The newest state that can be read and was made under these settings.
+        """The newest state that can be read and has this training's fingerprint; None if the training has to start from step 0.
 
-        Raises TrainingError if there are states but none that can be read: days of work are not begun anew unasked.
+        Raises TrainingError if there are states but none of them can be read: days of training must not be lost unnoticed.
         """
         damaged, foreign = [], []
-        for path in reversed(_files(self.path)):
+        for path in reversed(_state_files(self.path)):
             try:
-                state = read(path)
+                state = read_state(path)
             except DAMAGE as error:
                 damaged.append(path)
-                processes.say(f"{self.title}: {path} is damaged ({error}); trying the one before")
+                processes.say(f"{self.title}: {path} is damaged ({error}); trying the state before it")
                 continue
             if state["fingerprint"] == self.fingerprint:
-                self.good = [path]
+                self.sound = [path]
                 return state
             foreign.append(path)
         if foreign:
@@ -54,26 +55,31 @@ class States:
         elif damaged:
             names = ", ".join(map(str, damaged))
             raise TrainingError(
-                f"{self.title}: no resume state can be read ({names}); remove what is there to start anew"
+                f"{self.title}: none of its resume states can be read ({names}). Remove these files to start from the beginning"
             )
         return None
 
     def save(self, state: dict) -> None:
-        """Write ``state`` (with its "step"); it and the one before are kept, all others go."""
+        """Write ``state``, which has its number of steps under "step". The state before it is kept, all others are removed."""
         path = self.path.with_name(f"{self.path.stem}-{state['step']:08d}{self.path.suffix}")
-        # A file of Python's, not a path: where the disk is full, torch's own writer says nothing of it and keeps its file open.
-        with files.atomic_file(path) as beside, beside.open("wb") as file:
-            torch.save(state | {"fingerprint": self.fingerprint}, file)
-        self.good = [*(good for good in self.good if good != path), path][-KEPT:]
-        for other in _files(self.path):
-            if other not in self.good:
+        with files.atomic_file(path) as beside:
+            write_state(beside, state | {"fingerprint": self.fingerprint})
+        self.sound = [*(sound for sound in self.sound if sound != path), path][-STATES_KEPT:]
+        for other in _state_files(self.path):
+            if other not in self.sound:
                 other.unlink(missing_ok=True)
 
 
-def read(path: Path) -> dict:
-    """A state as it was written, on the CPU. Raises one of DAMAGE if a byte of it is not.
+def write_state(path: Path, state: dict) -> None:
+    """Write a state with torch. Raises OSError where the disk is full."""
+    with path.open("wb") as file:  # given a path, torch's own writer does not report a full disk, and leaves its file open
+        torch.save(state, file)
 
-    torch reads a file without looking at the checksums that it wrote into it.
+
+def read_state(path: Path) -> dict:
+    """Read a state onto the CPU. Raises one of DAMAGE if a byte of it has changed.
+
+    The check is needed because torch writes checksums into the file but does not compare them when it reads.
     """
     with zipfile.ZipFile(path) as file:
         bad = file.testzip()
@@ -82,17 +88,17 @@ def read(path: Path) -> dict:
     return torch.load(path, weights_only=True, map_location="cpu")
 
 
-def discard(path: Path) -> None:
-    """Remove a training's resume states and its unfinished curve: the weights are written."""
-    for file in [*_files(path), curve_path(path)]:
+def discard_states(path: Path) -> None:
+    """Remove a training's resume states and its unfinished curve, once its weights are written."""
+    for file in [*_state_files(path), unfinished_curve(path)]:
         file.unlink(missing_ok=True)
 
 
-def curve_path(path: Path) -> Path:
-    """Where the curve of a training that has not ended can be looked at."""
+def unfinished_curve(path: Path) -> Path:
+    """The curve (CSV) of a training that is still running."""
     return path.with_suffix(".csv")
 
 
-def _files(path: Path) -> list[Path]:
+def _state_files(path: Path) -> list[Path]:
     """All states, oldest first."""
     return sorted(path.parent.glob(f"{path.stem}-{'[0-9]' * 8}{path.suffix}"))

@@ -1,4 +1,4 @@
-"""What a step is to be: its phase, its learning rate, and which weights decay."""
+"""What belongs to a step: its phase, its learning rate, its batches, and which weights decay."""
 
 import math
 
@@ -8,32 +8,33 @@ from mperceiver.config.runs import Phase, Stage
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on; the message says at which step and why."""
+    """Training cannot continue; the message says at which step and why."""
 
 
 def learning_rate(spec: Stage, step: int) -> float:
-    """Linear warm-up, then a cosine from ``lr`` to ``lr_end``, per step."""
+    """The learning rate of ``step`` (from 0): a linear warm-up, then a cosine from ``lr`` to ``lr_end``."""
     if step < spec.warmup_steps:
         return spec.lr * (step + 1) / spec.warmup_steps
-    done = (step - spec.warmup_steps) / max(spec.steps - spec.warmup_steps, 1)
-    return spec.lr_end + (spec.lr - spec.lr_end) * (1 + math.cos(math.pi * done)) / 2
+    progress = (step - spec.warmup_steps) / max(spec.steps - spec.warmup_steps, 1)  # 0 to 1
+    return spec.lr_end + (spec.lr - spec.lr_end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def phase_at(spec: Stage, step: int) -> Phase:
-    """The phase that a step belongs to; what rounding leaves over is the last one's."""
+    """The phase of ``step`` (from 0). Steps that rounding the phases' shares leaves over belong to the last phase."""
     ends = [round(spec.steps * sum(p.share for p in spec.phases[: i + 1])) for i in range(len(spec.phases) - 1)]
     return spec.phases[next((i for i, end in enumerate(ends) if step < end), -1)]
 
 
-def groups(module: nn.Module, spec: Stage) -> list[dict]:
-    """The optimiser's two groups: weight decay for matrices and kernels only, not for norms, biases, gates and prompt pools.
+def parameter_groups(module: nn.Module, spec: Stage) -> list[dict]:
+    """The optimiser's two parameter groups: matrices and kernels with weight decay; norms, biases, gates and prompt pools without.
 
-    What is frozen is in neither. Raises TrainingError if nothing is left.
+    Frozen parameters are in neither. Raises TrainingError if no parameter is left.
     """
     decayed, spared = [], []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            # One number a channel, whatever its shape: (C,), (C, 1, 1); the CM-Adapter has one bias for each degradation.
+            # A vector has one number a channel, whatever its shape: (C,) or (C, 1, 1). The name is asked too, because the
+            # CM-Adapter's bias is a matrix, one row for each degradation.
             vector = parameter.numel() == max(parameter.shape, default=1)
             spare = vector or name.endswith(("pool", "bias", "bias_table"))
             (spared if spare else decayed).append(parameter)
@@ -42,16 +43,16 @@ def groups(module: nn.Module, spec: Stage) -> list[dict]:
     return [{"params": decayed, "weight_decay": spec.weight_decay}, {"params": spared, "weight_decay": 0.0}]
 
 
-def parts_of(spec: Stage, process: int, processes: int) -> range:
-    """Which of a step's ``accumulate`` batches are this process's.
+def own_batches(spec: Stage, process: int, processes: int) -> range:
+    """The indices of those batches of a step that belong to ``process``, one of ``processes``.
 
-    A step is of the same pictures however many processes share it, so the number of GPUs changes the time a run takes and
-    not what it learns. Raises TrainingError if the batches cannot be shared out evenly.
+    The pictures of a step do not depend on the number of processes. So the number of GPUs changes how long a training takes,
+    but not what it learns from. Raises TrainingError if the ``accumulate`` batches cannot be shared evenly.
     """
     if spec.accumulate % processes:
         raise TrainingError(
-            f"{processes} processes cannot share a step of {spec.accumulate} batches (`accumulate`) evenly. A step is of batch x "
-            f"accumulate pictures however many processes there are: set `accumulate` to a multiple of {processes} and `batch` to "
-            "that much less in the run's file, and the step stays as large"
+            f"{processes} processes cannot share a step of {spec.accumulate} batches (`accumulate`) evenly. A step has batch x "
+            f"accumulate pictures, whatever the number of processes: in the run's file, set `accumulate` to a multiple of "
+            f"{processes} and lower `batch` by the same factor, so that the step stays as large"
         )
     return range(process, spec.accumulate, processes)

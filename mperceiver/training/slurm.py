@@ -1,4 +1,4 @@
-"""What a training asks of SLURM: its tasks, which of them it is, and to be put back in the queue when it was stopped."""
+"""What a training asks of SLURM: to start its tasks, which task a process is, and to requeue the job that was stopped."""
 
 import os
 import re
@@ -6,37 +6,43 @@ import subprocess
 import sys
 import time
 
-ANSWER_S = 20  # a busy controller takes its time, and KillWait is 30 s by default
-HOLD_S = 600  # a requeued job is killed within KillWait, 30 s by default; who is forgotten gives the nodes back
+ANSWER_TIMEOUT_S = 20  # a busy controller answers slowly, and KillWait is 30 s by default
+# SLURM ends a requeued job within KillWait, 30 s by default. If SLURM has not ended us by then, exit and free the nodes.
+WAIT_S = 600
 
 
-def spread(verb: str, run: str, threads: int, shares: int) -> None:
-    """In the script of a job that was given several tasks: become an `srun` of as many processes as can share a step.
+def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> None:
+    """In the batch script of a job with several tasks, replace this process by an `srun` of as many processes as can share a step.
 
-    ``shares``: what their number must divide. Returns where there is nothing to start: outside of SLURM, within a step or a
-    launcher, in a job of one task. Raises subprocess.CalledProcessError if SLURM does not tell of its job.
+    Returns where there is nothing to start: outside of SLURM, inside a job step or a launcher, in a job with one task.
+
+    Args:
+        accumulate: batches of a step; the number of processes must divide it.
+
+    Raises subprocess.CalledProcessError if SLURM does not describe its job.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if not job or "SLURM_STEP_ID" in os.environ or "RANK" in os.environ:
         return
-    told = dict(re.findall(r"(NumNodes|NumTasks|CPUs/Task)=(\d+)", _ask("scontrol", "-o", "show", "job", job)))
-    tasks, nodes = int(told.get("NumTasks", 1)), int(told.get("NumNodes", 1))
-    processes = max(number for number in range(1, tasks + 1) if shares % number == 0)
+    answer = _ask("scontrol", "-o", "show", "job", job)
+    granted = dict(re.findall(r"(NumNodes|NumTasks|CPUs/Task)=(\d+)", answer))
+    tasks, nodes = int(granted.get("NumTasks", 1)), int(granted.get("NumNodes", 1))
+    processes = max(number for number in range(1, tasks + 1) if accumulate % number == 0)
     if tasks > processes:
-        print(f"{verb} {run}: accumulate is {shares}, so {processes} of the job's {tasks} tasks are used", flush=True)
+        print(f"{verb} {run}: accumulate is {accumulate}, so {processes} of the job's {tasks} tasks are used", flush=True)
     if processes > 1:
         nodes = min(nodes, processes)
-        counts = {"nodes": nodes, "ntasks": processes, "ntasks-per-node": -(-processes // nodes)}
-        counts["cpus-per-task"] = int(told.get("CPUs/Task", 1))  # a step does not take it from its job
-        words = ["srun", *(f"--{name}={count}" for name, count in counts.items()), "--kill-on-bad-exit=1"]
-        words += [sys.executable, "-m", "mperceiver.cli", verb, run, "--threads", str(threads)]
-        os.execvp("srun", words)  # its signals are then the processes'
+        options = {"nodes": nodes, "ntasks": processes, "ntasks-per-node": -(-processes // nodes)}
+        options["cpus-per-task"] = int(granted.get("CPUs/Task", 1))  # a step does not inherit it from its job
+        command = ["srun", *(f"--{name}={count}" for name, count in options.items()), "--kill-on-bad-exit=1"]
+        command += [sys.executable, "-m", "mperceiver.cli", verb, run, "--threads", str(threads)]
+        os.execvp("srun", command)  # signals to this process then reach the tasks
 
 
-def tell_ranks() -> None:
-    """Say in torch's words which process this is, if it is one of several tasks of an `srun`.
+def export_ranks() -> None:
+    """If this process is one of several tasks of an `srun`, set the environment variables from which torch reads its rank.
 
-    A launcher inside of the task (torchrun, accelerate launch) has told its own world already.
+    A launcher that runs inside the task (torchrun, accelerate launch) has set them already.
     """
     environment = os.environ
     if "RANK" in environment or int(environment.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
@@ -47,24 +53,24 @@ def tell_ranks() -> None:
         "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
         "LOCAL_RANK": str(_gpu(int(environment["SLURM_LOCALID"]))),
     }
-    environment.setdefault("MASTER_PORT", str(20000 + (7 * job + step) % 20000))  # two trainings on a node differ
+    environment.setdefault("MASTER_PORT", str(20000 + (7 * job + step) % 20000))  # two trainings on one node need two ports
     if "MASTER_ADDR" not in environment:
         nodes = _ask("scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"])
         environment["MASTER_ADDR"] = nodes.split()[0]
 
 
-def _gpu(local: int) -> int:
-    """The GPU of a node's n-th task: with --gpus-per-task it sees only its own."""
+def _gpu(local_rank: int) -> int:
+    """The number of the GPU that a node's task uses. With --gpus-per-task every task sees only its own GPU, as number 0."""
     import torch
 
-    return local % (torch.cuda.device_count() or local + 1)
+    return local_rank % (torch.cuda.device_count() or local_rank + 1)
 
 
 def requeue() -> bool:
-    """After a SIGTERM: put this process's job back in the queue; whether SLURM has taken it.
+    """After a SIGTERM: ask SLURM to put this job back into its queue; return whether SLURM did.
 
-    A job that is RUNNING was stopped by its time limit or by a preemption and shall go on later. One that is COMPLETING was
-    cancelled: requeued, it would come back to life. False as well outside of SLURM, and where it gives no answer.
+    A job in state RUNNING was stopped by its time limit or by a preemption and is requeued. A job in state COMPLETING was
+    cancelled by a user and must not come back. False also outside of SLURM, and where SLURM does not answer.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if not job:
@@ -80,12 +86,12 @@ def requeue() -> bool:
     return True
 
 
-def hold() -> None:
-    """Wait to be killed, as a requeued job is: one that ends by itself before would count as failed."""
-    end = time.monotonic() + HOLD_S
-    while time.monotonic() < end:  # a sleep ends early when a signal comes
-        time.sleep(min(1.0, HOLD_S))
+def wait_to_be_ended() -> None:
+    """Wait until SLURM ends this process; return after ``WAIT_S``. A requeued job that ends by itself would count as failed."""
+    end = time.monotonic() + WAIT_S
+    while time.monotonic() < end:  # a signal ends a sleep early
+        time.sleep(min(1.0, WAIT_S))
 
 
 def _ask(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_S).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_TIMEOUT_S).stdout

@@ -1,7 +1,7 @@
-"""The stages of a run: predictor, branches (the dual branch), DRM, and a baseline's one stage.
+"""The stages of a run: predictor, branches (the dual branch) and DRM, and the one stage of a baseline.
 
-Each stage writes results/runs/<run>/<stage>.safetensors, its curve (.csv) and its card (.json); its resume state stands in
-results/resume/<run>/ until it has ended well.
+Each stage writes results/runs/<run>/<stage>.safetensors, its curve (.csv) and its card (.json). Its resume states stand in
+results/resume/<run>/ until it has ended.
 """
 
 import shutil
@@ -14,54 +14,55 @@ from mperceiver import config, files, lineage, paths
 from mperceiver.config.runs import Run, Stage
 from mperceiver.models.weights import save_weights
 from mperceiver.training import processes
-from mperceiver.training.resume import discard
+from mperceiver.training.resume import discard_states
 from mperceiver.training.stages.branches import train_branches
 from mperceiver.training.stages.common import latents_folder
 from mperceiver.training.stages.drm import train_drm
 from mperceiver.training.stages.network import train_network
 from mperceiver.training.stages.predictor import train_predictor
 
+# (run name, run, stage's settings, folder of resume states, inputs of the fingerprint) -> trained module, curve
 STAGES = {"predictor": train_predictor, "branches": train_branches, "drm": train_drm, "network": train_network}
 
 
 def train(run_name: str, stage: str) -> Path:
-    """Train one stage of config/runs/<run>.yaml; return the path of its card.
+    """Train one stage of config/runs/<run_name>.yaml; return the path of its card.
 
-    Raises ConfigError if the run has no such stage, LineageError if weights or data it stands on are missing.
+    Raises ConfigError if the run has no such stage, LineageError if weights or data that the stage needs are missing.
     """
     run = config.load("runs", run_name)
     spec = getattr(run, stage)
     if spec is None:
-        there = [name for name in config.STAGES if getattr(run, name) is not None]
-        raise config.ConfigError(f"{config.path_of('runs', run_name)}: no {stage} stage; it has {', '.join(there)}")
-    lineage.commit()
-    resume = Path("results/resume") / run_name
+        stages = [name for name in config.STAGES if getattr(run, name) is not None]
+        raise config.ConfigError(f"{config.path_of('runs', run_name)}: no {stage} stage; it has {', '.join(stages)}")
+    lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
+    resume = paths.resume_folder(run_name)
     inputs = {path: files.sha256(path) for path in config.stage_inputs(run_name, stage)}
-    # A state goes by what the run's file says of this stage, not by its bytes: a comment or a tracker begins nothing anew.
-    made_of = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
-    made_of["config/runs"] = run.model_dump(mode="json", exclude={"title", *config.STAGES})
-    module, curve = STAGES[stage](run_name, run, spec, resume, made_of)
-    target = paths.weights_file(run_name, stage)
-    card = target.with_suffix(".json")
+    # The fingerprint of a resume state holds what the run's file says of this stage in place of the file's digest: a changed
+    # comment or tracker must not start the training from the beginning.
+    identity = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
+    identity["config/runs"] = run.model_dump(mode="json", exclude={"title", *config.STAGES})
+    module, curve = STAGES[stage](run_name, run, spec, resume, identity)
     if processes.is_main():
-        _write(run, stage, spec, inputs, module, curve, target, card)
-        discard(resume / f"{stage}.pt")
+        _write(run_name, run, stage, spec, inputs, module, curve)
+        discard_states(resume / f"{stage}.pt")
         shutil.rmtree(latents_folder(run_name), ignore_errors=True)
-    processes.together()
-    return card
+    processes.wait_for_all()
+    return paths.weights_card(run_name, stage)
 
 
-def _write(run: Run, stage: str, spec: Stage, inputs: dict, module: nn.Module, curve: str, target: Path, card: Path):
-    """The weights, the curve and, last, the card."""
+def _write(run_name: str, run: Run, stage: str, spec: Stage, inputs: dict, module: nn.Module, curve: str) -> None:
+    """Write the weights, the curve and, last, the card."""
+    weights = paths.weights_file(run_name, stage)
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    save_weights(target, module.requires_grad_(True), run)  # what a few-shot run left as it was, too
-    files.write_text(target.with_suffix(".csv"), curve)
+    save_weights(weights, module.requires_grad_(True), run)  # also those modules that a few-shot run did not train
+    files.write_text(paths.curve_file(run_name, stage), curve)
     lineage.write_card(
-        card,
+        paths.weights_card(run_name, stage),
         verb=f"train_{stage}",
         spec=run,
         inputs=inputs,
-        outputs=[target],
+        outputs=[weights],
         seed=run.seed,
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         result={"parameters": parameters, "steps": spec.steps},

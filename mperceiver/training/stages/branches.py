@@ -1,4 +1,4 @@
-"""Stage 2: the textual and the visual branch around the frozen U-Net."""
+"""Stage 2: the textual and the visual branch around the frozen U-Net (section 3.2)."""
 
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,15 @@ from mperceiver.models.branches import Branches
 from mperceiver.models.sampling import diffuse, velocity
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
-from mperceiver.training.stages.common import frozen_work, predictor_of, start
+from mperceiver.training.stages.common import ready_to_train, trained_predictor
+from mperceiver.training.stages.batches import batches_of
 
 
 def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
-    """Eq. 1 on latents: the foundation is frozen, the target (epsilon or v) is the foundation's own."""
+    """Minimise Eq. 1 on latents. The foundation is frozen, and the target (epsilon or v) is the one it was trained with.
+
+    Raises ConfigError if a phase's crop_px does not suit the U-Net.
+    """
     torch.manual_seed(run.seed + 1)
     foundation = towers.load(run.foundation, processes.device())
     for phase in spec.phases:
@@ -27,14 +31,16 @@ def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: d
                 f"{config.path_of('runs', run_name)}: branches.phases: crop_px {phase.crop_px} is no multiple of "
                 f"{foundation.multiple}, which {foundation.name} needs"
             )
-    predictor = predictor_of(foundation, run_name, run)
-    work = frozen_work(run, foundation, spec)
-    branches = start(Branches(foundation, len(run.tasks), run.model), run, "branches")
+    predictor = trained_predictor(foundation, run_name, run)
+    batches = batches_of(run, foundation, spec)
+    branches = ready_to_train(Branches(foundation, len(run.tasks), run.model), run, "branches")
     branches.set_up(spec.precision, spec.channels_last, gradient_checkpointing=spec.gradient_checkpointing)
     alphas = foundation.alphas()
 
-    def losses(module: nn.Module, batch: dict[str, Any], generator, phase: Phase, step: int) -> dict[str, Tensor]:
-        z_lq, z_gt, embedding = work.latents_of(batch, generator)
+    def objective(
+        module: nn.Module, batch: dict[str, Any], generator: torch.Generator, phase: Phase, step: int
+    ) -> dict[str, Tensor]:
+        z_lq, z_gt, embedding = batches.latent_batch(batch, generator)
         t = torch.randint(len(alphas), (len(z_gt),), generator=generator, device=generator.device)
         noise = torch.randn(z_gt.shape, generator=generator, device=generator.device)
         alpha = alphas[t].view(-1, 1, 1, 1)
@@ -45,11 +51,11 @@ def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: d
     curve = fit(
         f"{run_name} branches",
         branches,
-        losses,
+        objective,
         spec,
         seed=run.seed + 1,
         resume=resume / "branches.pt",
         inputs=inputs,
-        draw=work.draw,
+        draw=batches.draw,
     )
     return branches, curve

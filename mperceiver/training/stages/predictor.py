@@ -1,4 +1,4 @@
-"""Stage 1: the degradation predictor."""
+"""Stage 1: the degradation predictor (section 3.1)."""
 
 from pathlib import Path
 from typing import Any
@@ -13,33 +13,39 @@ from mperceiver.models.predictor import build_predictor
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import focal
-from mperceiver.training.stages.common import frozen_work, start
+from mperceiver.training.stages.common import ready_to_train
+from mperceiver.training.stages.batches import batches_of
 
 
 def train_predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
-    """Focal loss on CLIP embeddings, balanced over the degradations (section 3.1)."""
+    """Train with the focal loss on CLIP embeddings, with as many pictures of each degradation in a batch.
+
+    The predictor learns on standardised embeddings; afterwards the standardisation becomes part of its first layer.
+    """
     torch.manual_seed(run.seed)
     foundation = towers.load(run.foundation, "cpu" if run.cached else processes.device())
-    work = frozen_work(run, foundation, spec, run.tasks)
-    mean, deviation = work.statistics(run.seed)
-    predictor = start(build_predictor(foundation, run), run, "predictor")
-    if run.start_from:  # its weights are of embeddings as they are; training sees them standardised
+    batches = batches_of(run, foundation, spec, run.tasks)
+    mean, deviation = batches.statistics(run.seed)
+    predictor = ready_to_train(build_predictor(foundation, run), run, "predictor")
+    if run.start_from:  # those weights expect raw embeddings: take the standardisation out of the first layer
         predictor.fold_standardisation(*(x.to(processes.device()) for x in (-mean / deviation, 1 / deviation)))
 
     def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
-        drawn = work.mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
-        return work.looks(drawn, phase, rng) | {"labels": torch.from_numpy(work.mixture.labels(drawn))}
+        rows = batches.mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
+        return batches.read(rows, phase, rng) | {"labels": torch.from_numpy(batches.mixture.labels(rows))}
 
-    def losses(module: nn.Module, batch: dict[str, Any], generator, phase: Phase, step: int) -> dict[str, Tensor]:
-        x, labels = work.embedding(batch), batch["labels"]
-        logits = module((x - mean.to(x)) / deviation.to(x))
+    def objective(
+        module: nn.Module, batch: dict[str, Any], generator: torch.Generator, phase: Phase, step: int
+    ) -> dict[str, Tensor]:
+        embedding, labels = batches.embedding(batch), batch["labels"]
+        logits = module((embedding - mean.to(embedding)) / deviation.to(embedding))
         accuracy = (logits.argmax(1) == labels).float().mean()
         return {"loss": focal(logits, labels, spec.gamma), "accuracy": accuracy}
 
     curve = fit(
         f"{run_name} predictor",
         predictor,
-        losses,
+        objective,
         spec,
         seed=run.seed,
         resume=resume / "predictor.pt",
