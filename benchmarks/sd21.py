@@ -40,7 +40,7 @@ class Widths:
 QUARTER = Widths((32, 64, 128, 128), 1, (96, 160, 320, 320), (2, 3, 5, 5), 256, 6, 4, "ViT-S-32")
 
 
-def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.Foundation:
+def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.Towers:
     """A foundation with random weights on ``device``; on the meta device or under FakeTensorMode it has none."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -74,4 +74,4 @@ def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.
         )
         tower = towers.build_clip_tower(clip)
     parts = [towers.freeze(part) for part in (vae, unet, text, tower)]
-    return towers.Foundation("sd21", *parts, SCHEDULE, Tokens(), clip["vision_cfg"]["image_size"])
+    return towers.Towers("sd21", *parts, SCHEDULE, Tokens(), clip["vision_cfg"]["image_size"])

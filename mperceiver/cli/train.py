@@ -12,7 +12,7 @@ def _train(run: str, stage: str, threads: int) -> None:
     from mperceiver.training import slurm
 
     if settings := getattr(config.load("runs", run), stage):  # `train` below reports a stage that the run does not have
-        slurm.spread(f"train_{stage}", run, threads, settings.accumulate)
+        slurm.relaunch_with_srun(f"train_{stage}", run, threads, settings.accumulate)
     local_processes = int(
         os.environ.get("LOCAL_WORLD_SIZE", "1")
     )  # of this training, on this machine; a launcher sets it

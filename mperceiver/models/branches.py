@@ -13,7 +13,7 @@ from mperceiver.config.runs import ModelConfig
 from mperceiver.models import context as attention
 from mperceiver.models.modulation import Modulation
 from mperceiver.models.textual import TextualBranch, empty_prompt
-from mperceiver.models.towers import Foundation
+from mperceiver.models.towers import Towers
 from mperceiver.models.visual import IRAdapter
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -49,7 +49,7 @@ class Branches(nn.Module):
     Hooks itself into ``foundation``'s U-Net, which it holds without owning its weights.
     """
 
-    def __init__(self, foundation: Foundation, count: int, spec: ModelConfig) -> None:
+    def __init__(self, foundation: Towers, count: int, spec: ModelConfig) -> None:
         super().__init__()
         self.spec = spec
         self._foundation = [foundation]  # in a list: not a submodule

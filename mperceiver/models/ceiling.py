@@ -8,7 +8,7 @@ from mperceiver.models import towers
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import Seen, build_predictor, look
 from mperceiver.models.tiling import Tiles
-from mperceiver.models.towers import Foundation
+from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
 
 
@@ -19,7 +19,7 @@ class VaeCeiling:
     sees = ("gt",)
     tasks = ()
 
-    def __init__(self, foundation: Foundation) -> None:
+    def __init__(self, foundation: Towers) -> None:
         self.foundation, self.device = foundation, foundation.device
         self.multiple = self.minimum = foundation.factor
 
@@ -52,7 +52,7 @@ class DrmCeiling:
     batch = 8
     sees = ("lq", "gt")
 
-    def __init__(self, foundation: Foundation, run_name: str, clip_crop_px: int | None = None) -> None:
+    def __init__(self, foundation: Towers, run_name: str, clip_crop_px: int | None = None) -> None:
         run, owners = config.load("runs", run_name), config.weights_of(run_name)
         self.foundation, self.device, self.tasks = foundation, foundation.device, run.tasks
         self.multiple, self.minimum, self.clip_crop_px = foundation.multiple, foundation.minimum, clip_crop_px

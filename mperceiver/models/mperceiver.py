@@ -13,7 +13,7 @@ from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import Seen, build_predictor, look
 from mperceiver.models.sampling import ddim
 from mperceiver.models.tiling import Tiles
-from mperceiver.models.towers import Foundation
+from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
 
 Features = dict[int, Tensor]  # of the VAE's encoder, by level
@@ -31,7 +31,7 @@ class MPerceiver:
 
     def __init__(
         self,
-        foundation: Foundation,
+        foundation: Towers,
         run_name: str,
         sampler: Sampler,
         drm: bool,

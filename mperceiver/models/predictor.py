@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mperceiver import images
 from mperceiver.config.runs import Run
-from mperceiver.models.towers import Foundation
+from mperceiver.models.towers import Towers
 
 
 class DegradationPredictor(nn.Module):
@@ -32,7 +32,7 @@ class DegradationPredictor(nn.Module):
         self.hidden.bias -= self.hidden.weight @ mean
 
 
-def build_predictor(foundation: Foundation, run: Run) -> DegradationPredictor:
+def build_predictor(foundation: Towers, run: Run) -> DegradationPredictor:
     return DegradationPredictor(foundation.embedding_width, run.model.predictor_hidden, len(run.tasks))
 
 
@@ -45,7 +45,7 @@ class Seen:
 
 
 @torch.no_grad()
-def look(foundation: Foundation, predictor: DegradationPredictor, whole: Tensor, crop_px: int | None = None) -> Seen:
+def look(foundation: Towers, predictor: DegradationPredictor, whole: Tensor, crop_px: int | None = None) -> Seen:
     """At whole pictures (B, 3, H, W) in [0, 1], or at crops of ``crop_px`` that cover them, averaged."""
     if crop_px is None or min(whole.shape[-2:]) < crop_px:
         embedding = foundation.embed(whole)

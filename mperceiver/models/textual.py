@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mperceiver.config.runs import ModelConfig
-from mperceiver.models.towers import Foundation
+from mperceiver.models.towers import Towers
 
 
 class CMAdapter(nn.Module):
@@ -56,7 +56,7 @@ class TextualBranch(nn.Module):
         if spec.tp_pool:
             self.tp_pool = nn.Parameter(torch.randn(count, spec.tp_tokens, width) * 0.02)
 
-    def forward(self, embedding: Tensor, probabilities: Tensor, foundation: Foundation) -> Tensor:
+    def forward(self, embedding: Tensor, probabilities: Tensor, foundation: Towers) -> Tensor:
         """(B, C_clip), (B, N) -> (B, T, C). The N encodings of a picture are one batch of the text encoder."""
         image = self.cm_adapter(embedding)  # (B, N, T_cm, C)
         b, n = image.shape[:2]
@@ -77,6 +77,6 @@ class TextualBranch(nn.Module):
         return torch.einsum("bn,bntc->btc", probabilities, encoded)
 
 
-def empty_prompt(foundation: Foundation, batch: int) -> Tensor:
+def empty_prompt(foundation: Towers, batch: int) -> Tensor:
     """The encoding of an empty text, for models without the textual branch: (B, T, C)."""
     return foundation.encode_text(foundation.embed_tokens(foundation.token_ids(0, 0))[None]).expand(batch, -1, -1)

@@ -24,7 +24,7 @@ TRUNK_NORMS = ("encoder.conv_norm_out", "decoder.conv_norm_out")
 
 
 @dataclass
-class Foundation:
+class Towers:
     """Frozen towers and the numbers that belong to them."""
 
     name: str
@@ -70,7 +70,7 @@ class Foundation:
     def towers(self) -> list[nn.Module]:
         return [self.vae, self.unet, self.text_encoder, self.clip]
 
-    def to(self, device: torch.device | str) -> "Foundation":
+    def to(self, device: torch.device | str) -> "Towers":
         for tower in self.towers:
             tower.to(device)
         return self
@@ -151,7 +151,7 @@ def drop_trunk_norm(vae: nn.Module) -> None:
 
 def load(
     name: str, device: torch.device | str = "cpu", folder: Path | None = None, dtype: torch.dtype = torch.float32
-) -> Foundation:
+) -> Towers:
     """Load and freeze a foundation from data/foundations/<name>/ (or ``folder``). Only safetensors are read.
 
     Args:
@@ -180,7 +180,7 @@ def load(
     if not spec.trunk_norm:
         drop_trunk_norm(vae)
     clip, clip_px = load_clip(folder / "image_encoder", dtype)
-    return Foundation(
+    return Towers(
         name=name,
         vae=freeze(vae),
         unet=freeze(_pretrained(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)),

@@ -55,7 +55,9 @@ class Guard:
         """
         device = self.bad.device
         scalars = torch.stack([number.detach().float().reshape(()).to(device, non_blocking=True) for number in numbers])
-        requests = [torch.full((), float(flag), device=device) for flag in (stop, save)]  # filled there: no copy from the host
+        requests = [
+            torch.full((), float(flag), device=device) for flag in (stop, save)
+        ]  # filled there: no copy from the host
         flags = torch.stack([1 - scalars.isfinite().all().float(), *requests])
         flags = self.accelerator.reduce(flags, "sum").clamp(max=1)
         self.bad = torch.maximum(self.bad, flags[0])

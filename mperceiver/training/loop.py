@@ -90,7 +90,9 @@ def fit(
                     records.append(nonfinite.pending_record(drawn, losses))
                 norms = learner.finish_gradients()
                 numbers = [value for *_, losses in records for value in losses.values()]
-                if learner.scaler is None:  # with a loss scale, a gradient that overflows skips its step and is no error
+                if (
+                    learner.scaler is None
+                ):  # with a loss scale, a gradient that overflows skips its step and is no error
                     numbers += norms
                 save_due = spec.save_every_minutes and time.monotonic() - saved > 60 * spec.save_every_minutes
                 bad = guard.check(step, numbers, stop_signal.received, bool(save_due), (records, norms))

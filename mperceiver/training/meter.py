@@ -77,7 +77,10 @@ class Meter:
         means = {k: self.accelerator.reduce(v, "mean").item() / self.counts[k] for k, v in self.sums.items()}
         seconds = max(time.monotonic() - self.row_start, 1e-9)
         row = {"step": step, "lr": learning_rate(self.spec, step - 1), **means}
-        row |= {"pictures_per_s": round(self.pictures / seconds, 2), "gib": round(_peak_gib(self.accelerator.device), 3)}
+        row |= {
+            "pictures_per_s": round(self.pictures / seconds, 2),
+            "gib": round(_peak_gib(self.accelerator.device), 3),
+        }
         self.rows.append(row)
         self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=step)
         remaining = (time.monotonic() - self.start) / (step - self.first_step) * (self.spec.steps - step)
@@ -119,7 +122,10 @@ def check_trackers(spec: Stage) -> None:
     """Raise TrainingError if a tracker of ``spec`` is not installed."""
     from accelerate.utils import is_dvclive_available, is_tensorboard_available
 
-    installed: dict[str, Callable[[], bool]] = {"tensorboard": is_tensorboard_available, "dvclive": is_dvclive_available}
+    installed: dict[str, Callable[[], bool]] = {
+        "tensorboard": is_tensorboard_available,
+        "dvclive": is_dvclive_available,
+    }
     missing = [name for name in spec.trackers if not installed[name]()]
     if missing:
         raise TrainingError(

@@ -34,6 +34,8 @@ def end_processes() -> NoReturn:
     as failed. Otherwise exit with code 143; the same command then continues the training.
     """
     if processes.broadcast(slurm.requeue() if processes.is_main() else None):
-        processes.say("requeued by SLURM: waiting until SLURM ends this job; the training continues when it starts again")
+        processes.say(
+            "requeued by SLURM: waiting until SLURM ends this job; the training continues when it starts again"
+        )
         slurm.wait_to_be_ended()
     raise SystemExit(STOPPED)

@@ -72,7 +72,9 @@ class ResumeStates:
 
 def write_state(path: Path, state: dict) -> None:
     """Write a state with torch. Raises OSError where the disk is full."""
-    with path.open("wb") as file:  # given a path, torch's own writer does not report a full disk, and leaves its file open
+    with path.open(
+        "wb"
+    ) as file:  # given a path, torch's own writer does not report a full disk, and leaves its file open
         torch.save(state, file)
 
 

@@ -21,9 +21,7 @@ KEY_FILE = "key.txt"
 MakeRows = Callable[[str, range, Callable[[int], None]], list[pa.RecordBatch]]
 
 
-def write_shards(
-    folder: Path, key: str, counts: dict[str, int], make: MakeRows, label: str
-) -> dict[str, list[Path]]:
+def write_shards(folder: Path, key: str, counts: dict[str, int], make: MakeRows, label: str) -> dict[str, list[Path]]:
     """Write the rows of several datasets into shards of ``SHARD_ROWS`` rows; shards that ``folder`` already has are kept.
 
     Args:
@@ -62,7 +60,11 @@ def write_shards(
 def join_shards(shards: list[Path], path: Path, metadata: dict[str, str]) -> None:
     """Write the rows of all ``shards`` into one Arrow file, whole or not at all, with ``metadata`` in its schema."""
     schema = pa.ipc.open_file(pa.memory_map(str(shards[0]))).schema.with_metadata(metadata)
-    with files.atomic_file(path) as beside, pa.OSFile(str(beside), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+    with (
+        files.atomic_file(path) as beside,
+        pa.OSFile(str(beside), "wb") as sink,
+        pa.ipc.new_file(sink, schema) as writer,
+    ):
         for shard in shards:
             reader = pa.ipc.open_file(pa.memory_map(str(shard)))
             for i in range(reader.num_record_batches):

@@ -29,7 +29,9 @@ def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> No
     tasks, nodes = int(granted.get("NumTasks", 1)), int(granted.get("NumNodes", 1))
     processes = max(number for number in range(1, tasks + 1) if accumulate % number == 0)
     if tasks > processes:
-        print(f"{verb} {run}: accumulate is {accumulate}, so {processes} of the job's {tasks} tasks are used", flush=True)
+        print(
+            f"{verb} {run}: accumulate is {accumulate}, so {processes} of the job's {tasks} tasks are used", flush=True
+        )
     if processes > 1:
         nodes = min(nodes, processes)
         options = {"nodes": nodes, "ntasks": processes, "ntasks-per-node": -(-processes // nodes)}
@@ -53,7 +55,9 @@ def export_ranks() -> None:
         "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
         "LOCAL_RANK": str(_gpu(int(environment["SLURM_LOCALID"]))),
     }
-    environment.setdefault("MASTER_PORT", str(20000 + (7 * job + step) % 20000))  # two trainings on one node need two ports
+    environment.setdefault(
+        "MASTER_PORT", str(20000 + (7 * job + step) % 20000)
+    )  # two trainings on one node need two ports
     if "MASTER_ADDR" not in environment:
         nodes = _ask("scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"])
         environment["MASTER_ADDR"] = nodes.split()[0]

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from mperceiver.config.runs import Losses, Stage
-from mperceiver.training import losses as objectives
 from mperceiver.training.loop import fit
+from mperceiver.training.losses import PatchDiscriminator, PictureLosses
 from mperceiver.training.schedule import TrainingError
 
 
@@ -90,8 +90,8 @@ class Duel:
         self.spec = stage(**({"steps": 8, "save_every_steps": 3, "phases": [{"batch": 2, "crop_px": 32}]} | changes))
         self.restorer = nn.Conv2d(3, 3, 3, padding=1)
         weights = Losses(perceptual=0, adversarial=0.1, adversarial_from_step=2)
-        self.losses = objectives.PictureLosses(weights, "cpu")
-        self.losses.discriminator = objectives.PatchDiscriminator(8)
+        self.losses = PictureLosses(weights, "cpu")
+        self.losses.discriminator = PatchDiscriminator(8)
 
     @staticmethod
     def draw(rng, phase) -> dict:

@@ -1,10 +1,12 @@
-"""Restoration networks trained as baselines by the same loop on the same pairs.
+"""Restoration networks that are trained as baselines, by the same loop and on the same pairs as MPerceiver.
 
-To add one: a function ``(**arguments) -> nn.Module`` with (B, 3, H, W) in [0, 1] in and out, in a file of its own, named
-in ARCHITECTURES together with the multiple its input's sides must have.
+To add a baseline: write its network in a file of its own, name it in ARCHITECTURES, and add a test. Everything else is the
+same for all: a run of kind `network` trains it, a method of kind `network` restores with it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,53 +15,84 @@ from mperceiver import config, paths
 from mperceiver.config.runs import NetworkStage
 from mperceiver.models.baselines.nafnet import nafnet
 from mperceiver.models.tiling import Tiles
+from mperceiver.models.towers import freeze
+from mperceiver.models.weights import load_weights
 
-ARCHITECTURES: dict[str, tuple[Callable[..., nn.Module], int]] = {"nafnet": (nafnet, 16)}
+# The run's weighted picture losses: (restored, ground truth, step) -> scalars by name, "loss" the one to minimise.
+PictureLosses = Callable[[Tensor, Tensor, int], dict[str, Tensor]]
 
 
-def build(spec: NetworkStage) -> nn.Module:
-    """Build a network untrained. Raises ConfigError for an unknown architecture."""
+def picture_losses_alone(
+    network: nn.Module, batch: dict[str, Any], picture_losses: PictureLosses, step: int
+) -> dict[str, Tensor]:
+    """The picture losses of the restored batch: the losses of a network that has no loss of its own."""
+    return picture_losses(network(batch["lq"]), batch["gt"], step)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What training and restoring have to know of a network."""
+
+    # (**arguments of the run) -> untrained network, which maps (B, 3, H, W) in [0, 1] to the same shape.
+    build: Callable[..., nn.Module]
+    # Pixels. Each side of the network's input must be a multiple of this number; pictures are padded to it.
+    multiple: int
+    # Pixels. Each side of the network's input must be at least this long.
+    minimum: int = 1
+    # (network, batch, the run's picture losses, step) -> scalars by name, "loss" the one to minimise. It must call the network
+    # that it is given. A batch has "lq" and "gt", (B, 3, h, w) in [0, 1], and what ``needs`` names.
+    losses: Callable[[nn.Module, dict[str, Any], PictureLosses, int], dict[str, Tensor]] = picture_losses_alone
+    # What ``losses`` needs of a batch beside "lq" and "gt". "task": the index of each picture's degradation, int64 (B,).
+    # "second_view": another random crop of each degraded picture, (B, 3, h, w).
+    needs: frozenset[Literal["task", "second_view"]] = frozenset()
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "nafnet": Architecture(nafnet, multiple=16),
+}
+
+
+def architecture_of(spec: NetworkStage) -> Architecture:
+    """The architecture that a run's stage names. Raises ConfigError if it is unknown."""
     if spec.architecture not in ARCHITECTURES:
         raise config.ConfigError(f"architecture {spec.architecture!r}: known ones are {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[spec.architecture][0](**spec.arguments)
+    return ARCHITECTURES[spec.architecture]
 
 
 class Network:
-    """A trained baseline, ready to restore; it needs nothing of the whole picture and no seed."""
+    """A trained baseline, ready to restore. It takes nothing from the whole picture and draws no random numbers."""
 
     batch = 8
     sees = ("lq",)
     tasks = ()
 
-    def __init__(self, network: nn.Module, multiple: int, device: torch.device | str) -> None:
+    def __init__(self, network: nn.Module, multiple: int, device: torch.device | str, minimum: int = 1) -> None:
         self.network, self.device = network.to(device), device
-        self.multiple = self.minimum = multiple
+        self.multiple, self.minimum = multiple, minimum
 
     def look(self, whole: Tensor) -> None:
         return None
 
     @torch.no_grad()
     def restore(self, whole: Tensor, seen: None, seeds: list[int], tiles: Tiles) -> Tensor:
-        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored, the same."""
-        parts = (self.network(part).clamp(0, 1) for part in tiles.cut(whole))
-        return tiles.blend(parts, len(whole), whole.device)
+        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored pictures of the same shape and range, on the CPU."""
+        restored = (self.network(part).clamp(0, 1) for part in tiles.cut(whole))
+        return tiles.blend(restored, len(whole), whole.device)
 
     def modules(self) -> list[nn.Module]:
         return [self.network]
 
     @torch.no_grad()
     def probe(self, pictures: Tensor) -> None:
-        """The work on tiles (n, 3, h, w) once, for what it takes of the memory."""
+        """Run the network once on tiles (n, 3, h, w), so that the memory it takes can be counted."""
         self.network(pictures.to(self.device))
 
 
 def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Network:
-    """The restorer of a method of kind network, with the weights of its run."""
-    from mperceiver.models.towers import freeze
-    from mperceiver.models.weights import load_weights
-
+    """The restorer of a method of kind `network`, with the weights of its run."""
     owner = config.method_weights(method_name)["network"]
     spec = config.load("runs", owner).network
-    network = build(spec)
+    architecture = architecture_of(spec)
+    network = architecture.build(**spec.arguments)
     load_weights(paths.weights_file(owner, "network"), network)
-    return Network(freeze(network), ARCHITECTURES[spec.architecture][1], device)
+    return Network(freeze(network), architecture.multiple, device, architecture.minimum)

@@ -14,8 +14,8 @@ from mperceiver.models.branches import Branches
 from mperceiver.models.sampling import diffuse, velocity
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
-from mperceiver.training.stages.common import ready_to_train, trained_predictor
 from mperceiver.training.stages.batches import batches_of
+from mperceiver.training.stages.common import ready_to_train, trained_predictor
 
 
 def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:

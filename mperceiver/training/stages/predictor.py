@@ -13,8 +13,8 @@ from mperceiver.models.predictor import build_predictor
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import focal
-from mperceiver.training.stages.common import ready_to_train
 from mperceiver.training.stages.batches import batches_of
+from mperceiver.training.stages.common import ready_to_train
 
 
 def train_predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:

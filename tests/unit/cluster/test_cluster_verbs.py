@@ -404,7 +404,7 @@ def test_one_process_for_each_task_that_can_share_a_step(programs, monkeypatch, 
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     commands = []
     monkeypatch.setattr(os, "execvp", lambda program, words: commands.append(words))
-    slurm.spread("train_drm", "demo", 4, shares)
+    slurm.relaunch_with_srun("train_drm", "demo", 4, shares)
     if expected is None:
         assert commands == []
     else:
@@ -416,9 +416,9 @@ def test_one_process_for_each_task_that_can_share_a_step(programs, monkeypatch, 
 def test_nothing_is_started_in_a_step_in_a_launcher_or_without_slurm(programs, monkeypatch):
     monkeypatch.setattr(os, "execvp", lambda *_: pytest.fail("started"))
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    slurm.spread("train_drm", "demo", 4, 8)
+    slurm.relaunch_with_srun("train_drm", "demo", 4, 8)
     monkeypatch.setenv("SLURM_JOB_ID", "5")
     for name in ("SLURM_STEP_ID", "RANK"):
         monkeypatch.setenv(name, "0")
-        slurm.spread("train_drm", "demo", 4, 8)
+        slurm.relaunch_with_srun("train_drm", "demo", 4, 8)
         monkeypatch.delenv(name)

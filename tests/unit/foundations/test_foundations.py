@@ -320,7 +320,7 @@ def test_fetched_and_loaded_it_computes_the_same(world, mirror, tiny_sd):
     same(loaded, saved)
 
 
-def same(loaded: towers.Foundation, saved: dict, **close) -> None:
+def same(loaded: towers.Towers, saved: dict, **close) -> None:
     """Whether all towers give what the saved ones do."""
     noise = torch.Generator().manual_seed(1)
     picture, latent = torch.rand(1, 3, 64, 64, generator=noise), torch.randn(1, 4, 8, 8, generator=noise)

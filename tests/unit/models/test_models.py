@@ -88,7 +88,7 @@ def test_no_network():
 
 
 @pytest.fixture(scope="module")
-def paper() -> towers.Foundation:
+def paper() -> towers.Towers:
     """Stable Diffusion 2.1-base and CLIP ViT-H-14 on the meta device."""
     path = PROJECT / "benchmarks/sd21.py"
     described = importlib.util.spec_from_file_location("sd21", path)
@@ -295,10 +295,10 @@ def test_cm_adapter_is_n_attentions():
 def spliced(branch: TextualBranch, foundation, embedding, monkeypatch) -> torch.Tensor:
     """What the branch hands to the text encoder: (B, N, T, C)."""
     seen = []
-    encode = towers.Foundation.encode_text
-    monkeypatch.setattr(towers.Foundation, "encode_text", lambda self, x: seen.append(x) or encode(self, x))
+    encode = towers.Towers.encode_text
+    monkeypatch.setattr(towers.Towers, "encode_text", lambda self, x: seen.append(x) or encode(self, x))
     branch(embedding, one_hot(0, len(embedding)), foundation)
-    monkeypatch.setattr(towers.Foundation, "encode_text", encode)
+    monkeypatch.setattr(towers.Towers, "encode_text", encode)
     return seen[0].unflatten(0, (len(embedding), N))
 
 

@@ -14,8 +14,8 @@ from mperceiver.data.raw.download import download_dataset
 from mperceiver.data.read.crops import fixed_crops, pad_by_reflection
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.mixture import Mixture
-from mperceiver.training import latents, parts
-from mperceiver.training.latents import Latents, encode, sampled
+from mperceiver.training import latents, shards
+from mperceiver.training.latents import CachedLatents, encode, sample_latents
 
 
 def every(read) -> torch.Tensor:
@@ -65,7 +65,7 @@ def test_encoding_twice_is_the_same_bytes(tiny_world, foundation):
 
 def test_encoded_is_what_the_towers_say(tiny_world, foundation):
     encode(foundation, "tiny-train")
-    rows, cached = PreparedDataset("tiny-train"), Latents("tiny", "tiny-train")
+    rows, cached = PreparedDataset("tiny-train"), CachedLatents("tiny", "tiny-train")
     assert cached.crops.ids == rows.ids and cached.shape == (4, 16, 16) and len(cached) == 18
     lq, gt = every(cached.lq), every(cached.gt)
     pictures = torch.from_numpy(np.stack([rows.lq(i) for i in range(len(rows))])).permute(0, 3, 1, 2).float() / 255
@@ -95,7 +95,7 @@ def test_encoding_refuses_crops_of_several_sizes_or_odd_ones(whole, foundation):
 def test_crops_of_whole_pictures(whole, foundation):
     """Latents, embeddings and what stage 3 reads are of one place, in one orientation, padded where a picture is too small."""
     encode(foundation, whole)
-    cached, rows = Latents("tiny", whole), PreparedDataset(whole)
+    cached, rows = CachedLatents("tiny", whole), PreparedDataset(whole)
     crops = cached.crops
     assert len(cached) == 5 * len(rows) and crops.per_picture == 5 and crops.size(0) == (32, 32)
     assert [w.row for w in crops.windows] == [row for row in range(len(rows)) for _ in range(5)]
@@ -151,7 +151,7 @@ def test_degraded_on_the_fly(whole, foundation):
         sigmas
     )
     encode(foundation, "noisy")
-    cached = Latents("tiny", "noisy")
+    cached = CachedLatents("tiny", "noisy")
     mixture = Mixture([cached.crops], ["gaussian-noise"])
     everything = [(0, i) for i in range(len(cached))]
     (lq, gt, _), (again, _, _) = (mixture.batch(everything, 32, np.random.default_rng(k), flip=False) for k in (1, 2))
@@ -163,7 +163,7 @@ def test_degraded_on_the_fly(whole, foundation):
 def test_killed_encoding_goes_on_with_the_part_it_was_at(whole, foundation, monkeypatch):
     straight = encode(foundation, whole).read_bytes()
     Path("data/latents/tiny/whole.arrow").unlink()
-    monkeypatch.setattr(parts, "PART", 16)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 16)
     monkeypatch.setattr(latents, "BATCH", 16)
     calls, original = [], latents._sample
 
@@ -177,11 +177,11 @@ def test_killed_encoding_goes_on_with_the_part_it_was_at(whole, foundation, monk
     with pytest.raises(KeyboardInterrupt):
         encode(foundation, whole)
     assert not Path("data/latents/tiny/whole.arrow").exists()
-    assert len(list(Path("data/latents/tiny/.whole.parts").glob("*.arrow"))) == 2
+    assert len(list(Path("data/latents/tiny/.whole.shards").glob("*.arrow"))) == 2
     path = encode(foundation, whole)
     assert len(calls) == 6 + 4  # two parts are left, LQ and GT each
     assert [path] == list(path.parent.iterdir())
-    found, wanted = parts.Rows([path]).table, pa_table(straight)
+    found, wanted = shards.MappedRows([path]).table, pa_table(straight)
     assert found["id"].to_pylist() == wanted["id"].to_pylist()
 
 
@@ -195,7 +195,7 @@ def test_two_processes_share_the_parts(tmp_path, monkeypatch):
     """Each makes every second part; what one of them left is made by who comes next, whatever their number."""
     import pyarrow as pa
 
-    monkeypatch.setattr(parts, "PART", 4)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 4)
     made = []
 
     def make(name, rows, advance):
@@ -205,19 +205,22 @@ def test_two_processes_share_the_parts(tmp_path, monkeypatch):
 
     def go(index: int, number: int) -> dict[str, list[Path]]:
         world = SimpleNamespace(process_index=index, num_processes=number)
-        monkeypatch.setattr(parts.processes, "world", lambda: world)
-        monkeypatch.setattr(parts.processes, "is_main", lambda: index == 0)
-        monkeypatch.setattr(parts.processes, "together", lambda: None)
-        return parts.in_parts(tmp_path / "parts", "key", {"a": 10, "b": 5}, make, "work")
+        monkeypatch.setattr(shards.processes, "world", lambda: world)
+        monkeypatch.setattr(shards.processes, "is_main", lambda: index == 0)
+        monkeypatch.setattr(shards.processes, "wait_for_all", lambda: None)
+        return shards.write_shards(tmp_path / "shards", "key", {"a": 10, "b": 5}, make, "work")
 
     go(0, 2)
     assert made == [("a", 0), ("a", 8), ("b", 4)]
     go(1, 2)
     assert made[3:] == [("a", 4), ("b", 0)]
-    (tmp_path / "parts/a-000000004.arrow").unlink()
+    (tmp_path / "shards/a-000000004.arrow").unlink()
     found = go(0, 1)
     assert made[5:] == [("a", 4)]
-    assert [parts.Rows(found[name]).table["number"].to_pylist() for name in "ab"] == [list(range(10)), list(range(5))]
+    assert [shards.MappedRows(found[name]).table["number"].to_pylist() for name in "ab"] == [
+        list(range(10)),
+        list(range(5)),
+    ]
 
 
 def test_latents_of_another_version_are_refused(tiny_world, foundation, monkeypatch):
@@ -225,7 +228,7 @@ def test_latents_of_another_version_are_refused(tiny_world, foundation, monkeypa
         patch.setattr(latents, "VERSION", 0)
         encode(foundation, "tiny-train")
     with pytest.raises(DataError, match="made by another version.*mperceiver encode tiny tiny-train"):
-        Latents("tiny", "tiny-train")
+        CachedLatents("tiny", "tiny-train")
 
 
 # ---------------------------------------------------------------- what stage 2 samples
@@ -239,26 +242,26 @@ def test_sampled_latents_are_cached(tiny_world, foundation):
         calls.append((lq, embedding, noise, fresh()))
         return lq + noise
 
-    folder, cached = Path("results/resume/x/latents"), Latents("tiny", "tiny-train")
-    (first,) = sampled(folder, restore, [cached], 42, "key", "x")
+    folder, cached = Path("results/resume/x/latents"), CachedLatents("tiny", "tiny-train")
+    (first,) = sample_latents(folder, restore, [cached], 42, "key", "x")
     lq, embedding, noise, more = calls[0]
     assert len(calls) == 1 and len(first) == 18 and first[3].dtype == torch.float16 and first[3].shape == cached.shape
     assert torch.equal(lq, every(cached.lq).float()) and torch.equal(embedding, every(cached.embedding))
     assert torch.equal(all_of(first), (lq + noise).half())
     assert noise.std().item() == pytest.approx(1, abs=0.05) and not torch.equal(noise, more)
-    (again,) = sampled(folder, restore, [cached], 42, "key", "x")
+    (again,) = sample_latents(folder, restore, [cached], 42, "key", "x")
     assert len(calls) == 1 and torch.equal(all_of(first), all_of(again))
-    sampled(folder, restore, [cached], 42, "another key", "x")  # other weights, another sampler: not taken
+    sample_latents(folder, restore, [cached], 42, "another key", "x")  # other weights, another sampler: not taken
     assert len(calls) == 2 and torch.equal(calls[1][2], noise)  # noise knows nothing of what ran before
-    sampled(folder, restore, [cached], 43, "third key", "x")
+    sample_latents(folder, restore, [cached], 43, "third key", "x")
     assert not torch.equal(calls[2][2], noise)
 
 
 def test_killed_sampling_goes_on_with_the_part_it_was_at(tiny_world, foundation, monkeypatch):
     encode(foundation, "tiny-train")
-    monkeypatch.setattr(parts, "PART", 4)
+    monkeypatch.setattr(shards, "SHARD_ROWS", 4)
     monkeypatch.setattr(latents, "BATCH", 2)
-    cached, folder, calls = latents.Latents("tiny", "tiny-train"), Path("results/resume/x/latents"), []
+    cached, folder, calls = CachedLatents("tiny", "tiny-train"), Path("results/resume/x/latents"), []
 
     def restore(lq, embedding, noise, fresh):
         calls.append(lq)
@@ -267,15 +270,15 @@ def test_killed_sampling_goes_on_with_the_part_it_was_at(tiny_world, foundation,
         return lq + noise
 
     with pytest.raises(KeyboardInterrupt):
-        latents.sampled(folder, restore, [cached], 1, "key", "x")
+        sample_latents(folder, restore, [cached], 1, "key", "x")
     assert sorted(path.name for path in folder.iterdir()) == [
-        "made-of.txt",
+        "key.txt",
         "tiny-train-000000000.arrow",
         "tiny-train-000000004.arrow",
     ]
-    (resumed,) = latents.sampled(folder, restore, [cached], 1, "key", "x")
+    (resumed,) = sample_latents(folder, restore, [cached], 1, "key", "x")
     assert len(calls) == 6 + 5  # the third part anew, and the two after it
-    (straight,) = latents.sampled(Path("results/resume/y"), restore, [cached], 1, "key", "y")
+    (straight,) = sample_latents(Path("results/resume/y"), restore, [cached], 1, "key", "y")
     assert torch.equal(all_of(resumed), all_of(straight))
 
 

@@ -14,12 +14,12 @@ from support.loops import Duel, at, draw, equal, regress, regress_drawn, stage, 
 from torch import nn
 
 from mperceiver.config.runs import Stage
-from mperceiver.training import ahead, loop, nonfinite
-from mperceiver.training import resume as states
-from mperceiver.training.ahead import generators
+from mperceiver.training import loop, nonfinite, prefetch
 from mperceiver.training.guard import Guard
 from mperceiver.training.loop import fit
-from mperceiver.training.schedule import TrainingError, groups, learning_rate
+from mperceiver.training.prefetch import generators
+from mperceiver.training.resume import read_state
+from mperceiver.training.schedule import TrainingError, learning_rate, parameter_groups
 
 # ---------------------------------------------------------------- schedule
 
@@ -108,7 +108,7 @@ def test_weight_decay_spares_norms_biases_gates_and_prompts(foundation, tiny_run
             "toy": toy(),
         }
     )
-    decayed, spared = groups(whole, stage(weight_decay=0.3))
+    decayed, spared = parameter_groups(whole, stage(weight_decay=0.3))
     assert (decayed["weight_decay"], spared["weight_decay"]) == (0.3, 0.0)
     names = {id(parameter): name for name, parameter in whole.named_parameters()}
     decayed, spared = ({names[id(p)] for p in group["params"]} for group in (decayed, spared))
@@ -256,8 +256,8 @@ def test_a_bad_step_is_kept_and_changes_nothing(tmp_path, monkeypatch, late, key
     monkeypatch.undo()
     with pytest.raises(SystemExit):
         train_toy(tmp_path / "before.pt", stage(ema_decay=0.5), at(6, terminate, regress_drawn), draw=draw)
-    before = states.read(tmp_path / "before-00000007.pt")
-    found = nonfinite.read(tmp_path / "nonfinite-7")
+    before = read_state(tmp_path / "before-00000007.pt")
+    found = nonfinite.read_record(tmp_path / "nonfinite-7")
     assert (found.title, found.step, found.state["step"]) == ("toy", 7, 7)
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
@@ -267,8 +267,8 @@ def test_a_bad_step_is_kept_and_changes_nothing(tmp_path, monkeypatch, late, key
     for number, state in before["optimiser"]["state"].items():
         assert all(torch.equal(found.state["optimiser"]["state"][number][k], v) for k, v in state.items())
     # what was drawn can be drawn again
-    (part,) = found.parts
-    assert draw(generators(part.key)[0], stage().phases[0])["ids"] == part.ids and len(part.ids) == 8
+    (batch,) = found.batches
+    assert draw(generators(batch.key)[0], stage().phases[0])["ids"] == batch.ids and len(batch.ids) == 8
 
 
 def test_a_late_look_changes_no_bit(tmp_path, monkeypatch):
@@ -303,7 +303,7 @@ def test_batches_drawn_ahead_change_no_bit(tmp_path, monkeypatch):
 
     straight = train_toy(tmp_path / "b.pt", spec)
     for worth, name in ((False, threading.current_thread().name), (True, "draw_0")):
-        monkeypatch.setattr(ahead, "_worth_a_thread", lambda device, worth=worth: worth)
+        monkeypatch.setattr(prefetch, "_worth_a_thread", lambda device, worth=worth: worth)
         threads.clear()
         phases.clear()
         assert equal(train_toy(tmp_path / f"{worth}.pt", spec, regress_drawn, draw=watched), straight)
@@ -329,7 +329,7 @@ def test_a_batch_that_cannot_be_drawn_stops_where_it_is_needed(tmp_path):
 
 def test_reading_goes_on_while_a_step_runs(tmp_path, monkeypatch):
     """With 30 ms to draw and 30 ms to learn, the two overlap."""
-    monkeypatch.setattr(ahead, "_worth_a_thread", lambda device: True)
+    monkeypatch.setattr(prefetch, "_worth_a_thread", lambda device: True)
 
     def slow(rng, phase):
         time.sleep(0.03)
@@ -398,11 +398,11 @@ def test_fp16_resumes_with_its_scale_and_forgives_an_overflow(tmp_path):
     spec = stage(precision="fp16")
     with pytest.raises(SystemExit):
         train_toy(tmp_path / "s.pt", spec, at(3, terminate, losses), draw=draw)
-    state = states.read(tmp_path / "s-00000004.pt")
+    state = read_state(tmp_path / "s-00000004.pt")
     assert state["scaler"]["scale"] < 65536.0 and state["skipped"] >= 1
     resumed = train_toy(tmp_path / "s.pt", spec, losses, draw=draw)
     assert equal(resumed, train_toy(tmp_path / "straight.pt", spec, losses, draw=draw))
-    last = states.read(tmp_path / "s-00000012.pt")
+    last = read_state(tmp_path / "s-00000012.pt")
     assert last["scaler"]["scale"] < state["scaler"]["scale"] and last["skipped"] == 0
 
 
@@ -413,7 +413,7 @@ def test_fp16_that_overflows_for_long_stops(tmp_path):
 
     with pytest.raises(TrainingError, match=r"the gradient's norm is nan at step 20 on picture-"):
         train_toy(tmp_path / "s.pt", stage(precision="fp16", steps=40), losses, draw=draw)
-    assert nonfinite.read(tmp_path / "nonfinite-20").state["skipped"] == 21
+    assert nonfinite.read_record(tmp_path / "nonfinite-20").state["skipped"] == 21
     with pytest.raises(TrainingError, match=r"loss is nan at step 7"):  # a loss is not forgiven
         train_toy(tmp_path / "t.pt", stage(precision="fp16"), spoilt(7), draw=draw)
 
@@ -518,5 +518,5 @@ def test_accumulated_batches_of_a_discriminator_all_count(tmp_path):
 
     spec = stage(steps=1, accumulate=3, warmup_steps=0, weight_decay=0)
     fit("mean", nn.Linear(1, 1), losses, spec, seed=0, resume=tmp_path / "s.pt", adversary=rival)
-    state = states.read(tmp_path / "s-00000001.pt")["rival"]["state"][0]
+    state = read_state(tmp_path / "s-00000001.pt")["adversary_optimiser"]["state"][0]
     assert state["exp_avg"].item() == pytest.approx(0.5 * np.mean(seen), rel=1e-5)

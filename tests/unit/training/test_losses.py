@@ -7,20 +7,25 @@ import torch
 import torch.nn.functional as F
 
 from mperceiver.config.runs import Losses
-from mperceiver.training import losses as objectives
+from mperceiver.training.losses import (
+    PatchDiscriminator,
+    PictureLosses,
+    colour,
+    focal,
+    hinge_discriminator,
+    hinge_generator,
+)
 
 
 def test_focal_is_cross_entropy_at_gamma_0():
     logits, labels = 3 * torch.randn(20, 9, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 9
-    assert objectives.focal(logits, labels, 0.0).item() == pytest.approx(
-        F.cross_entropy(logits, labels).item(), rel=1e-6
-    )
+    assert focal(logits, labels, 0.0).item() == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-6)
 
 
 def test_focal_is_golden_at_gamma_2():
     """Probabilities 1/2, 1/4, 1/4: (1 - 1/2)^2 ln 2 and (1 - 1/4)^2 ln 4."""
     logits = torch.tensor([[2.0, 1.0, 1.0]]).log().repeat(2, 1)
-    found = objectives.focal(logits, torch.tensor([0, 1]), 2.0).item()
+    found = focal(logits, torch.tensor([0, 1]), 2.0).item()
     assert found == pytest.approx((0.25 * math.log(2) + 0.5625 * math.log(4)) / 2, rel=1e-6)
     assert found == pytest.approx(0.4765386991, rel=1e-6)
 
@@ -28,7 +33,7 @@ def test_focal_is_golden_at_gamma_2():
 def test_focal_has_a_gradient_when_it_is_sure():
     for logit in (-80.0, 80.0):
         logits = torch.tensor([[logit, 0.0]], requires_grad=True)
-        objectives.focal(logits, torch.tensor([0]), 2.0).backward()
+        focal(logits, torch.tensor([0]), 2.0).backward()
         assert torch.isfinite(logits.grad).all()
 
 
@@ -37,33 +42,33 @@ def test_colour_is_one_minus_the_cosine():
     for degrees in (0, 5, 60, 90):
         angle = math.radians(degrees)
         turned = torch.tensor([math.cos(angle), math.sin(angle), 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
-        assert objectives.colour(turned, red).item() == pytest.approx(1 - math.cos(angle), abs=1e-6)
+        assert colour(turned, red).item() == pytest.approx(1 - math.cos(angle), abs=1e-6)
 
 
 def test_colour_does_not_see_brightness():
     picture = 0.1 + 0.4 * torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     light = 0.5 + 1.5 * torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    assert objectives.colour(picture * light, picture).abs() < 1e-6
-    assert objectives.colour(picture.flip(1), picture) > 0.01
+    assert colour(picture * light, picture).abs() < 1e-6
+    assert colour(picture.flip(1), picture) > 0.01
     grey = torch.full((1, 3, 4, 4), 0.5)
-    assert objectives.colour(grey, 0.2 * grey).abs() < 1e-6  # mid-grey is a vector like others
+    assert colour(grey, 0.2 * grey).abs() < 1e-6  # mid-grey is a vector like others
 
 
 def test_colour_of_black_is_finite():
     black = torch.zeros(1, 3, 4, 4, requires_grad=True)
     for target in (torch.zeros(1, 3, 4, 4), torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))):
-        objectives.colour(black, target).backward()
+        colour(black, target).backward()
         assert torch.isfinite(black.grad).all()
 
 
 def test_hinges():
     real, fake = torch.tensor([0.5, 2.0]), torch.tensor([-2.0, 1.0])
-    assert objectives.hinge_generator(fake).item() == 0.5
-    assert objectives.hinge_discriminator(real, fake).item() == pytest.approx((0.25 + 1.0) / 2)
+    assert hinge_generator(fake).item() == 0.5
+    assert hinge_discriminator(real, fake).item() == pytest.approx((0.25 + 1.0) / 2)
 
 
 def test_patches_of_the_discriminator():
-    assert objectives.PatchDiscriminator(8)(torch.rand(2, 3, 64, 48)).shape == (2, 1, 6, 4)
+    assert PatchDiscriminator(8)(torch.rand(2, 3, 64, 48)).shape == (2, 1, 6, 4)
 
 
 @pytest.fixture
@@ -83,25 +88,25 @@ def test_picture_losses_are_weighted(pair):
         adversarial_from_step=5,
     )
     torch.manual_seed(0)
-    losses = objectives.PictureLosses(spec, "cpu")
+    losses = PictureLosses(spec, "cpu")
     output, target = pair
     for step in (0, 1, 5, 6):
         found = losses(output, target, step)
         parts = {key for key in found if key.startswith("loss_")}
-        expected = 2.0 * (output - target).abs().mean() + 0.7 * objectives.colour(output, target)
+        expected = 2.0 * (output - target).abs().mean() + 0.7 * colour(output, target)
         assert ("loss_perceptual" in parts) == (step % 2 == 0)
         if step % 2 == 0:  # counted at every second step, twice as heavy
             expected = expected + 2 * 0.3 * losses.perceptual(output, target).mean()
         assert ("loss_adversarial" in parts) == ("adversary" in found) == (step >= 5)
         if step >= 5:
-            expected = expected + 0.05 * objectives.hinge_generator(losses.discriminator(output))
+            expected = expected + 0.05 * hinge_generator(losses.discriminator(output))
         assert found["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
         assert {"loss_l1", "loss_colour"} <= parts
 
 
 def test_picture_losses_move_only_whom_they_should(pair):
     torch.manual_seed(0)
-    losses = objectives.PictureLosses(Losses(perceptual=0, adversarial_from_step=0), "cpu")
+    losses = PictureLosses(Losses(perceptual=0, adversarial_from_step=0), "cpu")
     output, target = pair
     found = losses(output, target, 0)
     found["loss"].backward()
@@ -113,7 +118,7 @@ def test_picture_losses_move_only_whom_they_should(pair):
 
 
 def test_a_switched_off_term_costs_nothing(pair):
-    losses = objectives.PictureLosses(Losses(perceptual=0, colour=0, adversarial=0), "cpu")
+    losses = PictureLosses(Losses(perceptual=0, colour=0, adversarial=0), "cpu")
     assert losses.perceptual is None and losses.discriminator is None
     found = losses(*pair, step=1000)
     assert set(found) == {"loss", "loss_l1"} and found["loss"].item() == found["loss_l1"].item()

@@ -15,10 +15,10 @@ from support import loops
 from support.loops import Duel, at, draw, smooth, stage, terminate, train_toy
 
 from mperceiver import lineage
-from mperceiver.training import ahead, nonfinite, preemption, processes, slurm
-from mperceiver.training import resume as states
+from mperceiver.training import nonfinite, preemption, prefetch, processes, slurm
 from mperceiver.training.loop import fit
-from mperceiver.training.schedule import TrainingError, parts_of
+from mperceiver.training.resume import read_state
+from mperceiver.training.schedule import TrainingError, own_batches
 
 WORLD = loops.__file__
 SCONTROL = '#!/bin/sh\necho "scontrol $*" >> "$LOG"\necho localhost\necho elsewhere\n'
@@ -113,7 +113,7 @@ def test_two_processes_are_one_with_twice_the_batch(shared, tmp_path):
     """Averaged gradients of two halves are the gradient of the whole."""
 
     def losses(module, rng, generator, phase, step):
-        halves = [ahead.generators([1, step, part]) for part in range(2)]
+        halves = [prefetch.generators([1, step, part]) for part in range(2)]
         x = torch.cat([draw(rng, stage().phases[0])["x"] for rng, _ in halves])
         noise = [torch.randn(8, 2, generator=torch.Generator().manual_seed(seed)) for _, seed in halves]
         return {"loss": (module(x) - (x[:, :2] * x[:, 2:] + 0.1 * torch.cat(noise))).square().mean()}
@@ -142,14 +142,15 @@ def test_a_bad_number_in_one_process_stops_both(tmp_path):
     """
     ((code, out),) = ended(by_torchrun("nan", tmp_path))
     for rank in range(2):
-        assert f"rank {rank}: Sequential can be trained by one process only: its losses go round its forward" in out, (
-            out
-        )
+        assert (
+            f"rank {rank}: Sequential can be trained by one process only: the losses must call the wrapped module"
+            in out
+        ), out
     assert code != 0 and "smooth: loss_twice is nan at step 3 on picture-" in out, out
-    found = nonfinite.read(tmp_path / "nonfinite-3")
-    assert [part.key for part in found.parts] == [[1, 3, 0], [1, 3, 2], [1, 3, 1], [1, 3, 3]]
-    assert [part.bad for part in found.parts] == ["", "", "loss_twice is nan", "loss_twice is nan"]
-    assert all(len(part.ids) == 8 for part in found.parts)
+    found = nonfinite.read_record(tmp_path / "nonfinite-3")
+    assert [batch.key for batch in found.batches] == [[1, 3, 0], [1, 3, 2], [1, 3, 1], [1, 3, 3]]
+    assert [batch.bad for batch in found.batches] == ["", "", "loss_twice is nan", "loss_twice is nan"]
+    assert all(len(batch.ids) == 8 for batch in found.batches)
 
 
 def test_the_stages_by_two_processes_are_the_stages_by_one(tiny_world, tmp_path_factory, monkeypatch):
@@ -189,9 +190,9 @@ def test_the_stages_by_two_processes_are_the_stages_by_one(tiny_world, tmp_path_
 
 
 def test_batches_that_cannot_be_shared_are_refused():
-    assert [list(parts_of(stage(accumulate=6), rank, 3)) for rank in range(3)] == [[0, 3], [1, 4], [2, 5]]
+    assert [list(own_batches(stage(accumulate=6), rank, 3)) for rank in range(3)] == [[0, 3], [1, 4], [2, 5]]
     with pytest.raises(TrainingError, match=r"4 processes cannot share a step of 6 batches .* a multiple of 4"):
-        parts_of(stage(accumulate=6), 0, 4)
+        own_batches(stage(accumulate=6), 0, 4)
 
 
 # ---------------------------------------------------------------- SLURM
@@ -203,7 +204,7 @@ def job(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "77")
     monkeypatch.setenv("LOG", str(tmp_path / "log"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    monkeypatch.setattr(slurm, "HOLD_S", 0.01)
+    monkeypatch.setattr(slurm, "WAIT_S", 0.01)
 
     def make(state: str | None, requeue: str = "exit 0") -> list[str]:
         log = 'echo "$(basename $0) $*" >> "$LOG"\n'
@@ -214,7 +215,7 @@ def job(tmp_path, monkeypatch):
         with pytest.raises(SystemExit) as stop:
             train_toy(tmp_path / "s.pt", objective=at(3, terminate))
         assert stop.value.code == preemption.STOPPED == 143
-        assert states.read(tmp_path / "s-00000004.pt")["step"] == 4
+        assert read_state(tmp_path / "s-00000004.pt")["step"] == 4
         return (tmp_path / "log").read_text().splitlines() if (tmp_path / "log").exists() else []
 
     return make
@@ -278,7 +279,7 @@ def test_one_task_is_no_world(monkeypatch):
             monkeypatch.setenv("SLURM_STEP_NUM_TASKS", tasks)
         monkeypatch.setenv("SLURM_NTASKS", "4")
         monkeypatch.setenv("SLURM_PROCID", "0")
-        slurm.tell_ranks()
+        slurm.export_ranks()
         assert "RANK" not in os.environ and "WORLD_SIZE" not in os.environ
     assert processes.world().num_processes == 1 and processes.is_main()
     assert before.keys() <= os.environ.keys()
@@ -287,7 +288,7 @@ def test_one_task_is_no_world(monkeypatch):
 def test_a_launcher_inside_of_a_task_has_the_last_word(monkeypatch):
     for key, value in {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "RANK": "5", "WORLD_SIZE": "8"}.items():
         monkeypatch.setenv(key, value)
-    slurm.tell_ranks()
+    slurm.export_ranks()
     assert (os.environ["RANK"], os.environ["WORLD_SIZE"]) == ("5", "8")
 
 

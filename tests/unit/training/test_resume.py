@@ -15,8 +15,8 @@ from support import loops
 from support.loops import Duel, at, equal, regress, stage, terminate, toy, train_toy
 from torch import nn
 
-from mperceiver.training import resume as states
 from mperceiver.training.loop import fit
+from mperceiver.training.resume import ResumeStates, discard_states, read_state
 from mperceiver.training.schedule import TrainingError
 
 WORLD = loops.__file__
@@ -71,9 +71,15 @@ def test_kill_then_resume_is_straight_through(tmp_path):
     straight = Duel(**loops.EVERYTHING).fit(tmp_path / "straight.pt")
     assert same(resumed.weights(), straight.weights())
     assert losses_of(resumed.curve) == losses_of(straight.curve)
-    last, other = (states.read(tmp_path / f"{name}-00000008.pt") for name in ("s", "straight"))
-    assert last["step"] == 8 and last.keys() == other.keys() >= {"module", "optimiser", "adversary", "rival", "average"}
-    for key in ("module", "optimiser", "adversary", "rival", "average"):
+    last, other = (read_state(tmp_path / f"{name}-00000008.pt") for name in ("s", "straight"))
+    assert last["step"] == 8 and last.keys() == other.keys() >= {
+        "module",
+        "optimiser",
+        "adversary",
+        "adversary_optimiser",
+        "ema",
+    }
+    for key in ("module", "optimiser", "adversary", "adversary_optimiser", "ema"):
         assert same(flat(last[key]), flat(other[key])), key
 
 
@@ -109,7 +115,7 @@ def test_state_is_kept_until_the_caller_has_the_weights(tmp_path):
     assert equal(train_toy(resume, objective=again), first)
     assert again.steps == []
     assert names(tmp_path) == ["s-00000010.pt", "s-00000012.pt", "s.csv"]
-    states.discard(resume)
+    discard_states(resume)
     assert names(tmp_path) == []
 
 
@@ -129,7 +135,7 @@ def test_curve_of_a_training_that_goes_on(tmp_path, monkeypatch):
 def test_saving_by_the_clock(tmp_path, monkeypatch):
     """`save_every_minutes` writes states beside those of `save_every_steps`, and is in no fingerprint."""
     written = []
-    monkeypatch.setattr(states.States, "save", lambda self, state: written.append(state["step"]))
+    monkeypatch.setattr(ResumeStates, "save", lambda self, state: written.append(state["step"]))
     train_toy(tmp_path / "s.pt", stage(save_every_minutes=1e-9))
     assert written == list(range(1, 13))
     spec = stage(save_every_minutes=60.0)
@@ -166,7 +172,7 @@ def test_state_of_another_network_is_refused(tmp_path):
     with pytest.raises(SystemExit):
         train_toy(resume, objective=at(6, terminate))
     other = nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 2))
-    with pytest.raises(TrainingError, match=r"does not fit the model \(.*\); remove it to start anew"):
+    with pytest.raises(TrainingError, match=r"does not fit the model \(.*\); remove it to start from the beginning"):
         fit("toy", other, regress, stage(), seed=1, resume=resume)
 
 
@@ -219,7 +225,9 @@ def spots(data: bytes) -> list[int]:
 def test_without_a_state_that_can_be_read_nothing_is_begun_anew(tmp_path, stopped):
     """Days of training are not thrown away in silence."""
     found, _ = stopped
-    with pytest.raises(TrainingError, match=r"no resume state can be read \(.*s-00000007\.pt.*remove what is there"):
+    with pytest.raises(
+        TrainingError, match=r"none of its resume states can be read \(.*s-00000007\.pt.*Remove these files"
+    ):
         resumed(tmp_path, {name: data[:100] for name, data in found.items()})
 
 
@@ -231,14 +239,14 @@ def test_states_hold_no_code(tmp_path):
             return print, ("run",)
 
     torch.save({"step": Evil()}, tmp_path / "s-00000007.pt")
-    with pytest.raises(TrainingError, match="no resume state can be read"):
+    with pytest.raises(TrainingError, match="none of its resume states can be read"):
         train_toy(tmp_path / "s.pt")
 
 
 def test_states_of_another_stage_are_left_alone(tmp_path):
     train_toy(tmp_path / "vae.resume")
     train_toy(tmp_path / "vae_larger.resume")
-    states.discard(tmp_path / "vae.resume")
+    discard_states(tmp_path / "vae.resume")
     assert names(tmp_path) == ["vae_larger-00000010.resume", "vae_larger-00000012.resume", "vae_larger.csv"]
 
 

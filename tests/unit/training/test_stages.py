@@ -239,7 +239,7 @@ def test_predictor_is_saved_for_embeddings_as_they_are(trained, monkeypatch):
     """It learns on standardised embeddings; what is saved gives the same answers to raw ones."""
     from safetensors.torch import load_file
 
-    from mperceiver.training.latents import Latents
+    from mperceiver.training.latents import CachedLatents
 
     learnt = []
 
@@ -250,7 +250,10 @@ def test_predictor_is_saved_for_embeddings_as_they_are(trained, monkeypatch):
 
     patch_fit(monkeypatch, spy)
     train("tiny", "predictor")
-    saved, x = load_file("results/runs/tiny/predictor.safetensors"), every(Latents("tiny", "tiny-train").embedding)
+    saved, x = (
+        load_file("results/runs/tiny/predictor.safetensors"),
+        every(CachedLatents("tiny", "tiny-train").embedding),
+    )
     standard = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)
     expected = F.linear(standard, learnt[0]["hidden.weight"], learnt[0]["hidden.bias"])
     assert torch.allclose(F.linear(x, saved["hidden.weight"], saved["hidden.bias"]), expected, atol=1e-3)
@@ -288,14 +291,14 @@ def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch
     from mperceiver.models.predictor import build_predictor
     from mperceiver.models.sampling import velocity
     from mperceiver.models.weights import load_weights
-    from mperceiver.training.latents import Latents
+    from mperceiver.training.latents import CachedLatents
 
     load = towers.load
     schedule = {"prediction_type": prediction}
     monkeypatch.setattr(
         towers, "load", lambda *a: (found := load(*a)) and replace(found, schedule=found.schedule | schedule)
     )
-    losses, cached = objective(monkeypatch, "tiny", "branches"), Latents("tiny", "tiny-train")
+    losses, cached = objective(monkeypatch, "tiny", "branches"), CachedLatents("tiny", "tiny-train")
     foundation = towers.load("tiny")
     alphas, lq, gt = foundation.alphas(), every(cached.lq).float(), every(cached.gt).float()
     predictor = build_predictor(foundation, config.load("runs", "tiny"))
@@ -347,7 +350,7 @@ def test_drm_sees_latent_picture_and_truth_of_one_place(trained, monkeypatch):
             seen["gt"] = target
             return {"loss": output.sum()}
 
-    monkeypatch.setattr("mperceiver.training.stages.drm.sampled", lambda *_: [shrunk])
+    monkeypatch.setattr("mperceiver.training.stages.drm.sample_latents", lambda *_: [shrunk])
     monkeypatch.setattr("mperceiver.training.stages.drm.PictureLosses", Spy)
     monkeypatch.setattr(DetailRefinement, "degraded_features", lambda self, encode, x: (None, seen.update(lq=x)))
     losses = objective(monkeypatch, "tiny", "drm")
@@ -425,7 +428,7 @@ def test_few_shot_of_the_other_stages(trained, monkeypatch, name):
     """A run that trains further; the predictor's weights mean the same though it learns on standardised embeddings."""
     from safetensors.torch import load_file
 
-    from mperceiver.training.latents import Latents
+    from mperceiver.training.latents import CachedLatents
 
     Path("config/runs/more.yaml").write_text("like: tiny\nstart_from: tiny\nseed: 5\n")
     if name == "branches":
@@ -436,7 +439,7 @@ def test_few_shot_of_the_other_stages(trained, monkeypatch, name):
     if name == "branches":
         assert all(torch.equal(found[0][key], source[key]) for key in source)
         return
-    x = every(Latents("tiny", "tiny-train").embedding)
+    x = every(CachedLatents("tiny", "tiny-train").embedding)
     standard = (x - x.mean(0)) / x.std(0).clamp(min=1e-6)
     before = F.linear(standard, found[0]["hidden.weight"], found[0]["hidden.bias"])
     assert torch.allclose(before, F.linear(x, source["hidden.weight"], source["hidden.bias"]), atol=1e-3)
@@ -536,7 +539,7 @@ def test_datasets_with_crops_of_different_sizes_are_refused(trained, foundation)
 
 def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
     """A killed DRM stage keeps its latents; other branches, or another sampler, make new ones."""
-    from mperceiver.training.latents import Sampled
+    from mperceiver.training.latents import SampledLatents
     from mperceiver.training.stages import drm
 
     def killed_after_sampling() -> torch.Tensor:
@@ -545,7 +548,7 @@ def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
             with pytest.raises(SystemExit):
                 train("tiny", "drm")
         (part,) = Path("results/resume/tiny/latents").glob("*.arrow")
-        return every(Sampled([part], (4, 16, 16)).__getitem__)
+        return every(SampledLatents([part], (4, 16, 16)).__getitem__)
 
     def terminate_here():
         raise SystemExit(143)
