@@ -52,8 +52,8 @@ class StepRecord(NamedTuple):
         pictures = ", ".join(ids[:PICTURES_NAMED])
         pictures += f" and {len(ids) - PICTURES_NAMED} more" if len(ids) > PICTURES_NAMED else ""
         return (
-            f"{self.title}: {what} at step {self.step}{f' on {pictures}' if ids else ''}; the step was not taken. "
-            f"{folder} has all that it was computed from. A lower `lr` or `precision: no` in the run's file usually helps"
+            f"{self.title}: {what} at step {self.step}{f' on {pictures}' if ids else ''}; the step was not taken. What it was "
+            f"computed from is in {folder}. A lower `lr` or `precision: no` in the run's file usually helps"
         )
 
 
