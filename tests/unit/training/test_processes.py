@@ -52,7 +52,7 @@ def start(command: list[str], **told: str) -> subprocess.Popen:
 def ended(started: list[subprocess.Popen]) -> list[tuple[int, str]]:
     """(exit code, what was printed) of each."""
     try:
-        out = [process.communicate(timeout=120)[0] for process in started]
+        out = [process.communicate(timeout=400)[0] for process in started]
         return [(process.returncode, text) for process, text in zip(started, out, strict=True)]
     finally:
         for process in started:
