@@ -15,10 +15,10 @@ def yaml_of(kind: str, name: str) -> dict:
 
 def cell(table: FilledTable, method: str, task: str | None, metric: str) -> Cell:
     """The one cell of a method, task and metric; task None: that of an average."""
-    (found,) = (
+    (one,) = (
         cell for row, column, cell in table.filled() if (row.method, column.task, column.key) == (method, task, metric)
     )
-    return found
+    return one
 
 
 class Links(html.parser.HTMLParser):

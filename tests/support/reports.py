@@ -169,8 +169,8 @@ def build_world(rgb_title: str = "PSNR over RGB") -> None:
         (folder / "network.safetensors").write_bytes(b"weights of " + run.encode())
         lines = ["step,lr,loss,loss_l1,pictures_per_s,gib", *(f"{i},0.1,{1 / (i + 1)},0.1,3,1" for i in range(40))]
         (folder / "network.csv").write_text("\n".join(lines) + "\n")
-        made = [folder / "network.safetensors", folder / "network.csv"]
-        card(f"{folder}/network.json", "train_network", [f"config/runs/{run}.yaml", "data/prepared/toys.json"], made)
+        outputs = [folder / "network.safetensors", folder / "network.csv"]
+        card(f"{folder}/network.json", "train_network", [f"config/runs/{run}.yaml", "data/prepared/toys.json"], outputs)
     for method in METHODS:
         folder = Path("results/restored") / method / "toys"
         folder.mkdir(parents=True)

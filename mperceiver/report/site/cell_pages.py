@@ -62,7 +62,7 @@ class CellPages:
     def _write_place(self, table: FilledTable, number: int, pages: dict[str, Page]) -> list[Path]:
         """Write the pages of all methods on the datasets and task of some columns; ``pages`` has one a method."""
         column = next(iter(pages.values())).columns[0]
-        run = {method: page for method, page in pages.items() if any(cell.n for _, cell in page.cells.values())}
+        scored = {method: page for method, page in pages.items() if any(cell.n for _, cell in page.cells.values())}
         shared = {
             "table": table,
             "number": number,
@@ -70,16 +70,16 @@ class CellPages:
             "datasets": column.datasets,
             "task": column.task,
             "place": column.place,
-            "others": [(page.row.title, method, f"{method}/{column.place}.html") for method, page in run.items()],
+            "others": [(page.row.title, method, f"{method}/{column.place}.html") for method, page in scored.items()],
         }
         cards = []
-        for method, page in run.items():
+        for method, page in scored.items():
             runs = _runs(page)
-            titles = [(one.row.method, one.row.title, [cell for _, cell in one.cells.values()]) for one in runs]
-            cards += self._write_page(page, shared | {"runs": titles, "of_mean": []})
-            for one in runs:
-                if one.row.method not in run:  # else it has a page as a row of the table
-                    cards += self._write_page(one, shared | {"runs": [], "of_mean": [(method, page.row.title)]})
+            rows = [(run.row.method, run.row.title, [cell for _, cell in run.cells.values()]) for run in runs]
+            cards += self._write_page(page, shared | {"runs": rows, "of_mean": []})
+            for run in runs:
+                if run.row.method not in scored:  # else it has a page as a row of the table
+                    cards += self._write_page(run, shared | {"runs": [], "of_mean": [(method, page.row.title)]})
         return cards
 
     def _write_page(self, page: Page, shared: dict) -> list[Path]:

@@ -33,13 +33,13 @@ def test_comparison_shows_every_pixel(tree):
     restored = crops.cropped(images.decode(Path("results/restored/one/toys/haze-0.png")))
     height, width = restored.shape[:2]
     assert (height, width) == (8 * 24, 8 * 32)
-    found = [
+    places = [
         (y, x)
         for y in range(0, drawn.shape[0] - height)
         for x in (44 + crops.CELL_PX + figures.comparison.GAP_PX,)
         if (drawn[y : y + height, x : x + width] == restored).all()
     ]
-    assert len(found) == 1
+    assert len(places) == 1
 
 
 def test_figures_of_what_is_not_there(tree):

@@ -22,11 +22,11 @@ def test_pages_hold_together_offline(tree):
     pages = written()
     assert len([page for page in pages if "cells" in page.parts]) == 8
     root = Path("results/report").resolve()
-    for page, found in pages.items():
-        assert len(found.ids) == len(set(found.ids)), page
-        assert all(image.get("alt") and image.get("loading") == "lazy" for image in found.images), page
-        assert all(head.get("scope") for head in found.heads) or "files" in page.parts, page
-        for link in found.links:
+    for page, parsed in pages.items():
+        assert len(parsed.ids) == len(set(parsed.ids)), page
+        assert all(image.get("alt") and image.get("loading") == "lazy" for image in parsed.images), page
+        assert all(head.get("scope") for head in parsed.heads) or "files" in page.parts, page
+        for link in parsed.links:
             if link == "data:,":
                 continue
             assert not re.match(r"[a-z]+:|//", link), f"{page}: {link} leaves the page"
@@ -91,9 +91,9 @@ def test_a_difference_map_is_black_where_nothing_differs_and_white_from_its_scal
     restored[0, 1] = (104, 96, 108)
     restored[0, 2] = 36
     restored[0, 3] = 255
-    found = error_map(restored, target)
-    assert found[0, 0].max() < 5 and (found[0, 2] == 255).all() and (found[0, 3] == 255).all()
-    assert (error_map(target, restored) == found).all()  # no wrap-around of 8 bit, either way
+    errors = error_map(restored, target)
+    assert errors[0, 0].max() < 5 and (errors[0, 2] == 255).all() and (errors[0, 3] == 255).all()
+    assert (error_map(target, restored) == errors).all()  # no wrap-around of 8 bit, either way
     steps = [error_map(target + np.uint8(error), target)[0, 0].astype(float) @ (0.3, 0.59, 0.11) for error in range(65)]
     assert steps == sorted(steps)  # and lighter with every step between
 
