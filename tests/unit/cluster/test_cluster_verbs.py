@@ -18,7 +18,7 @@ from mperceiver.cluster import ClusterError, ask, causes, jobs, orphans, preflig
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.models import towers
 from mperceiver.training import slurm
-from mperceiver.training.latents import Latents
+from mperceiver.training.latents import CachedLatents
 
 LOG = """\
 [Tue Nov 24 01:00:34 2026]
@@ -281,7 +281,7 @@ def test_messages_of_this_project_are_recognised(tmp_path, monkeypatch):
     assert cause(raised(lineage.read_card, paths.prepared_card("rain"))) == missing
     assert cause(raised(Path("data/latents/a.arrow").read_bytes)) == missing
     assert cause(raised(PreparedDataset, "rain")) == missing
-    assert cause(raised(Latents, "sd21", "rain")) == missing
+    assert cause(raised(CachedLatents, "sd21", "rain")) == missing
     assert cause(raised(towers.load, "sd21")) == missing
     Path("a.png").write_bytes(b"no picture")
     assert cause(raised(images.decode, "a.png")) == "a picture is damaged"
