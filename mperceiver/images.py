@@ -1,14 +1,14 @@
-"""Pictures: the only module that touches picture files.
+"""Pictures: reading, writing and converting them. No other module reads or writes picture files.
 
-THE picture convention. In code a picture is a torch float32 tensor, RGB, (B, 3, H, W), in [0, 1]; a latent is
-(B, 4, H/f, W/f). At the border to files, and inside the numpy degradations, it is a numpy array (H, W, 3): uint8 in files,
-float32 in [0, 1] in degradations. Float becomes 8 bit by rounding, never by truncation (truncation costs 0.2 dB at 42 dB).
-Sizes are checked where pictures enter; a message prints what was found.
+THE picture convention. In code a picture is a torch tensor of float32, RGB, (B, 3, H, W), in [0, 1]; a latent is
+(B, 4, H/f, W/f). Read from a file, or inside the numpy degradations, it is a numpy array (H, W, 3): uint8 from files,
+float32 in [0, 1] in degradations. Float is converted to 8 bit by rounding, never by truncation, which costs 0.2 dB at 42 dB.
+Shape and range are checked where pictures enter the code, and an error prints both.
 
-What a file has beyond that: it is turned upright by its EXIF orientation, and the tag goes; transparency is left out, the
-colours are those below it; 16 bit is rounded to 8; grey becomes three equal channels. An RGB colour profile is not applied:
-values stay as they are, and a restored photograph is written with the same profile, so that its colours are shown as
-before. CMYK is converted to sRGB by its own profile. Of several frames the first is taken.
+A file is converted to that convention as follows. EXIF orientation: the picture is rotated or mirrored accordingly, and the
+tag is removed. Transparency: the alpha channel is dropped, colours stay as they are. 16 bit: rounded to 8. Grey: repeated in
+three channels. RGB colour profile: not applied; a restored photograph is written with the same profile, so that programs show
+its colours as before. CMYK: converted to sRGB by the picture's own profile. Several frames: the first is used.
 """
 
 import io
@@ -25,49 +25,54 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
     from PIL.Image import Image as PilImage
+    from PIL.ImageFile import ImageFile
 
 MAX_PIXELS = 256_000_000
-ORIENTATION = 0x0112  # EXIF's tag
+ORIENTATION = 0x0112  # tag of EXIF
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-# PIL's names for 16 bit a channel, and what reads the same bytes in the other order (16N: this machine's).
+# PIL's raw mode for 16 bit a channel -> the raw mode with the other byte order (16N: this machine's order).
 OTHER_ORDER = {f"{mode};16{a}": f"{mode};16{b}" for mode in ("RGB", "RGBA") for a, b in ("BL", "LB")}
 OTHER_ORDER |= {f"{mode};16N": f"{mode};16{'B' if sys.byteorder == 'little' else 'L'}" for mode in ("RGB", "RGBA")}
 
 
 class PictureError(ValueError):
-    """A picture cannot be read or used; the message names it."""
+    """A picture cannot be read or used. The message names it."""
 
 
 @dataclass
 class Photograph:
-    """A decoded file: uint8 RGB (H, W, 3); what had to be changed for that, in words; what goes on to a copy of it."""
+    """A decoded picture file."""
 
-    pixels: np.ndarray
-    notes: list[str]
-    metadata: dict[str, bytes]  # ``icc_profile``, ``exif``, as encode() takes them
-    plain_rgb: bool  # whether any reader of 8-bit RGB sees just these pixels in the file
+    pixels: np.ndarray  # uint8 RGB (H, W, 3)
+    notes: list[str]  # what was changed in decoding, in words
+    metadata: dict[str, bytes]  # ``icc_profile`` and ``exif``, the arguments of encode(), for a restored copy
+    plain_rgb: bool  # whether the file is PNG or JPEG of 8-bit RGB, with the pixels as they are
 
 
 def decode(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
-    """Decode one picture fully to uint8 RGB (H, W, 3), turned upright by its EXIF orientation; 16 bit is rounded to 8.
+    """Decode a picture to uint8 RGB (H, W, 3), as the module's docstring says.
 
-    Raises PictureError, naming the picture, if it is missing, truncated, not a picture, of 32 bits a value, or beyond
-    MAX_PIXELS.
+    Args:
+        source: the file's content, or its path.
+        name: what errors call the picture; its path by default.
+
+    Raises:
+        PictureError: it is missing, truncated, not a picture, of 32 bits a value, or larger than MAX_PIXELS.
     """
     return read_photograph(source, name).pixels
 
 
 def stored(data: bytes, name: str) -> tuple[np.ndarray, bytes]:
-    """A picture as ``decode`` gives it, and bytes that hold just it: ``data`` itself if that is 8-bit RGB PNG or JPEG, upright.
+    """Decode a picture, and return it with the content of a file that has exactly these pixels.
 
-    What is no such file is written anew as PNG. Raises PictureError as ``decode`` does.
+    That is ``data`` itself if it is an upright PNG or JPEG of 8-bit RGB, else a new PNG. Raises PictureError as ``decode``.
     """
-    found = read_photograph(data, name)
-    return found.pixels, data if found.plain_rgb else encode(found.pixels)
+    photograph = read_photograph(data, name)
+    return photograph.pixels, data if photograph.plain_rgb else encode(photograph.pixels)
 
 
 def read_photograph(source: bytes | Path | str, name: str | None = None) -> Photograph:
-    """``decode``, and what a photograph has beside its pixels."""
+    """Decode a picture together with its metadata. Arguments and errors are those of ``decode``."""
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
@@ -77,91 +82,101 @@ def read_photograph(source: bytes | Path | str, name: str | None = None) -> Phot
         raise PictureError(f"{name}: cannot be read ({error.strerror})") from None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PIL's, of broken metadata; what is broken in the picture itself raises
-            found, wide = _read(data, name)
-            if wide:
-                value = found.pixels.astype(np.uint32) * 256 + _read(data, name, lower=True)[0].pixels
-                found.pixels = ((value + 128) // 257).astype(np.uint8)
-                found.notes.append("16 bit rounded to 8")
-                found.plain_rgb = False
-            return found
+            warnings.simplefilter("ignore")  # PIL warns of broken metadata, and raises for a broken picture
+            photograph, is_16_bit = _read(data, name)
+            if is_16_bit:
+                value = photograph.pixels.astype(np.uint32) * 256 + _read(data, name, lower=True)[0].pixels
+                photograph.pixels = _to_8_bit(value)
+                photograph.notes.append("16 bit rounded to 8")
+                photograph.plain_rgb = False
+            return photograph
     except PictureError:
         raise
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error … for broken files
         raise PictureError(f"{name}: cannot be decoded ({error}); the file is damaged or not a picture") from None
 
 
+def _to_8_bit(values: np.ndarray) -> np.ndarray:
+    """uint32 values of 16 bit, rounded to uint8: 257 times a value of 8 bit gives that value."""
+    return ((values + 128) // 257).astype(np.uint8)
+
+
 def _read(data: bytes, name: str, lower: bool = False) -> tuple[Photograph, bool]:
-    """The picture, and whether it is but the upper (or ``lower``) byte of 16 bits: PIL cuts colour to one byte."""
+    """The picture, and whether it is colour of 16 bit, of which PIL reads one byte: the upper one, or the ``lower`` one."""
     from PIL import Image, ImageOps
 
-    Image.MAX_IMAGE_PIXELS = None  # the limit below is ours: PIL's would warn and refuse at others
-    with Image.open(io.BytesIO(data)) as image:
-        if image.width * image.height > MAX_PIXELS:
+    Image.MAX_IMAGE_PIXELS = None  # PIL's own limits, replaced by MAX_PIXELS
+    with Image.open(io.BytesIO(data)) as file:
+        if file.width * file.height > MAX_PIXELS:
             raise PictureError(
-                f"{name}: {image.width}x{image.height} is more than {MAX_PIXELS:,} pixels; refusing to decode"
+                f"{name}: {file.width}x{file.height} is more than {MAX_PIXELS:,} pixels; refusing to decode"
             )
-        wide, notes, kept = _swap_bytes(image, lower), [], {}
-        if getattr(image, "n_frames", 1) > 1:
-            notes.append(f"the first of {image.n_frames} frames")
-        image.load()
-        plain = image.format in ("PNG", "JPEG") and image.mode == "RGB" and "transparency" not in image.info
-        plain = plain and image.getexif().get(ORIENTATION, 1) == 1
-        image = ImageOps.exif_transpose(image)
+        is_16_bit = _swap_bytes(file, lower)
+        notes: list[str] = []
+        metadata: dict[str, bytes] = {}
+        if (frames := getattr(file, "n_frames", 1)) > 1:
+            notes.append(f"first of {frames} frames")
+        file.load()
+        plain = file.format in ("PNG", "JPEG") and file.mode == "RGB" and "transparency" not in file.info
+        plain = plain and file.getexif().get(ORIENTATION, 1) == 1
+        image: PilImage = ImageOps.exif_transpose(file)
         if image.mode in ("I", "F"):
-            raise PictureError(f"{name}: has 32 bits a value, whose range no file tells; save it with 8 or 16 bits")
-        kept |= _exif(image, notes)
+            raise PictureError(
+                f"{name}: has 32 bits a value, whose range the file does not give; save it with 8 or 16 bits"
+            )
+        metadata |= _exif(image, notes)
         profile = image.info.get("icc_profile")
         if image.mode == "CMYK":
             image = _from_cmyk(image, profile, notes)
         elif profile and profile[16:20] == b"RGB ":
-            kept["icc_profile"] = profile
+            metadata["icc_profile"] = profile
         elif profile:
-            notes.append("its colour profile left out, which is not one for RGB")
+            notes.append("colour profile dropped, since it is not for RGB")
         if image.mode in ("1", "L", "LA", "La") or image.mode.startswith("I;16"):
-            notes.append("grey taken as three equal channels")
+            notes.append("grey repeated in three channels")
         if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-            notes.append("transparency left out")
+            notes.append("transparency dropped")
         if image.mode in ("P", "PA"):
-            notes.append("palette looked up")
+            notes.append("palette converted to RGB")
         if image.mode.startswith("I;16"):
             notes.append("16 bit rounded to 8")
-            grey = ((np.asarray(image).astype(np.uint32) + 128) // 257).astype(np.uint8)
-            return Photograph(np.repeat(grey[..., None], 3, axis=2), notes, kept, False), False
+            grey = _to_8_bit(np.asarray(image).astype(np.uint32))
+            return Photograph(np.repeat(grey[..., None], 3, axis=2), notes, metadata, False), False
         if "transparency" in image.info:
             image = image.convert("RGBA")
-        return Photograph(np.array(image.convert("RGB")), notes, kept, plain), wide
+        return Photograph(np.array(image.convert("RGB")), notes, metadata, plain), is_16_bit
 
 
 def _exif(image: "PilImage", notes: list[str]) -> dict[str, bytes]:
-    """The EXIF of a picture that was turned upright, without its orientation; a broken one is left out."""
+    """{"exif": the EXIF data without the orientation}; empty if there is none or it is broken."""
     try:
         exif = image.getexif()
         exif.pop(ORIENTATION, None)
         return {"exif": exif.tobytes()} if len(exif) else {}
-    except Exception:  # PIL raises whatever a broken directory leads to
-        notes.append("its EXIF left out, which is damaged")
+    except Exception:  # PIL raises many kinds of error for broken EXIF
+        notes.append("EXIF dropped, since it is damaged")
         return {}
 
 
 def _from_cmyk(image: "PilImage", profile: bytes | None, notes: list[str]) -> "PilImage":
-    """In sRGB, by the picture's own profile; without one by the plain formula."""
+    """Convert a CMYK picture to sRGB by its own profile; without a valid one by PIL's formula."""
     from PIL import ImageCms
 
     if profile:
         try:
             own, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
             converted = ImageCms.profileToProfile(image, own, srgb, outputMode="RGB")
+            assert converted is not None  # it is None only for a conversion in place
             notes.append("CMYK converted to sRGB by its profile")
             return converted
         except (ImageCms.PyCMSError, OSError):
-            notes.append("its colour profile left out, which is damaged")
+            notes.append("colour profile dropped, since it is damaged")
     notes.append("CMYK converted without a profile")
     return image.convert("RGB")
 
 
 def size(file: BinaryIO, name: str) -> tuple[int, int]:
-    """(height, width) of a picture as ``stored`` keeps it, from its header alone. Raises PictureError."""
+    """(height, width) of a PNG or JPEG without EXIF orientation, from its header alone. Raises PictureError."""
     from PIL import Image
 
     header = file.read(24)
@@ -176,8 +191,8 @@ def size(file: BinaryIO, name: str) -> tuple[int, int]:
         raise PictureError(f"{name}: is neither PNG nor JPEG ({error})") from None
 
 
-def _swap_bytes(image: "PilImage", swap: bool) -> bool:
-    """Whether a picture that is not loaded yet has 16 bits a channel; with ``swap`` its lower bytes are what is loaded."""
+def _swap_bytes(image: "ImageFile", swap: bool) -> bool:
+    """Whether a picture that is not loaded yet has colour of 16 bit a channel; with ``swap``, PIL will load the lower bytes."""
     tiles = []
     for tile in image.tile:
         raw, *rest = tile.args if isinstance(tile.args, tuple) else (tile.args,)
@@ -189,19 +204,19 @@ def _swap_bytes(image: "PilImage", swap: bool) -> bool:
     return bool(tiles)
 
 
-def encode(picture: np.ndarray, **kept: bytes) -> bytes:
-    """Encode uint8 RGB (H, W, 3) as PNG, with ``icc_profile`` and ``exif`` if they are given."""
+def encode(picture: np.ndarray, **metadata: bytes) -> bytes:
+    """Encode uint8 RGB (H, W, 3) as PNG; ``metadata``: ``icc_profile`` and ``exif``. Raises PictureError."""
     from PIL import Image
 
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
         raise PictureError(f"expected uint8 (H, W, 3), got {picture.dtype} {picture.shape}")
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG", compress_level=1, **kept)
+    Image.fromarray(picture).save(buffer, format="PNG", compress_level=1, **metadata)
     return buffer.getvalue()
 
 
 def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 (H, W, 3) -> uint8 (height, width, 3), bilinear with antialiasing, as PIL does it."""
+    """Resize uint8 (H, W, 3) to uint8 (height, width, 3) by PIL's bilinear filter, with antialiasing."""
     from PIL import Image
 
     return np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
@@ -215,7 +230,7 @@ def to_tensor(picture: np.ndarray) -> "torch.Tensor":
 
 
 def to_picture(tensor: "torch.Tensor") -> np.ndarray:
-    """float (1, 3, H, W) or (3, H, W), clamped to [0, 1] -> uint8 (H, W, 3), rounded."""
+    """float (1, 3, H, W) or (3, H, W) -> uint8 (H, W, 3): clamped to [0, 1], then rounded."""
     tensor = tensor[0] if tensor.ndim == 4 else tensor
     return tensor.detach().float().clamp(0, 1).mul_(255).round_().byte().permute(1, 2, 0).cpu().numpy()
 
@@ -230,24 +245,28 @@ def check(tensor: "torch.Tensor", name: str = "picture") -> None:
 
 
 def pad(tensor: "torch.Tensor", multiple: int, minimum: int = 1) -> "torch.Tensor":
-    """Reflect-101 padding right and bottom, so that each side is a multiple and at least ``minimum`` (section 4.1 of the release).
+    """Pad (B, C, H, W) to (B, C, H', W') by reflection without repeating the edge, at the right and the bottom.
 
-    (B, C, H, W) -> (B, C, H', W'); works for sides smaller than the padding by reflecting again and again.
+    Both new sides are multiples of ``multiple`` and at least ``minimum``. Sides smaller than their padding are reflected
+    repeatedly, which torch's own padding refuses.
     """
     import torch
 
     for axis in (-2, -1):
-        size = tensor.shape[axis]
-        target = math.ceil(max(size, minimum) / multiple) * multiple
-        if target > size:
-            period = max(2 * (size - 1), 1)
+        side = tensor.shape[axis]
+        target = math.ceil(max(side, minimum) / multiple) * multiple
+        if target > side:
+            period = max(2 * (side - 1), 1)
             index = torch.arange(target, device=tensor.device) % period
-            tensor = tensor.index_select(axis, torch.where(index < size, index, period - index))
+            tensor = tensor.index_select(axis, torch.where(index < side, index, period - index))
     return tensor
 
 
 def tiles(length: int, tile: int, overlap: int) -> list[int]:
-    """Starts of overlapping tiles that cover ``length``; the last one ends at its end."""
+    """Start positions of tiles that cover ``length`` and overlap by ``overlap`` or more; the last tile ends where it does.
+
+    All in px. Raises PictureError if tiles cannot overlap by that much.
+    """
     if overlap >= tile:
         raise PictureError(f"tiles of {tile} px cannot overlap by {overlap} px")
     if length <= tile:

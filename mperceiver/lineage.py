@@ -1,9 +1,10 @@
-"""Cards: what made an output, out of what. The only module that asks git.
+"""Cards: how an output was made, and from what. No other module runs git.
 
-Every output has a small JSON card beside it, written last: verb, commit, dirty, code (hash of the package's sources), spec
-(the validated config), inputs {path: sha256}, outputs {path: sha256}, seed, versions, device, result. No times and no host
-names, so equal work at one commit gives equal cards. An input that has a card of its own is named by that card; so cards
-form a chain from a table's cell down to the files of a package.
+Every output has a small JSON card beside it, written last. It names the verb, the commit, whether tracked files differed
+from it (dirty), the code (hash of the package's sources), the spec (validated configuration), inputs {path: SHA-256},
+outputs {path: SHA-256}, the seed, versions, the device, and the result (small facts worth reading). It has no times and no
+host names, so that equal work at one commit gives equal cards. An input that has a card of its own is named by that card, so
+cards form a chain from a table's cell down to the downloaded files.
 """
 
 import contextlib
@@ -16,60 +17,67 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from mperceiver.files import sha256, write_json
 
 PACKAGE = Path(__file__).resolve().parent
+SOURCES = {".py", ".j2"}  # suffixes of the package's sources
 VERSIONS = ["torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy", "pillow", "lpips", "spandrel"]
 
 
 class LineageError(RuntimeError):
-    """A card cannot be written, read or followed; the message says which and what to do."""
+    """A card cannot be written, read or followed. The message names the card and says what to do."""
 
 
-# ---------------------------------------------------------------- hashes, code, commit
+# ---------------------------------------------------------------- code, commit, versions
 
 
 @cache
 def code() -> str:
-    """Hash of the package's sources."""
+    """SHA-256 over the names and contents of the package's sources."""
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
-        if path.suffix in {".py", ".j2"}:
+        if path.suffix in SOURCES:
             digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
 @cache
 def commit() -> tuple[str, bool]:
-    """(commit of the project's checkout, whether tracked files differ from it). Raises LineageError without git."""
+    """(commit of the project's checkout, whether tracked files differ from it).
+
+    Raises:
+        LineageError: the package is not in a git checkout of this project, or git fails.
+    """
     try:
-        # Installed inside somebody else's checkout, git would tell that one's commit.
+        # If the package is installed inside another project's checkout, that checkout's commit would be wrong.
         _git("ls-files", "--error-unmatch", f"{PACKAGE.name}/{Path(__file__).name}")
         head = _git("rev-parse", "HEAD")
-        return head, bool(
-            _git("status", "--porcelain", "--untracked-files=no", "--", "mperceiver", "workflow", "config")
-        )
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", "mperceiver", "workflow", "config")
+        return head, bool(changes)
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", "") or str(error)
         raise LineageError(
             f"{PACKAGE.parent}: git does not tell the commit ({detail.strip()}). A result without a commit cannot be traced: "
-            "run from a git checkout (git clone; uv sync), and if git speaks of dubious ownership, "
+            "run from a git checkout (git clone; uv sync), and if git complains of dubious ownership, "
             "git config --global --add safe.directory <that folder>"
         ) from None
 
 
 def _git(*arguments: str) -> str:
+    """Standard output of a git command in the project's checkout."""
     done = subprocess.run(["git", *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide numbers."""
-    found = {}
+    """{package: version} of the installed packages whose version can change numbers."""
+    installed = {}
     for package in VERSIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 # ---------------------------------------------------------------- cards
@@ -84,28 +92,38 @@ def write_card(
     outputs: Iterable[Path | str] = (),
     seed: int | None = None,
     device: str = "cpu",
-    result: dict | None = None,
+    result: dict[str, Any] | None = None,
     sources: dict[str, str] | None = None,
-) -> dict:
-    """Write the card of finished work, last of all its outputs.
+) -> dict[str, Any]:
+    """Write the card of finished work, after all its outputs, and return it.
 
-    ``inputs``: cards and plain files; ``sources``: {description: sha256} of things that are no files of this working
-    directory (a file inside a package). ``spec``: a pydantic model or plain data. ``result``: small facts worth reading.
-    Raises LineageError when git cannot be asked or an input is missing.
+    Args:
+        path: the card's file.
+        verb: the command that did the work.
+        spec: the configuration: a pydantic model, or plain data with models inside.
+        inputs: cards and plain files; they are hashed here.
+        outputs: files and folders; they are hashed here.
+        seed: the seed of the work, if it has one.
+        device: the device it ran on.
+        result: small facts worth reading.
+        sources: {description with a colon: SHA-256} of inputs outside the working directory, such as a package's file.
+
+    Raises:
+        LineageError: git does not tell the commit, or an input or output is missing.
     """
     head, dirty = commit()
     inputs, outputs = list(inputs), list(outputs)
-    missing = [str(p) for p in (*inputs, *outputs) if not Path(p).exists()]
+    missing = [str(file) for file in (*inputs, *outputs) if not Path(file).exists()]
     if missing:
-        raise LineageError(f"{path}: cannot write its card, missing: {', '.join(missing)}")
+        raise LineageError(f"{path}: cannot write the card, files are missing: {', '.join(missing)}")
     card = {
         "verb": verb,
         "commit": head,
         "dirty": dirty,
         "code": code(),
-        "spec": _plain(spec),
-        "inputs": {str(p): sha256(p) for p in inputs} | (sources or {}),
-        "outputs": {str(p): sha256(p) for p in outputs},
+        "spec": _plain_data(spec),
+        "inputs": {str(file): sha256(file) for file in inputs} | (sources or {}),
+        "outputs": {str(file): sha256(file) for file in outputs},
         "seed": seed,
         "versions": versions(),
         "device": device,
@@ -115,48 +133,49 @@ def write_card(
     return card
 
 
-def _plain(spec: Any) -> Any:
-    if hasattr(spec, "model_dump"):
+def _plain_data(spec: Any) -> Any:
+    """``spec`` with its pydantic models as JSON data, their keys as in the YAML files."""
+    if isinstance(spec, BaseModel):
         return spec.model_dump(mode="json", by_alias=True)
     if isinstance(spec, dict):
-        return {key: _plain(value) for key, value in spec.items()}
+        return {key: _plain_data(value) for key, value in spec.items()}
     return spec
 
 
-def read_card(path: Path | str) -> dict:
-    """Read a card. Raises LineageError for a missing file or one that is no card."""
+def read_card(path: Path | str) -> dict[str, Any]:
+    """Read a card. Raises LineageError if the file is missing or is no card."""
     try:
         card = json.loads(Path(path).read_text())
         card["inputs"], card["outputs"], card["verb"]
     except FileNotFoundError:
-        raise LineageError(f"{path}: no such card; the work it tells of has not been done (snakemake {path})") from None
+        raise LineageError(f"{path}: no such card; make it with: snakemake {path}") from None
     except (ValueError, KeyError, TypeError):
-        raise LineageError(f"{path}: not a card; remove it and make it again (snakemake {path})") from None
+        raise LineageError(f"{path}: not a card; delete it and make it again: snakemake {path}") from None
     return card
 
 
-def chain(path: Path | str) -> dict[str, dict]:
-    """Every card that ``path`` stands on, nearest first: {path of the card: card}."""
-    found: dict[str, dict] = {}
-    waiting = [str(path)]
-    while waiting:
-        name = waiting.pop(0)
-        if name not in found:
-            found[name] = read_card(name)
-            waiting += [key for key in found[name]["inputs"] if key.endswith(".json") and Path(key).is_file()]
-    return found
+def chain(path: Path | str) -> dict[str, dict[str, Any]]:
+    """{path: card} of a card and all the cards it depends on, breadth first."""
+    cards: dict[str, dict[str, Any]] = {}
+    queue = [str(path)]
+    while queue:
+        name = queue.pop(0)
+        if name not in cards:
+            cards[name] = read_card(name)
+            queue += [file for file in cards[name]["inputs"] if file.endswith(".json") and Path(file).is_file()]
+    return cards
 
 
 def verify(path: Path | str) -> list[str]:
-    """Re-hash all files along the chain of ``path``; the differences in words, none when all is as it was."""
+    """Hash all files along the chain of a card again; a sentence for each that is missing or differs from its card."""
     problems = []
     for name, card in chain(path).items():
         for role in ("inputs", "outputs"):
-            for file, digest in card[role].items():
-                if ":" in file:  # a source outside the working directory
+            for file, recorded in card[role].items():
+                if ":" in file:  # outside the working directory
                     continue
                 if not Path(file).exists():
                     problems.append(f"{name}: {role[:-1]} {file} is missing")
-                elif (now := sha256(file)) != digest:
-                    problems.append(f"{name}: {role[:-1]} {file} was {digest[:12]}…, is {now[:12]}…")
+                elif (actual := sha256(file)) != recorded:
+                    problems.append(f"{name}: {role[:-1]} {file} was {recorded[:12]}…, is {actual[:12]}…")
     return problems

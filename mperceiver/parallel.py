@@ -1,85 +1,104 @@
-"""Work on many pictures: over all cores, in order, within bounded memory."""
+"""Process many jobs on several cores, with results in the order of the jobs and bounded memory."""
 
 import multiprocessing
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import TypeVar
 
-AHEAD = 4  # jobs under way or waiting to be taken, for each worker
-THREADS = 8  # that read pictures beside a training; a machine with several GPUs runs as many trainings
+JOBS_AHEAD = 4  # jobs for each worker process that run or whose results wait to be taken
+MAX_THREADS = 8  # threads that read pictures beside a training; a machine with several GPUs runs as many trainings
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 
 class WorkerError(RuntimeError):
-    """A worker process was killed; the message says why that is likely and what to do."""
+    """A worker process was killed. The message gives the likely cause and what to do."""
 
 
 def cores() -> int:
-    """Cores this process may use (a cluster job has fewer than the machine)."""
+    """Number of cores this process may use; a cluster job has fewer than the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def in_processes(function: Callable, jobs: Iterable, workers: int) -> Generator[Any, None, None]:
-    """Results of ``function`` over ``jobs``, in the order of the jobs, computed by ``workers`` processes.
+def in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
+    """Yield ``function(job)`` for each job, in order, computed by worker processes.
 
-    With one worker all is done in this process. Close the iterator (contextlib.closing) so that an error leaves no process
-    behind. ``function`` and the jobs must pickle. Raises what ``function`` raises; WorkerError if a process is killed.
+    With one worker, all is computed in this process. Use contextlib.closing, so that an error leaves no process behind.
+
+    Args:
+        function: must be picklable, as must be the jobs and the results.
+        jobs: taken one by one, a few ahead of the result that is yielded.
+        workers: number of processes.
+
+    Raises:
+        WorkerError: a process was killed. And whatever ``function`` raises.
     """
     if workers <= 1:
         yield from map(function, jobs)
         return
-    # "spawn": a process forked while other libraries hold threads can hang.
+    # "spawn": a process forked from one with threads can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
     try:
-        waiting: deque = deque()
+        pending: deque[Future[Result]] = deque()
         for job in jobs:
-            waiting.append(pool.submit(function, job))
-            if len(waiting) >= AHEAD * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            pending.append(pool.submit(function, job))
+            if len(pending) >= JOBS_AHEAD * workers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
     except BrokenProcessPool:
         raise WorkerError(
-            f"one of {workers} worker processes was killed, most likely for want of memory; "
+            f"one of {workers} worker processes was killed, most likely because memory ran out; "
             "give the job more memory or fewer workers, and run it again"
         ) from None
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def in_threads(function: Callable, jobs: Iterable, workers: int | None = None) -> Iterator[Any]:
-    """Results of ``function`` over ``jobs`` in their order, computed by threads a little ahead of who takes them.
+def in_threads(
+    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int | None = None
+) -> Generator[Result, None, None]:
+    """Yield ``function(job)`` for each job, in order, computed by threads a few jobs ahead.
 
-    For work that leaves Python alone, such as decoding pictures. As many threads as cores, at most THREADS.
+    For functions that release Python's global lock, such as decoding pictures.
+
+    Args:
+        function: called in several threads at once.
+        jobs: read completely at the start.
+        workers: number of threads; by default as many as cores, at most MAX_THREADS.
     """
-    workers = workers or min(cores(), THREADS)
+    workers = workers or min(cores(), MAX_THREADS)
     jobs = list(jobs)
     if workers <= 1 or len(jobs) <= 1:
         yield from map(function, jobs)
         return
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque = deque()
+        pending: deque[Future[Result]] = deque()
         try:
             for job in jobs:
-                waiting.append(pool.submit(function, job))
-                if len(waiting) > workers:  # whole pictures wait here
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(function, job))
+                if len(pending) > workers:  # results are whole pictures, so few of them wait
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever."""
+    """End a worker process when its parent ends; if the parent is killed, it would wait for jobs for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this runs in worker processes only
 
     def watch() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

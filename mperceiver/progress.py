@@ -1,23 +1,27 @@
-"""A word now and then about long work: a bar on a terminal, a line every few seconds elsewhere (standard error)."""
+"""Progress of long work on standard error: a bar on a terminal, elsewhere a line every few seconds."""
 
 import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-QUIET_SECONDS = 10  # between two lines where there is no terminal
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+LINE_SECONDS = 10  # between two lines where there is no terminal
 MEGABYTE = 1_000_000
 
 
 @contextlib.contextmanager
 def progress(label: str, total: int | None, unit: str = "pictures", done: int = 0) -> Iterator[Callable[[int], None]]:
-    """Yield ``advance(n)``.
+    """Yield a function ``advance(n)`` that reports ``n`` more units of work.
 
     Args:
-        label: what is under way.
-        total: how much there is to do; None where nobody knows.
-        unit: of what; "bytes" are told in MB.
-        done: how much of it was done before.
+        label: what the work is.
+        total: number of units; None if it is unknown.
+        unit: name of a unit; "bytes" are shown in MB.
+        done: units that were done before.
     """
     if sys.stderr.isatty():
         with _bar(unit) as bar:
@@ -25,28 +29,29 @@ def progress(label: str, total: int | None, unit: str = "pictures", done: int = 
             yield lambda n: bar.advance(task, n)
         return
     before, start = done, time.monotonic()
-    last = start
+    last_line = start
 
     def advance(n: int) -> None:
-        nonlocal done, last
+        nonlocal done, last_line
         done += n
         now = time.monotonic()
-        if now - last >= QUIET_SECONDS or done == total:
-            rate, last = (done - before) / max(now - start, 1e-9), now
-            print(f"{label}: {_told(done, total, unit, rate)}", file=sys.stderr, flush=True)
+        if now - last_line >= LINE_SECONDS or done == total:
+            rate, last_line = (done - before) / max(now - start, 1e-9), now
+            print(f"{label}: {_state(done, total, unit, rate)}", file=sys.stderr, flush=True)
 
     yield advance
 
 
-def _told(done: int, total: int | None, unit: str, rate: float) -> str:
+def _state(done: int, total: int | None, unit: str, rate: float) -> str:
+    """The state in words, e.g. ``12/80 pictures, 3/s, 23 s left``; ``rate`` in units a second."""
     left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 else ""
     if unit == "bytes":
-        of = "" if total is None else f"/{total / MEGABYTE:.1f}"
-        return f"{done / MEGABYTE:.1f}{of} MB, {rate / MEGABYTE:.1f} MB/s{left}"
+        of_total = "" if total is None else f"/{total / MEGABYTE:.1f}"
+        return f"{done / MEGABYTE:.1f}{of_total} MB, {rate / MEGABYTE:.1f} MB/s{left}"
     return f"{done}{'' if total is None else f'/{total}'} {unit}, {rate:.0f}/s{left}"
 
 
-def _bar(unit: str):
+def _bar(unit: str) -> "Progress":
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -60,5 +65,5 @@ def _bar(unit: str):
 
     counts = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
     columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
-    # What is written to standard output goes there, not above the bar.
+    # rich would otherwise move what is printed to standard output above the bar, onto standard error.
     return Progress(*columns, console=Console(stderr=True), redirect_stdout=False)

@@ -45,11 +45,11 @@ def make_card(path: str = "results/card.json", **changes) -> dict:
     for name in ("in", "out"):
         if not Path(name).exists():
             Path(name).write_text(name)
-    told = {"verb": "test", "spec": {"b": 1, "a": [2]}, "inputs": ["in"], "outputs": ["out"], "seed": 3} | changes
-    return lineage.write_card(path, **told)
+    arguments = {"verb": "test", "spec": {"b": 1, "a": [2]}, "inputs": ["in"], "outputs": ["out"], "seed": 3} | changes
+    return lineage.write_card(path, **arguments)
 
 
-def test_a_card_tells_what_was_made_of_what(world):
+def test_a_card_says_what_was_made_from_what(world):
     card = make_card(sources={"package:a/b.png": "f" * 64}, result={"n": 1})
     assert card == lineage.read_card("results/card.json") == json.loads(Path("results/card.json").read_text())
     assert (card["verb"], card["commit"], card["dirty"]) == ("test", *COMMIT)
@@ -78,7 +78,7 @@ def test_other_work_gives_another_card(world):
     assert len({json.dumps(card, sort_keys=True) for card in cards}) == len(cards)
 
 
-def test_a_spec_is_told_as_it_is_written_in_its_file(world):
+def test_a_spec_has_the_keys_of_its_file(world):
     dataset = Dataset.model_validate(
         {"title": "t", "licence": "l", "from": ["a"], "degradations": {"haze": {"haze": {}}}}
     )
@@ -93,20 +93,20 @@ def test_inputs_may_be_any_iterable(world):
 
 
 def test_no_card_without_its_files(world):
-    with pytest.raises(LineageError, match=r"results/card.json: cannot write its card, missing: gone, lost"):
+    with pytest.raises(LineageError, match=r"results/card.json: cannot write the card, files are missing: gone, lost"):
         make_card(inputs=["in", "gone"], outputs=["lost"])
     assert not Path("results").exists()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"verb": "a"}', "\xff"])
-def test_what_is_no_card_is_told(world, text):
+def test_a_file_that_is_no_card_is_refused(world, text):
     Path("card.json").write_text(text, encoding="latin-1")
-    with pytest.raises(LineageError, match=r"card.json: not a card; remove it and make it again"):
+    with pytest.raises(LineageError, match=r"card.json: not a card; delete it and make it again: snakemake card.json"):
         lineage.read_card("card.json")
 
 
-def test_a_missing_card_is_told_with_the_command_that_makes_it(world):
-    with pytest.raises(LineageError, match=r"no such card.*\(snakemake results/scores/a/b.json\)"):
+def test_a_missing_card_is_named_with_the_command_that_makes_it(world):
+    with pytest.raises(LineageError, match=r"no such card; make it with: snakemake results/scores/a/b.json"):
         lineage.read_card("results/scores/a/b.json")
 
 
@@ -130,7 +130,7 @@ def chained(world):
     return world
 
 
-def test_the_chain_is_told_nearest_first(chained):
+def test_the_chain_is_listed_nearest_first(chained):
     found = lineage.chain("table.json")
     assert list(found) == ["table.json", "score.json", "prepared.json", "restored.json", "raw.json"]
     assert found["raw.json"] == lineage.read_card("raw.json")

@@ -194,7 +194,7 @@ def test_cmyk_is_converted_by_its_profile_and_grey_profiles_are_left_out(world):
     grey[16:20] = b"GRAY"
     photo("grey.png", Image.fromarray(pixels()).convert("L"), icc_profile=bytes(grey))
     photo("cmyk.tif", Image.fromarray(pixels()).convert("CMYK"), icc_profile=b"no profile")
-    for name, note in (("grey.png", "not one for RGB"), ("cmyk.tif", "its colour profile left out, which is damaged")):
+    for name, note in (("grey.png", "not for RGB"), ("cmyk.tif", "colour profile dropped, since it is damaged")):
         found = images.read_photograph(name)
         assert note in " ".join(found.notes) and "icc_profile" not in found.metadata
 
@@ -211,5 +211,5 @@ def test_the_record_is_json(world, network):
     assert record.pop("seconds") >= 0
     assert record == {
         "source": "a.png", "path": "b.png", "size": [53, 37], "probabilities": None, "seed": 42, "error": None,
-        "tiles": {"count": 4, "px": [32, 24], "batch": 8}, "notes": ["grey taken as three equal channels"],
+        "tiles": {"count": 4, "px": [32, 24], "batch": 8}, "notes": ["grey repeated in three channels"],
     }  # fmt: skip
