@@ -5,7 +5,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive
-from mperceiver.config.pairs import Pairs, Sample
+from mperceiver.config.pairs import Example, Pairs, Sample
 from mperceiver.config.sources import FilePath, Source
 
 
@@ -57,6 +57,12 @@ class Dataset(Model):
     )
     pairs: Pairs | None = Field(
         None, description="how ready-made pairs are found in the downloaded files of the datasets in `from`"
+    )
+    example: Example | None = Field(
+        None,
+        exclude=True,  # not in cards: it changes nothing in the prepared pairs
+        description="with `pairs`: the names of a few files in the true archives, and the pairs that must be found among them; "
+        "a test makes such archives of tiny pictures and prepares them",
     )
     degradations: dict[Name, dict[Name, dict[str, Any]]] = Field(
         default_factory=dict,
@@ -139,6 +145,10 @@ class Dataset(Model):
             raise ValueError("`on_the_fly` cannot use a `depth` map; leave one of them out")
         if self.pairs and self.crop_px:
             raise ValueError("`crop_px` is for `degradations`; to cut ready-made pairs give `tile_px` in `pairs`")
+        if self.example and not self.pairs:
+            raise ValueError("`example` needs `pairs`")
+        if self.example and (unknown := [name for name in self.example.files if name not in self.from_]):
+            raise ValueError(f"`example.files`: {', '.join(unknown)} is not in `from`")
         if self.on_the_fly and not self.degradations:
             raise ValueError("`on_the_fly` says when `degradations` are applied; there are none")
         if self.on_the_fly and self.onto != "gt":

@@ -186,3 +186,46 @@ class Pairs(Model):
         if clean != (self.task == "clean" and not self.tasks):
             raise ValueError("`task: clean` (the default) and `gt: {itself: true}` go together")
         return self
+
+
+class ExamplePair(Model):
+    """A pair that must be found among the files of an example."""
+
+    id: str = Field(description="its id")
+    lq: str = Field(description="member with the degraded picture")
+    gt: str | None = Field(None, description="member with its ground truth; none: it has none")
+    task: Name | None = Field(None, description="its task; none: `task` of `pairs`")
+
+
+class ExampleArray(Model):
+    """A MATLAB file of an example: numbers from 0 along what comes before H are the pairs."""
+
+    key: str = Field(description="name of the array in it")
+    shape: list[Positive] = Field(description="(..., H, W, 3)")
+
+
+class Example(Model):
+    """A miniature of what is downloaded: the names of a few members of each archive, and which of them are pairs."""
+
+    files: dict[Name, dict[str, list[str]]] = Field(
+        description="raw dataset: archive: members, in each the names as they are in the true archive. An archive named "
+        "`a.zip/b/c.zip` is one inside another; `.` stands for files that are in no archive"
+    )
+    pairs: list[ExamplePair] = Field(
+        default_factory=list, description="the pairs that must be found, and no others; a member is given by its name"
+    )
+    texts: dict[str, str] = Field(default_factory=dict, description="member that is a text file: its content")
+    arrays: dict[str, ExampleArray] = Field(default_factory=dict, description="member that is a MATLAB file: its array")
+    sizes: dict[str, list[Positive]] = Field(
+        default_factory=dict, description="member: height and width of its picture, where that is not 8x8 px"
+    )
+
+    @model_validator(mode="after")
+    def _known_members(self):
+        if bool(self.pairs) == bool(self.arrays):
+            raise ValueError("give either `pairs` or `arrays`")
+        members = {member for archives in self.files.values() for names in archives.values() for member in names}
+        named = [member for pair in self.pairs for member in (pair.lq, pair.gt) if member is not None]
+        if unknown := [member for member in (*named, *self.texts, *self.arrays, *self.sizes) if member not in members]:
+            raise ValueError(f"{', '.join(unknown)} is not among the members in `files`")
+        return self

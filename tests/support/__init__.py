@@ -1,4 +1,4 @@
-"""Worlds, servers and clusters that tests share: `from support import layouts`."""
+"""Worlds, servers and clusters that tests share: `from support import examples`."""
 
 from pathlib import Path
 

@@ -19,8 +19,9 @@ from PIL import Image
 
 from mperceiver import config
 from mperceiver.config.experiments import Experiment
+from mperceiver.config.pairs import Example
 from mperceiver.degradations import mix
-from support import PROJECT, layouts
+from support import PROJECT, examples
 
 PX = 96  # side of a picture
 LARGER = {"ssid-test": 192}  # NIQE looks at blocks of 96 px, several of them
@@ -34,7 +35,7 @@ LOOSE = {
     "live1": ("bikes.bmp", "buildings.bmp"),
     "bsds500-test": ("100007.jpg", "200.jpg"),
 }
-# Root folders that the tests' layouts have in one of two datasets of the same archive: here that is one archive, without.
+# Root folders that the examples have in one of two datasets of the same archive. Here that is one archive, without them.
 ROOTS = ("NH-HAZE/", "Dense/")
 # How the degraded pictures of ready-made pairs are made, where a degradation's own numbers are for larger ones.
 NUMBERS = {"motion-blur": {"length_px": 8.0}, "raindrop": {"radius_px": 6.0}, "rain": {"length_px": 12.0}}
@@ -203,20 +204,15 @@ def _datasets() -> None:
 
     degraded = _degraded()
     for name in sorted(needed()):
-        if name in layouts.ARRAYS:
-            add(config.load("datasets", name).from_[0], layouts.array_files(name, _arrays(name)))
-            continue
-        layout = _layout(name)
-        made = partial(_member, degraded, LARGER.get(name, PX))
-        for origin, files in layouts.raw_files(name, layout, made).items():
+        made = partial(_member, name, degraded, LARGER.get(name, PX))
+        for origin, files in examples.raw_files(_example(name), made).items():
             add(origin, files)
     for origin, names in LOOSE.items():
-        add(origin, {"": {name: layouts.encoded(name, clean(f"{origin} {name}")) for name in names}})
+        add(origin, {".": {name: examples.encoded(name, clean(f"{origin} {name}")) for name in names}})
     for origin, files in raw.items():
-        layouts.write(Path("data/manual") / origin, files)
-        _brought(
-            origin, sorted(file for archive, members in files.items() for file in ([archive] if archive else members))
-        )
+        examples.write(Path("data/manual") / origin, files)
+        names = [name for archive, members in files.items() for name in (members if archive == "." else [archive])]
+        _brought(origin, sorted(names))
     for path in Path("config/datasets").glob("*.yaml"):
         text = path.read_text()
         for pattern, small in SMALLER.items():
@@ -235,52 +231,52 @@ def _brought(origin: str, names: list[str]) -> None:
 
 
 def _degraded() -> dict[str, tuple[str, str]]:
-    """Degraded member -> its ground truth and what is wrong with it, of all layouts: several are of the same archives."""
+    """Degraded member -> its ground truth and its task, of all examples: several are of the same archives."""
     return {
-        lq: (gt or f"{lq} clean", _way(layout.tasks, id_))
-        for layout in map(_layout, layouts.LAYOUTS)
-        for id_, (lq, gt) in layout.pairs.items()
-        if lq != gt
+        pair.lq: (pair.gt or f"{pair.lq} clean", pair.task or config.load("datasets", name).pairs.task)
+        for name in examples.all_examples()
+        for pair in _example(name).pairs
+        if pair.lq != pair.gt
     }
 
 
-def _layout(name: str):
-    layout = layouts.LAYOUTS[name]
+def _example(name: str) -> Example:
+    """The example of a dataset, without the root folders in ROOTS."""
 
-    def plain(member: str | None) -> str | None:
-        for root in ROOTS if member else ():
+    def without_root(member: str) -> str:
+        for root in ROOTS:
             member = member.removeprefix(root)
         return member
 
-    return layout._replace(
-        files={archive: [plain(member) for member in members] for archive, members in layout.files.items()},
-        pairs={id_: (plain(lq), plain(gt)) for id_, (lq, gt) in layout.pairs.items()},
-    )
+    example = config.load("datasets", name).example
+    files = {
+        origin: {archive: [without_root(member) for member in members] for archive, members in archives.items()}
+        for origin, archives in example.files.items()
+    }
+    pairs = [
+        pair.model_copy(update={"lq": without_root(pair.lq), "gt": pair.gt and without_root(pair.gt)})
+        for pair in example.pairs
+    ]
+    return example.model_copy(update={"files": files, "pairs": pairs})
 
 
-def _member(degraded: dict[str, tuple[str, str]], px: int, member: str) -> bytes:
-    """A file of an archive: a photograph, or where it is the one half of a pair the other half degraded."""
+def _member(name: str, degraded: dict[str, tuple[str, str]], px: int, member: str) -> bytes:
+    """A file of an archive of a dataset: a photograph, degraded if it is the lq of a pair; or a MATLAB file of several."""
+    if array := _example(name).arrays.get(member):
+        return examples.matlab_file(array.key, _array(name, member, array.shape[:-3]))
     source, task = degraded.get(member, (member, None))
     picture = clean(source, px)
-    return layouts.encoded(member, worse(picture, task, member) if task else picture)
+    return examples.encoded(member, worse(picture, task, member) if task else picture)
 
 
-def _way(tasks: set[str], id_: str) -> str:
-    if len(tasks) == 1:
-        return next(iter(tasks))
-    return {"raindrop": "raindrop", "rainstreak": "rain", "rainstreak_raindrop": "rain-raindrop"}[
-        id_.rpartition("_")[0]
-    ]
-
-
-def _arrays(name: str) -> list[np.ndarray]:
-    """Degraded pictures and ground truths in the shape of the MATLAB files."""
-    task = config.load("datasets", name).tasks[0]
-    shape = (2, 3) if name == "sidd-val" else (3,)
+def _array(name: str, member: str, shape: list[int]) -> np.ndarray:
+    """The pictures of a MATLAB file, (*shape, H, W, 3): the degraded ones, or their ground truths."""
+    pairs = config.load("datasets", name).pairs
     keys = [f"{name} {i}" for i in range(int(np.prod(shape)))]
-    truths = [clean(key) for key in keys]
-    lq = [worse(truth, task, key) for truth, key in zip(truths, keys, strict=True)]
-    return [np.stack(side).reshape(*shape, PX, PX, 3) for side in (lq, truths)]
+    pictures = [clean(key) for key in keys]
+    if Path(member).name == Path(pairs.arrays.lq).name:
+        pictures = [worse(picture, pairs.task, key) for picture, key in zip(pictures, keys, strict=True)]
+    return np.stack(pictures).reshape(*shape, PX, PX, 3)
 
 
 def clean(key: str, px: int = PX) -> np.ndarray:

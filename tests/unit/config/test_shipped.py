@@ -136,7 +136,7 @@ def test_the_pictures_of_figures_can_exist(shipped):
             origins = [config.load("datasets", origin) for origin in config.pictures_of(panel.dataset)]
             sources = [source for origin in origins for source in origin.sources]
             if dataset.pairs or not sources or any(source.source != "package" for source in sources):
-                continue  # ids of downloaded pictures: tests/unit/data/prepare/test_layouts.py has some of each set
+                continue  # ids of downloaded pictures: tests/unit/data/prepare/test_examples.py has some of each set
             tasks = "|".join(dataset.degradations)
             made = re.fullmatch(rf"(?P<picture>.+)-(?P<crop>\d+)-(?P<task>{tasks})", panel.picture)
             assert made, f"{name}: {panel.picture} is no picture of {panel.dataset}"
@@ -146,7 +146,7 @@ def test_the_pictures_of_figures_can_exist(shipped):
 
 
 def test_what_is_tested_on_is_never_trained_on(shipped):
-    """Splits of one archive are told apart by their pairing (tests/unit/data/prepare/test_layouts.py); here by their names."""
+    """Splits of one archive are told apart by their pairing (tests/unit/data/prepare/test_examples.py); here by their names."""
 
     def pictures(name: str) -> set[str]:
         dataset = config.load("datasets", name)
