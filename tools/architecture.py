@@ -10,6 +10,12 @@ from tools.blocks import fill
 PROJECT = Path(__file__).resolve().parents[1]
 PACKAGE = PROJECT / "mperceiver"
 WIDTH = 34  # of the column of names
+# Packages with one file for each thing of a kind: {package: (the kind, the modules that are something else)}. These files share
+# a line, so that a new one changes nothing in the tree.
+ONE_FILE_EACH: dict[str, tuple[str, set[str]]] = {
+    "degradations": ("a family of degradations", {"common.py", "describe.py", "mix.py"}),
+    "models/baselines": ("a baseline", set()),
+}
 
 
 def page() -> str:
@@ -49,6 +55,14 @@ def package(folder: Path, depth: int) -> list[str]:
     """The lines of a package: itself, its modules, its packages."""
     modules = sorted(path for path in folder.glob("*.py") if not path.stem.startswith("__"))
     packages = sorted(path.parent for path in folder.glob("*/__init__.py"))
+    kind, others = ONE_FILE_EACH.get(folder.relative_to(PACKAGE).as_posix(), ("", set()))
+    if kind:
+        shared = [f"{'  ' * (depth + 1) + '<name>.py':<{WIDTH}} One file for each: {kind}."]
+        return [
+            line(folder / "__init__.py", depth),
+            *(line(folder / name, depth + 1) for name in sorted(others)),
+            *shared,
+        ]
     below = [text for inner in packages for text in package(inner, depth + 1)]
     return [line(folder / "__init__.py", depth), *(line(path, depth + 1) for path in modules), *below]
 
