@@ -42,7 +42,7 @@ def queued_jobs() -> list[QueuedJob]:
 def head_pids() -> list[int]:
     """Process ids of the heads of this folder that run on this machine.
 
-    A SLURM job runs a Snakemake too; it is told from a head by the variables that SLURM sets in its environment.
+    A SLURM job runs a Snakemake too; it differs from a head by the variables that SLURM sets in its environment.
     """
     pids = []
     for folder in Path("/proc").glob("[0-9]*"):
