@@ -27,11 +27,17 @@ def _kept(module: nn.Module) -> set[str]:
 
 def load_weights(path: Path, module: nn.Module) -> None:
     """Load strictly; a mismatch names the file and the first tensors that differ."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if not path.is_file():
         raise LineageError(f"{path}: no such weights; train them first: snakemake {path}")
-    state = load_file(path)
+    try:
+        state = load_file(path)
+    except SafetensorError as error:
+        raise LineageError(
+            f"{path}: damaged, or not a safetensors file ({error}); remove it and train again: snakemake {path}"
+        ) from None
     kept = _kept(module)
     own = {name: tensor.shape for name, tensor in module.state_dict().items() if name in kept}
     found = {name: tensor.shape for name, tensor in state.items()}

@@ -240,6 +240,14 @@ def test_missing_weights(prepared):
     assert not Path("b.png").exists()
 
 
+def test_damaged_weights(prepared):
+    path = Path("results/runs/net/network.safetensors")
+    path.parent.mkdir(parents=True)
+    path.write_text("no weights")
+    assert f"{path}: damaged, or not a safetensors file" in error_of("restore", "net", photo("a.png"), "b.png")
+    assert not Path("b.png").exists()
+
+
 def test_without_a_mirror_there_are_no_local_pictures(world):
     message = error_of("download", "photos")
     assert "no mirror folder is set; set MPERCEIVER_MIRROR" in message
