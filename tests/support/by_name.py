@@ -39,7 +39,11 @@ def fill(network: nn.Module, scale: dict[str, float] | None = None) -> nn.Module
 def picture(height: int, width: int, count: int = 1) -> Tensor:
     """A synthetic picture (count, 3, height, width) in [0, 1], float64: waves and an edge."""
     y, x = np.mgrid[:height, :width] / 16.0
-    planes = [0.5 + 0.3 * np.sin(x * (1 + c) + y * (0.5 + n)) + 0.2 * (x > y + c) * np.cos(3 * y) for n in range(count) for c in range(3)]
+    planes = [
+        0.5 + 0.3 * np.sin(x * (1 + c) + y * (0.5 + n)) + 0.2 * (x > y + c) * np.cos(3 * y)
+        for n in range(count)
+        for c in range(3)
+    ]
     return torch.from_numpy(np.stack(planes).reshape(count, 3, height, width).clip(0, 1))
 
 

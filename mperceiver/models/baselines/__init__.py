@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from mperceiver import config, paths
 from mperceiver.config.runs import NetworkStage
 from mperceiver.models.baselines.nafnet import nafnet
+from mperceiver.models.baselines.promptir import PromptIR
+from mperceiver.models.baselines.restormer import Restormer
 from mperceiver.models.tiling import Tiles
 from mperceiver.models.towers import freeze
 from mperceiver.models.weights import load_weights
@@ -49,6 +51,8 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "nafnet": Architecture(nafnet, multiple=16),
+    "promptir": Architecture(PromptIR, multiple=8),
+    "restormer": Architecture(Restormer, multiple=8),
 }
 
 

@@ -12,8 +12,6 @@ from torch import Tensor, nn
 
 from mperceiver.models.baselines.restormer import Downsample, PatchEmbedding, TransformerBlock, Upsample
 
-MULTIPLE = 8  # three halvings
-
 
 class PromptBlock(nn.Module):
     """Prompt generation (section 3.2): a mix of learned components, by what the features are: (B, C, H, W) -> (B, P, H, W)."""
@@ -60,7 +58,9 @@ class PromptIR(nn.Module):
             return nn.Sequential(*(TransformerBlock(channels, heads[at], expansion) for _ in range(number)))
 
         def steered(channels: int) -> TransformerBlock:
-            return TransformerBlock(channels, heads[2], expansion)  # the published code takes level 3's heads for all three
+            return TransformerBlock(
+                channels, heads[2], expansion
+            )  # the published code takes level 3's heads for all three
 
         one, two, three, four = (width * 2**k for k in range(4))
         small, middle, large = prompt_channels

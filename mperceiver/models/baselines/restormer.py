@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MULTIPLE = 8  # three halvings
-
 
 class _Affine(nn.Module):
     """Weight and, unless ``bias_free``, bias of a LayerNorm over C channels."""
@@ -148,9 +146,7 @@ class Restormer(nn.Module):
 
         def level(channels: int, at: int, count: int | None = None) -> nn.Sequential:
             number = blocks[at] if count is None else count
-            return nn.Sequential(
-                *(TransformerBlock(channels, heads[at], expansion, bias_free) for _ in range(number))
-            )
+            return nn.Sequential(*(TransformerBlock(channels, heads[at], expansion, bias_free) for _ in range(number)))
 
         one, two, three, four = (width * 2**k for k in range(4))
         self.patch_embed = PatchEmbedding(6 if dual_pixel else 3, one)
