@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mperceiver import config, paths
 from mperceiver.config.runs import NetworkStage
+from mperceiver.models.baselines import airnet
 from mperceiver.models.baselines.nafnet import nafnet
 from mperceiver.models.baselines.promptir import PromptIR
 from mperceiver.models.baselines.restormer import Restormer
@@ -50,6 +51,7 @@ class Architecture:
 
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "airnet": Architecture(airnet.AirNet, multiple=1, losses=airnet.losses, needs=frozenset({"second_view"})),
     "nafnet": Architecture(nafnet, multiple=16),
     "promptir": Architecture(PromptIR, multiple=8),
     "restormer": Architecture(Restormer, multiple=8),
