@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from mperceiver.metrics.perceptual import vgg_features  # noqa
 
 WEATHER_QUERIES = 48
 PERCEPTUAL = 0.04  # weight of the VGG16 loss

@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mperceiver.metrics.perceptual import vgg_features
 
 INDICATOR = 0.15  # a bank's indicator at the start
 THRESHOLD = 0.1  # below it a bank is switched off

@@ -13,10 +13,13 @@ from support import PROJECT
 from support.by_name import fill, observed, picture
 
 from mperceiver.models.baselines import ARCHITECTURES
+from mperceiver.models.baselines.da_clip import ConditionalUNet, MeanRevertingDiffusion
+from mperceiver.models.baselines.wgws import WGWSNet
 
 GOLDEN = PROJECT / "tests/golden/baselines"
 FULL_SIZE = json.loads((GOLDEN / "full-size.json").read_text(encoding="utf-8"))
-VALUES = sorted(path.stem for path in GOLDEN.glob("*.json") if path.stem != "full-size")
+VALUES = ["airnet", "promptir", "restormer", "restormer-bias-free", "restormer-dual-pixel", "transweather"]
+VALUES += ["wgws-general", "wgws-k1", "wgws-k3"]
 
 
 @pytest.mark.parametrize("variant", FULL_SIZE)
@@ -41,8 +44,69 @@ def test_equals_the_official_code(variant):
     lq = picture(height, width)
     if official["channels"] == 6:
         lq = torch.cat([lq, lq.flip(-1)], 1)
-    blocks = observed(network, [name for name in official["blocks"] if name != "output"], lq)
-    for name, golden in official["blocks"].items():
+    flags = [torch.tensor([official["flag"]], dtype=lq.dtype)] if official.get("flag") else []
+    assert_equal(
+        observed(network, [name for name in official["blocks"] if name != "output"], lq, *flags), official["blocks"]
+    )
+
+
+def assert_equal(blocks: dict, official: dict) -> None:
+    """Statistics of each block's output, to rounding."""
+    for name, golden in official.items():
         assert blocks[name]["shape"] == golden["shape"], name
+        tolerance = 1e-9 * golden["std"]
         for key in ("mean", "std", "samples"):
-            assert blocks[name][key] == pytest.approx(golden[key], rel=1e-9, abs=1e-9), (name, key)
+            assert blocks[name][key] == pytest.approx(golden[key], rel=1e-9, abs=tolerance), (name, key)
+
+
+def test_da_clip_equals_the_official_unet():
+    """Two pictures at two times, sides that are no multiple of its own; norms' epsilon as in float32."""
+    official = json.loads((GOLDEN / "da-clip-unet.json").read_text(encoding="utf-8"))
+    network = fill(ConditionalUNet(**official["arguments"]))
+    state, time = picture(24, 40, 2), torch.tensor([7.0, 93.0], dtype=torch.float64)
+    degradation = torch.linspace(-1, 1, 48, dtype=torch.float64).reshape(2, 24)
+    inputs = state, state.flip(-1), time, degradation, degradation.flip(0)
+    assert_equal(
+        observed(network, [name for name in official["blocks"] if name != "output"], *inputs), official["blocks"]
+    )
+
+
+def test_the_diffusion_of_da_clip_has_the_official_schedule():
+    official = json.loads((GOLDEN / "ir-sde.json").read_text(encoding="utf-8"))
+    diffusion, at = MeanRevertingDiffusion(), torch.tensor([1, 10, 50, 99, 100])
+    assert diffusion.dt == pytest.approx(official["dt"], rel=1e-6)  # the official tables are in float32
+    assert diffusion.theta[at].tolist() == pytest.approx(official["theta"], rel=1e-3)
+    assert diffusion.sigma[at].tolist() == pytest.approx(official["sigma"], rel=1e-3)
+    assert diffusion.spread(at).tolist() == pytest.approx(official["spread"], rel=1e-3, abs=1e-9)
+
+
+def test_the_diffusion_of_da_clip_goes_there_and_back():
+    """Noised and cleaned again it is the same picture; with the clean picture known, the steps lead to it."""
+    diffusion, gt = MeanRevertingDiffusion(), picture(8, 8, 2)
+    lq, noise = gt.flip(-1), gt.flip(-2) - 0.5
+    time = torch.tensor([3, 77])
+    state = diffusion.noised(gt, lq, time, noise)
+    assert (diffusion.clean(state, lq, time, noise) - gt).abs().max() < 1e-12
+    for step in range(diffusion.steps, 0, -1):
+        state = diffusion.before(state, gt, lq, torch.tensor([step, step]))
+    assert (state - gt).abs().max() < 1e-9
+
+
+def test_a_batch_of_several_flags_is_each_picture_with_its_own():
+    network, pictures = fill(WGWSNet(width=6, blocks=1, banks=2)), picture(16, 16, 3)
+    flags = torch.tensor([[1, 0], [0, 1], [1, 0]], dtype=torch.float64)
+    with torch.no_grad():
+        together = network(pictures, flags)
+        alone = [network(pictures[i : i + 1], flags[i : i + 1])[0] for i in range(3)]
+    assert torch.equal(together, torch.stack(alone))
+    assert not torch.allclose(together[0], network(pictures[:1], flags[1:2])[0])
+
+
+def test_a_bank_below_its_threshold_is_off_and_still_learns():
+    network, lq = fill(WGWSNet(width=6, blocks=1, banks=1)), picture(16, 16)
+    on = torch.ones(1, 1, dtype=torch.float64)
+    for indicator in network.indicators():
+        indicator.data.fill_(0.05)
+    assert torch.equal(network(lq, on), network(lq))
+    network(lq, on).square().mean().backward()
+    assert all(indicator.grad.abs() > 0 for indicator in network.indicators())
