@@ -6,6 +6,7 @@ U-Net is steered by two embeddings of the degraded picture: one of its content, 
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -209,7 +210,7 @@ class ConditionalUNet(nn.Module):
             inner = LinearAttention(channels) if level < 3 else SpatialTransformer(channels, context)
             return Residual(PreNorm(channels, inner))
 
-        for level, (fine, coarse) in enumerate(zip(channels, channels[1:], strict=False)):
+        for level, (fine, coarse) in enumerate(pairwise(channels)):
             self.downs.append(
                 nn.ModuleList(
                     [

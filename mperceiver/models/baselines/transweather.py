@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from mperceiver.models.baselines.perceptual import vgg_features
 
 WEATHER_QUERIES = 48
 PERCEPTUAL = 0.04  # weight of the VGG16 loss

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mperceiver.models.baselines.perceptual import vgg_features
 
 INDICATOR = 0.15  # a bank's indicator at the start
 THRESHOLD = 0.1  # below it a bank is switched off
@@ -200,9 +201,16 @@ class WGWSNet(nn.Module):
         self.FAM2, self.SCM2 = Attend(two, bank), ShallowConvs(two, bank)
 
     def forward(self, picture: Tensor, flags: Tensor | None = None) -> Tensor:
-        """``flags``: (B, banks), for each picture the weight of each bank; None for the general weights alone."""
+        """
+        Args:
+            picture: (B, 3, H, W).
+            flags: the weight of each bank for each picture, (B, banks); or the number of each picture's bank, int64 (B,); None
+                for the general weights alone.
+        """
         if flags is None or not self.banks:
             return self._restored(picture, None)
+        if flags.ndim == 1:
+            flags = F.one_hot(flags, self.banks).to(picture.dtype)
         kinds, kind_of = flags.unique(dim=0, return_inverse=True)
         if len(kinds) == 1:
             return self._restored(picture, kinds[0])
@@ -250,4 +258,12 @@ def losses(
     In stage 2 a batch is of one task, whose bank its flag switches on. The run's own picture losses are not used, and stage 1
     goes without the published depth loss, whose network has no free weights.
     """
-    raise NotImplementedError
+    restored = network(batch["lq"], batch["task"])
+    smooth = F.smooth_l1_loss(restored, batch["gt"])
+    taps = zip(vgg_features(restored), vgg_features(batch["gt"]), strict=True)
+    perceptual = torch.stack([F.mse_loss(ours, theirs) for ours, theirs in taps]).mean()
+    indicators = [parameter for name, parameter in network.named_parameters() if name.endswith("_indicator")]
+    loss = smooth + PERCEPTUAL["specific" if indicators else "general"] * perceptual
+    if indicators:
+        loss = loss + SPARSITY * torch.cat(indicators).abs().sum()
+    return {"loss": loss, "loss_smooth_l1": smooth.detach(), "loss_perceptual": perceptual.detach()}
