@@ -108,6 +108,11 @@ class Block(nn.Module):
         return x + self.drop_path(self.mlp(self.norm2(x), height, width))
 
 
+def growing(blocks: int) -> list[float]:
+    """The drop probability of each block, from 0 to DROP_PATH."""
+    return [DROP_PATH * at / (blocks - 1) for at in range(blocks)]
+
+
 def as_map(tokens: Tensor, height: int, width: int) -> Tensor:
     """(B, h w, C) -> (B, C, h, w)."""
     return tokens.transpose(1, 2).unflatten(2, (height, width))
@@ -126,7 +131,7 @@ class PyramidEncoder(nn.Module):
     def __init__(self, channels: Sequence[int], depths: Sequence[int], heads: Sequence[int], reductions: Sequence[int]):
         super().__init__()
         one, two, three, four = channels
-        drops = torch.linspace(0, DROP_PATH, sum(depths)).tolist()
+        drops = growing(sum(depths))
 
         def norm(width: int) -> nn.LayerNorm:
             return nn.LayerNorm(width, eps=1e-6)
@@ -184,7 +189,7 @@ class QueryDecoder(nn.Module):
 
     def __init__(self, channels: int, depth: int, heads: int) -> None:
         super().__init__()
-        drops = torch.linspace(0, DROP_PATH, 16).tolist()  # as if of sixteen blocks, of which only the first are there
+        drops = growing(16)  # as if of sixteen blocks, of which only the first are there
         self.patch_embed1 = PatchEmbed(3, 2, channels, channels)
         self.block1 = nn.ModuleList(Block(channels, heads, 4, 1, drops[i], WEATHER_QUERIES) for i in range(depth))
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
