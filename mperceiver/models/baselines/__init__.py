@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from mperceiver import config, paths
 from mperceiver.config.runs import NetworkStage
 from mperceiver.models.baselines import airnet, transweather, wgws
-from mperceiver.models.baselines.da_clip import ConditionalUNet
 from mperceiver.models.baselines.nafnet import nafnet
 from mperceiver.models.baselines.promptir import PromptIR
 from mperceiver.models.baselines.restormer import Restormer
@@ -53,7 +52,6 @@ class Architecture:
 
 ARCHITECTURES: dict[str, Architecture] = {
     "airnet": Architecture(airnet.AirNet, multiple=1, losses=airnet.losses, needs=frozenset({"second_view"})),
-    "da-clip": Architecture(ConditionalUNet, multiple=1, minimum=16),
     "nafnet": Architecture(nafnet, multiple=16),
     "promptir": Architecture(PromptIR, multiple=8),
     "restormer": Architecture(Restormer, multiple=8),
