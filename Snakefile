@@ -7,16 +7,16 @@ min_version("9.0")
 configfile: "config/demo.yaml"
 
 
-# `snakemake --report report.html`: what was made, in one file that can be sent.
+# The front page of `snakemake --report report.html`, one file with the tables and figures.
 report: "workflow/report/workflow.rst"
 
 
-# Jobs run in the environment that Snakemake itself runs in: uv.lock. With `--sdm apptainer` they run in this image instead,
-# one with the same environment that a site makes for itself; the file is not looked at otherwise.
+# Jobs run in the environment in which Snakemake runs (uv.lock). With `--sdm apptainer` they run in this image, which a site builds
+# with the same environment; without that option the file need not exist.
 container: "mperceiver.sif"
 
 
-# Seconds each, or in need of the network that compute nodes lack: with a cluster profile they stay where Snakemake runs.
+# With a cluster profile these rules run where Snakemake runs: they take seconds, or need the network, which compute nodes lack.
 localrules:
     all,
     foundation,

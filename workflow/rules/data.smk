@@ -1,5 +1,5 @@
-# Snakemake deletes a job's outputs before it runs, and again if it fails. Here they are large and slow to come, and the verb knows
-# what of them is still right: so the folder is no output, and the card, which tells it, is updated.
+# Snakemake deletes the outputs of a job before it runs and when it fails. Downloads are large and slow, and the verb itself checks
+# which files are still valid. So data/raw/{dataset}/ is not an output, and the card is marked `update`: it is never deleted.
 rule download:
     input:
         inputs(mperceiver.config.download_inputs),
@@ -38,6 +38,6 @@ rule encode:
         "results/logs/encode/{foundation}/{dataset}.log",
     benchmark:
         "results/benchmarks/encode/{foundation}/{dataset}.tsv"
-    priority: 1  # the three stages stand on it, the longest chain of all
+    priority: 1  # the three training stages, the longest chain of jobs, wait for it
     shell:
         "mperceiver encode {wildcards.foundation} {wildcards.dataset} --threads {threads} > {log} 2>&1"

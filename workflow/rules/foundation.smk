@@ -1,4 +1,5 @@
-# The card alone is the output: gigabytes of weights are not thrown away because a line of their file has changed.
+# The only output is the card: Snakemake deletes outputs before a job, and a changed line in the foundation's file must not delete
+# gigabytes of weights.
 rule foundation:
     input:
         inputs(mperceiver.config.foundation_inputs),

@@ -1,16 +1,17 @@
-# Two faults of Snakemake 9.27's head, mended before its first job. A test tells when what is mended here is no longer there.
+# Workarounds for two faults in the main process of Snakemake 9.27, applied before its first job. A test fails when the code that
+# they change is gone from Snakemake or its plugin.
 import sys
 
 
-def no_others(dag, rule):
+def no_pending_jobs(dag, rule):
     return 0
 
 
 onstart:
-    # Its limit of jobs a second looks at all that is ready once more a second for each job that has ended, until the head does
-    # nothing else (snakemake/snakemake#3744). No job here is so short that it would be needed.
+    # The limit of jobs a second schedules, for each job that has ended, one more look at all ready jobs, until the main process does
+    # nothing else (snakemake/snakemake#3744). No job here is short enough to need the limit.
     workflow.scheduler.job_rate_limiter = None
-    # Of an array's jobs the SLURM plugin drops those that the scheduler gave it, where it had not the slots to give all that were
-    # ready, and waits for them for ever (snakemake-executor-plugin-slurm#473). So it is told that no others are ready.
+    # The SLURM plugin holds back the jobs of an array until it has all that are ready. If there are fewer slots than ready jobs, it
+    # drops the ones it has and waits for ever (snakemake-executor-plugin-slurm#473). With no pending jobs it submits what it has.
     if plugin := sys.modules.get("snakemake_executor_plugin_slurm"):
-        plugin.pending_jobs_for_rule = no_others
+        plugin.pending_jobs_for_rule = no_pending_jobs

@@ -1,4 +1,4 @@
-# Stage 1: degradation predictor on cached CLIP embeddings.
+# Stage 1: the degradation predictor, on cached CLIP embeddings.
 rule train_predictor:
     input:
         inputs(mperceiver.config.stage_inputs, stage="predictor"),
@@ -15,7 +15,7 @@ rule train_predictor:
         "mperceiver train_predictor {wildcards.run} --threads {threads} > {log} 2>&1"
 
 
-# Stage 2: textual and visual branch on cached latents.
+# Stage 2: the textual and the visual branch, on cached latents.
 rule train_branches:
     input:
         inputs(mperceiver.config.stage_inputs, stage="branches"),
@@ -32,7 +32,7 @@ rule train_branches:
         "mperceiver train_branches {wildcards.run} --threads {threads} > {log} 2>&1"
 
 
-# Stage 3: detail refinement module on latents that stage 2 sampled.
+# Stage 3: the detail refinement module, on latents that stage 2 sampled.
 rule train_drm:
     input:
         inputs(mperceiver.config.stage_inputs, stage="drm"),
@@ -50,7 +50,7 @@ rule train_drm:
         "mperceiver train_drm {wildcards.run} --threads {threads} > {log} 2>&1"
 
 
-# A baseline: one stage on the same pairs.
+# A baseline: one stage, on the same pairs.
 rule train_network:
     input:
         inputs(mperceiver.config.stage_inputs, stage="network"),
