@@ -6,7 +6,6 @@ Each generator is a plain function ``(rng, size_px, ...) -> float32 (size_px, si
 from collections.abc import Callable
 
 import numpy as np
-import scipy.fft
 from PIL import Image, ImageDraw
 
 SUPERSAMPLE = 2  # leaves are painted at twice the size and averaged: anti-aliased edges
@@ -176,6 +175,8 @@ def _stripe(rng: np.random.Generator, gain: np.ndarray, labels: np.ndarray, radi
 
 def _one_over_f(rng: np.random.Generator, size_px: int) -> np.ndarray:
     """A field (size_px, size_px) of mean 0 and variance 1 whose amplitude falls as 1/f."""
+    import scipy.fft  # half a second that no other source needs
+
     spectrum = scipy.fft.rfft2(rng.standard_normal((size_px, size_px), np.float32))
     frequency = np.hypot(scipy.fft.fftfreq(size_px)[:, None], scipy.fft.rfftfreq(size_px)[None, :])
     frequency[0, 0] = np.inf

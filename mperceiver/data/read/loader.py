@@ -10,7 +10,6 @@ import numpy as np
 from mperceiver import config, images, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import CLEAN, DataError
-from mperceiver.degradations.mix import draw_recipe, render
 
 
 class PreparedDataset:
@@ -103,6 +102,8 @@ class PreparedDataset:
 
     def degraded(self, i: int, gt: np.ndarray, seed: int) -> np.ndarray:
         """A crop of the gt of row i, uint8 (h, w, 3), degraded on the fly: float32 (h, w, 3) in [0, 1], not rounded."""
+        from mperceiver.degradations.mix import draw_recipe, render  # imports SciPy, which other datasets do not need
+
         recipe = draw_recipe(self._degradations[self.tasks[i]], seed)
         return render(gt.astype(np.float32) / np.float32(255), recipe).astype(np.float32)
 
