@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import TINY
+from support import TINY, warm
+from support.once import built_once
 from support.serving import serving
 
 # Before torch is imported by anything; processes that a test starts inherit it.
@@ -83,6 +85,13 @@ def server(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def warm_commands() -> Iterator[Path]:
+    """The folder of programs that start at once (tests/support/warm.py)."""
+    with warm.serving() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory) -> Path:
     """A working directory as tests/tiny describes it: pictures prepared, a foundation of random weights staged."""
     from mperceiver import config, lineage
@@ -90,18 +99,19 @@ def tiny_root(tmp_path_factory) -> Path:
     from mperceiver.data.raw.download import download_dataset
     from mperceiver.foundations import staging
 
-    root = tmp_path_factory.mktemp("tiny")
-    shutil.copytree(TINY / "config", root / "config")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.setattr(lineage, "commit", lambda: COMMIT)
-        download_dataset("leaves", [])
-        for name in ("leaves", "tiny-train"):
-            prepare_dataset(name, workers=1)
-        spec = config.load("foundations", "tiny")
-        write_foundation(spec, root / spec.local)
-        staging.stage("tiny")
-    return root
+    def build(root: Path) -> None:
+        shutil.copytree(TINY / "config", root / "config")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(root)
+            patch.setattr(lineage, "commit", lambda: COMMIT)
+            download_dataset("leaves", [])
+            for name in ("leaves", "tiny-train"):
+                prepare_dataset(name, workers=1)
+            spec = config.load("foundations", "tiny")
+            write_foundation(spec, root / spec.local)
+            staging.stage("tiny")
+
+    return built_once(tmp_path_factory, "tiny", build)
 
 
 def write_foundation(spec, folder: Path) -> None:

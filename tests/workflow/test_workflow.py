@@ -8,32 +8,35 @@ import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from support import PROJECT
+from support import PROJECT, warm
+from support.once import built_once
 
 from mperceiver import files, lineage
 
 NOTHING = "Nothing to be done"
+WARM: dict[str, str] = {}  # the environment of commands; filled by `commands`
 
 
-def environment() -> dict[str, str]:
-    """The tests' own Python first on the PATH; compiled modules are kept, or every job compiles all it imports."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {k: v for k, v in os.environ.items() if not k.startswith(("MPERCEIVER_", "SNAKEMAKE_"))} | {
-        "PATH": path,
-        "PYTHONDONTWRITEBYTECODE": "",
-    }
+@pytest.fixture(scope="module", autouse=True)
+def commands(warm_commands):
+    """`snakemake` and `mperceiver` are forks of a process that has imported the libraries, where a test does not say `warm.cold()`."""
+    WARM.update(warm.environment(warm_commands))
 
 
 def snakemake(
-    world: Path, *arguments: str, snakefile: Path = PROJECT / "Snakefile", mirror: str = "", **options
+    world: Path,
+    *arguments: str,
+    snakefile: Path = PROJECT / "Snakefile",
+    mirror: str = "",
+    variables: dict[str, str] | None = None,
+    **options,
 ) -> subprocess.CompletedProcess:
     words = ["snakemake", "--snakefile", str(snakefile), *arguments]
-    variables = environment() | {"MPERCEIVER_MIRROR": mirror}
+    variables = (variables or WARM) | {"MPERCEIVER_MIRROR": mirror}
     to_text = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.run(words, cwd=world, env=variables, timeout=600, **to_text, **options)
 
@@ -81,13 +84,15 @@ def test_dry_run_of_a_fresh_checkout(arguments, tmp_path):
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
     """The tiny world with everything made by the workflow, its foundation by the command line. Not to be changed: copy it."""
-    world = tmp_path_factory.mktemp("workflow") / "tiny"
-    shutil.copytree(PROJECT / "tests/tiny", world)
-    for words in ("download leaves", "prepare leaves", "prepare tiny-train", "foundation tiny --build --threads 1"):
-        subprocess.run(["mperceiver", *words.split()], cwd=world, env=environment(), check=True, capture_output=True)
-    shutil.rmtree(world / "data")
-    made(world)
-    return world
+
+    def build(world: Path) -> None:
+        shutil.copytree(PROJECT / "tests/tiny", world)
+        for words in ("download leaves", "prepare leaves", "prepare tiny-train", "foundation tiny --build --threads 1"):
+            subprocess.run(["mperceiver", *words.split()], cwd=world, env=WARM, check=True)
+        shutil.rmtree(world / "data")
+        made(world)
+
+    return built_once(tmp_path_factory, "workflow", build)
 
 
 @pytest.fixture
@@ -137,7 +142,7 @@ def test_snakemakes_own_report(built):
 @pytest.mark.slow
 def test_a_cell_leads_to_a_package_file(built, monkeypatch):
     words = "mperceiver trace tiny --method tiny --dataset tiny-test --task haze --verify".split()
-    told = subprocess.run(words, cwd=built, env=environment(), check=True, capture_output=True, text=True).stdout
+    told = subprocess.run(words, cwd=built, env=WARM, check=True, capture_output=True, text=True).stdout
     assert "package:skimage/data/astronaut.png" in told and "results/runs/tiny/drm.json" in told
     monkeypatch.chdir(built)
     verbs = {card["verb"] for card in lineage.chain("results/report.json").values()}
@@ -178,7 +183,7 @@ def test_a_deleted_score_is_made_again_alike(world):
         card.with_suffix(suffix).unlink()
     assert plan(world) == {}, "Snakemake does not miss what stands under a finished table"
     verify = ["mperceiver", "trace", "tiny", "--verify"]
-    told = subprocess.run(verify, cwd=world, env=environment(), capture_output=True, text=True)
+    told = subprocess.run(verify, cwd=world, env=WARM, capture_output=True, text=True)
     assert told.returncode and "results/scores/tiny/tiny-test.json is missing" in told.stderr
     made(world, "results/scores/tiny/tiny-test.json")
     after = json.loads(card.read_text())
@@ -202,7 +207,7 @@ def test_killed_in_the_middle_of_a_training(world):
 
     words = ["snakemake", "--snakefile", str(PROJECT / "Snakefile"), "--cores", "2", target]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    head = subprocess.Popen(words, cwd=world, env=environment(), start_new_session=True, **quiet)
+    head = subprocess.Popen(words, cwd=world, env=warm.cold(), start_new_session=True, **quiet)
     try:
         until = time.monotonic() + 120
         while not list((world / "results/resume/long").glob("branches-*.pt")):
@@ -230,7 +235,7 @@ def test_what_cannot_be_written_is_not_there(world):
     target = "results/runs/long/branches.json"
     size = (world / "results/runs/tiny/branches.safetensors").stat().st_size // 4
     limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))}
-    failed = snakemake(world, "--cores", "2", target, **limit)
+    failed = snakemake(world, "--cores", "2", target, variables=warm.cold(), **limit)
     assert failed.returncode and "Error in rule train_branches" in failed.stdout, failed.stdout
     assert not list((world / "results/runs").rglob("long/*"))
     made(world, target)

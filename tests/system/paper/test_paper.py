@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -42,30 +40,22 @@ def snakemake(world: Path, environment: dict[str, str], *words: str) -> str:
     return done.stdout
 
 
-def environment() -> dict[str, str]:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MPERCEIVER_", "SNAKEMAKE_"))}
-    return kept | {"PATH": path, "PYTHONDONTWRITEBYTECODE": ""}
-
-
 @pytest.fixture(scope="module")
-def world(tmp_path_factory):
+def world(tmp_path_factory, warm_commands):
     """The miniature, built; the working directory."""
     folder = (
         Path(os.environ["PAPER"]).resolve() if os.environ.get("PAPER") else tmp_path_factory.mktemp("paper") / "world"
     )
     if not (folder / "config").is_dir():
         paper.build(folder)
-    with tempfile.TemporaryDirectory() as short:
-        with warm.serving(Path(short) / "verbs", environment()) as variables:
-            (folder / "log").write_text(snakemake(folder, variables, "--cores", "2"))
+    (folder / "log").write_text(snakemake(folder, warm.environment(warm_commands), "--cores", "2"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
 
 
 def test_nothing_is_left_to_do(world):
-    assert "Nothing to be done" in snakemake(world, environment(), "-n")
+    assert "Nothing to be done" in snakemake(world, warm.cold(), "-n")
 
 
 def test_the_files_are_the_committed_ones(world):

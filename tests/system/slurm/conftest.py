@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import pytest
 from safetensors.numpy import load_file
-from support import PROJECT, clusters
+from support import PROJECT, clusters, warm
 
 until, ask, end_all = clusters.until, clusters.ask, clusters.end_all
 # What a user edits in the profile's `site`. Nodes here have two GPUs; a training of several processes gets one on each of two nodes.
@@ -75,16 +75,10 @@ class World:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of commands: this Python first on the PATH; all nodes are this machine, so processes meet on loopback."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MPERCEIVER_", "SNAKEMAKE_"))}
-        inherited.pop("CUDA_VISIBLE_DEVICES", None)  # SLURM sets it for jobs that asked for a GPU
-        return inherited | {
-            "PATH": path,
-            "PYTHONDONTWRITEBYTECODE": "",
-            "MASTER_ADDR": "127.0.0.1",
-            "GLOO_SOCKET_IFNAME": "lo",
-        }
+        """The environment of commands: all nodes are this machine, so processes meet on loopback."""
+        variables = warm.cold() | {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
+        variables.pop("CUDA_VISIBLE_DEVICES", None)  # SLURM sets it for jobs that asked for a GPU
+        return variables
 
     def run(self, *words: str, code: int = 0) -> str:
         """Run a command in the checkout, expect the exit code ``code``, and return all that it printed."""

@@ -23,6 +23,15 @@ from mperceiver.training.schedule import TrainingError, own_batches
 WORLD = loops.__file__
 SCONTROL = '#!/bin/sh\necho "scontrol $*" >> "$LOG"\necho localhost\necho elsewhere\n'
 
+
+@pytest.fixture(scope="module", autouse=True)
+def forked(warm_commands):
+    """Processes that are started here, and those of torchrun and accelerate, are forks of one that has imported the libraries."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHON_EXEC", str(warm_commands / "warm-python"))  # torchrun's name for it
+        yield
+
+
 # ---------------------------------------------------------------- two processes
 
 
@@ -41,7 +50,7 @@ def by_srun(what: str, folder: Path) -> list[subprocess.Popen]:
     told |= {"SLURM_STEP_NODELIST": "node[1-2]", "LOG": str(folder / "log")}
     told |= {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}
     each = [told | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
-    return [start([sys.executable, str(WORLD), what, str(folder)], **mine) for mine in each]
+    return [start([os.environ["PYTHON_EXEC"], str(WORLD), what, str(folder)], **mine) for mine in each]
 
 
 def start(command: list[str], **told: str) -> subprocess.Popen:
@@ -173,7 +182,7 @@ def test_the_stages_by_two_processes_are_the_stages_by_one(tiny_world, tmp_path_
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
     launcher += ["--mixed_precision=no", "--dynamo_backend=no", "--num_cpu_threads_per_process=1"]
     started = [
-        start([sys.executable, str(WORLD), "verbs", str(one)]),
+        start([os.environ["PYTHON_EXEC"], str(WORLD), "verbs", str(one)]),
         start([*launcher, str(WORLD), "verbs", str(other)]),
     ]
     for code, out in ended(started):
@@ -260,7 +269,7 @@ def test_a_requeued_job_outlives_the_signals_that_end_it(tmp_path):
     """While it waits for SLURM it does not die of the SIGTERM that the requeue itself sends; SIGKILL ends it."""
     fake(tmp_path / "bin", squeue="#!/bin/sh\necho RUNNING\n", scontrol="#!/bin/sh\nexit 0\n")
     path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-    process = start([sys.executable, str(WORLD), "held", str(tmp_path)], SLURM_JOB_ID="77", PATH=path)
+    process = start([os.environ["PYTHON_EXEC"], str(WORLD), "held", str(tmp_path)], SLURM_JOB_ID="77", PATH=path)
     while "waiting" not in (line := process.stdout.readline()):
         assert line, "ended"
     process.send_signal(signal.SIGTERM)
