@@ -96,10 +96,10 @@ def prepare(
 @verb(PANEL)
 def degradations(
     name: Annotated[
-        str | None, typer.Argument(help="Print what the numbers of this degradation mean.", show_default="list all")
+        str | None, typer.Argument(help="Print what the parameters of this degradation mean.", show_default="list all")
     ] = None,
 ) -> None:
-    """List the degradations that a dataset's `degradations` can have, with their numbers."""
+    """List the degradations that a dataset's `degradations` can have, with their parameters."""
     from mperceiver.degradations.describe import print_docstring, print_table
 
     if name is None:

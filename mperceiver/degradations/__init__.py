@@ -1,4 +1,4 @@
-"""Degradations: pure functions ``(image, rng, **numbers) -> image`` on float32 RGB (H, W, 3) in [0, 1], H and W >= 16.
+"""Degradations: pure functions ``(image, rng, **parameters) -> image`` on float32 RGB (H, W, 3) in [0, 1], H and W >= 16.
 
 To add one, write its function in the file of its family, or in a new file, and give it an entry in DEGRADATIONS. mix.py
 composes degradations. docs/add-a-degradation.md goes through it step by step.

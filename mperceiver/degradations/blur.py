@@ -79,7 +79,7 @@ def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float, ex
 
     Boracchi & Foi, TIP 2012, doi:10.1109/TIP.2012.2192126, with the constants of DeblurGAN (Kupyn et al., CVPR 2018,
     arXiv:1711.07064, algorithm 1). Centred on its centre of gravity, so that the blurred picture is not shifted. The
-    numbers are those of motion_blur. Raises ValueError for one outside its range.
+    parameters are those of motion_blur. Raises ValueError for one outside its range.
     """
     check_number("motion-blur", "length_px", length_px, 0, 100)
     check_number("motion-blur", "anxiety", anxiety, 0, 0.1)
@@ -116,7 +116,7 @@ def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float, ex
 def disc_psf(*, radius_px: float, sigma_px: float = 0.0) -> np.ndarray:
     """Point spread function (k, k), k odd, sum 1, of a lens out of focus: a disc with a rim of one pixel, then a Gaussian.
 
-    The numbers are those of defocus. Raises ValueError for one outside its range.
+    The parameters are those of defocus. Raises ValueError for one outside its range.
     """
     check_number("defocus", "radius_px", radius_px, 0, 50)
     check_number("defocus", "sigma_px", sigma_px, 0, 10)

@@ -1,4 +1,4 @@
-"""Print which degradations there are, and what the numbers of one mean."""
+"""Print which degradations there are, and what the parameters of one mean."""
 
 import inspect
 
@@ -6,22 +6,22 @@ from mperceiver.degradations import DEGRADATIONS, PLACES
 
 
 def print_table() -> None:
-    """Print every degradation with its place in a mix, and its numbers with their defaults."""
+    """Print every degradation with its place in a mix, and its parameters with their defaults."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("degradation", "place in a mix", "numbers and their defaults", header_style="bold")
+    table = Table("degradation", "place in a mix", "parameters and their defaults", header_style="bold")
     for name in sorted(DEGRADATIONS, key=lambda name: PLACES.index(DEGRADATIONS[name].place)):
         parameters = inspect.signature(DEGRADATIONS[name].apply).parameters.values()
-        numbers = [f"{p.name}: {p.default}" for p in parameters if p.default not in (p.empty, None)]
-        table.add_row(name, DEGRADATIONS[name].place, ", ".join(numbers))
+        defaults = [f"{p.name}: {p.default}" for p in parameters if p.default not in (p.empty, None)]
+        table.add_row(name, DEGRADATIONS[name].place, ", ".join(defaults))
     console = Console()
     console.print(table)
     console.print(f"The layers of a mix follow the path of light: {' -> '.join(PLACES)}.")
 
 
 def print_docstring(name: str) -> None:
-    """Print a degradation's law, and its numbers with units and ranges. Raises ValueError for an unknown name."""
+    """Print a degradation's law, and its parameters with units and ranges. Raises ValueError for an unknown name."""
     if name not in DEGRADATIONS:
         raise ValueError(f"unknown degradation {name!r}; the degradations are {', '.join(sorted(DEGRADATIONS))}")
     degradation = DEGRADATIONS[name]

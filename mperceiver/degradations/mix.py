@@ -32,8 +32,8 @@ class Rendered(NamedTuple):
 # ---------------------------------------------------------------- drawing
 
 
-def draw_numbers(specs: dict[str, Any], rng: np.random.Generator) -> dict[str, int | float | str]:
-    """Draw numbers and words from their specs, in alphabetical order, so that the order of keys in a config has no effect.
+def draw_parameters(specs: dict[str, Any], rng: np.random.Generator) -> dict[str, int | float | str]:
+    """Draw parameters (numbers and words) from their specs, in alphabetical order, so that the order of keys in a config has no effect.
 
     Args:
         specs: name -> a number or a word (taken as it is), ``[low, high]`` (uniform; whole numbers with both ends if both
@@ -43,10 +43,10 @@ def draw_numbers(specs: dict[str, Any], rng: np.random.Generator) -> dict[str, i
     Raises:
         ValueError: a spec is none of these, or low > high.
     """
-    return {name: _draw_number(name, specs[name], rng) for name in sorted(specs)}
+    return {name: _draw_parameter(name, specs[name], rng) for name in sorted(specs)}
 
 
-def _draw_number(name: str, spec: Any, rng: np.random.Generator) -> int | float | str:
+def _draw_parameter(name: str, spec: Any, rng: np.random.Generator) -> int | float | str:
     if _is_plain(spec):
         return spec
     if isinstance(spec, (list, tuple)) and len(spec) == 2 and all(_is_number(end) for end in spec):
@@ -79,12 +79,12 @@ def _generator(seed: int, purpose: int) -> np.random.Generator:
 def degrade(
     image: np.ndarray, layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: np.ndarray | None = None
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Draw the numbers of each layer, apply the layers in float, then clip and round once.
+    """Draw the parameters of each layer, apply the layers in float, then clip and round once.
 
     Args:
         image: float32 (H, W, 3) RGB in [0, 1].
-        layers: (degradation, its numbers as for ``draw_numbers``), in the order of PLACES; within a place in any order. A
-            layer may also be (any name, {"one_of": {degradation: numbers, ...}}): one of these is drawn, all equally likely.
+        layers: (degradation, its parameters as for ``draw_parameters``), in the order of PLACES; within a place in any order. A
+            layer may also be (any name, {"one_of": {degradation: parameters, ...}}): one of these is drawn, all equally likely.
         seed: whole number >= 0, such as that of ``picture_seed``.
         depth: (H, W) in [0, 1], 1 is far, for the degradations that need one; without it they draw an analytic depth.
 
@@ -92,24 +92,24 @@ def degrade(
         The degraded picture, uint8 (H, W, 3), and its recipe, which json can write.
 
     Raises:
-        ValueError: unknown degradation, wrong order, a number outside its range, or not a picture.
+        ValueError: unknown degradation, wrong order, a parameter outside its range, or not a picture.
     """
     recipe = draw_recipe(layers, seed, "analytic" if depth is None else "given")
     return render_uint8(image, recipe, depth), recipe
 
 
 def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: str = "analytic") -> dict[str, Any]:
-    """The recipe of ``degrade``: each layer with its drawn numbers and, if it needs a depth, whether that is given or analytic.
+    """The recipe of ``degrade``: each layer with its drawn parameters and, if it needs a depth, whether that is given or analytic.
 
     Raises ValueError for an unknown degradation or a wrong order.
     """
     recipe: dict[str, Any] = {"version": VERSION, "seed": int(seed), "layers": []}
-    for position, (name, numbers) in enumerate(layers):
+    for position, (name, parameters) in enumerate(layers):
         layer_seed = seed_of(f"{seed}|{position}|{name}")
         rng = _generator(layer_seed, 0)
-        choices = alternatives(name, numbers)
+        choices = alternatives(name, parameters)
         name = list(choices)[int(rng.integers(len(choices)))] if len(choices) > 1 else next(iter(choices))
-        layer = {"name": name, "numbers": draw_numbers(choices[name], rng), "seed": layer_seed}
+        layer = {"name": name, "numbers": draw_parameters(choices[name], rng), "seed": layer_seed}
         if _needs_depth(name):
             layer["depth"] = depth
         recipe["layers"].append(layer)
@@ -118,29 +118,29 @@ def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: 
 
 
 def check_layers(layers: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    """Raise ValueError or TypeError for layers that ``degrade`` may refuse for some of the numbers that can be drawn."""
-    choices = [list(alternatives(name, numbers).items()) for name, numbers in layers]
+    """Raise ValueError or TypeError for layers that ``degrade`` may refuse for some of the parameters that can be drawn."""
+    choices = [list(alternatives(name, parameters).items()) for name, parameters in layers]
     for i in range(max(map(len, choices), default=0)):
         selected = [of_layer[i % len(of_layer)] for of_layer in choices]
         draw_recipe(selected, seed=0)
-        for end in (0, -1):  # numbers that are allowed at both ends of a range are allowed between them
+        for end in (0, -1):  # what is allowed at both ends of a range is allowed between them
             at_end = [(name, {key: _end(spec, end) for key, spec in specs.items()}) for name, specs in selected]
             degrade(np.full((32, 32, 3), 0.5, np.float32), at_end, seed=0)
 
 
 def _end(spec: Any, end: int) -> Any:
-    """The first (0) or the last (-1) of the numbers that may be drawn."""
-    numbers = spec["choices"] if isinstance(spec, dict) else spec
-    return numbers[end] if isinstance(numbers, (list, tuple)) else numbers
+    """The first (0) or the last (-1) value that may be drawn."""
+    values = spec["choices"] if isinstance(spec, dict) else spec
+    return values[end] if isinstance(values, (list, tuple)) else values
 
 
-def alternatives(name: str, numbers: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The degradations that a layer may be, each with its numbers: one, or those of ``one_of``. Raises ValueError."""
-    if list(numbers) != ["one_of"]:
-        return {name: numbers}
-    choices = numbers["one_of"]
+def alternatives(name: str, parameters: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The degradations that a layer may be, each with its parameters: one, or those of ``one_of``. Raises ValueError."""
+    if list(parameters) != ["one_of"]:
+        return {name: parameters}
+    choices = parameters["one_of"]
     if not isinstance(choices, dict) or not choices or not all(isinstance(specs, dict) for specs in choices.values()):
-        raise ValueError(f"{name}: one_of is {choices!r}, allowed is {{degradation: its numbers, ...}}")
+        raise ValueError(f"{name}: one_of is {choices!r}, allowed is {{degradation: its parameters, ...}}")
     return choices
 
 

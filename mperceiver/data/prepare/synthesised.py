@@ -129,7 +129,7 @@ def _shares(count: int, parts: int) -> list[int]:
 
 
 def check_degradations(name: str, dataset: Dataset) -> None:
-    """Raise ConfigError for unknown degradations, bad numbers and wrong orders, before any work."""
+    """Raise ConfigError for unknown degradations, bad parameters and wrong orders, before any work."""
     for task, layers in dataset.degradations.items():
         try:
             check_layers(list(layers.items()))

@@ -16,7 +16,7 @@ from mperceiver.degradations import DEGRADATIONS, PLACES
 from mperceiver.degradations.blur import disc_psf, motion_psf
 from mperceiver.degradations.common import convolve, recorded_maps
 from mperceiver.degradations.display import orders_psf
-from mperceiver.degradations.mix import degrade, draw_numbers, draw_recipe, render_layers, render_uint8
+from mperceiver.degradations.mix import degrade, draw_parameters, draw_recipe, render_layers, render_uint8
 from mperceiver.seeds import picture_seed
 
 NAMES = sorted(DEGRADATIONS)
@@ -443,7 +443,7 @@ def test_maps_are_recorded_only_inside_the_block():
     assert maps == {}
 
 
-def test_the_verb_lists_degradations_and_explains_their_numbers():
+def test_the_verb_lists_degradations_and_explains_their_parameters():
     listed = CliRunner().invoke(app, ["degradations"], env={"COLUMNS": "200"}).stdout
     assert all(name in listed for name in NAMES) and "beta: 1.5" in listed
     explained = CliRunner().invoke(app, ["degradations", "haze"]).stdout
@@ -461,13 +461,13 @@ def test_every_degradation_has_a_place():
 
 def test_draw_keeps_to_its_ranges_and_to_plain_numbers():
     spec = {"whole": [2, 4], "real": [0.5, 1], "fixed": 3, "chosen": {"choices": [0.1, 7]}}
-    draws = [draw_numbers(spec, seeded(i)) for i in range(200)]
+    draws = [draw_parameters(spec, seeded(i)) for i in range(200)]
     assert {d["whole"] for d in draws} == {2, 3, 4}
     assert all(0.5 <= d["real"] <= 1 and type(d["real"]) is float for d in draws)
     assert {d["fixed"] for d in draws} == {3}
     assert {d["chosen"] for d in draws} == {0.1, 7}
     assert all(type(d["whole"]) is int for d in draws)
-    assert draw_numbers(dict(reversed(spec.items())), seeded(1)) == draws[1], "the order of the keys does not matter"
+    assert draw_parameters(dict(reversed(spec.items())), seeded(1)) == draws[1], "the order of the keys does not matter"
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_draw_keeps_to_its_ranges_and_to_plain_numbers():
 )
 def test_draw_refuses_what_is_no_specification(spec):
     with pytest.raises(ValueError, match="beta is"):
-        draw_numbers({"beta": spec}, seeded())
+        draw_parameters({"beta": spec}, seeded())
 
 
 def test_picture_seed_is_golden():
