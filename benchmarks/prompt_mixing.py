@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mperceiver.models.visual import VPModulator
+from mperceiver.models.vp_modulator import VPModulator
 
 # batch, side in positions, channels, channels of a prompt, heads, channels of a head, tokens of a prompt
 CASES = {

@@ -1,1 +1,1 @@
-"""The modules of the method, one file each, and the baselines."""
+"""The networks: the modules of the method, one file each, the frozen towers, and the baselines."""

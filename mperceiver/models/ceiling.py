@@ -1,4 +1,4 @@
-"""The ceiling of the VAE: what becomes of the ground truth itself when it is encoded and decoded, without and with the DRM."""
+"""The ceiling of the VAE: the ground truth, encoded and decoded, without and with the DRM."""
 
 import torch
 from torch import Tensor, nn
@@ -6,14 +6,14 @@ from torch import Tensor, nn
 from mperceiver import config, paths
 from mperceiver.models import towers
 from mperceiver.models.drm import DetailRefinement
-from mperceiver.models.predictor import Seen, build_predictor, look
+from mperceiver.models.predictor import DegradationEstimate, build_predictor, estimate_degradations
 from mperceiver.models.tiling import Tiles
 from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
 
 
 class VaeCeiling:
-    """Encode-decode of the ground truth: what no method can pass that restores through this VAE without the DRM."""
+    """Encodes and decodes the ground truth: the best that a method can reach through this VAE without the DRM."""
 
     batch = 8
     sees = ("gt",)
@@ -28,71 +28,79 @@ class VaeCeiling:
 
     @torch.no_grad()
     def restore(self, whole: Tensor, seen: None, seeds: list[int], tiles: Tiles) -> Tensor:
-        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> encoded and decoded, the same."""
+        """Padded ground truths (B, 3, H, W) in [0, 1] on the CPU -> encoded and decoded, of the same shape and range."""
         latent = tiles.blend(map(self.foundation.encode, tiles.cut(whole)), len(whole), self.device)
-        parts = (self.foundation.decode(part).clamp(0, 1) for part in tiles.cut(latent))
-        return tiles.blend(parts, len(whole), whole.device)
+        decoded = (self.foundation.decode(tile).clamp(0, 1) for tile in tiles.cut(latent))
+        return tiles.blend(decoded, len(whole), whole.device)
 
     def modules(self) -> list[nn.Module]:
-        return self.foundation.towers
+        """Every module that has weights."""
+        return self.foundation.modules
 
     @torch.no_grad()
     def probe(self, pictures: Tensor) -> None:
-        """The work on tiles (n, 3, h, w) once, for what it takes of the memory."""
+        """Encode and decode tiles (n, 3, h, w) once, so that the memory it takes can be counted."""
         self.foundation.decode(self.foundation.encode(pictures.to(self.device)))
 
 
 class DrmCeiling:
-    """The same with a run's DRM, which repairs what is decoded from the degraded picture's features: the latent is perfect,
-    the DRM as it is.
+    """The same with a run's DRM, which repairs the decoded picture from the degraded picture's features.
 
-    Its pictures are a degraded one and its ground truth behind one another, (B, 6, H, W).
+    Here the latent is perfect, and the DRM is the trained one. A picture is a degraded one and its ground truth, (B, 6, H, W).
     """
 
     batch = 8
     sees = ("lq", "gt")
 
     def __init__(self, foundation: Towers, run_name: str, clip_crop_px: int | None = None) -> None:
+        """See ``MPerceiver`` for the arguments."""
         run, owners = config.load("runs", run_name), config.weights_of(run_name)
         self.foundation, self.device, self.tasks = foundation, foundation.device, run.tasks
         self.multiple, self.minimum, self.clip_crop_px = foundation.multiple, foundation.minimum, clip_crop_px
         self.predictor = build_predictor(foundation, run)
         self.drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
-        for stage, module in (("predictor", self.predictor), ("drm", self.drm)):
+        stages: dict[str, nn.Module] = {"predictor": self.predictor, "drm": self.drm}
+        for stage, module in stages.items():
             load_weights(paths.weights_file(owners[stage], stage), module)
             towers.freeze(module).to(foundation.device)
         self.drm.attach(foundation.vae)
 
-    def look(self, whole: Tensor) -> Seen:
-        """At the degraded halves, as MPerceiver looks."""
-        return look(self.foundation, self.predictor, whole[:, :3], self.clip_crop_px)
+    def look(self, whole: Tensor) -> DegradationEstimate:
+        """Estimate the degradations of the degraded pictures, which are the first three of the channels (B, 6, H, W)."""
+        return estimate_degradations(self.foundation, self.predictor, whole[:, :3], self.clip_crop_px)
 
     @torch.no_grad()
-    def restore(self, whole: Tensor, seen: Seen, seeds: list[int], tiles: Tiles) -> Tensor:
-        """Padded pairs (B, 6, H, W) in [0, 1] on the CPU -> the ground truth encoded and decoded, (B, 3, H, W)."""
+    def restore(self, whole: Tensor, seen: DegradationEstimate, seeds: list[int], tiles: Tiles) -> Tensor:
+        """Padded pairs (B, 6, H, W) in [0, 1] on the CPU -> the ground truths, encoded and decoded, (B, 3, H, W) on the CPU."""
         degraded, truth = whole.split(3, dim=1)
         latent = tiles.blend(map(self.foundation.encode, tiles.cut(truth)), len(whole), self.device)
-        work = zip(tiles.cut(latent), tiles.cut(degraded), tiles.owners(len(whole)), strict=True)
-        parts = (self._decoded(part, lq, seen.probabilities[pictures]) for part, lq, pictures in work)
-        return tiles.blend(parts, len(whole), whole.device)
+        batches = zip(tiles.cut(latent), tiles.cut(degraded), tiles.owners(len(whole)), strict=True)
+        decoded = (self._decode(tile, lq, seen.probabilities[pictures]) for tile, lq, pictures in batches)
+        return tiles.blend(decoded, len(whole), whole.device)
 
-    def _decoded(self, latent: Tensor, degraded: Tensor, probabilities: Tensor) -> Tensor:
+    def _decode(self, latent: Tensor, degraded: Tensor, probabilities: Tensor) -> Tensor:
         features = self.drm.degraded_features(self.foundation.encode, degraded)[1]
         return self.drm(self.foundation.decode, latent, features, probabilities).clamp(0, 1)
 
     def modules(self) -> list[nn.Module]:
-        return [*self.foundation.towers, self.predictor, self.drm]
+        """Every module that has weights."""
+        return [*self.foundation.modules, self.predictor, self.drm]
 
     @torch.no_grad()
     def probe(self, pictures: Tensor) -> None:
-        """The work on tiles (n, 3, h, w) once, for what it takes of the memory."""
+        """Do every kind of work once on tiles (n, 3, h, w), so that the memory it takes can be counted."""
         pictures = pictures.to(self.device)
-        self._decoded(self.foundation.encode(pictures), pictures, self.look(pictures).probabilities)
+        self._decode(self.foundation.encode(pictures), pictures, self.look(pictures).probabilities)
 
 
 def load_restorer(method_name: str, device: torch.device | str = "cpu") -> VaeCeiling | DrmCeiling:
-    """The restorer of a method of kind vae."""
+    """The restorer of a method of kind `vae`; with a run, the one with the run's DRM.
+
+    Raises ConfigError, LineageError: the method is not described, or its foundation or weights are missing.
+    """
     method = config.load("methods", method_name)
-    config.method_weights(method_name)  # a missing stage is told before the foundation is loaded
-    foundation = towers.load(config.method_foundation(method_name), device)
+    config.method_weights(method_name)  # reports a missing stage before the foundation is loaded
+    foundation_name = config.method_foundation(method_name)
+    assert foundation_name is not None
+    foundation = towers.load(foundation_name, device)
     return DrmCeiling(foundation, method.run, method.clip_crop_px) if method.run else VaeCeiling(foundation)

@@ -1,16 +1,26 @@
-"""Detail refinement module: repairs the VAE decoder's detail from the degraded picture's encoder features (section 3.3, Fig. 4).
+"""Detail refinement module: repairs detail in the VAE decoder from the encoder's features of the degraded picture.
 
-The paper gives its parts (VP modulator, concatenation, NAFNet's ResBlocks, SwinIR's SwinBlocks, residual); their number,
-widths and places are choices, made as StableSR places its fusion: after a decoder level's residual blocks, before its
-upsampler.
+Section 3.3, Fig. 4. The paper names the parts (VP modulator, concatenation, NAFNet's ResBlocks, SwinIR's SwinBlocks, residual)
+but not their number, widths and places. Those are choices of this project; the places follow StableSR's fusion: after the
+residual blocks of a decoder level, before its upsampler.
 """
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from mperceiver.config.runs import ModelConfig
-from mperceiver.models.given import Given
-from mperceiver.models.visual import VPModulator
+from mperceiver.models.blocks import start_at_zero
+from mperceiver.models.hooks import HookValue
+from mperceiver.models.vp_modulator import VPModulator
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+Features = dict[int, Tensor]  # of the VAE's encoder: level -> (B, C, h, w)
+T = TypeVar("T")
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -21,7 +31,10 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 class NAFBlock(nn.Module):
-    """NAFNet's block (Chen et al., ECCV 2022, arXiv:2204.04676): gates instead of activations; starts as the identity."""
+    """NAFNet's block (Chen et al., ECCV 2022, arXiv:2204.04676), with gates in place of activations: (B, C, H, W) -> the same.
+
+    Before training it is the identity.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -48,6 +61,7 @@ class DetailLevel(nn.Module):
     """The DRM at one decoder level: f_dec <- f_dec + Conv0(Swin(NAF(Conv1x1[VP(f_lq), f_dec])))."""
 
     def __init__(self, width: int, level: int, count: int, spec: ModelConfig) -> None:
+        """``width``: channels of the VAE at ``level``; ``count``: N, the number of degradations."""
         super().__init__()
         from torchvision.models.swin_transformer import SwinTransformerBlock
 
@@ -67,8 +81,7 @@ class DetailLevel(nn.Module):
             )
         )
         self.out = nn.Conv2d(inner, width, 3, padding=1)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
+        start_at_zero(self.out)
 
     def forward(self, decoded: Tensor, degraded: Tensor, probabilities: Tensor) -> Tensor:
         """f_dec (B, C, h, w), f_lq (B, C, h, w), P (B, N) -> (B, C, h, w)."""
@@ -80,57 +93,64 @@ class DetailLevel(nn.Module):
 
 
 class DetailRefinement(nn.Module):
-    """DRM over the chosen levels of a frozen AutoencoderKL. At the start the decoder is bit-identical to the stock one."""
+    """DRM over the chosen levels of a frozen AutoencoderKL. Before training the decoder is bit-identical to the stock decoder."""
 
-    def __init__(self, vae: nn.Module, count: int, spec: ModelConfig) -> None:
+    def __init__(self, vae: "AutoencoderKL", count: int, spec: ModelConfig) -> None:
+        """``count``: N, the number of degradations."""
         super().__init__()
-        widths = vae.config.block_out_channels
+        widths = vae.config["block_out_channels"]
         self.levels = nn.ModuleDict(
             {str(level): DetailLevel(widths[level], level, count, spec) for level in spec.drm.levels}
         )
-        self.taken, self.given = Given(), Given()  # the encoder's features; those and P
+        self.collected: HookValue[Features] = HookValue()  # into which the encoder's hooks put its features
+        self.repairing: HookValue[tuple[Features, Tensor]] = HookValue()  # the encoder's features, and P
 
-    def attach(self, vae: nn.Module) -> None:
-        """Hook into ``vae``: the encoder's features are taken before each downsampler, the decoder's repaired before each
-        upsampler."""
-        last = len(vae.config.block_out_channels) - 1
+    def attach(self, vae: "AutoencoderKL") -> None:
+        """Hook into ``vae``: collect the encoder's features before each downsampler, repair the decoder's before each upsampler."""
+        last = len(vae.config["block_out_channels"]) - 1
         for key in self.levels:
             level = int(key)
-            vae.encoder.down_blocks[level].resnets[-1].register_forward_hook(self._take(level))
-            vae.decoder.up_blocks[last - level].resnets[-1].register_forward_hook(self._repair(level))
+            _last_resnet(vae.encoder.down_blocks[level]).register_forward_hook(self._collect(level))
+            _last_resnet(vae.decoder.up_blocks[last - level]).register_forward_hook(self._repair(level))
 
-    def set_up(self, vae: nn.Module, channels_last: bool = False, gradient_checkpointing: bool = False) -> None:
-        """How it and ``vae`` are run from now on, as in ``Branches.set_up``; the VAE stays in single precision."""
+    def set_up(self, vae: "AutoencoderKL", channels_last: bool = False, gradient_checkpointing: bool = False) -> None:
+        """How the DRM and ``vae`` are run from now on, as in ``Branches.set_up``; the VAE stays in single precision."""
         for module in [*vae.modules(), *self.modules()] if channels_last else []:
             if isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)
         if gradient_checkpointing:
-            self.given.checkpoint(vae)
+            self.repairing.checkpoint(vae)
 
-    def _take(self, level: int):
-        def take(module: nn.Module, inputs: tuple, output: Tensor) -> None:
-            if self.taken.value is not None:
-                self.taken.value[level] = output
+    def _collect(self, level: int) -> Callable[[nn.Module, tuple, Tensor], None]:
+        def collect(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+            if self.collected.value is not None:
+                self.collected.value[level] = output
 
-        return take
+        return collect
 
-    def _repair(self, level: int):
+    def _repair(self, level: int) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
         def repair(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-            if self.given.value is None:
+            if self.repairing.value is None:
                 return output
-            degraded, probabilities = self.given.value
+            degraded, probabilities = self.repairing.value
             return self.levels[str(level)](output, degraded[level], probabilities)
 
         return repair
 
     @torch.no_grad()
-    def degraded_features(self, encode, pictures: Tensor) -> tuple[Tensor, dict[int, Tensor]]:
+    def degraded_features(self, encode: Callable[[Tensor], T], pictures: Tensor) -> tuple[T, Features]:
         """(what ``encode(pictures)`` returns, the encoder's features by level)."""
-        features: dict[int, Tensor] = {}
-        with self.taken(features):
+        features: Features = {}
+        with self.collected.set_to(features):
             return encode(pictures), features
 
-    def forward(self, decode, latents: Tensor, degraded: dict[int, Tensor], probabilities: Tensor) -> Tensor:
-        """``decode(latents)`` with the detail repaired: (B, 4, h, w) -> (B, 3, H, W)."""
-        with self.given((degraded, probabilities)):
+    def forward(
+        self, decode: Callable[[Tensor], Tensor], latents: Tensor, degraded: Features, probabilities: Tensor
+    ) -> Tensor:
+        """``decode(latents)`` with its detail repaired: (B, 4, h, w), the encoder's features, P (B, N) -> (B, 3, H, W)."""
+        with self.repairing.set_to((degraded, probabilities)):
             return decode(latents)
+
+
+def _last_resnet(block: nn.Module) -> nn.Module:
+    return cast(nn.ModuleList, block.resnets)[-1]

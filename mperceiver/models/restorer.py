@@ -10,10 +10,10 @@ if TYPE_CHECKING:  # a method without a network (Identity) must not wait for tor
     import torch
     from torch import Tensor, nn
 
-    from mperceiver.models.predictor import Seen
+    from mperceiver.models.predictor import DegradationEstimate
     from mperceiver.models.tiling import Tiles
 
-Look = TypeVar("Look", bound="Seen | None")
+Look = TypeVar("Look", bound="DegradationEstimate | None")
 
 
 class Restorer(Protocol[Look]):

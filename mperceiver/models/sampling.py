@@ -8,30 +8,33 @@ from torch import Tensor
 from mperceiver.config import ConfigError
 from mperceiver.config.samplers import Sampler
 
-# (z_t (B, 4, h, w), t (B,)) -> the U-Net's output, epsilon or v
+# (z_t (B, 4, h, w), t (B,)) -> the U-Net's output, epsilon or v, (B, 4, h, w)
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 def timesteps(spec: Sampler, total: int) -> list[int]:
-    """The steps t gone through, descending. ``strength`` < 1 starts at that share of the schedule.
+    """The timesteps t that a sampler visits, descending, out of a schedule of ``total``.
 
-    ``leading`` with an offset of 1 is Stable Diffusion's default (981 … 1 for 50 of 1000), ``trailing`` begins at the last
-    step (999 … 19). Raises ConfigError for more steps than that part of the schedule has.
+    ``strength`` < 1 starts at that share of the schedule. Spacing ``leading`` with an offset of 1 is Stable Diffusion's default
+    (981 … 1 for 50 of 1000); ``trailing`` begins at the last timestep (999 … 19).
+
+    Raises ConfigError if that share of the schedule has fewer timesteps than the sampler has steps.
     """
     first = round(total * spec.strength)
     if spec.spacing == "trailing":
-        found = [round(first - i * first / spec.steps) - 1 for i in range(spec.steps)]
+        steps = [round(first - i * first / spec.steps) - 1 for i in range(spec.steps)]
     else:
-        found = [i * (first // spec.steps) + 1 for i in reversed(range(spec.steps))]
-    if len(set(found)) < spec.steps or found[0] >= total:
-        raise ConfigError(
-            f"a sampler of {spec.steps} steps does not fit the {first} steps of the schedule it goes through"
-        )
-    return found
+        steps = [i * (first // spec.steps) + 1 for i in reversed(range(spec.steps))]
+    if len(set(steps)) < spec.steps or steps[0] >= total:
+        raise ConfigError(f"a sampler of {spec.steps} steps does not fit the {first} timesteps from which it starts")
+    return steps
 
 
 def split(output: Tensor, z: Tensor, alpha: Tensor, prediction: str) -> tuple[Tensor, Tensor]:
-    """(x0, epsilon) of a U-Net's output at alpha-bar ``alpha``."""
+    """(x0, epsilon), (B, 4, h, w) each, from the U-Net's output at z_t, where alpha-bar is ``alpha``.
+
+    ``prediction``: what the output is, epsilon or v_prediction.
+    """
     signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
     if prediction == "epsilon":
         return (z - noise * output) / signal, output
@@ -62,18 +65,25 @@ def ddim(
 ) -> Tensor:
     """DDIM (Song et al., arXiv:2010.02502, Eq. 12): start noise (B, 4, h, w) -> latent (B, 4, h, w).
 
-    Args:
-        alphas: cumulative alpha-bar (T,).
-        lq_latent: the degraded picture's latent, needed for ``init: lq_noised``.
-        fresh: new noise of the latent's shape at each call, needed for ``eta`` > 0.
+    ``last: x0`` returns the x0 that is predicted at the last step. ``last: release`` takes one more step, to alpha-bar_0, as
+    the authors' code does, which leaves 2.9 % of the predicted noise in the latent.
 
-    ``last: x0`` returns the x0 predicted at the last step; ``release`` takes one more step to alpha-bar_0, as the authors'
-    code does, which leaves 2.9 % of the predicted noise in the latent.
+    Args:
+        predict: the network.
+        alphas: cumulative alpha-bar (T,).
+        prediction: what the network returns, epsilon or v_prediction.
+        spec: the sampler's settings.
+        lq_latent: the degraded picture's latent (B, 4, h, w), needed for ``init: lq_noised``.
+        fresh: returns new noise (B, 4, h, w) at each call, needed for ``eta`` > 0.
     """
     steps = timesteps(spec, len(alphas))
-    z = noise if spec.init == "noise" else diffuse(lq_latent, noise, alphas[steps[0]])
+    z = noise
+    if spec.init == "lq_noised":
+        assert lq_latent is not None
+        z = diffuse(lq_latent, noise, alphas[steps[0]])
     for i, t in enumerate(steps):
-        output = predict(z, torch.full((len(z),), t, device=z.device)).float()  # whatever precision it was made in
+        # In single precision, whatever precision the network computes in.
+        output = predict(z, torch.full((len(z),), t, device=z.device)).float()
         x0, epsilon = split(output, z, alphas[t], prediction)
         if i + 1 == len(steps) and spec.last == "x0":
             return x0
@@ -81,5 +91,6 @@ def ddim(
         sigma = spec.eta * ((1 - before) / (1 - alphas[t]) * (1 - alphas[t] / before)).sqrt()
         z = before.sqrt() * x0 + (1 - before - sigma**2).clamp(min=0).sqrt() * epsilon
         if spec.eta > 0:
+            assert fresh is not None
             z = z + sigma * fresh().to(z)
     return z

@@ -1,10 +1,10 @@
-"""Overlapping tiles of a picture, in pixels or in its latent, blended without seams.
+"""Overlapping tiles of a picture or of its latent, blended without seams.
 
-A model that holds a whole picture of 8k needs hundreds of gigabytes. So all that works on many pixels works on tiles of a
-fixed side, ``batch`` of them together: the VAE's encoder, the U-Net at each step of the sampler, the VAE's decoder with
-the DRM, or a whole network. What they return is blended into one whole after each of these, in latents too, so that
-neighbouring tiles cannot drift apart over the steps (StableSR; Jimenez, arXiv:2302.02412). What fits one tile is
-not blended at all: it is the untiled result, bit by bit.
+A model that holds a whole picture of 8k needs hundreds of gigabytes. So everything that works on many pixels works on tiles,
+``batch`` of them at once: the VAE's encoder, the U-Net at each step of the sampler, the VAE's decoder with the DRM, a baseline's
+network. After each of these the tiles are blended into one picture or latent, also between the sampler's steps, so that
+neighbouring tiles cannot drift apart (StableSR; Jimenez, arXiv:2302.02412). A picture that is one tile is not blended: the
+result is bit for bit the untiled one.
 """
 
 import math
@@ -17,25 +17,25 @@ from torch import Tensor
 from mperceiver import config, images
 from mperceiver.models.restorer import Restorer
 
-VARIANCE = 0.01  # of a tile's Gaussian weight, in units of its side (StableSR)
+VARIANCE = 0.01  # of a tile's Gaussian weight, in units of the tile's side (StableSR)
 
 
 @dataclass
 class Tiles:
-    """The tiles of pictures of one padded size, the same for each.
+    """How pictures of one padded size are cut into tiles.
 
-    Corners and sides are picture pixels and multiples of what the model wants, so that one set of tiles serves the picture
-    and its latent, which is ``f`` times smaller. Tiles of several pictures stand behind one another: all of the first, row
-    by row, then all of the second.
+    Corners and sides are in picture pixels. They are multiples of the model's ``multiple``, so that the same tiles serve the
+    picture and its latent, which is ``f`` times smaller. The tiles of several pictures follow each other: all tiles of the
+    first picture, row by row, then all of the second.
     """
 
-    size: tuple[int, int]  # H, W of the padded picture
+    size: tuple[int, int]  # (H, W) of the padded picture
     tops: list[int]
     lefts: list[int]
-    tile: tuple[int, int]  # h, w of a tile
-    batch: int = 1  # tiles that the model gets at once
-    device: torch.device | str = "cpu"  # where it gets them
-    _bells: dict = field(default_factory=dict, repr=False)
+    tile: tuple[int, int]  # (h, w) of a tile
+    batch: int = 1  # number of tiles that the model gets at once
+    device: torch.device | str = "cpu"  # where the model gets them
+    _weights: dict = field(default_factory=dict, repr=False)
 
     @property
     def count(self) -> int:
@@ -43,12 +43,12 @@ class Tiles:
         return len(self.tops) * len(self.lefts)
 
     def owners(self, pictures: int) -> list[list[int]]:
-        """For each batch of tiles the pictures they are of."""
-        flat = [number for number in range(pictures) for _ in range(self.count)]
+        """For each batch of tiles, the index of each tile's picture, out of ``pictures``."""
+        flat = [picture for picture in range(pictures) for _ in range(self.count)]
         return [flat[start : start + self.batch] for start in range(0, len(flat), self.batch)]
 
     def cut(self, whole: Tensor) -> Iterator[Tensor]:
-        """Batches of tiles on ``device`` out of whole pictures (B, 3, H, W) or latents (B, 4, H/f, W/f)."""
+        """Whole pictures (B, 3, H, W) or latents (B, 4, H/f, W/f) -> batches of tiles (n, 3, h, w) or (n, 4, h/f, w/f) on ``device``."""
         scale = self.size[0] // whole.shape[-2]
         if self.count == 1:
             for some in whole.split(self.batch):
@@ -61,66 +61,72 @@ class Tiles:
             places = [(number // self.count, *corners[number % self.count]) for number in numbers]
             yield torch.stack([whole[b, :, y : y + h, x : x + w].to(self.device) for b, y, x in places])
 
-    def blend(self, parts: Iterable[Tensor], pictures: int, home: torch.device | str) -> Tensor:
-        """Batches of what became of the tiles, in the order of ``cut`` -> wholes on ``home``, float32.
+    def blend(self, batches: Iterable[Tensor], pictures: int, device: torch.device | str) -> Tensor:
+        """Batches of processed tiles, in the order of ``cut`` -> whole pictures or latents on ``device``, float32.
 
-        ``parts`` may have any channels, and any scale: (n, C, h/f, w/f) -> (``pictures``, C, H/f, W/f).
+        Tiles may have any number of channels and any scale: (n, C, h/f, w/f) -> (``pictures``, C, H/f, W/f).
         """
         if self.count == 1:
-            found = [part.float().to(home) for part in parts]
-            return found[0] if len(found) == 1 else torch.cat(found)
-        whole, number = None, 0
-        for part in parts:
-            if whole is None:
-                scale = self.tile[0] // part.shape[-2]
-                shape = (pictures, part.shape[1], *(side // scale for side in self.size))
-                whole = torch.zeros(shape, device=home)
-            for tile in part.float().to(home):
+            wholes = [batch.float().to(device) for batch in batches]
+            return wholes[0] if len(wholes) == 1 else torch.cat(wholes)
+        whole, number = torch.empty(0), 0
+        for batch in batches:
+            scale = self.tile[0] // batch.shape[-2]
+            if number == 0:
+                shape = (pictures, batch.shape[1], *(side // scale for side in self.size))
+                whole = torch.zeros(shape, device=device)
+            for tile in batch.float().to(device):
                 picture, place = divmod(number, self.count)
                 self._add(whole[picture], tile, *divmod(place, len(self.lefts)), scale)
                 number += 1
         return whole
 
     def _add(self, whole: Tensor, tile: Tensor, row: int, column: int, scale: int) -> None:
-        down = self._weights(0, self.tops, scale, whole.device)[row]
-        across = self._weights(1, self.lefts, scale, whole.device)[column]
+        """Add a weighted tile (C, h, w) to a whole (C, H, W)."""
+        down = self._side_weights(0, self.tops, scale, whole.device)[row]
+        across = self._side_weights(1, self.lefts, scale, whole.device)[column]
         y, x = self.tops[row] // scale, self.lefts[column] // scale
         whole[:, y : y + tile.shape[-2], x : x + tile.shape[-1]] += tile * down[:, None] * across
 
-    def _weights(self, axis: int, starts: list[int], scale: int, device: torch.device) -> list[Tensor]:
-        if (axis, scale, device) not in self._bells:
-            found = weights(self.size[axis] // scale, [start // scale for start in starts], self.tile[axis] // scale)
-            self._bells[axis, scale, device] = [weight.to(device) for weight in found]
-        return self._bells[axis, scale, device]
+    def _side_weights(self, axis: int, starts: list[int], scale: int, device: torch.device) -> list[Tensor]:
+        if (axis, scale, device) not in self._weights:
+            scaled = [start // scale for start in starts]
+            weights = blending_weights(self.size[axis] // scale, scaled, self.tile[axis] // scale)
+            self._weights[axis, scale, device] = [weight.to(device) for weight in weights]
+        return self._weights[axis, scale, device]
 
 
-def weights(length: int, starts: list[int], side: int) -> list[Tensor]:
-    """What each tile adds to its pixels along one side: (side,) for each start, 1 in sum at every pixel.
+def blending_weights(length: int, starts: list[int], side: int) -> list[Tensor]:
+    """The weights of the tiles along one side of a picture: (``side``,) for each start. At every pixel they add up to 1.
 
-    StableSR's Gaussian, lowered to reach zero one pixel beyond the tile's ends, so that a tile fades in from nothing
-    and leaves no seam however small the overlap. Over a grid of tiles the products of both sides' weights add up to 1.
+    They are StableSR's Gaussian, lowered so that it is zero one pixel beyond the tile's ends. A tile therefore fades in from
+    nothing and leaves no seam, however small the overlap. In a grid of tiles, the products of both sides' weights add up to 1.
     """
     place = (torch.arange(-1, side + 1, dtype=torch.float64) - (side - 1) / 2) / side
-    bell = torch.exp(-place.square() / (2 * VARIANCE))
-    bell = (bell - bell[0])[1:-1]
+    gaussian = torch.exp(-place.square() / (2 * VARIANCE))
+    gaussian = (gaussian - gaussian[0])[1:-1]
     total = torch.zeros(length, dtype=torch.float64)
     for start in starts:
-        total[start : start + side] += bell
-    return [(bell / total[start : start + side]).float() for start in starts]
+        total[start : start + side] += gaussian
+    return [(gaussian / total[start : start + side]).float() for start in starts]
 
 
-# ---------------------------------------------------------------- where the tiles stand
+# ---------------------------------------------------------------- where the tiles lie
 
 
 def smallest_side(restorer: Restorer) -> int:
-    """The least side of a tile: ``minimum``, as a multiple of ``multiple``."""
+    """Pixels. The least side of a tile: ``minimum``, rounded up to a multiple of ``multiple``."""
     return max(1, math.ceil(restorer.minimum / restorer.multiple)) * restorer.multiple
 
 
 def lay_out(restorer: Restorer, size: tuple[int, int], side: int, overlap_px: int, batch: int = 1) -> Tiles:
-    """The fewest tiles of at most ``side`` px that cover a padded picture of (H, W), each no larger than it must be.
+    """The fewest tiles of at most ``side`` px that cover a padded picture of ``size`` (H, W); no tile is larger than needed.
 
-    Raises ConfigError for tiles that the model cannot take, or that overlap by their whole side.
+    Args:
+        overlap_px: least overlap of two neighbouring tiles.
+        batch: number of tiles that the model gets at once.
+
+    Raises ConfigError if the model cannot take such tiles, or if they overlap by their whole side.
     """
     multiple, least = restorer.multiple, smallest_side(restorer)
     if side < least:
@@ -130,10 +136,10 @@ def lay_out(restorer: Restorer, size: tuple[int, int], side: int, overlap_px: in
         )
     side = side // multiple * multiple
     overlap = math.ceil(overlap_px / multiple) * multiple
-    found = []
+    sides: list[tuple[list[int], int]] = []  # starts and side of the tiles, down and across
     for length in size:
         if length <= side:
-            found.append(([0], length))
+            sides.append(([0], length))
             continue
         if overlap >= side:
             raise config.ConfigError(
@@ -141,10 +147,10 @@ def lay_out(restorer: Restorer, size: tuple[int, int], side: int, overlap_px: in
                 "lower it in config/methods/, or take larger tiles"
             )
         count = math.ceil((length - overlap) / (side - overlap))
-        # As many tiles, but as small as they may be: the model's work is in their area.
+        # As many tiles, but as small as possible, since the model's work grows with their area.
         tight = math.ceil((length + (count - 1) * overlap) / count / multiple) * multiple
         tight = max(tight, least)
         starts = images.tiles(length // multiple, tight // multiple, overlap // multiple)
-        found.append(([multiple * start for start in starts], tight))
-    (tops, h), (lefts, w) = found
+        sides.append(([multiple * start for start in starts], tight))
+    (tops, h), (lefts, w) = sides
     return Tiles(size, tops, lefts, (h, w), batch, restorer.device)

@@ -13,7 +13,7 @@ from mperceiver.models.restorer import Restorer
 from mperceiver.restoring.memory import TilePlanner
 
 if TYPE_CHECKING:
-    from mperceiver.models.predictor import Seen
+    from mperceiver.models.predictor import DegradationEstimate
 
 # (quarter turns, mirrored) of the views that a self-ensemble averages; a half turn and a mirror make the vertical flip.
 VIEWS: dict[str, list[tuple[int, bool]]] = {
@@ -29,7 +29,9 @@ def restore_picture(restorer: Restorer, picture: Tensor, method: Method, seed: i
     return restore_pictures(TilePlanner(restorer, method), picture, [seed])[0]
 
 
-def restore_pictures(planner: TilePlanner, pictures: Tensor, seeds: list[int]) -> tuple[Tensor, "Seen | None"]:
+def restore_pictures(
+    planner: TilePlanner, pictures: Tensor, seeds: list[int]
+) -> tuple[Tensor, "DegradationEstimate | None"]:
     """Restore B pictures of one size, and return the result of the model's ``look`` at them too.
 
     A self-ensemble restores each view from start noise of its own, turns the outputs back, and averages them before they
@@ -63,7 +65,9 @@ def restore_pictures(planner: TilePlanner, pictures: Tensor, seeds: list[int]) -
         return (total / len(views) if len(views) > 1 else total).clamp(0, 1), seen_first
 
 
-def _restore_view(planner: TilePlanner, pictures: Tensor, seeds: list[int]) -> tuple[Tensor, "Seen | None"]:
+def _restore_view(
+    planner: TilePlanner, pictures: Tensor, seeds: list[int]
+) -> tuple[Tensor, "DegradationEstimate | None"]:
     """Pad, restore in tiles, crop."""
     height, width = pictures.shape[-2:]
     whole = images.pad(pictures, planner.restorer.multiple, planner.smallest)

@@ -100,6 +100,7 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Netwo
     """The restorer of a method of kind `network`, with the weights of its run."""
     owner = config.method_weights(method_name)["network"]
     spec = config.load("runs", owner).network
+    assert spec is not None
     architecture = architecture_of(spec)
     network = architecture.build(**spec.arguments)
     load_weights(paths.weights_file(owner, "network"), network)

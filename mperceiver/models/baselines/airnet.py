@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torchvision.ops import deform_conv2d
 
+from mperceiver.models.blocks import start_at_zero
+
 SLOPE = 0.1  # of every leaky ReLU
 MOMENTUM = 0.999  # of the key encoder
 TEMPERATURE = 0.07  # of the contrastive loss
@@ -116,8 +118,7 @@ class GuidedDeformableConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, channels, 3, 3))
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
         self.conv_offset_mask = nn.Conv2d(2 * channels, 27, 3, padding=1)
-        nn.init.zeros_(self.conv_offset_mask.weight)
-        nn.init.zeros_(self.conv_offset_mask.bias)
+        start_at_zero(self.conv_offset_mask)
 
     def forward(self, x: Tensor, degradation: Tensor) -> Tensor:
         offset, mask = self.conv_offset_mask(torch.cat([x, degradation], 1)).split((18, 9), dim=1)

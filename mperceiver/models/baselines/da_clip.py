@@ -7,10 +7,13 @@ U-Net is steered by two embeddings of the degraded picture: one of its content, 
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mperceiver.models.blocks import start_at_zero
 
 HEAD_CHANNELS = 32
 LINEAR_HEADS = 4
@@ -33,10 +36,10 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
+        self.pairs = channels // 2
 
     def forward(self, time: Tensor) -> Tensor:
-        rates = torch.exp(torch.arange(self.half, device=time.device) * (-math.log(10000) / (self.half - 1)))
+        rates = torch.exp(torch.arange(self.pairs, device=time.device) * (-math.log(10000) / (self.pairs - 1)))
         angles = time[:, None] * rates[None]
         return torch.cat([angles.sin(), angles.cos()], -1)
 
@@ -154,8 +157,7 @@ class SpatialTransformer(nn.Module):
         self.proj_in = nn.Conv2d(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList([TransformerBlock(channels, context, channels // HEAD_CHANNELS)])
         self.proj_out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.proj_out.weight)
-        nn.init.zeros_(self.proj_out.bias)
+        start_at_zero(self.proj_out)
 
     def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
         tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
@@ -262,14 +264,14 @@ class ConditionalUNet(nn.Module):
         prompt = self.prompt_mlp(self.text_mlp(degradation).softmax(1) * self.prompt)
         embedding = self.time_mlp(time) + prompt
         context = content[:, None]  # one token
-        for block1, block2, attention, down in self.downs:
+        for block1, block2, attention, down in cast("list[list[nn.Module]]", self.downs):
             x = block1(x, embedding)
             skips.append(x)
             x = attention(block2(x, embedding), context)
             skips.append(x)
             x = down(x)
         x = self.mid_block2(self.mid_attn(self.mid_block1(x, embedding), context), embedding)
-        for block1, block2, attention, up in self.ups:
+        for block1, block2, attention, up in cast("list[list[nn.Module]]", self.ups):
             x = block1(torch.cat([x, skips.pop()], 1), embedding)
             x = block2(torch.cat([x, skips.pop()], 1), embedding)
             x = up(attention(x, context))

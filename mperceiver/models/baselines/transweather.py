@@ -294,7 +294,8 @@ def _initialise(module: nn.Module) -> None:
             if isinstance(conv, nn.Conv2d):
                 fan_out = conv.kernel_size[0] * conv.kernel_size[1] * conv.out_channels // conv.groups
                 nn.init.normal_(conv.weight, 0, (2 / fan_out) ** 0.5)
-                nn.init.zeros_(conv.bias)
+                if conv.bias is not None:
+                    nn.init.zeros_(conv.bias)
 
 
 def losses(

@@ -6,7 +6,7 @@ Written from the paper. Parameter names and shapes are those of the published ch
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -135,7 +135,7 @@ class Fusion(nn.Module):
 
     def forward(self, *levels_and_flag: Tensor | None) -> Tensor:
         *levels, flag = levels_and_flag
-        return self.conv2(self.conv1(torch.cat(levels, 1), flag), flag)
+        return self.conv2(self.conv1(torch.cat(cast("list[Tensor]", levels), 1), flag), flag)
 
 
 class ShallowConvs(nn.Module):
@@ -262,7 +262,9 @@ def losses(
     smooth = F.smooth_l1_loss(restored, batch["gt"])
     taps = zip(vgg_features(restored), vgg_features(batch["gt"]), strict=True)
     perceptual = torch.stack([F.mse_loss(ours, theirs) for ours, theirs in taps]).mean()
-    indicators = [parameter for name, parameter in network.named_parameters() if name.endswith("_indicator")]
+    indicators: list[Tensor] = [
+        parameter for name, parameter in network.named_parameters() if name.endswith("_indicator")
+    ]
     loss = smooth + PERCEPTUAL["specific" if indicators else "general"] * perceptual
     if indicators:
         loss = loss + SPARSITY * torch.cat(indicators).abs().sum()

@@ -16,13 +16,15 @@ from support import PROJECT
 from mperceiver import config, images
 from mperceiver.config.runs import DrmConfig, ModelConfig, Run
 from mperceiver.lineage import LineageError
-from mperceiver.models import towers, visual, weights
+from mperceiver.models import towers, vp_modulator, weights
 from mperceiver.models.branches import Branches
+from mperceiver.models.cm_adapter import CMAdapter
 from mperceiver.models.drm import DetailRefinement
+from mperceiver.models.ir_adapter import IRAdapter
 from mperceiver.models.modulation import Modulation, residual_blocks
 from mperceiver.models.predictor import DegradationPredictor, build_predictor
-from mperceiver.models.textual import CMAdapter, TextualBranch, empty_prompt
-from mperceiver.models.visual import IRAdapter, VPModulator
+from mperceiver.models.textual import TextualBranch, empty_prompt
+from mperceiver.models.vp_modulator import VPModulator
 from mperceiver.training.losses import PatchDiscriminator
 
 N = 9
@@ -367,7 +369,7 @@ def test_one_hot_is_the_single_encoding(foundation, spec):
 
 def test_without_the_tp_pool_only_cm_tokens_are_there(foundation, spec, monkeypatch):
     branch = TextualBranch(foundation.embedding_width, foundation.context_width, N, changed(spec, tp_pool=False))
-    assert not hasattr(branch, "tp_pool")
+    assert branch.tp_pool is None and not any("tp_pool" in name for name in branch.state_dict())
     embedding = random(1, foundation.embedding_width)
     got = spliced(branch, foundation, embedding, monkeypatch)
     ids = [foundation.tokens.start, 2, 2, foundation.tokens.end, *[0] * 8]
@@ -383,7 +385,7 @@ def test_without_the_tp_pool_only_cm_tokens_are_there(foundation, spec, monkeypa
 @pytest.mark.parametrize("at_once", [60, 32, 512])  # all positions, a rest at the end, more than there are
 def test_fused_visual_prompts_are_n_attentions(at_once, monkeypatch):
     """Eq. 4 with a loop over the degradations, each a whole multi-head cross-attention of the features as they were."""
-    monkeypatch.setattr(visual, "POSITIONS", at_once)
+    monkeypatch.setattr(vp_modulator, "POSITIONS", at_once)
     torch.manual_seed(0)
     modulator = VPModulator(16, 24, 4, 8, 20, None, attend=True)
     stir(modulator, 0.2)
@@ -522,7 +524,7 @@ def test_permuting_the_degradations_changes_nothing(foundation, spec, inputs):
     stir(branches)
     order = torch.tensor([4, 0, 8, 2, 1, 7, 3, 6, 5])
     other = copy.deepcopy(branches)
-    other._foundation = [foundation]
+    other._foundation = foundation
     with torch.no_grad():
         adapter = other.textual.cm_adapter
         for tensor in (other.textual.tp_pool, adapter.out_weight, adapter.out_bias):

@@ -112,7 +112,7 @@ def test_features_stay_reachable_until_they_are_needed_again(foundation, spec, i
     for name, gradient in expected.items():
         assert torch.allclose(found[name], gradient, rtol=1e-5, atol=1e-9), name
     assert any(not torch.allclose(gradients(branches, second)[name], expected[name]) for name in expected)
-    assert branches.modulation.given.value is None
+    assert branches.modulation.steering.value is None
 
 
 def test_checkpointing_of_the_drm_changes_no_gradient(foundation, spec):

@@ -8,7 +8,7 @@ import torch
 
 from mperceiver.config.runs import ModelConfig
 from mperceiver.models.branches import Branches
-from mperceiver.models.context import cross_attentions
+from mperceiver.models.cross_attention import cross_attentions
 
 N = 9
 
@@ -144,10 +144,10 @@ def test_a_latent_that_is_gone_is_forgotten(foundation, tiny_run, pictures):
         inputs = pictures | {"lq_latent": lq, "t": torch.tensor([9, 9])}
         found = branches.predict(inputs["z"], inputs["t"], static, lq)
         assert (found - branches(**inputs)).abs().max() < 1e-5 * found.abs().max()
-        assert len(static.starts) == 1
+        assert len(static.latent_features) == 1
         del lq, inputs
         gc.collect()
-        assert len(static.starts) == 0
+        assert len(static.latent_features) == 0
 
 
 @torch.no_grad()
@@ -163,12 +163,16 @@ def test_the_unet_is_as_before(foundation, stock, tiny_run, pictures):
     with pytest.raises(RuntimeError):
         branches.predict(pictures["z"][:, :3], t, static, pictures["lq_latent"])
     assert torch.equal(foundation.unet(pictures["z"], t, other).sample, expected)
-    assert all(layer.processor.made is None for layer in cross_attentions(foundation.unet).values())
+    assert all(layer.processor.cached is None for layer in cross_attentions(foundation.unet).values())
 
 
 def test_no_graph_is_kept(foundation, tiny_run, pictures):
     branches = built(foundation, tiny_run.model)
     static = branches.prepare(pictures["embedding"], pictures["probabilities"])
     found = branches.predict(pictures["z"], torch.tensor([9, 9]), static, pictures["lq_latent"])
-    kept = [static.context, *(x for pair in [*static.attended.values(), *static.prompts] for x in pair), found]
+    kept = [
+        static.context,
+        *(x for pair in [*static.context_keys_values.values(), *static.prompts] for x in pair),
+        found,
+    ]
     assert not any(tensor.requires_grad for tensor in kept)

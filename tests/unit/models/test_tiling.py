@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from mperceiver import images
 from mperceiver.config import ConfigError
-from mperceiver.models import tiling
-from mperceiver.models.tiling import lay_out
+from mperceiver.models.tiling import blending_weights, lay_out
 
 
 def model(multiple: int = 8, minimum: int = 16) -> SimpleNamespace:
-    return SimpleNamespace(multiple=multiple, minimum=minimum)
+    return SimpleNamespace(multiple=multiple, minimum=minimum, device="cpu")
 
 
 def picture(height: int, width: int, batch: int = 1, channels: int = 3) -> torch.Tensor:
@@ -115,7 +114,7 @@ def test_weights_add_up_to_one():
     for length, side, overlap in [(104, 64, 8), (1000, 64, 32), (65, 64, 56), (600, 512, 64)]:
         starts = images.tiles(length, side, overlap)
         total = torch.zeros(length)
-        for start, weight in zip(starts, tiling.weights(length, starts, side), strict=True):
+        for start, weight in zip(starts, blending_weights(length, starts, side), strict=True):
             assert (weight > 0).all()
             total[start : start + side] += weight
         assert total.numpy() == pytest.approx(1, abs=1e-6)

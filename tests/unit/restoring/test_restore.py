@@ -13,7 +13,7 @@ from mperceiver.config import ConfigError
 from mperceiver.config.methods import Method
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
-from mperceiver.models.predictor import Seen
+from mperceiver.models.predictor import DegradationEstimate
 from mperceiver.restoring import datasets
 from mperceiver.restoring.ensemble import VIEWS, restore_picture
 from mperceiver.seeds import picture_seed
@@ -249,7 +249,7 @@ class Looking(Fake):
 
     def look(self, whole):
         super().look(whole)
-        return Seen(self.means[-1], torch.stack([1 - self.means[-1], self.means[-1]], 1))
+        return DegradationEstimate(self.means[-1], torch.stack([1 - self.means[-1], self.means[-1]], 1))
 
     def restore(self, whole, seen, seeds, tiles):
         assert torch.equal(seen.embedding, whole.mean((1, 2, 3)))
