@@ -1,4 +1,4 @@
-"""A web server on loopback that does what servers do: ranges or none, cut connections, other files, refusals."""
+"""A web server on loopback that misbehaves as real ones do: no ranges, cut connections, replaced files, refusals."""
 
 import contextlib
 import hashlib
@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Served:
-    """One file as the server gives it."""
+    """One file, and how the server answers a request for it."""
 
     body: bytes
     status: int = 200
@@ -19,17 +19,19 @@ class Served:
     conditions: bool = True  # honour If-Range
     etag: str | None = "hash"  # "hash": of the body
     modified: str | None = None
-    length: bool = True  # tell Content-Length
+    length: bool = True  # send Content-Length
     kind: str = "application/octet-stream"
-    cuts: list[int] = field(default_factory=list)  # bytes of the body sent before an answer breaks off, one answer each
-    fails: list[int] = field(default_factory=list)  # statuses answered before the file is given
+    cuts: list[int] = field(
+        default_factory=list
+    )  # for each of the next answers: bytes sent before the connection breaks
+    fails: list[int] = field(default_factory=list)  # statuses of the next answers, before the file is sent
     to: str | None = None  # redirect
     extra: dict[str, str] = field(default_factory=dict)
-    slow: threading.Event | None = None  # sent half, then waits for this
+    slow: threading.Event | None = None  # half of the body is sent, then the server waits for this
 
 
 class Server:
-    """Files by path (``files``), and what was asked of them (``asked``: (method, path, headers))."""
+    """``files`` by path, and the requests for them: ``asked``, (method, path, headers) each."""
 
     def __init__(self, port: int) -> None:
         self.files: dict[str, Served] = {}
@@ -38,7 +40,7 @@ class Server:
         self.url = f"http://127.0.0.1:{port}"
 
     def put(self, path: str, body: bytes, **options) -> str:
-        """Serve ``body`` at ``path``; its address."""
+        """Serve ``body`` at ``path``; returns its address."""
         self.files[path] = Served(body, **options)
         return f"{self.url}{path}"
 
@@ -48,7 +50,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
-    """A server in threads of this process, for the length of the block."""
+    """A server in threads of this process, until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

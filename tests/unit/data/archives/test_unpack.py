@@ -296,9 +296,9 @@ def encrypted(path: str, name: str, data: bytes, password: bytes) -> Path:
 
     def hidden(byte: int) -> int:
         mask = keys[2] | 2
-        took = byte ^ (mask * (mask ^ 1) >> 8 & 255)
+        encrypted_byte = byte ^ (mask * (mask ^ 1) >> 8 & 255)
         take(byte)
-        return took
+        return encrypted_byte
 
     for byte in password:
         take(byte)

@@ -1,4 +1,4 @@
-"""Ready-made pairs: found by every kind of rule, fixed, checked; and what real downloads have wrong."""
+"""Ready-made pairs: matched by every kind of rule, adjusted and checked; and the faults of real downloads."""
 
 import hashlib
 import io
@@ -160,7 +160,7 @@ def test_arrays_of_matlab_pair_by_their_numbers(world):
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ({"a.mat": mat("x", np.zeros((2, 8, 8, 3), np.uint8)), "b.mat": b"junk"}, "b.mat: not a whole MATLAB file"),
         ({"a.mat": mat("x", np.zeros((2, 8, 8, 3), np.uint8))}, "b.mat: no such file"),
@@ -170,10 +170,10 @@ def test_arrays_of_matlab_pair_by_their_numbers(world):
         ({k: mat("x", np.zeros((n, 8, 8, 3), np.uint8)) for k, n in (("a.mat", 2), ("b.mat", 3))}, "are no pairs"),
     ],
 )
-def test_arrays_that_are_none_are_told(world, files, told):
+def test_wrong_arrays_are_named(world, files, message):
     put("raw", files)
     describe("task: real-noise, arrays: {lq: a.mat, lq_key: x, gt: b.mat, gt_key: x}")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         prepare_dataset("d", workers=1)
 
 
@@ -263,20 +263,20 @@ def test_borders_tiles_and_sizes(world):
 def test_worker_count_never_matters(world):
     put("raw", dict.fromkeys(f"{side}/{i}.png" for side in ("in", "gt") for i in range(40)), "set.zip")
     describe(f"task: rain, lq: in/*, {RULE}", "expected: 40\n")
-    found = []
+    results = []
     for workers in (1, 3):
         prepare_dataset("d", workers=workers)
-        found.append((paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()))
-    assert found[0] == found[1]
+        results.append((paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()))
+    assert results[0] == results[1]
     assert PreparedDataset("d").ids == [str(i) for i in range(40)]
-    assert "pictures" in json.loads(found[0][1])["result"] and len(found[0][1]) < 5000
+    assert "pictures" in json.loads(results[0][1])["result"] and len(results[0][1]) < 5000
 
 
 # ---------------------------------------------------------------- faults
 
 
 @pytest.mark.parametrize(
-    ("members", "more", "told"),
+    ("members", "more", "parts"),
     [
         ({"in/1.png": None, "in/2.png": None, "gt/2.png": None}, "", ["1 pairs are without a ground truth", "in/1.png: its ground truth gt/1.png"]),
         ({"in/1.png": None, "gt/1.png": (8, 9)}, "", ["1 pairs are of unequal size", "are 8x8 and 9x8 px"]),
@@ -287,11 +287,11 @@ def test_worker_count_never_matters(world):
         ({"out/1.png": None}, "", ["no **/in/* in what was downloaded, where 1 files are: out/1.png"]),
     ],
 )  # fmt: skip
-def test_faults_are_named_and_end_the_work(world, members, more, told):
+def test_faults_are_named_and_end_the_work(world, members, more, parts):
     put("raw", members)
     describe(f"task: rain, lq: '**/in/*', {RULE}", more)
     message = refused()
-    assert all(part in message for part in told), message
+    assert all(part in message for part in parts), message
 
 
 def test_many_faults_are_counted_and_the_first_are_named(world):
@@ -313,13 +313,13 @@ def test_known_defects_are_left_out_and_counted(world):
         assert list(rows_of()) == ["0", "2", "3"]
     assert lineage.read_card(paths.prepared_card("d"))["result"]["left_out"] == {"sizes": 1, "damaged": 1, "missing": 1}
     paths.prepared_file("d").unlink(), paths.prepared_card("d").unlink()
-    for allowed, told in {
+    for allowed, message in {
         "count: 2, ": "1 pairs are of unequal size, config/datasets/d.yaml: pairs.known.sizes says 2: 1",
         "ids: ['1', '2'], ": "pairs.known.sizes names 2, which have no such defect",
         "ids: ['2'], ": "1 pairs are of unequal size:\n    in/1.png",
     }.items():
         describe(base + known.format(allowed))
-        assert told in refused()
+        assert message in refused()
 
 
 def test_what_does_not_fit_the_rule_is_named(world):

@@ -371,13 +371,13 @@ def test_batches_cut_and_mirror_lq_and_gt_alike(world, cache_bytes, sizes):
 
 def test_a_cache_changes_nothing(world):
     write_rows("d", [(str(i), "rain", images.encode(picture(i)), images.encode(picture(i + 50))) for i in range(9)])
-    found = []
+    batches = []
     for cache_bytes in (2**30, 0):
         mixture = Mixture([PreparedDataset("d")], ["rain"], cache_bytes)
         assert mixture.cached == bool(cache_bytes)
         rng = np.random.default_rng(0)
-        found.append([mixture.batch(mixture.draw(rng, 5), 24, rng) for _ in range(4)])
-    for with_cache, without in zip(*found, strict=True):
+        batches.append([mixture.batch(mixture.draw(rng, 5), 24, rng) for _ in range(4)])
+    for with_cache, without in zip(*batches, strict=True):
         for a, b in zip(with_cache, without, strict=True):
             assert a.equal(b)
 
@@ -425,8 +425,8 @@ def test_the_demo_is_tested_on_what_it_was_trained_for_but_other_pictures():
     assert datasets["demo-few-shot-train"].degradations == datasets["demo-few-shot"].degradations
     tests = {"demo-tasks", "demo-mid6", "demo-zero-shot", "demo-few-shot"}
     assert all(datasets[name].from_ == ["photographs-test"] for name in tests)
-    kept = set(datasets["photographs-train"].sources[0].files.values())
-    assert not kept & set(datasets["photographs-test"].sources[0].files.values())
+    trained = set(datasets["photographs-train"].sources[0].files.values())
+    assert not trained & set(datasets["photographs-test"].sources[0].files.values())
     assert not set(datasets["demo-zero-shot"].degradations) & set(config.TASKS)
     for layers in datasets["demo-mid6"].degradations.values():
         for layer, numbers in layers.items():

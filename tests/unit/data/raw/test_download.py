@@ -375,14 +375,14 @@ def test_a_killed_download_goes_on(world, server):
 
 
 def test_two_jobs_bring_a_file_once(world, server):
-    held = threading.Event()
-    url = server.put("/set.zip", ARCHIVE, slow=held)
+    gate = threading.Event()
+    url = server.put("/set.zip", ARCHIVE, slow=gate)
     remote("d", {"source": "http", "files": [{"url": url}]})
     jobs = [subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     for job in jobs:
         assert job.stdout.readline() == "begun\n"
     time.sleep(0.3)
-    held.set()
+    gate.set()
     assert [job.communicate(timeout=60)[0] for job in jobs] == ["done\n"] * 2 and {job.returncode for job in jobs} == {
         0
     }
