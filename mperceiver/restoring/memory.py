@@ -9,10 +9,8 @@ depend on the machine, so the same budget gives the same tiles, and the same pic
 """
 
 import math
-import os
 import weakref
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -22,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 
 from mperceiver import images
 from mperceiver.config.methods import Method
+from mperceiver.machine import free_memory_bytes
 from mperceiver.models.restorer import Restorer
 from mperceiver.models.tiling import Tiles, lay_out, smallest_side
 
@@ -164,27 +163,4 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + unused
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except OSError:  # not Linux: half of the machine's memory
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
-    return min([free, *_cgroup_limits()])
-
-
-def _cgroup_limits() -> list[int]:
-    """Bytes left within the memory limit of each control group (cluster job, container) that this process is in."""
-    root = Path("/sys/fs/cgroup")
-    try:
-        own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
-    except (OSError, StopIteration):
-        return []
-    limits = []
-    for folder in (root / own.lstrip("/"), *(root / own.lstrip("/")).parents):
-        try:
-            limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        except OSError:
-            continue
-        if limit != "max":
-            limits.append(max(0, int(limit) - int(used)))
-    return limits
+    return free_memory_bytes()

@@ -122,7 +122,7 @@ def test_a_folder_of_mixed_pictures(world, network, monkeypatch):
     Path("in/text.png").write_text("not a picture")
     Path("in/readme.txt").write_text("left alone")
     photo("in/bomb.png", Image.new("1", (400, 400)))
-    monkeypatch.setattr(images, "MAX_PIXELS", 100_000)
+    monkeypatch.setattr(images.limits, "MAX_PIXELS", 100_000)
     found = photographs.in_folder(Path("in"), Path("out"))
     results = {result.photograph.source.name: result for result in restored("net", found)}
     errors = {name: result.error for name, result in results.items() if result.error}

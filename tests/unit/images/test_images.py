@@ -183,7 +183,7 @@ def test_large_pictures_below_the_limit_are_taken(monkeypatch):
     """PIL alone would warn of these, and a warning is an error here."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     assert images.decode(images.encode(noise(16, 16))).shape == (16, 16, 3)
-    monkeypatch.setattr(images, "MAX_PIXELS", 255)
+    monkeypatch.setattr(images.limits, "MAX_PIXELS", 255)
     with pytest.raises(PictureError, match="more than 255 pixels"):
         images.decode(images.encode(noise(16, 16)))
 

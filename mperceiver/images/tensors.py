@@ -1,0 +1,71 @@
+"""Pictures in memory: to tensors and back, resized, padded, and cut into tiles."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mperceiver.images.limits import PictureError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resize uint8 (H, W, 3) to uint8 (height, width, 3) by PIL's bilinear filter, with antialiasing."""
+    from PIL import Image
+
+    return np.array(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def to_tensor(picture: np.ndarray) -> "torch.Tensor":
+    """uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
+
+
+def to_picture(tensor: "torch.Tensor") -> np.ndarray:
+    """float (1, 3, H, W) or (3, H, W) -> uint8 (H, W, 3): clamped to [0, 1], then rounded."""
+    tensor = tensor[0] if tensor.ndim == 4 else tensor
+    return tensor.detach().float().clamp(0, 1).mul_(255).round_().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def check(tensor: "torch.Tensor", name: str = "picture") -> None:
+    """Raise PictureError unless ``tensor`` is float (B, 3, H, W) in [0, 1]."""
+    low, high = (tensor.min().item(), tensor.max().item()) if tensor.numel() else (math.nan, math.nan)
+    if tensor.ndim != 4 or tensor.shape[1] != 3 or not tensor.is_floating_point() or not (low >= 0 and high <= 1):
+        raise PictureError(
+            f"{name}: expected float RGB (B, 3, H, W) in [0, 1], got {tensor.dtype} {tuple(tensor.shape)} in [{low:.3g}, {high:.3g}]"
+        )
+
+
+def pad(tensor: "torch.Tensor", multiple: int, minimum: int = 1) -> "torch.Tensor":
+    """Pad (B, C, H, W) to (B, C, H', W') by reflection without repeating the edge, at the right and the bottom.
+
+    Both new sides are multiples of ``multiple`` and at least ``minimum``. Sides smaller than their padding are reflected
+    repeatedly, which torch's own padding refuses.
+    """
+    import torch
+
+    for axis in (-2, -1):
+        side = tensor.shape[axis]
+        target = math.ceil(max(side, minimum) / multiple) * multiple
+        if target > side:
+            period = max(2 * (side - 1), 1)
+            index = torch.arange(target, device=tensor.device) % period
+            tensor = tensor.index_select(axis, torch.where(index < side, index, period - index))
+    return tensor
+
+
+def tiles(length: int, tile: int, overlap: int) -> list[int]:
+    """Start positions of tiles that cover ``length`` and overlap by ``overlap`` or more; the last tile ends where it does.
+
+    All in px. Raises PictureError if tiles cannot overlap by that much.
+    """
+    if overlap >= tile:
+        raise PictureError(f"tiles of {tile} px cannot overlap by {overlap} px")
+    if length <= tile:
+        return [0]
+    count = math.ceil((length - overlap) / (tile - overlap))
+    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
