@@ -13,6 +13,7 @@ import pytest
 from support import TINY, warm
 from support.once import built_once
 from support.serving import serving
+from support.weights import stage_weights
 
 # Before torch is imported by anything; processes that a test starts inherit it.
 os.environ |= {
@@ -110,8 +111,22 @@ def tiny_root(tmp_path_factory) -> Path:
             spec = config.load("foundations", "tiny")
             write_foundation(spec, root / spec.local)
             staging.stage("tiny")
+            stage_weights(root, "lpips-alex")
 
     return built_once(tmp_path_factory, "tiny", build)
+
+
+@pytest.fixture(scope="session")
+def metric_weights(tmp_path_factory) -> Path:
+    """A folder whose data/foundations/ has the weights of LPIPS, NIQE and BRISQUE."""
+    from mperceiver import lineage
+
+    def build(root: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lineage, "commit", lambda: COMMIT)
+            stage_weights(root, "lpips-alex", "lpips-vgg", "niqe", "brisque")
+
+    return built_once(tmp_path_factory, "metric-weights", build)
 
 
 def write_foundation(spec, folder: Path) -> None:

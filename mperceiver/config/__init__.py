@@ -8,9 +8,8 @@ key. Any file may say `like: NAME`: it then takes every key it does not give fro
 The functions are named here; a model is imported from the module of its kind (`from mperceiver.config.runs import Run`).
 """
 
-from mperceiver.config.base import NAME, STAGES, TASKS, ConfigError
+from mperceiver.config.base import METRIC_FOUNDATIONS, NAME, STAGES, TASKS, ConfigError, lpips_foundation
 from mperceiver.config.depends import (
-    FID_FOUNDATION,
     REPORTED,
     cells,
     check,
@@ -23,6 +22,7 @@ from mperceiver.config.depends import (
     members,
     method_foundation,
     method_weights,
+    metric_foundations,
     origins,
     pictures_of,
     prepare_inputs,

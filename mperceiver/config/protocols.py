@@ -32,5 +32,6 @@ class Protocol(Model):
         "alex", description="network of LPIPS (version 0.1), which is always computed on RGB"
     )
     metrics: list[MetricName] = Field(
-        ["psnr", "ssim", "lpips"], description="metrics to compute, in the order of the score file's columns"
+        ["psnr", "ssim", "lpips"],
+        description="metrics to compute (keys of METRICS in mperceiver/metrics/), in the order of the score file's columns",
     )

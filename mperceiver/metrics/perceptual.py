@@ -1,4 +1,4 @@
-"""LPIPS as a metric and as a loss: the functions, which import torch only when they are called (the network: lpips.py)."""
+"""LPIPS as a metric: functions that import torch only when they are called (the network itself: lpips.py)."""
 
 from functools import cache
 from typing import TYPE_CHECKING
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mperceiver.config.protocols import Protocol
-from mperceiver.metrics.pictures import Pictures, Reference, Values, levels, same_size
+from mperceiver.metrics.metric import Features, Metric, Values
+from mperceiver.metrics.pictures import Pictures, levels, same_size
 
 if TYPE_CHECKING:
     import torch
@@ -15,24 +16,24 @@ if TYPE_CHECKING:
 
 
 def lpips_distance(
-    restored: Pictures, gt: Pictures, protocol: Protocol, references: list[Reference | None] | None = None
+    restored: Pictures, gt: Pictures, protocol: Protocol, gt_features: list[Features | None] | None = None
 ) -> Values:
-    """Learned perceptual distance, with the protocol's trunk; None for pictures smaller than the trunk's pyramid."""
+    """Learned perceptual distance, with the protocol's trunk; None for pictures too small for the trunk."""
     import torch
 
     tensor = _tensor(restored, protocol)
     same_size(restored, gt)
-    references = references or lpips_references(gt, protocol)
-    if references[0] is None:
+    features = [parts for parts in gt_features or lpips_features(gt, protocol) if parts is not None]
+    if not features:
         return [None] * len(restored)
-    known = [torch.from_numpy(np.stack(parts)) for parts in zip(*references, strict=True)]
+    targets = [torch.from_numpy(np.stack(parts)) for parts in zip(*features, strict=True)]
     network = _frozen_lpips(protocol.lpips)
     with torch.inference_mode():
-        return network.compare(network.taps(tensor), known).tolist()
+        return network.compare(network.taps(tensor), targets).tolist()
 
 
-def lpips_references(gt: Pictures, protocol: Protocol) -> list[Reference | None]:
-    """What LPIPS makes of ground truths, a list of arrays a picture; None for one too small."""
+def lpips_features(gt: Pictures, protocol: Protocol) -> list[Features | None]:
+    """LPIPS's unit activations of ground truths, an array for each group of convolutions; None for pictures too small."""
     import torch
 
     network, tensor = _frozen_lpips(protocol.lpips), _tensor(gt, protocol)
@@ -42,17 +43,18 @@ def lpips_references(gt: Pictures, protocol: Protocol) -> list[Reference | None]
         return [list(parts) for parts in zip(*(tap.numpy() for tap in network.reference(tensor)), strict=True)]
 
 
-def lpips_network(net: str) -> "Lpips":
-    """LPIPS ("alex" or "vgg") as a frozen module, new at each call: (B, 3, H, W) in [0, 1], twice -> (B,).
+METRICS = {
+    "lpips": Metric(
+        "LPIPS", 3, higher_is_better=False, needs_target=True, score=lpips_distance, features=lpips_features
+    ),
+}
 
-    Gradients flow to the pictures, so it is the perceptual loss of training too (section 3.3).
-    """
+
+@cache
+def _frozen_lpips(network: str) -> "Lpips":
     from mperceiver.metrics.lpips import load
 
-    return load(net)
-
-
-_frozen_lpips = cache(lpips_network)
+    return load(network)
 
 
 def _tensor(pictures: Pictures, protocol: Protocol) -> "torch.Tensor":

@@ -1,4 +1,4 @@
-"""Pictures as a protocol sees them: a batch (B, H, W, 3) RGB, uint8 or float in [0, 1], rounded, cropped, aligned, as luma."""
+"""Pictures as a protocol scores them: rounded, cropped, aligned, as luma."""
 
 import numpy as np
 
@@ -7,13 +7,14 @@ from mperceiver.images import PictureError
 
 LUMA = np.array([65.481, 128.553, 24.966]) / 255  # BT.601, 16 to 235 (MATLAB's rgb2ycbcr), not YIQ's full range
 
-Pictures = np.ndarray
-Values = list[float | None]
-Reference = list[np.ndarray]  # what a metric makes of one ground truth
+Pictures = np.ndarray  # a batch (B, H, W, 3) RGB, uint8 or float in [0, 1]
 
 
 def channels(restored: Pictures, gt: Pictures, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both sides as float64 (B, h, w, 3 or 1), 0 to 255, in the protocol's channels, and which of it counts (0 or 1)."""
+    """Restored pictures and ground truths as float64 (B, h, w, 3 or 1), 0 to 255, in the protocol's channels, and a mask.
+
+    The mask is 1 where a pixel counts; it broadcasts to the pictures' shape. Raises PictureError if the two differ in size.
+    """
     first, second = (levels(pictures, protocol) for pictures in (restored, gt))
     same_size(first, second)
     covered = np.ones((1, 1, 1, 1))
@@ -31,7 +32,10 @@ def channels(restored: Pictures, gt: Pictures, protocol: Protocol) -> tuple[np.n
 
 
 def levels(pictures: Pictures, protocol: Protocol) -> np.ndarray:
-    """Float64 (B, h, w, 3), 0 to 255, rounded if the protocol says so, the border cropped."""
+    """Float64 (B, h, w, 3), 0 to 255, rounded if the protocol is quantised, its border cropped.
+
+    Raises PictureError for another shape, type or range, and for a border that leaves nothing.
+    """
     if pictures.ndim != 4 or pictures.shape[3] != 3:
         raise PictureError(f"expected pictures (B, H, W, 3), got {pictures.shape}")
     if pictures.dtype == np.uint8:
@@ -49,9 +53,11 @@ def levels(pictures: Pictures, protocol: Protocol) -> np.ndarray:
 
 
 def same_size(first: np.ndarray, second: np.ndarray) -> None:
+    """Raises PictureError unless restored pictures and ground truths have one size."""
     if first.shape != second.shape:
         raise PictureError(f"the restored picture is {size(first)} px and its ground truth {size(second)} px")
 
 
 def size(pictures: np.ndarray) -> str:
+    """Width and height for a message."""
     return f"{pictures.shape[2]}x{pictures.shape[1]}"

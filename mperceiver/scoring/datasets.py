@@ -1,10 +1,12 @@
-"""Score a method's restored pictures of a dataset under its protocol: a row a picture, and a card of means."""
+"""Score a method's restored pictures of a dataset by its protocol: a CSV with a row a picture, and a card with the means."""
 
 import csv
 import hashlib
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,73 +16,75 @@ from mperceiver.data import DataError
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.files import sha256, write_text
 from mperceiver.metrics import METRICS, score_batch
-from mperceiver.metrics.blind import BRISQUE_WEIGHTS, NIQE_WEIGHTS
-from mperceiver.metrics.weights import package_file
+from mperceiver.metrics.weights import weights_digests
 from mperceiver.progress import progress
-from mperceiver.scoring.references import References
+from mperceiver.scoring.features import FeatureCache
 
 CHUNK = 8  # pictures a worker takes at a time
-BATCH_PIXELS = 2**20  # pictures of one size are scored together up to so many pixels
+BATCH_PIXELS = 2**20  # pictures of one size are scored together up to this many pixels
 RESAMPLES = 1000
+
+Row = dict[str, Any]  # metric -> what scoring a picture gives: a float; None; two arrays of features
 
 
 def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     """Write results/scores/{method}/{dataset}.csv and its card, whole or not at all; return the card's path.
 
     The card's result: {"n", "protocol", "protocol_sha256", "means": {metric: mean or null}, "tasks": {task: {"n",
-    metric: {"mean", "low", "high"}}}}, low to high being the 95 % bootstrap interval of the mean. Where a metric cannot
-    be had for some pictures of a task, its mean is over the others and its own "n" says over how many.
+    metric: {"mean", "low", "high"}}}}; low and high are the ends of the 95 % bootstrap interval of the mean. Where a metric
+    cannot be computed for some pictures of a task, its mean is over the others, and its own "n" is their number.
 
     Args:
-        workers: threads. Never changes a number.
+        workers: threads; their number never changes a result.
 
     Raises:
-        ConfigError, LineageError: something is not described, or not restored yet, or restored from other pictures.
-        PictureError: a restored picture is missing, damaged or of another size than its ground truth, by name.
+        ConfigError: something is not described. LineageError: not restored yet, or restored from other pictures.
+        WeightsError: the weights of a metric are not staged.
+        PictureError: a restored picture is missing, damaged or of another size than its ground truth; the message names it.
     """
     config.load("methods", method)
     name = config.load("datasets", dataset).protocol
     protocol = config.load("protocols", name)
-    lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
+    lineage.commit()  # fail before the work, not after it, where git cannot be asked
     prepared = PreparedDataset(dataset)
-    restored_card = _restored_card(method, dataset)
-    folder = restored_card.with_suffix("")
-    _all_there(prepared, folder)
-    weights = _weights(protocol)
-    made_of = weights | {"prepared": sha256(paths.prepared_card(dataset)), "protocol": protocol.model_dump_json()}
-    references = References(dataset, name, protocol, made_of)
-    rows = _rows(prepared, folder, protocol, references, workers, f"score {method} {dataset}")
-    references.save()
+    folder = _restored_folder(method, dataset, prepared)
+    weights: dict[Path, str] = {}
+    for foundation in config.metric_foundations(protocol):
+        weights |= weights_digests(foundation)
+    key = {str(path): digest for path, digest in weights.items()}
+    key |= {"prepared": sha256(paths.prepared_card(dataset)), "protocol": protocol.model_dump_json()}
+    cache = FeatureCache(dataset, name, protocol, key)
+    rows = _score_pictures(prepared, folder, protocol, cache, workers, f"score {method} {dataset}")
+    cache.save()
 
-    paths.scores_card(method, dataset).unlink(missing_ok=True)  # the old one must not stand beside the new file
+    paths.scores_card(method, dataset).unlink(missing_ok=True)  # an old card must not stand beside a new file
     write_text(paths.scores_file(method, dataset), _csv(prepared, rows, protocol.metrics))
     lineage.write_card(
         paths.scores_card(method, dataset),
         verb="score",
         spec={"method": method, "dataset": dataset, "protocol": protocol},
-        inputs=config.score_inputs(method, dataset),
+        inputs=[*config.score_inputs(method, dataset), *weights],
         outputs=[paths.scores_file(method, dataset)],
         result={
             "n": len(rows),
             "protocol": name,
             "protocol_sha256": _digest(protocol),
             "means": {m: _summary(rows, m)["mean"] for m in protocol.metrics},
-            "tasks": {task: _of_task(prepared, rows, task, protocol) for task in dict.fromkeys(prepared.tasks)},
+            "tasks": {task: _task_summary(prepared, rows, task, protocol) for task in dict.fromkeys(prepared.tasks)},
         },
-        sources=weights,
     )
     return paths.scores_card(method, dataset)
 
 
 def _digest(protocol: Protocol) -> str:
-    """Of all that decides a number, whichever file of those it is `like` says it; the words are not."""
+    """SHA-256 of all keys that decide a number, also those taken from a file that the protocol is `like`; not of the title."""
     return hashlib.sha256(protocol.model_dump_json(exclude={"title"}).encode()).hexdigest()
 
 
 def interval(values: list[float]) -> tuple[float, float, float]:
-    """Mean of some numbers and its 95 % percentile bootstrap interval (RESAMPLES resamples).
+    """The mean of some numbers and the ends of its 95 % percentile bootstrap interval, from RESAMPLES resamples.
 
-    The seed is fixed: methods on one dataset are resampled alike.
+    The seed is fixed, so the same pictures are drawn for every method on a dataset.
     """
     array = np.asarray(values, np.float64)
     rng = np.random.Generator(np.random.PCG64(0))
@@ -94,79 +98,65 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 # ---------------------------------------------------------------- before
 
 
-def _restored_card(method: str, dataset: str) -> Path:
-    path = Path("results/restored") / method / f"{dataset}.json"
-    card = lineage.read_card(path)
-    made_of = card["inputs"].get(str(paths.prepared_card(dataset)))
-    lineage.read_card(paths.prepared_card(dataset))
-    if made_of is not None and made_of != sha256(paths.prepared_card(dataset)):
+def _restored_folder(method: str, dataset: str, prepared: PreparedDataset) -> Path:
+    """The folder of restored pictures, all of them there and restored from the prepared pictures of today."""
+    card, prepared_card = paths.restored_card(method, dataset), paths.prepared_card(dataset)
+    folder, again = paths.restored_folder(method, dataset), f"mperceiver restore {method} {dataset}"
+    restored_from = lineage.read_card(card)["inputs"].get(str(prepared_card))
+    lineage.read_card(prepared_card)
+    if restored_from is not None and restored_from != sha256(prepared_card):
         raise lineage.LineageError(
-            f"{path.with_suffix('')}: restored from another state of {dataset} than {paths.prepared_card(dataset)} tells of; "
-            f"restore it again: mperceiver restore {method} {dataset}"
+            f"{folder}: restored from another state of {dataset} than {prepared_card} describes; restore it again: {again}"
         )
-    return path
-
-
-def _all_there(prepared: PreparedDataset, folder: Path) -> None:
     missing = [name for name in prepared.ids if not (folder / f"{name}.png").is_file()]
     if missing:
         raise images.PictureError(
             f"{folder / missing[0]}.png: no such picture, {len(missing)} of {len(prepared)} are missing; "
-            f"restore them again: mperceiver restore {folder.parent.name} {folder.name}"
+            f"restore them again: {again}"
         )
-
-
-def _weights(protocol: Protocol) -> dict[str, str]:
-    """SHA-256 of the weights that the protocol's metrics rest on, for the card."""
-    from mperceiver.metrics import lpips
-
-    files = []
-    if "lpips" in protocol.metrics:
-        files += lpips.weights(protocol.lpips)
-    if "niqe" in protocol.metrics:
-        files.append(("basicsr", NIQE_WEIGHTS))
-    if "brisque" in protocol.metrics:
-        files.append(("brisque", BRISQUE_WEIGHTS))
-    return {f"{package}:{inside}": sha256(package_file(package, inside)) for package, inside in files}
+    return folder
 
 
 # ---------------------------------------------------------------- pictures
 
 
-def _rows(
-    prepared: PreparedDataset, folder: Path, protocol: Protocol, references: References, workers: int, label: str
-) -> list[dict]:
-    """The metrics of every picture, in the dataset's order; of a metric of whole sets the features of both sides."""
-    from concurrent.futures import ThreadPoolExecutor
+def _score_pictures(
+    prepared: PreparedDataset, folder: Path, protocol: Protocol, cache: FeatureCache, workers: int, label: str
+) -> list[Row]:
+    """A row a picture, in the dataset's order: metric -> value, or for a metric of whole sets (restored, target) features."""
+
+    def score_chunk(start: int) -> list[Row]:
+        chunk = range(start, min(start + CHUNK, len(prepared)))
+        return [row for batch in _batches(prepared, folder, chunk) for row in _score_batch(*batch)]
+
+    def _score_batch(batch: range, restored: np.ndarray, gt: np.ndarray | None) -> list[Row]:
+        try:
+            gt_features = {} if gt is None else cache.of(batch, gt)
+            rows: list[Row] = [dict(row) for row in score_batch(restored, gt, protocol, gt_features)]
+            for metric in protocol.metrics:
+                features = METRICS[metric].features
+                if METRICS[metric].distance is None or features is None:
+                    continue
+                targets = gt_features.get(metric, [None] * len(rows))
+                for row, ours, target in zip(rows, features(restored, protocol), targets, strict=True):
+                    row[metric] = None if ours is None or target is None else (ours[0], target[0])
+        except images.PictureError as error:
+            pictures = ", ".join(prepared.ids[i] for i in batch)
+            raise images.PictureError(f"{folder}, {pictures}: {error}") from None
+        return rows
 
     import torch
 
-    def chunk(start: int) -> list[dict]:
-        found = []
-        for batch, restored, gt in _batches(prepared, folder, range(start, min(start + CHUNK, len(prepared)))):
-            try:
-                known = {} if gt is None else references.of(batch, gt)
-                rows = score_batch(restored, gt, protocol, known)
-                for name in (m for m in protocol.metrics if METRICS[m].function is None):
-                    ours = METRICS[name].reference(restored, protocol)
-                    for row, mine, target in zip(rows, ours, known.get(name, [None] * len(rows)), strict=True):
-                        row[name] = None if target is None else (mine[0], target[0])
-                found += rows
-            except images.PictureError as error:
-                pictures = ", ".join(prepared.ids[i] for i in batch)
-                raise images.PictureError(f"{folder}, {pictures}: {error}") from None
-        return found
-
     threads = torch.get_num_threads()
-    # A picture a core, not a part of each picture: nobody waits, and no sum is split otherwise on another machine.
+    # One picture a core instead of a part of each picture: no core waits, and sums are split alike on every machine.
     torch.set_num_threads(1)
-    rows = []
+    rows: list[Row] = []
     try:
         with progress(label, len(prepared)) as advance, ThreadPoolExecutor(max(workers, 1)) as pool:
             try:
-                for done in pool.map(chunk, range(0, len(prepared), CHUNK)):
-                    rows += done
-                    advance(len(done))
+                for scored in pool.map(score_chunk, range(0, len(prepared), CHUNK)):
+                    rows += scored
+                    advance(len(scored))
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -179,28 +169,28 @@ def _batches(
     prepared: PreparedDataset, folder: Path, rows: range
 ) -> Iterator[tuple[range, np.ndarray, np.ndarray | None]]:
     """Neighbours of one size together: rows, restored and ground truth, uint8 (B, H, W, 3), each decoded once."""
-    held: list[tuple[np.ndarray, np.ndarray | None]] = []
+    pairs: list[tuple[np.ndarray, np.ndarray | None]] = []
     first = rows.start
     for i in rows:
-        restored, gt = _pair(prepared, folder, i)
-        if held:
-            alike = held[0][0].shape == restored.shape and (held[0][1] is None) == (gt is None)
-            if not alike or (len(held) + 1) * restored[..., 0].size > BATCH_PIXELS:
-                yield range(first, i), *_stack(held)
-                held, first = [], i
-        held.append((restored, gt))
-    if held:
-        yield range(first, rows.stop), *_stack(held)
+        restored, gt = _read_pair(prepared, folder, i)
+        if pairs:
+            alike = pairs[0][0].shape == restored.shape and (pairs[0][1] is None) == (gt is None)
+            if not alike or (len(pairs) + 1) * restored[..., 0].size > BATCH_PIXELS:
+                yield range(first, i), *_stack(pairs)
+                pairs, first = [], i
+        pairs.append((restored, gt))
+    if pairs:
+        yield range(first, rows.stop), *_stack(pairs)
 
 
-def _stack(held: list[tuple]) -> tuple[np.ndarray, np.ndarray | None]:
-    restored, gt = zip(*held, strict=True)
-    return np.stack(restored), None if gt[0] is None else np.stack(gt)
+def _stack(pairs: list[tuple[np.ndarray, np.ndarray | None]]) -> tuple[np.ndarray, np.ndarray | None]:
+    targets = [gt for _, gt in pairs if gt is not None]
+    return np.stack([restored for restored, _ in pairs]), np.stack(targets) if targets else None
 
 
-def _pair(prepared: PreparedDataset, folder: Path, i: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_pair(prepared: PreparedDataset, folder: Path, i: int) -> tuple[np.ndarray, np.ndarray | None]:
     path = folder / f"{prepared.ids[i]}.png"
-    restored, gt = images.decode(path), _target(prepared, i)
+    restored, gt = images.decode(path), _read_target(prepared, i)
     height, width = prepared.size(i) if gt is None else gt.shape[:2]
     if restored.shape[:2] != (height, width):
         raise images.PictureError(
@@ -210,7 +200,7 @@ def _pair(prepared: PreparedDataset, folder: Path, i: int) -> tuple[np.ndarray, 
     return restored, gt
 
 
-def _target(prepared: PreparedDataset, i: int) -> np.ndarray | None:
+def _read_target(prepared: PreparedDataset, i: int) -> np.ndarray | None:
     try:
         return prepared.gt(i)
     except DataError:  # a real picture, without ground truth
@@ -220,33 +210,32 @@ def _target(prepared: PreparedDataset, i: int) -> np.ndarray | None:
 # ---------------------------------------------------------------- numbers
 
 
-def _csv(prepared: PreparedDataset, rows: list[dict], metrics: list[str]) -> str:
+def _csv(prepared: PreparedDataset, rows: list[Row], metrics: list[str]) -> str:
     """A row a picture; a metric of whole sets has no column."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    metrics = [m for m in metrics if METRICS[m].function is not None]
+    metrics = [m for m in metrics if METRICS[m].score is not None]
     writer.writerow(["id", "task", *metrics])
     for name, task, row in zip(prepared.ids, prepared.tasks, rows, strict=True):
         writer.writerow([name, task, *("" if row[m] is None else repr(row[m]) for m in metrics)])
     return out.getvalue()
 
 
-def _of_task(prepared: PreparedDataset, rows: list[dict], task: str, protocol: Protocol) -> dict:
-    mine = [row for row, of in zip(rows, prepared.tasks, strict=True) if of == task]
-    return {"n": len(mine)} | {m: _summary(mine, m) for m in METRICS if m in protocol.metrics}
+def _task_summary(prepared: PreparedDataset, rows: list[Row], task: str, protocol: Protocol) -> dict[str, Any]:
+    of_task = [row for row, other in zip(rows, prepared.tasks, strict=True) if other == task]
+    return {"n": len(of_task)} | {m: _summary(of_task, m) for m in METRICS if m in protocol.metrics}
 
 
-def _summary(rows: list[dict], metric: str) -> dict:
-    """Mean and interval over the pictures that have the metric; of a metric of whole sets its one value."""
-    have = [row[metric] for row in rows if row[metric] is not None]
-    if METRICS[metric].function is None:
-        from mperceiver.metrics import fid
-
-        ours, target = (np.stack(side) for side in zip(*have, strict=True)) if have else (np.empty((0, 1)),) * 2
-        summary = {"mean": fid.distance(ours, target), "low": None, "high": None}
-    else:
-        mean, low, high = interval(have) if have else (None, None, None)
-        summary = {"mean": mean, "low": low, "high": high}
-    if 0 < len(have) < len(rows):
-        summary["n"] = len(have)
+def _summary(rows: list[Row], metric: str) -> dict[str, Any]:
+    """Mean and interval over the pictures that have the metric; for a metric of whole sets its one value as the mean."""
+    values = [row[metric] for row in rows if row[metric] is not None]
+    mean, low, high = None, None, None
+    if distance := METRICS[metric].distance:
+        if values:
+            mean = distance(*(np.stack(side) for side in zip(*values, strict=True)))
+    elif values:
+        mean, low, high = interval(values)
+    summary = {"mean": mean, "low": low, "high": high}
+    if 0 < len(values) < len(rows):
+        summary["n"] = len(values)
     return summary

@@ -1,22 +1,23 @@
 """Which convention of scoring gives a reported number: every one in use, on the same pictures, the nearest first."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mperceiver import config, images
 from mperceiver.config.protocols import Protocol
 from mperceiver.data.raw.folder import pictures_in
-from mperceiver.metrics import METRICS, fidelity
+from mperceiver.metrics import fidelity
 from mperceiver.parallel import cores, in_processes
 from mperceiver.progress import progress
 
-CHANNELS = {
+CHANNELS: dict[str, dict[str, Any]] = {
     "RGB": {},
     "Y (BT.601)": {"channel": "y"},
     "Y rounded to 8 bit (MATLAB)": {"channel": "y", "luma_rounded": True},
@@ -32,6 +33,10 @@ POOLS = ["mean of the pictures' PSNR", "PSNR of the mean error"]
 SSIMS = {"Gaussian 11x11": "gaussian", "flat 7x7": "uniform", "MATLAB's 3-D": "matlab-3d"}
 # SSIM of [0, 1] with a data range of 2 equals SSIM of half the contrast with a data range of 1.
 RANGES = {"": 1.0, "data range of 2 for [0, 1]": 0.5}
+SCORES: dict[str, Callable[[np.ndarray, np.ndarray, Protocol], list[float]]] = {
+    "psnr": fidelity.psnr,
+    "ssim": fidelity.ssim,
+}
 GREY = np.array([0.299, 0.587, 0.114])
 CLOSE = {
     "psnr": 0.02,
@@ -133,7 +138,7 @@ def _score_pair(job: tuple[Path, Path, tuple[str, ...]]) -> dict[tuple, float]:
             continue
         for metric, words, scale, protocol in _variants(job[2], border in (0, 4), exposure == EXPOSURES[0]):
             first, second = (picture[None] * scale for picture in cut)
-            values[metric, *words, region, exposure] = METRICS[metric].function(first, second, protocol)[0]
+            values[metric, *words, region, exposure] = SCORES[metric](first, second, protocol)[0]
     return values
 
 

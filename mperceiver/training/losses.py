@@ -46,10 +46,10 @@ class PictureLosses:
     """Weighted sum of L1, perceptual, colour and adversarial losses, for stage 3 and the baselines (section 3.3)."""
 
     def __init__(self, spec: Losses, device: torch.device | str) -> None:
-        from mperceiver.metrics.perceptual import lpips_network
+        from mperceiver.metrics import lpips
 
         self.spec = spec
-        self.perceptual = lpips_network(spec.perceptual_network).to(device) if spec.perceptual else None
+        self.perceptual = lpips.load(spec.perceptual_network).to(device) if spec.perceptual else None
         self.discriminator = PatchDiscriminator().to(device) if spec.adversarial else None
 
     def __call__(self, output: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:

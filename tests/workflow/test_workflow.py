@@ -144,6 +144,7 @@ def test_a_cell_leads_to_a_package_file(built, monkeypatch):
     words = "mperceiver trace tiny --method tiny --dataset tiny-test --task haze --verify".split()
     told = subprocess.run(words, cwd=built, env=WARM, check=True, capture_output=True, text=True).stdout
     assert "package:skimage/data/astronaut.png" in told and "results/runs/tiny/drm.json" in told
+    assert "data/foundations/lpips-alex/trunk.ckpt" in told  # the weights of a metric
     monkeypatch.chdir(built)
     verbs = {card["verb"] for card in lineage.chain("results/report.json").values()}
     rules = (PROJECT / "workflow/rules").glob("*.smk")

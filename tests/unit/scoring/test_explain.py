@@ -37,9 +37,7 @@ def pairs(folders):
 def cases():
     def plain(metric, **how):
         protocol = Protocol(title="", **how)
-        return lambda ps: float(
-            np.mean([metrics.METRICS[metric].function(a[None], b[None], protocol)[0] for a, b in ps])
-        )
+        return lambda ps: float(np.mean([metrics.METRICS[metric].score(a[None], b[None], protocol)[0] for a, b in ps]))
 
     def pooled(ps):
         return float(10 * np.log10(255**2 / np.mean([np.square(a.astype(float) - b).mean() for a, b in ps])))

@@ -77,7 +77,8 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(2, 3, 32, 32, generator=generator).requires_grad_(), torch.rand(2, 3, 32, 32, generator=generator)
 
 
-def test_picture_losses_are_weighted(pair):
+def test_picture_losses_are_weighted(pair, metric_weights, monkeypatch):
+    monkeypatch.chdir(metric_weights)
     spec = Losses(
         l1=2.0,
         perceptual=0.3,

@@ -1,5 +1,6 @@
 """The doctor: every state that a source can be in, found without a download."""
 
+import importlib.metadata
 import io
 import json
 import zipfile
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.packages import index_package
 from typer.testing import CliRunner
 
 from mperceiver import cli, config, lineage
@@ -146,6 +148,24 @@ def test_mirrors_of_foundations(world, server, monkeypatch):
         "g", kind="foundations", parts=[{"mirrors": [hub], "files": {"vae/config.json": {"bytes": 4}, "b.json": {}}}]
     )
     assert {f.file: f.state for f in ask_sources(["g"], [])} == {"vae/config.json": "hash differs", "b.json": "moved"}
+
+
+def test_packages_of_foundations(world, server, monkeypatch):
+    """The installed package, else what the index lists."""
+    index_package(server, "far-away", "far_away-1.0-py3-none-any.whl", BODY)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", f"{server.url}/simple/")
+    version = importlib.metadata.version("lpips")
+    mirrors = [
+        {"package": "lpips", "version": version},
+        {"package": "far-away", "version": "1.0"},
+        {"package": "far-away", "version": "2.0"},
+    ]
+    files = {"heads.svm": {"from": "lpips/weights/v0.1/alex.pth", "sha256": "0" * 64}}
+    describe("f", kind="foundations", parts=[{"mirrors": mirrors, "files": files}])
+    assert states("f") == ["ok", "ok", "unreachable"]
+    answers = [answer.detail for answer in ask_sources(["f"], [])]
+    assert answers[0].endswith("installed") and answers[1].endswith("far_away-1.0-py3-none-any.whl")
+    assert "no archive of far-away 2.0" in answers[2]
 
 
 def test_names_lead_to_the_datasets_they_are_made_from(world, server):

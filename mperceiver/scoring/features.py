@@ -1,0 +1,80 @@
+"""Cache of the features of ground truths (LPIPS's activations, FID's features), for the next method that is scored on them.
+
+data/features/{dataset}/{protocol}.safetensors may be deleted at any time; it is then computed again. It is used only for the
+very pictures, protocol and weights that it was computed from.
+"""
+
+import json
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from mperceiver import files, paths
+from mperceiver.config.protocols import Protocol
+from mperceiver.metrics import METRICS
+from mperceiver.metrics.metric import Features
+from mperceiver.metrics.pictures import Pictures
+
+LIMIT_BYTES = 2**30  # of a dataset's features; beyond, reading them takes as long as computing them
+MOST_ARRAYS = 8  # of one picture and metric
+
+
+class FeatureCache:
+    """Features of a dataset's ground truths under a protocol, by row of the dataset. Several threads may ask for rows.
+
+    ``key`` describes what the features are computed from; a file with another key is not used.
+    """
+
+    def __init__(self, dataset: str, name: str, protocol: Protocol, key: dict[str, str]) -> None:
+        self.path = paths.features_file(dataset, name)
+        self.protocol = protocol
+        self.key = json.dumps(key, sort_keys=True)
+        functions = {metric: METRICS[metric].features for metric in protocol.metrics}
+        self.functions = {metric: function for metric, function in functions.items() if function is not None}
+        self._new: dict[str, np.ndarray] | None = {}  # None: too much to store
+        self._file: Any = self._open() if self.functions else None
+
+    def _open(self) -> Any:
+        from safetensors import SafetensorError, safe_open
+
+        if not self.path.is_file():
+            return None
+        try:
+            file = safe_open(self.path, framework="np")
+            return file if (file.metadata() or {}).get("key") == self.key else None
+        except SafetensorError:  # damaged, by a full disk say: computed again
+            return None
+
+    def of(self, rows: range, gt: Pictures) -> dict[str, list[Features | None]]:
+        """Metric -> the features of some rows, whose ground truths are ``gt`` (B, H, W, 3)."""
+        if self._file is not None:
+            return {metric: [self._read(metric, row) for row in rows] for metric in self.functions}
+        features = {metric: function(gt, self.protocol) for metric, function in self.functions.items()}
+        for metric, of_rows in features.items():
+            self._remember(metric, rows, of_rows)
+        return features
+
+    def _read(self, metric: str, row: int) -> Features | None:
+        names = [f"{row}.{metric}.{k}" for k in range(MOST_ARRAYS)]
+        return [self._file.get_tensor(name) for name in names if name in self._names] or None
+
+    @cached_property
+    def _names(self) -> set[str]:
+        return set(self._file.keys())
+
+    def _remember(self, metric: str, rows: range, features: list[Features | None]) -> None:
+        if self._new is None:
+            return
+        for row, arrays in zip(rows, features, strict=True):
+            self._new |= {f"{row}.{metric}.{k}": np.ascontiguousarray(array) for k, array in enumerate(arrays or [])}
+        if sum(array.nbytes for array in list(self._new.values())) > LIMIT_BYTES:
+            self._new = None
+
+    def save(self) -> None:
+        """Write the features that were computed, whole, unless they were read from the file or are too many."""
+        from safetensors.numpy import save_file
+
+        if self._file is None and self._new:
+            with files.atomic_file(self.path) as beside:
+                save_file(self._new, beside, metadata={"key": self.key})

@@ -1,0 +1,32 @@
+"""Weights of metrics, staged as the project does it, out of the packages in the dev group."""
+
+import os
+import shutil
+from pathlib import Path
+
+from support import PROJECT
+
+
+def stage_weights(root: Path, *names: str) -> None:
+    """Copy the files of foundations into ``root``/config and stage them in ``root``/data. ``lineage.commit`` must answer."""
+    from mperceiver.foundations import staging
+
+    (root / "config/foundations").mkdir(parents=True, exist_ok=True)
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        for name in names:
+            shutil.copy(PROJECT / f"config/foundations/{name}.yaml", "config/foundations")
+            staging.stage(name)
+    finally:
+        os.chdir(before)
+
+
+def link_weights(root: Path, staged: Path) -> None:
+    """Let ``root`` have the foundations that are staged in ``staged``, and their files in config/."""
+    folder = root / "data/foundations"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(staged / "config/foundations", root / "config/foundations", dirs_exist_ok=True)
+    for path in (staged / "data/foundations").iterdir():
+        if not path.name.startswith("."):
+            (folder / path.name).symlink_to(path)

@@ -1,0 +1,148 @@
+"""The README's promise: without pyiqa and what only it brings, all metrics but NIQE, BRISQUE and FID work."""
+
+import ast
+import csv
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import PROJECT
+from support.weights import link_weights
+
+from mperceiver import images, lineage
+
+# The verb score in a process that can import none of these modules.
+PROGRAM = """
+import json, sys
+
+refused = set(json.loads(sys.argv[1]))
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in refused:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Refuse())
+from mperceiver import cli, lineage
+lineage.commit = lambda: ("0" * 40, False)
+sys.argv = ["mperceiver", "score", "input", sys.argv[2], "--workers", "1"]
+cli.app()
+"""
+
+
+def brought_by_pyiqa_alone() -> set[str]:
+    """The modules of pyiqa and of the distributions that uv.lock installs for its sake alone."""
+    packages: dict[str, list[dict]] = {}
+    for package in tomllib.loads((PROJECT / "uv.lock").read_text())["package"]:
+        packages.setdefault(package["name"], []).append(package)
+
+    def needed(without: str | None) -> set[str]:
+        names, waiting = set(), ["mperceiver"]
+        while waiting:
+            name = waiting.pop()
+            if name in names or name == without:
+                continue
+            names.add(name)
+            for dependency in (d for package in packages[name] for d in package.get("dependencies", [])):
+                waiting.append(dependency["name"])
+                for extra in dependency.get("extra", []):
+                    for package in packages[dependency["name"]]:
+                        waiting += [d["name"] for d in package.get("optional-dependencies", {}).get(extra, [])]
+        return names
+
+    alone = needed(None) - needed("pyiqa")
+    assert "pyiqa" in alone and "facexlib" in alone and "torch" not in alone
+    owners = importlib.metadata.packages_distributions()
+    canonical = {module: {name.lower().replace("_", "-") for name in names} for module, names in owners.items()}
+    return {module for module, names in canonical.items() if names <= alone and "/" not in module}
+
+
+@pytest.fixture(scope="module")
+def refused() -> set[str]:
+    return brought_by_pyiqa_alone()
+
+
+def score(dataset: str, refused: set[str]) -> subprocess.CompletedProcess:
+    words = [sys.executable, "-c", PROGRAM, json.dumps(sorted(refused)), dataset]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
+@pytest.fixture
+def world(tmp_path, monkeypatch, metric_weights) -> Path:
+    """Two photographs, blurred and darkened, to be scored by RealBlur's, the demo's and the no-reference protocol."""
+    import pyarrow as pa
+    from scipy.ndimage import gaussian_filter
+    from skimage import data
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    link_weights(tmp_path, metric_weights)
+    for folder in ("config/datasets", "config/methods", "config/protocols", "data/prepared"):
+        Path(folder).mkdir(parents=True)
+    Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n")
+    rows = []
+    for name, photograph in {"a": data.astronaut(), "b": data.coffee()}.items():
+        gt = photograph[:240, :240]
+        lq = (0.8 * gaussian_filter(gt.astype(float), (1, 1, 0))).round().astype(np.uint8)
+        rows.append({"id": name, "task": "motion-blur", "lq": images.encode(lq), "gt": images.encode(gt)})
+    for protocol in ("rgb", "rgb-realblur", "no-reference"):
+        for path in (protocol, "rgb"):
+            Path(f"config/protocols/{path}.yaml").write_text((PROJECT / f"config/protocols/{path}.yaml").read_text())
+        text = f"title: {protocol}\nlicence: none\nsources: [{{source: local, folder: none}}]\nprotocol: {protocol}\n"
+        Path(f"config/datasets/{protocol}.yaml").write_text(text)
+        schema = pa.schema({name: pa.binary() if name in ("lq", "gt") else pa.string() for name in COLUMNS})
+        with pa.OSFile(f"data/prepared/{protocol}.arrow", "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            writer.write_table(pa.Table.from_pylist([row | {"source": "", "recipe": ""} for row in rows], schema))
+        prepared = f"data/prepared/{protocol}.json"
+        lineage.write_card(prepared, verb="prepare", spec={}, outputs=[f"data/prepared/{protocol}.arrow"])
+        for row in rows:
+            path = Path(f"results/restored/input/{protocol}/{row['id']}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(row["lq"])
+        restored = f"results/restored/input/{protocol}.json"
+        lineage.write_card(restored, verb="restore", spec={}, inputs=[prepared])
+    return tmp_path
+
+
+COLUMNS = ("id", "task", "lq", "gt", "source", "recipe")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "metrics"), [("rgb", ["psnr", "ssim", "lpips"]), ("rgb-realblur", ["psnr", "ssim"])]
+)
+def test_a_dataset_is_scored(world, refused, protocol, metrics):
+    done = score(protocol, refused)
+    assert done.returncode == 0, done.stderr
+    with open(f"results/scores/input/{protocol}.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == ["a", "b"]
+    assert all(float(row[metric]) > 0 for row in rows for metric in metrics)
+
+
+def test_the_three_metrics_say_what_they_need(world, refused):
+    done = score("no-reference", refused)
+    assert done.returncode == 1 and "NIQE needs the package pyiqa" in done.stderr and "uv add pyiqa" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_nothing_else_imports_what_only_pyiqa_brings(refused):
+    """Imports inside functions too; tests and docs are names that pyiqa's wheel has at its top."""
+    importers = set()
+    for path in (PROJECT / "mperceiver").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            if any(name.partition(".")[0] in refused for name in names):
+                importers.add(path.relative_to(PROJECT / "mperceiver").as_posix())
+    assert importers == {"metrics/noncommercial.py"}
+
+
+def test_one_distribution_has_opencv():
+    """pyiqa asks for another beside it, which would write the same folder."""
+    assert importlib.metadata.packages_distributions()["cv2"] == ["opencv-python-headless"]
