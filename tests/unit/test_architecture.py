@@ -1,6 +1,7 @@
 """The shape of the package: who may import whom, who may touch what, and how much stands in one file."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,15 @@ UNTOLD = {
     "new_unet",
     "clip_config",
 }  # of foundations/pretrain.py: each is one call of a library's constructor
+
+
+SPELL_PATHS = {  # modules that do not take their paths from mperceiver.paths yet
+    "foundations/staging.py",
+    "metrics/fid.py",
+    "models/towers.py",
+    "scoring/datasets.py",
+    "scoring/references.py",
+}
 
 
 @cache
@@ -174,6 +184,26 @@ def test_no_heavy_library_comes_in_by_another_door(modules, absent):
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=short)
+def test_only_paths_spells_paths_of_data_and_results(path):
+    """Strings that begin a path under data/ or results/; docstrings, sentences and names in <> are words, not paths."""
+    if short(path) in {"paths.py", *SPELL_PATHS}:
+        return
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree(path)) if _has_docstring(node)}
+    texts = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    spelled = [
+        f"{short(path)}:{node.lineno}: {node.value}"
+        for node in texts
+        if id(node) not in docstrings and re.fullmatch(r"(data|results)/[^\s<>]*", node.value)
+    ]
+    assert not spelled, "take the path from mperceiver.paths"
+
+
+def _has_docstring(node: ast.AST) -> bool:
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return isinstance(node, kinds) and ast.get_docstring(node) is not None
 
 
 # ---------------------------------------------------------------- nothing that runs what it reads

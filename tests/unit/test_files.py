@@ -97,8 +97,8 @@ def test_a_killed_process_leaves_nothing_half_written(world, old):
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    there = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
-    assert there == ({"file", "folder"} if old else set())
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    assert names == ({"file", "folder"} if old else set())
     if old:
         assert (folder / "file").read_text() == (folder / "folder/a").read_text() == "old"
         assert files.sha256(folder) == before  # what it left behind is hidden, and counts for nothing
@@ -310,13 +310,13 @@ def test_many_processes_take_turns(world):
     )
     jobs = [subprocess.Popen([sys.executable, "-c", program], stderr=-1, env=environment()) for _ in range(3)]
     for job in jobs:
-        told = job.communicate(timeout=120)[1].decode()
-        assert job.returncode == 0, told
+        errors = job.communicate(timeout=120)[1].decode()
+        assert job.returncode == 0, errors
     assert listing() == []
 
 
 @pytest.mark.parametrize("error", files.NO_LOCKS)
-def test_a_file_system_without_locks_is_told(world, monkeypatch, capsys, error):
+def test_a_file_system_without_locks_is_reported(world, monkeypatch, capsys, error):
     def refuse(*_):
         raise OSError(error, os.strerror(error))
 

@@ -31,11 +31,11 @@ def test_hash_of_the_code(world, monkeypatch):
     Path("report").mkdir()
     for name in ("a.py", "report/b.html.j2", "notes.txt"):
         Path(name).write_text("1")
-    found = [lineage.code.__wrapped__()]
+    hashes = [lineage.code.__wrapped__()]
     for name in ("notes.txt", "a.py", "report/b.html.j2"):
         Path(name).write_text("2")
-        found.append(lineage.code.__wrapped__())
-    assert found[0] == found[1] and len(set(found)) == 3
+        hashes.append(lineage.code.__wrapped__())
+    assert hashes[0] == hashes[1] and len(set(hashes)) == 3
 
 
 # ---------------------------------------------------------------- cards
@@ -131,9 +131,9 @@ def chained(world):
 
 
 def test_the_chain_is_listed_nearest_first(chained):
-    found = lineage.chain("table.json")
-    assert list(found) == ["table.json", "score.json", "prepared.json", "restored.json", "raw.json"]
-    assert found["raw.json"] == lineage.read_card("raw.json")
+    cards = lineage.chain("table.json")
+    assert list(cards) == ["table.json", "score.json", "prepared.json", "restored.json", "raw.json"]
+    assert cards["raw.json"] == lineage.read_card("raw.json")
     assert list(lineage.chain(Path("raw.json"))) == ["raw.json"]
 
 

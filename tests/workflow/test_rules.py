@@ -19,13 +19,13 @@ RULE_FILES = sorted((PROJECT / "workflow/rules").glob("*.smk"))
 
 def rules_of(text: str) -> dict[str, dict[str, str]]:
     """Rule name -> {directive: its text, "": the whole rule}."""
-    found = {}
+    rules = {}
     for name, body in re.findall(r"^rule (\w+):\n((?:[ \t]+.*\n|\n)+)", text, re.MULTILINE):
         parts = re.split(r"^    (\w+):", body, flags=re.MULTILINE)
-        found[name] = dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True)) | {
+        rules[name] = dict(zip(parts[1::2], map(str.strip, parts[2::2]), strict=True)) | {
             "": f"rule {name}:\n{body}".strip()
         }
-    return found
+    return rules
 
 
 RULES = {name: rule for file in RULE_FILES for name, rule in rules_of(file.read_text()).items()}

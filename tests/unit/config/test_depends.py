@@ -160,8 +160,8 @@ def test_pictures_of(runs):
     assert config.prepare_inputs("d") == ["config/datasets/d.yaml", "data/raw/d.json"]
     describe("datasets", "again", ready.replace("archive", "ready"))
     describe("datasets", "twice", "title: t\nlicence: l\nfrom: [mix]\ndegradations: {haze: {haze: {}}}\n")
-    for name, told in {"again": "ready has no `sources`", "twice": "mix has no `sources` and no `pairs`"}.items():
-        with pytest.raises(ConfigError, match=told):
+    for name, message in {"again": "ready has no `sources`", "twice": "mix has no `sources` and no `pairs`"}.items():
+        with pytest.raises(ConfigError, match=message):
             config.prepare_inputs(name)
 
 

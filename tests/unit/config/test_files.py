@@ -17,7 +17,7 @@ READY = "title: t\nlicence: l\nfrom: [a]\npairs: "
 
 
 def refusal(kind: str, name: str) -> str:
-    """What is told of a file that is refused; it always names the file."""
+    """The message about a file that is refused; it always names the file."""
     with pytest.raises(ConfigError) as caught:
         config.load(kind, name)
     assert f"config/{kind}/{name}.yaml" in str(caught.value)
@@ -41,18 +41,18 @@ def refusal(kind: str, name: str) -> str:
         ("foundations", "title: t\nlicence: l\nbuild: {vae_width: [1]}\n", "build.vae_width", "vae_widths"),
     ],
 )  # fmt: skip
-def test_an_unknown_key_is_told_with_the_nearest_one(world, kind, text, key, near):
+def test_an_unknown_key_is_reported_with_the_nearest_one(world, kind, text, key, near):
     describe(kind, "wrong", text)
     assert f"  {key}: unknown key (did you mean `{near}`?)" in refusal(kind, "wrong")
 
 
-def test_an_unknown_key_like_no_other_is_told_alone(world):
+def test_an_unknown_key_like_no_other_is_reported_alone(world):
     describe("methods", "wrong", "title: t\nkind: identity\nzzz: 1\n")
     assert refusal("methods", "wrong").endswith("  zzz: unknown key")
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "key", "told"),
+    ("kind", "text", "key", "words"),
     [
         ("methods", "kind: identity\n", "title", "required"),
         ("methods", "title: t\nkind: magic\n", "kind", "'magic'"),
@@ -85,14 +85,14 @@ def test_an_unknown_key_like_no_other_is_told_alone(world):
         ("protocols", "- a\n- b\n", "(the whole file)", "['a', 'b']"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_told_by_its_key(world, kind, text, key, told):
+def test_a_wrong_value_is_reported_by_its_key(world, kind, text, key, words):
     describe(kind, "wrong", text)
     message = refusal(kind, "wrong")
     line = next(line for line in message.splitlines() if line.startswith(f"  {key}: "))
-    assert told in line
+    assert words in line
 
 
-def test_all_mistakes_of_a_file_are_told_at_once(world):
+def test_all_mistakes_of_a_file_are_reported_at_once(world):
     describe("protocols", "wrong", "titel: t\nborder_px: -1\n")
     message = refusal("protocols", "wrong")
     assert "3 problem(s); config/README.md lists every key" in message
@@ -100,7 +100,7 @@ def test_all_mistakes_of_a_file_are_told_at_once(world):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "words"),
     [
         ("title: [\n", "not valid YAML"),
         ("title: t\nborder_px: 1\nborder_px: 2\n", "`border_px` is given twice"),
@@ -108,11 +108,11 @@ def test_all_mistakes_of_a_file_are_told_at_once(world):
         ("title: !!python/object/apply:os.system [true]\n", "not valid YAML"),
     ],
 )
-def test_what_is_no_plain_yaml_is_refused(world, text, told):
+def test_what_is_no_plain_yaml_is_refused(world, text, words):
     describe("protocols", "wrong", text)
     message = refusal("protocols", "wrong")
-    assert told in message
-    assert told != "`border_px` is given twice" or "line 3" in message
+    assert words in message
+    assert words != "`border_px` is given twice" or "line 3" in message
 
 
 def test_a_file_that_is_not_text_is_refused(world):
@@ -135,7 +135,7 @@ def test_what_is_no_name_is_refused(world, name):
         config.load("methods", name)
 
 
-def test_an_unknown_name_is_told_with_the_nearest_ones(world):
+def test_an_unknown_name_is_reported_with_the_nearest_ones(world):
     for name in ("demo", "demo-plus", "input"):
         describe("methods", name, "title: t\nkind: identity\n")
     with pytest.raises(
@@ -184,7 +184,7 @@ def test_like_takes_what_is_not_given(world):
     assert config.load("runs", "base").title == "Base"
 
 
-def test_like_goes_on_and_is_told(world):
+def test_like_goes_on_and_is_reported(world):
     describe("methods", "a", "title: A\nkind: identity\ntile_px: 32\n")
     describe("methods", "b", "like: a\ntitle: B\n")
     describe("methods", "c", "like: b\noverlap_px: 8\n")
@@ -202,7 +202,7 @@ def test_like_reads_another_experiment_too(world):
 
 
 @pytest.mark.parametrize(
-    ("like", "told"),
+    ("like", "words"),
     [
         ("b", "`like` is circular: config/methods/a.yaml -> config/methods/b.yaml -> config/methods/a.yaml"),
         ("a", "`like` is circular"),
@@ -211,16 +211,16 @@ def test_like_reads_another_experiment_too(world):
         ("3", "like: 3 is not a name"),
     ],
 )
-def test_like_nothing_that_can_be_is_refused(world, like, told):
+def test_like_nothing_that_can_be_is_refused(world, like, words):
     describe("methods", "a", f"title: t\nkind: identity\nlike: {like}\n")
     describe("methods", "b", "like: a\n")
-    with pytest.raises(ConfigError, match=re.escape(told)):
+    with pytest.raises(ConfigError, match=re.escape(words)):
         config.load("methods", "a")
-    with pytest.raises(ConfigError, match=re.escape(told)):
+    with pytest.raises(ConfigError, match=re.escape(words)):
         config.files_of("methods", "a")
 
 
-def test_a_mistake_below_is_told_of_the_file_that_was_asked_for(world):
+def test_a_mistake_below_is_reported_of_the_file_that_was_asked_for(world):
     describe("methods", "a", "title: t\nkind: identity\ntile_px: -1\n")
     describe("methods", "b", "like: a\n")
     assert "tile_px" in refusal("methods", "b")

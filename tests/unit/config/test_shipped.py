@@ -72,8 +72,8 @@ def test_names_that_are_referred_to_exist(shipped):
         refer(name, "runs", *figure.runs)
         refer(name, "datasets", *(panel.dataset for panel in figure.panels))
         refer(name, "datasets", *(dataset for column in figure.columns for dataset in column.datasets))
-    there = {kind: set(config.names(kind)) for kind in config.KINDS}
-    assert not [(by, kind, name) for by, kind, name in sorted(wanted) if name not in there[kind]]
+    existing = {kind: set(config.names(kind)) for kind in config.KINDS}
+    assert not [(by, kind, name) for by, kind, name in sorted(wanted) if name not in existing[kind]]
 
 
 def test_pairs_are_made_of_clean_pictures_by_known_degradations(shipped):
@@ -138,11 +138,11 @@ def test_the_pictures_of_figures_can_exist(shipped):
             if dataset.pairs or not sources or any(source.source != "package" for source in sources):
                 continue  # ids of downloaded pictures: tests/unit/data/prepare/test_examples.py has some of each set
             tasks = "|".join(dataset.degradations)
-            made = re.fullmatch(rf"(?P<picture>.+)-(?P<crop>\d+)-(?P<task>{tasks})", panel.picture)
-            assert made, f"{name}: {panel.picture} is no picture of {panel.dataset}"
+            parsed = re.fullmatch(rf"(?P<picture>.+)-(?P<crop>\d+)-(?P<task>{tasks})", panel.picture)
+            assert parsed, f"{name}: {panel.picture} is no picture of {panel.dataset}"
             known = {picture for source in sources for picture in source.files}
-            assert made["picture"] in known, f"{name}: {panel.picture}"
-            assert int(made["crop"]) * len(known) < (dataset.crops or 1), f"{name}: {panel.picture}"
+            assert parsed["picture"] in known, f"{name}: {panel.picture}"
+            assert int(parsed["crop"]) * len(known) < (dataset.crops or 1), f"{name}: {panel.picture}"
 
 
 def test_what_is_tested_on_is_never_trained_on(shipped):
@@ -169,7 +169,7 @@ def test_what_is_tested_on_is_never_trained_on(shipped):
     assert tested and not trained & tested
 
 
-def test_everything_a_method_needs_can_be_told(shipped):
+def test_everything_a_method_needs_is_there(shipped):
     """What the workflow asks for each of its rules, so that a bad reference fails here and not in a job."""
     for name in config.names("runs"):
         for stage, owner in config.weights_of(name).items():
@@ -186,8 +186,8 @@ def test_everything_a_method_needs_can_be_told(shipped):
 
 def test_every_key_is_described():
     def models(model: type[Model]) -> set:
-        inside = {found for field in model.model_fields.values() for found in models_in(field.annotation)}
-        return {model}.union(*(models(found) for found in inside))
+        inside = {part for field in model.model_fields.values() for part in models_in(field.annotation)}
+        return {model}.union(*(models(part) for part in inside))
 
     for model in set().union(*(models(kind) for kind in (Experiment, *config.KINDS.values()))):
         assert model.__doc__ and model.__doc__ != Model.__doc__, model
@@ -198,18 +198,18 @@ BLOCK = re.compile(r"`(config/[\w/-]+\.yaml)`:\n\n( *)```yaml\n(.*?)\n\2```", re
 
 
 def test_the_files_that_the_documents_show_load(world):
-    """Beside the files that there are; an example that has grown old fails here."""
+    """Beside the shipped files; an example that is out of date fails here."""
     shutil.copytree(PROJECT / "config", "config")
-    found = {}
+    examples = {}
     for page in sorted((PROJECT / "docs").glob("*.md")):
-        found |= {path: textwrap.dedent(text) for path, _, text in BLOCK.findall(page.read_text())}
-    assert len(found) >= 9
-    for path, text in found.items():
+        examples |= {path: textwrap.dedent(text) for path, _, text in BLOCK.findall(page.read_text())}
+    assert len(examples) >= 9
+    for path, text in examples.items():
         # Someone who follows a page word for word has its file.
         taken = Path(path).exists() and Path(path).read_text().strip() != text.strip()
         assert not taken, f"{path}: an example with the name of a true file"
         Path(path).write_text(text)
-    for path in map(Path, found):
+    for path in map(Path, examples):
         if len(path.parts) == 2:
             config.parse(path, Experiment)
             continue

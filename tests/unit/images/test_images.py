@@ -158,7 +158,7 @@ def test_a_truncated_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe-3.0 EPSF-3.0\n"])
-def test_what_is_no_picture_is_named(data):
+def test_a_file_that_is_no_picture_is_named(data):
     with pytest.raises(PictureError, match=r"rain/7.png: cannot be decoded"):
         images.decode(data, "rain/7.png")
     with pytest.raises(PictureError, match=r"^picture: "):
