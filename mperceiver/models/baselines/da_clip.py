@@ -122,6 +122,8 @@ class GatedLinear(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Gated feed-forward network of tokens: (B, N, C) -> the same."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.net = nn.Sequential(
@@ -167,6 +169,8 @@ class SpatialTransformer(nn.Module):
 
 
 class PreNorm(nn.Module):
+    """Norm over the channels before a module that takes (B, C, H, W) and a context."""
+
     def __init__(self, channels: int, fn: nn.Module) -> None:
         super().__init__()
         self.fn, self.norm = fn, ChannelNorm(channels)
@@ -176,6 +180,8 @@ class PreNorm(nn.Module):
 
 
 class Residual(nn.Module):
+    """Adds a module to its input: (B, C, H, W) and a context -> (B, C, H, W)."""
+
     def __init__(self, fn: nn.Module) -> None:
         super().__init__()
         self.fn = fn

@@ -45,6 +45,8 @@ class DepthwiseConv(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Feed-forward network of tokens with a depthwise convolution inside: (B, h w, C) -> the same."""
+
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = nn.Linear(channels, hidden)
@@ -214,6 +216,8 @@ class Conv(nn.Module):
 
 
 class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions, a tenth of which is added to their input: (B, C, H, W) -> the same."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1, self.conv2 = Conv(channels, channels), Conv(channels, channels)
