@@ -24,7 +24,7 @@ def restore_photographs(
 
     Args:
         changes: settings of the method that the command line sets otherwise; None leaves a setting as it is.
-        skip_existing: pass over photographs whose restored file is there.
+        skip_existing: pass over photographs whose restored file is there, by this method from the file as it is now.
 
     Raises:
         PictureError: at the end, if a photograph could not be restored; the others were restored.
@@ -32,10 +32,19 @@ def restore_photographs(
     """
     spec = photographs.method_for_photographs(method, **changes)
     all_photographs = (photographs.in_folder if source.is_dir() else photographs.in_file)(source, target)
-    waiting = [photograph for photograph in all_photographs if not (skip_existing and photograph.target.exists())]
+    waiting = [photograph for photograph in all_photographs if not (skip_existing and photograph.is_restored(method))]
     if len(waiting) < len(all_photographs):
         _note(f"{len(all_photographs) - len(waiting)} of {len(all_photographs)} pictures are in {target} already")
+    unread: dict[Path, str] = {}
+    if source.is_dir():
+        unread, others = photographs.left_out(source, target)
+        for path, reason in unread.items():
+            _note(f"not restored: {path}: {reason}")
+        if others:
+            _note(f"no pictures, left alone: {', '.join(path.name for path in others)}")
     if not waiting:
+        if unread:
+            raise PictureError(_not_restored(list(unread), len(all_photographs) + len(unread)))
         return
     failed: list[PhotographResult] = []
     single = len(waiting) == 1  # its progress is told in steps of the sampler
@@ -56,13 +65,16 @@ def restore_photographs(
                 print(result.photograph.target, flush=True)
             if not single:
                 advance(1)
-    if len(failed) == 1 and len(all_photographs) == 1:
+    if len(failed) == 1 and len(all_photographs) == 1 and not unread:
         raise PictureError(failed[0].error)
-    if failed:
-        names = ", ".join(result.photograph.source.name for result in failed)
-        raise PictureError(
-            f"{len(failed)} of {len(all_photographs)} pictures were not restored: {names}; the reasons stand above"
-        )
+    if failed or unread:
+        paths = [*(result.photograph.source for result in failed), *unread]
+        raise PictureError(_not_restored(paths, len(all_photographs) + len(unread)))
+
+
+def _not_restored(paths: list[Path], count: int) -> str:
+    names = ", ".join(path.name for path in paths)
+    return f"{len(paths)} of {count} pictures were not restored: {names}; the reasons stand above"
 
 
 def _note(line: str) -> None:

@@ -1,9 +1,13 @@
 """Restoring photographs, a file or a folder of them, into PNGs.
 
+A restored PNG carries the SHA-256 of its source and the name of its method as text, so that a later call knows whether it is
+the result of the picture that lies there now.
+
 The start noise of a photograph comes from the sampler's seed alone, so a photograph is restored to the same bytes wherever
 its file lies and whatever is restored with it.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +21,9 @@ from mperceiver.images import PictureError
 from mperceiver.restoring.restorers import load_restorer
 from mperceiver.restoring.stream import RestoreOutcome, RestoreRequest, restore_all
 
+SOURCE_SHA256, METHOD = "mperceiver source SHA-256", "mperceiver method"  # keywords of a PNG's text
+LEAVINGS = {"desktop.ini", "thumbs.db", "ehthumbs.db"}  # files that systems leave in folders
+
 
 @dataclass
 class Photograph:
@@ -24,13 +31,16 @@ class Photograph:
 
     source: Path
     target: Path
+    method: str = ""
+    sha256: str | None = None  # of the source; known once it was read
     size: tuple[int, int] | None = None  # (W, H), upright; known once it was read
     notes: list[str] = field(default_factory=list)  # how reading changed the picture, in words
     metadata: dict[str, bytes] = field(default_factory=dict)  # colour profile and EXIF
 
     def read(self) -> np.ndarray:
         """The pixels, uint8 (H, W, 3); sets size, notes and metadata. Raises PictureError."""
-        photo = images.read_photograph(self.source)
+        data = images.content(self.source)
+        photo, self.sha256 = images.read_photograph(data, str(self.source)), hashlib.sha256(data).hexdigest()
         self.notes, self.metadata = photo.notes, photo.metadata
         self.size = (photo.pixels.shape[1], photo.pixels.shape[0])
         return photo.pixels
@@ -38,7 +48,17 @@ class Photograph:
     def write(self, picture: np.ndarray) -> None:
         """Write the restored picture, uint8 (H, W, 3), whole or not at all."""
         with files.atomic_file(self.target) as beside:
-            beside.write_bytes(images.encode(picture, **self.metadata))
+            text = {SOURCE_SHA256: self.sha256 or "", METHOD: self.method}
+            beside.write_bytes(images.encode(picture, text, **self.metadata))
+
+    def is_restored(self, method: str) -> bool:
+        """Whether the PNG is there, and is what ``method`` restored from the source as it is now."""
+        try:
+            start = self.target.read_bytes()
+            source = hashlib.sha256(self.source.read_bytes()).hexdigest()
+        except OSError:
+            return False
+        return images.text_of(start, SOURCE_SHA256) == source and images.text_of(start, METHOD) == method
 
 
 @dataclass
@@ -112,7 +132,11 @@ def in_folder(folder: Path, target: Path) -> list[Photograph]:
         raise PictureError(f"{target}: {what}; name another folder for the restored pictures")
     sources = sorted(p for p in folder.iterdir() if p.suffix.lower() in images.SUFFIXES and not p.name.startswith("."))
     if not sources:
-        raise PictureError(f"{folder}: no pictures in it; their names end in {', '.join(sorted(images.SUFFIXES))}")
+        named = [str(path) for path in left_out(folder, target)[0]][:3]
+        others = f" (what is there is not read: {', '.join(named)})" if named else ""
+        raise PictureError(
+            f"{folder}: no pictures in it{others}; their names end in {', '.join(sorted(images.SUFFIXES))}"
+        )
     by_stem: dict[str, Path] = {}
     for source in sources:
         other = by_stem.setdefault(source.stem, source)
@@ -121,6 +145,29 @@ def in_folder(folder: Path, target: Path) -> list[Photograph]:
                 f"{folder}: {other.name} and {source.name} would both become {source.stem}.png; rename one of them"
             )
     return [Photograph(source, target / f"{source.stem}.png") for source in sources]
+
+
+def left_out(folder: Path, target: Path) -> tuple[dict[Path, str], list[Path]]:
+    """What ``in_folder`` leaves out: pictures that are not read and folders of pictures, each with the reason; other files.
+
+    Hidden files and what systems leave in folders are in neither; the folder ``target`` is not, either.
+    """
+    reasons, others = {}, []
+    for path in sorted(Path(folder).iterdir()):
+        if path.name.startswith(".") or path.name.lower() in LEAVINGS or path.suffix.lower() in images.SUFFIXES:
+            continue
+        if path.is_dir():
+            if not (target.exists() and path.samefile(target)) and any(map(_is_picture, path.rglob("*"))):
+                reasons[path] = "is a folder in the folder; restore it by a call of its own"
+        elif images.looks_like_a_picture(path):
+            reasons[path] = f"a picture's name ends in {', '.join(sorted(images.SUFFIXES))}; save it as PNG"
+        else:
+            others.append(path)
+    return reasons, others
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in images.SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
 def sampler_steps(spec: Method) -> int:
@@ -140,6 +187,8 @@ def restore_each(
     Raises ConfigError, LineageError: the method's weights are missing, or its tiles cannot be cut.
     """
     seed, by_source = spec.sampler.seed, {str(p.source): p for p in photographs}
+    for photograph in photographs:
+        photograph.method = method
     requests = (RestoreRequest(name, photo.read, photo.write, seed) for name, photo in by_source.items())
     for outcome in restore_all(load_restorer(method, on_step), spec, requests):
         name = outcome.request.name

@@ -14,6 +14,12 @@ def pictures_in(folder: Path, glob: str = "*") -> list[Path]:
     return sorted((p for p in matching if p.is_file()), key=lambda p: p.name)
 
 
+def left_out(folder: Path, glob: str = "*") -> list[Path]:
+    """Files that ``pictures_in`` leaves out although they are pictures, of a form that is not read; sorted by name."""
+    matching = (p for p in folder.glob(glob) if p.suffix.lower() not in images.SUFFIXES and not p.name.startswith("."))
+    return sorted((p for p in matching if p.is_file() and images.looks_like_a_picture(p)), key=lambda p: p.name)
+
+
 def folder_sha256(files: Iterable[Path]) -> str:
     """SHA-256 over the lines '<sha256>  <basename>\\n' of the files, sorted by basename."""
     lines = (f"{sha256(p)}  {p.name}\n" for p in sorted(files, key=lambda p: p.name))

@@ -161,7 +161,8 @@ def test_camera_fields_go_on_and_what_is_lost_is_noted():
     picture = random(4, 5, 3, 8).astype(np.uint8)
     exif = Image.Exif()
     exif[315], exif[33432] = "An artist", "Some rights"
-    exif[0x8769] = {33434: (1, 250)}
+    exif.get_ifd(0x8769)[33434] = (1, 250)
+    exif[0x8769] = exif.get_ifd(0x8769)
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "TIFF", exif=exif)
     photograph = images.read_photograph(buffer.getvalue())

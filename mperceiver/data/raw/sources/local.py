@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 from mperceiver import images, paths
 from mperceiver.config.sources import GeneratedSource, LocalSource, ManualSource, PackageSource
 from mperceiver.data import DataError
-from mperceiver.data.raw.folder import folder_sha256, pictures_in
+from mperceiver.data.raw.folder import folder_sha256, left_out, pictures_in
 from mperceiver.data.raw.generated import GENERATORS
 from mperceiver.data.raw.sources.base import Download, Received, RemoteFile, describe_file, get_files
 from mperceiver.files import sha256
@@ -106,6 +107,8 @@ def _copy_pictures(download: Download, source: LocalSource, origin: Path, folder
     if not origin.is_dir():
         raise DataError(f"{origin}: no such folder")
     files = pictures_in(origin, source.glob)
+    if unread := [file.name for file in left_out(origin, source.glob)]:
+        print(f"{origin}: pictures of a form that is not read are left out: {', '.join(unread)}", file=sys.stderr)
     if not files:
         raise DataError(f"{origin}: no pictures there ({source.glob})")
     if download.dataset.expected not in (None, len(files)):  # checked here, so that the next mirror folder is tried
