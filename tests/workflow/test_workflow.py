@@ -41,7 +41,7 @@ def snakemake(
     return subprocess.run(words, cwd=world, env=variables, timeout=600, **to_text, **options)
 
 
-def made(world: Path, *targets: str, **options) -> str:
+def build(world: Path, *targets: str, **options) -> str:
     done = snakemake(world, "--cores", "2", *targets, **options)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -90,7 +90,7 @@ def built(tmp_path_factory) -> Path:
         for words in ("download leaves", "prepare leaves", "prepare tiny-train", "foundation tiny --build --threads 1"):
             subprocess.run(["mperceiver", *words.split()], cwd=world, env=WARM, check=True)
         shutil.rmtree(world / "data")
-        made(world)
+        build(world)
 
     return built_once(tmp_path_factory, "workflow", build)
 
@@ -142,9 +142,9 @@ def test_snakemakes_own_report(built):
 @pytest.mark.slow
 def test_a_cell_leads_to_a_package_file(built, monkeypatch):
     words = "mperceiver trace tiny --method tiny --dataset tiny-test --task haze --verify".split()
-    told = subprocess.run(words, cwd=built, env=WARM, check=True, capture_output=True, text=True).stdout
-    assert "package:skimage/data/astronaut.png" in told and "results/runs/tiny/drm.json" in told
-    assert "data/foundations/lpips-alex/trunk.ckpt" in told  # the weights of a metric
+    output = subprocess.run(words, cwd=built, env=WARM, check=True, capture_output=True, text=True).stdout
+    assert "package:skimage/data/astronaut.png" in output and "results/runs/tiny/drm.json" in output
+    assert "data/foundations/lpips-alex/trunk.ckpt" in output  # the weights of a metric
     monkeypatch.chdir(built)
     verbs = {card["verb"] for card in lineage.chain("results/report.json").values()}
     rules = (PROJECT / "workflow/rules").glob("*.smk")
@@ -184,12 +184,12 @@ def test_a_deleted_score_is_made_again_alike(world):
         card.with_suffix(suffix).unlink()
     assert plan(world) == {}, "Snakemake does not miss what stands under a finished table"
     verify = ["mperceiver", "trace", "tiny", "--verify"]
-    told = subprocess.run(verify, cwd=world, env=WARM, capture_output=True, text=True)
-    assert told.returncode and "results/scores/tiny/tiny-test.json is missing" in told.stderr
-    made(world, "results/scores/tiny/tiny-test.json")
+    done = subprocess.run(verify, cwd=world, env=WARM, capture_output=True, text=True)
+    assert done.returncode and "results/scores/tiny/tiny-test.json is missing" in done.stderr
+    build(world, "results/scores/tiny/tiny-test.json")
     after = json.loads(card.read_text())
-    for told in (before, after):  # the sources may have been edited while this ran
-        del told["commit"], told["dirty"], told["code"]
+    for card in (before, after):  # the sources may have been edited while this ran
+        del card["commit"], card["dirty"], card["code"]
     assert after == before
 
 
@@ -202,7 +202,7 @@ def test_killed_in_the_middle_of_a_training(world):
     describe(world, "runs/long.yaml", LONG)
     target = "results/runs/long/branches.json"
     weights = (world / target).with_suffix(".safetensors")
-    made(world, target)
+    build(world, target)
     straight = weights.read_bytes()
     shutil.rmtree(weights.parent)
 
@@ -223,7 +223,7 @@ def test_killed_in_the_middle_of_a_training(world):
     locked = snakemake(world, "--cores", "2", target)
     assert locked.returncode and "--unlock" in locked.stdout
     assert snakemake(world, "--unlock").returncode == 0
-    made(world, target)
+    build(world, target)
     assert "resuming after step" in (world / "results/logs/train_branches/long.log").read_text()
     assert weights.read_bytes() == straight
     assert not any((world / "results/resume").rglob("*.*")) and leftovers(world / "results") == []
@@ -239,7 +239,7 @@ def test_what_cannot_be_written_is_not_there(world):
     failed = snakemake(world, "--cores", "2", target, variables=warm.cold(), **limit)
     assert failed.returncode and "Error in rule train_branches" in failed.stdout, failed.stdout
     assert not list((world / "results/runs").rglob("long/*"))
-    made(world, target)
+    build(world, target)
     assert leftovers(world / "results") == []
 
 
