@@ -41,7 +41,7 @@ def snakemake(
     return subprocess.run(words, cwd=world, env=variables, timeout=600, **to_text, **options)
 
 
-def build(world: Path, *targets: str, **options) -> str:
+def run(world: Path, *targets: str, **options) -> str:
     done = snakemake(world, "--cores", "2", *targets, **options)
     assert done.returncode == 0, done.stdout
     return done.stdout
@@ -83,14 +83,14 @@ def test_dry_run_of_a_fresh_checkout(arguments, tmp_path):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """The tiny world with everything made by the workflow, its foundation by the command line. Not to be changed: copy it."""
+    """The tiny world, built by the workflow, its foundation by the command line. Do not change it: copy it."""
 
     def build(world: Path) -> None:
         shutil.copytree(PROJECT / "tests/tiny", world)
         for words in ("download leaves", "prepare leaves", "prepare tiny-train", "foundation tiny --build --threads 1"):
             subprocess.run(["mperceiver", *words.split()], cwd=world, env=WARM, check=True)
         shutil.rmtree(world / "data")
-        build(world)
+        run(world)
 
     return built_once(tmp_path_factory, "workflow", build)
 
@@ -106,7 +106,7 @@ def describe(world: Path, path: str, text: str) -> None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Hidden files that stand beside what was to be written (Snakemake's own time stamps, and notes of what was hashed, aside)."""
+    """Hidden files, such as temporary ones, other than Snakemake's time stamps and checksum caches."""
     return [path for path in folder.rglob(".*") if path.name not in (".snakemake_timestamp", files.CHECKSUM_CACHE)]
 
 
@@ -186,7 +186,7 @@ def test_a_deleted_score_is_made_again_alike(world):
     verify = ["mperceiver", "trace", "tiny", "--verify"]
     done = subprocess.run(verify, cwd=world, env=WARM, capture_output=True, text=True)
     assert done.returncode and "results/scores/tiny/tiny-test.json is missing" in done.stderr
-    build(world, "results/scores/tiny/tiny-test.json")
+    run(world, "results/scores/tiny/tiny-test.json")
     after = json.loads(card.read_text())
     for card in (before, after):  # the sources may have been edited while this ran
         del card["commit"], card["dirty"], card["code"]
@@ -202,7 +202,7 @@ def test_killed_in_the_middle_of_a_training(world):
     describe(world, "runs/long.yaml", LONG)
     target = "results/runs/long/branches.json"
     weights = (world / target).with_suffix(".safetensors")
-    build(world, target)
+    run(world, target)
     straight = weights.read_bytes()
     shutil.rmtree(weights.parent)
 
@@ -223,7 +223,7 @@ def test_killed_in_the_middle_of_a_training(world):
     locked = snakemake(world, "--cores", "2", target)
     assert locked.returncode and "--unlock" in locked.stdout
     assert snakemake(world, "--unlock").returncode == 0
-    build(world, target)
+    run(world, target)
     assert "resuming after step" in (world / "results/logs/train_branches/long.log").read_text()
     assert weights.read_bytes() == straight
     assert not any((world / "results/resume").rglob("*.*")) and leftovers(world / "results") == []
@@ -239,7 +239,7 @@ def test_what_cannot_be_written_is_not_there(world):
     failed = snakemake(world, "--cores", "2", target, variables=warm.cold(), **limit)
     assert failed.returncode and "Error in rule train_branches" in failed.stdout, failed.stdout
     assert not list((world / "results/runs").rglob("long/*"))
-    build(world, target)
+    run(world, target)
     assert leftovers(world / "results") == []
 
 
