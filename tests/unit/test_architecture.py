@@ -24,7 +24,6 @@ UNTOLD = {
 SPELL_PATHS = {  # modules that do not take their paths from mperceiver.paths yet
     "foundations/staging.py",
     "metrics/fid.py",
-    "models/towers.py",
     "scoring/datasets.py",
     "scoring/references.py",
 }
