@@ -13,7 +13,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mperceiver import config, lineage
+from mperceiver import config, lineage, paths
 from mperceiver.config.foundations import WEIGHTS, Foundation, Mirror
 from mperceiver.fetch import FetchError, fetch, hub, packages
 from mperceiver.files import (
@@ -55,7 +55,7 @@ class _Staging:
 
     @property
     def folder(self) -> Path:
-        return Path("data/foundations") / self.name
+        return paths.foundation_folder(self.name)
 
     @property
     def work(self) -> Path:
@@ -77,11 +77,11 @@ def stage(name: str) -> Path:
     Returns the card's path; its result names each file's digest, size and where it came from. Raises LineageError if a file is to
     be had nowhere or its digest differs (both are shown); what has come is kept, and the next call goes on.
     """
-    spec, card = config.load("foundations", name), Path("data/foundations") / f"{name}.json"
+    spec, card = config.load("foundations", name), paths.foundation_card(name)
     inputs, sources = config.files_of("foundations", name), {}
     lineage.commit()  # a result without a commit cannot be kept: say so before the work, not after
-    with locked(Path("data/foundations") / name):
-        staging = _Staging(name, spec, _told(Path("data/foundations") / name, card))
+    with locked(paths.foundation_folder(name)):
+        staging = _Staging(name, spec, _told(paths.foundation_folder(name), card))
         wanted = _wanted(staging)
         if staging.local and (staging.local / CARD).is_file():
             sources[f"project:{spec.local}/{CARD}"] = sha256(staging.local / CARD)
@@ -317,10 +317,10 @@ def build(name: str) -> Path:
         )
     lineage.commit()
     inputs = config.files_of("foundations", name)
-    inputs += [f"data/prepared/{dataset}.json" for dataset in (*spec.build.pictures, spec.build.degradations)]
+    inputs += [str(paths.prepared_card(dataset)) for dataset in (*spec.build.pictures, spec.build.degradations)]
     sources = {f"at-build:{path}": sha256(path) for path in inputs}
     target = Path(spec.local)
-    work = Path("results/resume") / f"foundation-{name}"
+    work = paths.resume_folder(f"foundation-{name}")
     with atomic_folder(target) as beside:
         result = pretrain.build(name, spec, beside, work)
         files = sorted(path for path in beside.rglob("*") if path.is_file())

@@ -21,14 +21,6 @@ UNTOLD = {
 }  # of foundations/pretrain.py: each is one call of a library's constructor
 
 
-SPELL_PATHS = {  # modules that do not take their paths from mperceiver.paths yet
-    "foundations/staging.py",
-    "metrics/fid.py",
-    "scoring/datasets.py",
-    "scoring/references.py",
-}
-
-
 @cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(), filename=str(path))
@@ -188,7 +180,7 @@ def test_no_heavy_library_comes_in_by_another_door(modules, absent):
 @pytest.mark.parametrize("path", MODULES, ids=short)
 def test_only_paths_spells_paths_of_data_and_results(path):
     """Strings that begin a path under data/ or results/; docstrings, sentences and names in <> are words, not paths."""
-    if short(path) in {"paths.py", *SPELL_PATHS}:
+    if short(path) == "paths.py":
         return
     docstrings = {id(node.body[0].value) for node in ast.walk(tree(path)) if _has_docstring(node)}
     texts = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
