@@ -13,9 +13,8 @@ def _train(run: str, stage: str, threads: int) -> None:
 
     if settings := getattr(config.load("runs", run), stage):  # `train` below reports a stage that the run does not have
         slurm.relaunch_with_srun(f"train_{stage}", run, threads, settings.accumulate)
-    local_processes = int(
-        os.environ.get("LOCAL_WORLD_SIZE", "1")
-    )  # of this training, on this machine; a launcher sets it
+    # A launcher starts several processes of a training on one machine; they share its cores.
+    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     prepare_torch(threads and max(threads // local_processes, 1))
     from mperceiver.training import processes
     from mperceiver.training.stages import train

@@ -11,6 +11,10 @@ ANSWER_TIMEOUT_S = 20  # a busy controller answers slowly, and KillWait is 30 s 
 WAIT_S = 600
 
 
+class SlurmError(RuntimeError):
+    """SLURM gave no answer; the message says to what question and what to do."""
+
+
 def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> None:
     """In the batch script of a job with several tasks, replace this process by an `srun` of as many processes as can share a step.
 
@@ -19,12 +23,18 @@ def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> No
     Args:
         accumulate: batches of a step; the number of processes must divide it.
 
-    Raises subprocess.CalledProcessError if SLURM does not describe its job.
+    Raises SlurmError if SLURM does not describe its job.
     """
     job = os.environ.get("SLURM_JOB_ID")
     if not job or "SLURM_STEP_ID" in os.environ or "RANK" in os.environ:
         return
-    answer = _ask("scontrol", "-o", "show", "job", job)
+    try:
+        answer = _ask("scontrol", "-o", "show", "job", job)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SlurmError(
+            f"{verb} {run}: SLURM does not say which tasks job {job} has ({_reason(error)}). The controller may be busy or down: "
+            "see scontrol ping, then run the same command again"
+        ) from None
     granted = dict(re.findall(r"(NumNodes|NumTasks|CPUs/Task)=(\d+)", answer))
     tasks, nodes = int(granted.get("NumTasks", 1)), int(granted.get("NumNodes", 1))
     processes = max(number for number in range(1, tasks + 1) if accumulate % number == 0)
@@ -84,8 +94,7 @@ def requeue() -> bool:
             return False
         _ask("scontrol", "requeue", job)
     except (OSError, subprocess.SubprocessError) as error:
-        detail = (getattr(error, "stderr", None) or str(error)).strip()
-        print(f"SLURM did not requeue job {job}: {detail}", flush=True)
+        print(f"SLURM did not requeue job {job}: {_reason(error)}", flush=True)
         return False
     return True
 
@@ -99,3 +108,8 @@ def wait_to_be_ended() -> None:
 
 def _ask(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_TIMEOUT_S).stdout
+
+
+def _reason(error: Exception) -> str:
+    """Why a program of SLURM's failed: what it printed, or the exception's own words."""
+    return (getattr(error, "stderr", None) or str(error)).strip()

@@ -19,6 +19,8 @@ from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.models import towers
 from mperceiver.training import slurm
 from mperceiver.training.latents import CachedLatents
+from mperceiver.training.nonfinite import BatchRecord, StepRecord
+from mperceiver.training.schedule import TrainingError
 
 LOG = """\
 [Tue Nov 24 01:00:34 2026]
@@ -285,6 +287,11 @@ def test_messages_of_this_project_are_recognised(tmp_path, monkeypatch):
     assert cause(raised(towers.load, "sd21")) == missing
     Path("a.png").write_bytes(b"no picture")
     assert cause(raised(images.decode, "a.png")) == "a picture is damaged"
+    batch = BatchRecord([1, 0], ["a"], {"loss": float("nan")})
+    for losses, norm in ({"loss": float("nan")}, 1.0), ({"loss": 0.1}, float("inf")):
+        record = StepRecord("demo drm", 7, [norm], [batch._replace(losses=losses)], {})
+        error = TrainingError(record.message(Path("results/resume/demo")))
+        assert cause(error) == "a loss or a gradient is not a finite number"
 
 
 def test_an_attempt_that_slurm_refused_is_counted(programs):
@@ -411,6 +418,15 @@ def test_one_process_for_each_task_that_can_share_a_step(programs, monkeypatch, 
         ours = [sys.executable, "-m", "mperceiver.cli", "train_drm", "demo", "--threads", "4"]
         assert commands == [["srun", *expected.split(), "--cpus-per-task=4", "--kill-on-bad-exit=1", *ours]]
     assert ("tasks are used" in capsys.readouterr().out) == (shares % tasks != 0)
+
+
+def test_a_job_that_slurm_does_not_describe(programs, monkeypatch):
+    programs(scontrol="echo Unable to contact slurm controller >&2; exit 1")
+    for name in ("SLURM_STEP_ID", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    with pytest.raises(slurm.SlurmError, match=r"train_drm demo: .* job 5 has \(Unable to contact .*scontrol ping"):
+        slurm.relaunch_with_srun("train_drm", "demo", 4, 8)
 
 
 def test_nothing_is_started_in_a_step_in_a_launcher_or_without_slurm(programs, monkeypatch):
