@@ -135,20 +135,23 @@ def write_foundation(spec, folder: Path) -> None:
     from open_clip.model import CLIP
     from safetensors.torch import save_file
 
-    from mperceiver.foundations import pretrain
+    from mperceiver.foundations.pretrain.clip import clip_config, write_text_encoder
+    from mperceiver.foundations.pretrain.storage import save_half
+    from mperceiver.foundations.pretrain.unet import new_unet, write_scheduler
+    from mperceiver.foundations.pretrain.vae import new_vae
 
     torch.manual_seed(0)
     recipe = spec.build
     for part in ("vae", "unet", "text_encoder", "scheduler", "image_encoder"):
         (folder / part).mkdir(parents=True)
-    pretrain._save(pretrain.new_vae(recipe, spec.trunk_norm), folder / "vae")
-    pretrain._save(pretrain.new_unet(recipe), folder / "unet")
-    clip = CLIP(**pretrain.clip_config(recipe))
+    save_half(new_vae(recipe, spec.trunk_norm), folder / "vae")
+    save_half(new_unet(recipe), folder / "unet")
+    clip = CLIP(**clip_config(recipe))
     save_file(clip.state_dict(), folder / "image_encoder/open_clip_model.safetensors")
-    described = json.dumps({"model_cfg": pretrain.clip_config(recipe)})
+    described = json.dumps({"model_cfg": clip_config(recipe)})
     (folder / "image_encoder/open_clip_config.json").write_text(described)
-    pretrain._text_encoder(recipe, folder / "image_encoder", folder / "text_encoder")
-    pretrain._scheduler(recipe, folder / "scheduler")
+    write_text_encoder(recipe, folder / "image_encoder", folder / "text_encoder")
+    write_scheduler(recipe, folder / "scheduler")
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ def foundation(
     threads: Threads = 0,
 ) -> None:
     """Put a foundation's frozen weights into data/foundations/, each file verified by its SHA-256."""
-    from mperceiver.foundations import staging
+    from mperceiver.foundations import building, staging
 
     if build:
         prepare_torch(threads)
-        print(staging.build(name))
+        print(building.build(name))
     print(staging.stage(name))
 
 

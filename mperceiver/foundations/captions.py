@@ -1,8 +1,8 @@
-"""The language of a toy foundation: a few words, and the captions they make of pictures that have none."""
+"""The language of a small foundation: a few words, and captions made of them for pictures that have none."""
 
 import numpy as np
 
-# The toy's whole language. Ids follow the specials; the end id is the largest, which is where open_clip pools.
+# Token ids: the special ones first, then the words. The end id is the largest, because open_clip pools at the largest id.
 PAD, TEXTUAL, IMAGE, FIRST_WORD = 0, 1, 2, 3
 WORDS = (
     "a picture of with dark dim bright grey muted colourful red yellow green blue smooth detailed busy flat contrast clean "
@@ -12,7 +12,7 @@ START, END = FIRST_WORD + len(WORDS), FIRST_WORD + len(WORDS) + 1
 
 
 def attributes(crops: np.ndarray) -> list[list[str]]:
-    """Words for uint8 (B, H, W, 3): brightness, colourfulness, hue, detail, contrast. The captions of a world without any."""
+    """Five words for each crop of uint8 (B, H, W, 3): its brightness, colourfulness, hue, detail and contrast."""
     x = crops.astype(np.float32) / 255
     luma = x @ np.array([0.299, 0.587, 0.114], np.float32)
     mean, deviation = luma.mean((1, 2)), luma.std((1, 2))
@@ -36,9 +36,11 @@ def attributes(crops: np.ndarray) -> list[list[str]]:
 
 
 def tokenise(words: list[str], length: int) -> list[int]:
+    """Token ids of a caption: start, the words, end, and padding up to ``length``."""
     ids = [START, *(FIRST_WORD + WORDS.index(word) for word in words), END]
     return ids + [PAD] * (length - len(ids))
 
 
 def caption(words: list[str]) -> list[str]:
+    """The words of a caption from a crop's ``attributes``."""
     return ["a", *words[:3], "picture", *words[3:]]

@@ -18,7 +18,7 @@ UNTOLD = {
     "new_vae",
     "new_unet",
     "clip_config",
-}  # of foundations/pretrain.py: each is one call of a library's constructor
+}  # of foundations/pretrain/: each is one call of a library's constructor
 
 
 @cache

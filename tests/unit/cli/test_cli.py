@@ -15,7 +15,7 @@ from support import PROJECT
 from typer.testing import CliRunner
 
 from mperceiver import __version__, cli, config, files, images, lineage
-from mperceiver.foundations import staging
+from mperceiver.foundations import listing
 
 VERBS = [
     *("foundation", "download", "doctor", "prepare", "degradations", "encode", "show", "export"),
@@ -476,8 +476,8 @@ def fake(world):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     outputs = {p.relative_to(folder).as_posix(): files.sha256(p) for p in folder.rglob("*") if p.is_file()}
-    card = lineage.write_card(folder / staging.CARD, verb="foundation --build", spec={})
-    files.write_json(folder / staging.CARD, card | {"outputs": outputs})
+    card = lineage.write_card(folder / listing.CARD, verb="foundation --build", spec={})
+    files.write_json(folder / listing.CARD, card | {"outputs": outputs})
     return folder
 
 
@@ -486,7 +486,7 @@ def test_a_foundation_is_staged(fake):
     assert files.sha256("data/foundations/fake") == files.sha256(fake)
     card = lineage.read_card("data/foundations/fake.json")
     assert card["verb"] == "foundation" and lineage.verify("data/foundations/fake.json") == []
-    assert card["inputs"]["project:assets/foundations/fake/card.json"] == files.sha256(fake / staging.CARD)
+    assert card["inputs"]["project:assets/foundations/fake/card.json"] == files.sha256(fake / listing.CARD)
     before = Path("data/foundations/fake.json").read_bytes()
     stdout_of("foundation", "fake")
     assert Path("data/foundations/fake.json").read_bytes() == before
@@ -511,7 +511,7 @@ def test_a_missing_file_of_a_foundation_is_refused(fake):
 
 
 def test_a_foundation_without_a_card_is_staged(fake):
-    (fake / staging.CARD).unlink()
+    (fake / listing.CARD).unlink()
     stdout_of("foundation", "fake")
     assert not [
         name for name in lineage.read_card("data/foundations/fake.json")["inputs"] if name.startswith("project:")
@@ -526,9 +526,9 @@ def test_a_foundation_without_a_folder_or_a_recipe(fake):
 
 def test_weights_are_taken_from_the_project_where_the_working_directory_has_none(world, monkeypatch):
     monkeypatch.setattr(lineage, "PACKAGE", world / "elsewhere/mperceiver")
-    assert staging.local_folder("assets") == world / "elsewhere/assets"
+    assert listing.local_folder("assets") == world / "elsewhere/assets"
     Path("assets").mkdir()
-    assert staging.local_folder("assets") == Path("assets")
+    assert listing.local_folder("assets") == Path("assets")
 
 
 # ---------------------------------------------------------------- trace

@@ -18,7 +18,7 @@ from support import PROJECT
 
 from mperceiver import config, files, lineage
 from mperceiver.config.foundations import WeightFile
-from mperceiver.foundations import staging
+from mperceiver.foundations import listing, staging
 from mperceiver.models import towers
 
 COMMIT = ("0" * 40, False)
@@ -521,9 +521,9 @@ def test_a_new_time_alone_is_hashed_once(world, mirror, monkeypatch):
 # ---------------------------------------------------------------- a folder of one's own
 
 
-@pytest.mark.parametrize("copied", [0, staging.COPIED])
+@pytest.mark.parametrize("copied", [0, staging.COPIED_BYTES])
 def test_a_local_folder_is_taken_before_any_mirror(world, server, tiny_sd, tmp_path, monkeypatch, copied):
-    monkeypatch.setattr(staging, "COPIED", copied)
+    monkeypatch.setattr(staging, "COPIED_BYTES", copied)
     shutil.copytree(tiny_sd[0], tmp_path / "own")
     describe(spec_of(f"{server.url}/gone") | {"local": str(tmp_path / "own")})
     staging.stage("far")
@@ -632,7 +632,7 @@ def test_pickles_in_a_folder_are_passed_over(world, tmp_path, capsys):
 def test_a_card_that_came_with_weights_is_no_way_out(world, tmp_path, name):
     (tmp_path / "own").mkdir()
     card = {"verb": "foundation --build", "inputs": {}, "outputs": {name: "0" * 64}}
-    (tmp_path / "own" / staging.CARD).write_text(json.dumps(card))
+    (tmp_path / "own" / listing.CARD).write_text(json.dumps(card))
     describe({"title": "t", "licence": "l", "local": str(tmp_path / "own")})
     assert "only .safetensors and .json inside its folder are taken" in complaint()
 
