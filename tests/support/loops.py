@@ -1,4 +1,7 @@
-"""Toys for the loop's tests (runpy.run_path), and trainings in processes of their own: python tests/support/loops.py WHAT FOLDER."""
+"""Small networks and objectives for the tests of the loop; run as a program, one process of a training.
+
+python tests/support/loops.py WHAT FOLDER
+"""
 
 import os
 import signal

@@ -661,3 +661,36 @@ def test_all_stages_on_crops_of_whole_pictures(fresh):
         assert "data/latents/tiny/whole.json" in card["inputs"]
     for name in ("predictor", "branches", "drm"):
         train("fresh", name)
+
+
+# ---------------------------------------------------------------- baselines
+
+
+def test_a_baseline_gets_what_its_architecture_needs(trained, monkeypatch):
+    """The task of each picture and a second crop of it reach the architecture's own losses; without `needs` they do not."""
+    from mperceiver.data.read.loader import PreparedDataset
+    from mperceiver.models import baselines
+
+    batches = []
+
+    def losses(network, batch, picture_losses, step):
+        batches.append(batch)
+        return picture_losses(network(batch["lq"]), batch["gt"], step)
+
+    plain = baselines.ARCHITECTURES["nafnet"]
+    needs = frozenset({"task", "second_view"})
+    monkeypatch.setitem(baselines.ARCHITECTURES, "nafnet", replace(plain, losses=losses, needs=needs))
+    train("tiny-net", "network")
+    rows = PreparedDataset("tiny-train")
+    classes = list(dict.fromkeys(rows.tasks))
+    assert len(batches) == config.load("runs", "tiny-net").network.steps
+    for batch in batches:
+        pictures = [rows.ids.index(name.removeprefix("tiny-train: ")) for name in batch["ids"]]
+        assert [classes[task] for task in batch["task"].tolist()] == [rows.tasks[row] for row in pictures]
+        assert batch["second_view"].shape == batch["lq"].shape
+    assert any(not torch.equal(batch["second_view"], batch["lq"]) for batch in batches)
+    monkeypatch.setitem(baselines.ARCHITECTURES, "nafnet", replace(plain, losses=losses))
+    undo("tiny-net", "network")
+    batches.clear()
+    train("tiny-net", "network")
+    assert set(batches[0]) == {"ids", "lq", "gt"}
