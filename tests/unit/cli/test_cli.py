@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import PROJECT
+from support.weights import link_weights
 from typer.testing import CliRunner
 
 from mperceiver import __version__, cli, config, files, images, lineage
@@ -266,7 +267,8 @@ def test_a_corrupt_picture(world, monkeypatch):
     assert not Path("data/raw/photos").exists() and not Path("data/raw/photos.json").exists()
 
 
-def test_a_restored_picture_that_was_damaged_since(prepared):
+def test_a_restored_picture_that_was_damaged_since(prepared, metric_weights):
+    link_weights(prepared, metric_weights)
     stdout_of("restore", "input", "pairs")
     path = next(Path("results/restored/input/pairs").glob("*.png"))
     path.write_bytes(path.read_bytes()[:100])
@@ -329,9 +331,9 @@ def test_a_folder_without_permission():
 def test_a_bug_keeps_its_traceback(world, monkeypatch):
     """Only an error that a user can act on is printed as a message."""
     photo("a.png")
-    monkeypatch.setattr(images, "encode", lambda picture: [][0])
+    monkeypatch.setattr(images, "encode", lambda *_, **__: [][0])
     assert isinstance(run("restore", "input", "a.png", "b.png").exception, IndexError)
-    monkeypatch.setattr(images, "encode", lambda picture: int("x"))
+    monkeypatch.setattr(images, "encode", lambda *_, **__: int("x"))
     assert isinstance(run("restore", "input", "a.png", "b.png").exception, ValueError)
 
 

@@ -296,9 +296,9 @@ def test_a_sample_is_the_same_for_all_mixes_of_a_dataset(world):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("from: [d]\nonly: [rainy]\n" + NOISE, "`only`: rainy is not among `degradations`"),
+        ("from: [d]\nonly: [rainy]\n" + NOISE, "`only`: rainy is not a task of `degradations`"),
         ("from: [d]\nmultiple_px: 8\ncrop_px: 16\ncrops: 2\n" + NOISE, "`multiple_px` is for whole pictures"),
-        ("sources: [{source: local, folder: f}]\nsample: {count: 2}\n", "are for `degradations`"),
+        ("sources: [{source: local, folder: f}]\nsample: {count: 2}\n", "need `degradations`"),
     ],
 )
 def test_keys_that_do_not_go_together(world, text, message):
