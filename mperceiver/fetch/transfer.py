@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from mperceiver import files
 from mperceiver.fetch.base import (
     NETWORK_ERRORS,
     REQUEST_HEADERS,
@@ -22,8 +23,6 @@ from mperceiver.fetch.base import (
     root_cause,
 )
 from mperceiver.fetch.partial import PartialFile, check_response, hash_so_far, resume_point, write_body
-from mperceiver.files import locked
-from mperceiver.files import sha256 as sha256_of
 
 WAITS_S = (1, 2, 4, 8, 16)  # seconds between attempts; an attempt that brought new bytes starts again with the first
 LONGEST_WAIT_S = 120  # however long a server asks us to wait
@@ -70,7 +69,7 @@ def fetch(
     if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise FetchError(f"{url}: {sha256!r} is no SHA-256 digest (64 hexadecimal digits)")
     sha256 = sha256 and sha256.lower()
-    with locked(target):
+    with files.locked(target):
         if target.is_file() and (existing := _existing(target, sha256, bytes)):
             return existing
         partial = PartialFile(
@@ -90,7 +89,7 @@ def _existing(target: Path, sha256: str | None, size: int | None) -> FetchedFile
     actual_size = target.stat().st_size
     if size is not None and actual_size != size:
         return None
-    digest = sha256_of(target)
+    digest = files.sha256(target)
     return FetchedFile(target, digest, actual_size, False) if sha256 in (None, digest) else None
 
 

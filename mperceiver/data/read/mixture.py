@@ -1,7 +1,7 @@
 """Prepared pairs, or their fixed crops, mixed into batches for training."""
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,7 +143,7 @@ class Mixture:
             places = np.flatnonzero(datasets == d)  # in the batch
             stack_and_read = self._stacks[d]
             if stack_and_read is None or min(self._sizes[d][0]) < crop_px:
-                pairs = in_threads(lambda row, d=d: self._pair(d, row), rows[places])
+                pairs = in_threads(partial(self._pair, d), rows[places].tolist())
                 for k, pair in zip(places.tolist(), pairs, strict=True):
                     pair = pad_by_reflection(pair, (crop_px, crop_px))
                     out[k] = pair[:, y[k] : y[k] + crop_px, x[k] : x[k] + crop_px].transpose(0, 3, 1, 2)
