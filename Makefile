@@ -4,7 +4,7 @@
 #                texlive-latex-recommended). PAPER=folder keeps what was built there
 # make cluster   the workflow on SLURM clusters that the tests start on this machine. Needs root, and from Debian slurmctld, slurmd,
 #                slurm-client, munge, slurmdbd and mariadb-server
-# make lint      style, import contracts, the workflow's rules: what the hooks in .pre-commit-config.yaml run before a commit
+# make lint      style, types, import contracts, the workflow's rules: what the hooks in .pre-commit-config.yaml run before a commit
 # make docs      writes the generated pages; a test fails while one of them is out of date
 # make install   the environment in .venv, exactly as uv.lock describes it; every other target does it first
 # .ci/run does all of it but `docs`. Needs git, make, and Python 3.11 or later with its venv module.
@@ -39,6 +39,7 @@ lint: install
 	$(UV) run snakefmt --check Snakefile workflow
 	$(UV) run snakemake --lint
 	$(UV) run lint-imports
+	$(UV) run mypy
 
 docs: install
 	$(UV) run python -m tools.docs
