@@ -80,9 +80,9 @@ PartitionName=urgent Nodes=c[1-2],g[1-2] MaxTime=1-00:00:00 PriorityTier=100 Pre
 """
 
 
-def missing(accounts: bool = False) -> str | None:
+def missing(with_accounts: bool = False) -> str | None:
     """Why no cluster can be had here; None if one can."""
-    wanted = PROGRAMS | (accounts.PROGRAMS if accounts else {})
+    wanted = PROGRAMS | (accounts.PROGRAMS if with_accounts else {})
     absent = [package for program, package in wanted.items() if not shutil.which(program)]
     if absent:
         return f"no SLURM on this machine: apt-get install {' '.join(absent)}"
@@ -110,8 +110,8 @@ def ask(*command: str) -> str:
 class Cluster:
     """``home`` holds its configuration, keys, logs and state."""
 
-    def __init__(self, home: Path, accounts: bool = False) -> None:
-        self.home, self.port, self.accounts = home, _free_ports(), accounts
+    def __init__(self, home: Path, with_accounts: bool = False) -> None:
+        self.home, self.port, self.accounts = home, _free_ports(), with_accounts
         for name in ("run", "log", "state", "spool", "dev"):
             (home / name).mkdir(mode=0o755)
         for i in range(GPUS):  # a plain file would be refused
@@ -125,7 +125,7 @@ class Cluster:
         ]
         loopback = "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny" if near else ""
         words = {"host": host, "port": self.port, "home": home, "nodes": "\n".join(nodes), "loopback": loopback}
-        words["accounts"] = accounts.lines(home, self.port) if accounts else NO_ACCOUNTS
+        words["accounts"] = accounts.lines(home, self.port) if with_accounts else NO_ACCOUNTS
         (home / "slurm.conf").write_text(CONF.format(**words))
         gres = [f"NodeName={n} Name=gpu Type=a100 File={home}/dev/gpu[0-{GPUS - 1}]" for n in NODES if n[0] == "g"]
         (home / "gres.conf").write_text("\n".join(gres) + "\n")
@@ -200,13 +200,13 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(accounts: bool = False) -> Iterator[Cluster]:
+def running(with_accounts: bool = False) -> Iterator[Cluster]:
     """A cluster, started and stopped; another session's, if there is one on this machine, is waited for."""
     with open("/run/lock/mperceiver-test-cluster.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         home = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: a socket's path has 107 characters at most
         home.chmod(0o755)
-        cluster = Cluster(home, accounts)
+        cluster = Cluster(home, with_accounts)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # who ends the tests ends the cluster
         try:
             cluster.start()

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.cluster
 
 @pytest.fixture(scope="module")
 def cluster():
-    if reason := clusters.missing(accounts=True):
+    if reason := clusters.missing(with_accounts=True):
         pytest.fail(reason)
-    with clusters.running(accounts=True) as running:
+    with clusters.running(with_accounts=True) as running:
         yield running
 
 
