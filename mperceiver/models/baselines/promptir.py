@@ -58,9 +58,8 @@ class PromptIR(nn.Module):
             return nn.Sequential(*(TransformerBlock(channels, heads[at], expansion) for _ in range(number)))
 
         def steered(channels: int) -> TransformerBlock:
-            return TransformerBlock(
-                channels, heads[2], expansion
-            )  # the published code takes level 3's heads for all three
+            # The published code takes the heads of level 3 for all three.
+            return TransformerBlock(channels, heads[2], expansion)
 
         one, two, three, four = (width * 2**k for k in range(4))
         small, middle, large = prompt_channels

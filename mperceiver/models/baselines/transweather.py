@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from mperceiver.models.baselines.perceptual import vgg_features
+from mperceiver.models.baselines.perceptual import smooth_l1_and_vgg
 
 WEATHER_QUERIES = 48
 PERCEPTUAL = 0.04  # weight of the VGG16 loss
@@ -313,9 +313,7 @@ def losses(
     The run's own picture losses are not used. The output is compared with the ground truth in [0, 1] as it is.
     """
     restored = network(batch["lq"])
-    smooth = F.smooth_l1_loss(restored, batch["gt"])
-    taps = zip(vgg_features(restored), vgg_features(batch["gt"]), strict=True)
-    perceptual = torch.stack([F.mse_loss(ours, theirs) for ours, theirs in taps]).mean()
+    smooth, perceptual = smooth_l1_and_vgg(restored, batch["gt"])
     return {
         "loss": smooth + PERCEPTUAL * perceptual,
         "loss_smooth_l1": smooth.detach(),

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mperceiver.models.baselines.perceptual import vgg_features
+from mperceiver.models.baselines.perceptual import smooth_l1_and_vgg
 
 INDICATOR = 0.15  # a bank's indicator at the start
 THRESHOLD = 0.1  # below it a bank is switched off
@@ -259,9 +259,7 @@ def losses(
     goes without the published depth loss, whose network has no free weights.
     """
     restored = network(batch["lq"], batch["task"])
-    smooth = F.smooth_l1_loss(restored, batch["gt"])
-    taps = zip(vgg_features(restored), vgg_features(batch["gt"]), strict=True)
-    perceptual = torch.stack([F.mse_loss(ours, theirs) for ours, theirs in taps]).mean()
+    smooth, perceptual = smooth_l1_and_vgg(restored, batch["gt"])
     indicators: list[Tensor] = [
         parameter for name, parameter in network.named_parameters() if name.endswith("_indicator")
     ]

@@ -111,3 +111,27 @@ def test_a_bank_below_its_threshold_is_off_and_still_learns():
     assert torch.equal(network(lq, on), network(lq))
     network(lq, on).square().mean().backward()
     assert all(indicator.grad.abs() > 0 for indicator in network.indicators())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arguments"),
+    [
+        ("airnet", {"width": 8, "groups": 1, "blocks": 1, "queue": 8}),
+        ("transweather", {"channels": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "decoder_depth": 1, "decoder_heads": 4}),
+        ("wgws", {"width": 6, "blocks": 1}),
+        ("wgws", {"width": 6, "blocks": 1, "banks": 2}),
+    ],
+)
+def test_its_own_loss_reaches_what_it_trains(architecture, arguments, metric_weights, monkeypatch):
+    """With a batch of what the architecture says it needs; tensors that take part in nothing get no gradient."""
+    monkeypatch.chdir(metric_weights)
+    torch.manual_seed(0)
+    network, gt = ARCHITECTURES[architecture].build(**arguments), picture(64, 64, 2).float()
+    needed = {"task": torch.tensor([0, 1]), "second_view": gt.flip(-1)}
+    batch = {"lq": 0.5 * gt, "gt": gt} | {name: needed[name] for name in ARCHITECTURES[architecture].needs}
+    losses = ARCHITECTURES[architecture].losses(network, batch, lambda x, y, step: {"loss": (x - y).abs().mean()}, 0)
+    losses["loss"].backward()
+    unused = ("Tenc.mini_patch_embed4", "convtail.conv_output")
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            assert (parameter.grad is None) == name.startswith(unused), name
