@@ -71,7 +71,10 @@ def measure(height: int, width: int, repeats: int) -> dict[str, dict[str, float]
     image = np.ascontiguousarray(dead_leaves(np.random.default_rng(0), max(height, width))[:height, :width])
     png = io.BytesIO()
     Image.fromarray(np.round(image * 255).astype(np.uint8)).save(png, "PNG")
-    mixes = {name: list(layers.items()) for name, layers in yaml.safe_load(MID6.read_text())["degradations"].items()}
+    mixes = {
+        name: list(layers.items())
+        for name, layers in yaml.safe_load(MID6.read_text(encoding="utf-8"))["degradations"].items()
+    }
     return {
         "families": {
             name: milliseconds(lambda i, d=degradation: d.apply(image, np.random.default_rng(i)), repeats)

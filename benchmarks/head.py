@@ -24,13 +24,13 @@ rule one:
     output: "done/{{i}}"
     shell: "sleep 0.5; touch {{output}}"
 """
-WITHOUT_LIMIT = (shared.ROOT / "workflow/rules/head.smk").read_text()
+WITHOUT_LIMIT = (shared.ROOT / "workflow/rules/head.smk").read_text(encoding="utf-8")
 
 
 def head_seconds(rules: str, *options: str) -> float:
     """CPU seconds of one run of a workflow in an empty folder, its jobs' own (some milliseconds each) included."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "Snakefile").write_text(rules)
+        (Path(folder) / "Snakefile").write_text(rules, encoding="utf-8")
         (Path(folder) / "in").mkdir()
         for i in range(INPUTS):
             (Path(folder) / f"in/{i}").touch()

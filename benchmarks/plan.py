@@ -78,7 +78,7 @@ def planned(experiment: str) -> tuple[list[PlannedJob], float]:
     search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     before = os.times()
     done = subprocess.run(
-        command, cwd=shared.ROOT, capture_output=True, text=True, env=os.environ | {"PATH": search_path}
+        command, cwd=shared.ROOT, capture_output=True, encoding="utf-8", env=os.environ | {"PATH": search_path}
     )
     after = os.times()
     if done.returncode:
@@ -188,7 +188,7 @@ def _training(job: PlannedJob, gmac: dict, on_gpu: Callable[[float], float]) -> 
 
 def counted() -> dict[str, float]:
     """Multiply-adds (GMAC) of the method's parts at 512 px, and of a training step for one picture."""
-    recorded = json.loads(COUNTED.read_text())
+    recorded = json.loads(COUNTED.read_text(encoding="utf-8"))
     gmac = dict(next(row for row in recorded["restoration"] if row["precision"] == "bf16")["gmac"])
     for key, stage in {"branches": "stage 2", "drm": "stage 3"}.items():
         rows = (r for r in recorded["training"] if r["stage"] == stage and r["batch"] == 1 and not r["checkpointing"])

@@ -50,13 +50,15 @@ def main() -> None:
             (raw / f"{i:03d}.png").write_bytes(images.encode(np.round(picture * 255).astype(np.uint8)))
         Path("config/datasets").mkdir(parents=True)
         Path("config/protocols").mkdir()
-        Path("config/protocols/rgb.yaml").write_text("title: none\n")
+        Path("config/protocols/rgb.yaml").write_text("title: none\n", encoding="utf-8")
         source = "sources: [{source: local, folder: /nowhere}]\n"
-        Path("config/datasets/leaves.yaml").write_text(f"title: leaves\nlicence: none\n{source}")
-        mid6 = (shared.ROOT / "config/datasets/mid6.yaml").read_text()
+        Path("config/datasets/leaves.yaml").write_text(f"title: leaves\nlicence: none\n{source}", encoding="utf-8")
+        mid6 = (shared.ROOT / "config/datasets/mid6.yaml").read_text(encoding="utf-8")
         mixes = mid6[mid6.index("degradations:") :]
         cut = f"crop_px: 128\ncrops: {COUNT}\n"
-        Path("config/datasets/mixed.yaml").write_text(f"title: mixed\nlicence: none\nfrom: [leaves]\n{cut}{mixes}")
+        Path("config/datasets/mixed.yaml").write_text(
+            f"title: mixed\nlicence: none\nfrom: [leaves]\n{cut}{mixes}", encoding="utf-8"
+        )
         lineage.write_card("data/raw/leaves.json", verb="download", spec={}, outputs=[raw])
         megabytes = sum(path.stat().st_size for path in raw.iterdir()) / 1e6
         pixels = {"loop": COUNT * SIDE**2, "clean": COUNT * SIDE**2, "mixes": 6 * COUNT * 128**2}

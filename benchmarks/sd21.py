@@ -45,7 +45,7 @@ def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    clip = json.loads((files("open_clip") / "model_configs" / f"{widths.clip}.json").read_text())
+    clip = json.loads((files("open_clip") / "model_configs" / f"{widths.clip}.json").read_text(encoding="utf-8"))
     with torch.device(device):
         vae = AutoencoderKL(
             down_block_types=("DownEncoderBlock2D",) * len(widths.vae),

@@ -39,4 +39,4 @@ def machine(*packages: str, **more: Any) -> dict[str, Any]:
 def write(out: Path | None, **results: Any) -> None:
     """Write results as JSON to ``out``; without ``out`` do nothing."""
     if out is not None:
-        out.write_text(json.dumps(results, indent=1) + "\n")
+        out.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

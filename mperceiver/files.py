@@ -81,7 +81,7 @@ def _umask() -> int:
 def write_text(path: Path | str, text: str) -> None:
     """Write a text file atomically."""
     with atomic_file(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path | str, data: dict) -> None:
@@ -156,7 +156,7 @@ def write_checksum_cache(folder: Path, entries: dict[str, dict[str, Any]]) -> No
 def read_checksum_cache(folder: Path) -> dict[str, dict[str, Any]]:
     """The checksum cache of a folder, {path: entry}; empty if there is none or it is damaged."""
     try:
-        entries = json.loads((folder / CHECKSUM_CACHE).read_text())
+        entries = json.loads((folder / CHECKSUM_CACHE).read_text(encoding="utf-8"))
         return {path: dict(entry) for path, entry in entries.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

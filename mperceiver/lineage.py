@@ -67,7 +67,7 @@ def commit() -> tuple[str, bool]:
 
 def _git(*arguments: str) -> str:
     """Standard output of a git command in the project's checkout."""
-    done = subprocess.run(["git", *arguments], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    done = subprocess.run(["git", *arguments], cwd=PACKAGE.parent, capture_output=True, encoding="utf-8", check=True)
     return done.stdout.strip()
 
 
@@ -145,7 +145,7 @@ def _plain_data(spec: Any) -> Any:
 def read_card(path: Path | str) -> dict[str, Any]:
     """Read a card. Raises LineageError if the file is missing or is no card."""
     try:
-        card = json.loads(Path(path).read_text())
+        card = json.loads(Path(path).read_text(encoding="utf-8"))
         card["inputs"], card["outputs"], card["verb"]
     except FileNotFoundError:
         raise LineageError(f"{path}: no such card; make it with: snakemake {path}") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 def free_memory_bytes() -> int:
     """Bytes that this process may still take of the machine's memory, within the limits of its job or container."""
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except OSError:  # not Linux: half of the machine's memory
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
@@ -18,13 +18,19 @@ def _cgroup_limits() -> list[int]:
     """Bytes left within the memory limit of each control group (cluster job, container) that this process is in."""
     root = Path("/sys/fs/cgroup")
     try:
-        own = next(line[3:] for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+        own = next(
+            line[3:]
+            for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+            if line.startswith("0::")
+        )
     except (OSError, StopIteration):
         return []
     limits = []
     for folder in (root / own.lstrip("/"), *(root / own.lstrip("/")).parents):
         try:
-            limit, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
+            limit, used = (
+                (folder / f"memory.{name}").read_text(encoding="utf-8").strip() for name in ("max", "current")
+            )
         except OSError:
             continue
         if limit != "max":

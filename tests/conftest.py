@@ -149,7 +149,7 @@ def write_foundation(spec, folder: Path) -> None:
     clip = CLIP(**clip_config(recipe))
     save_file(clip.state_dict(), folder / "image_encoder/open_clip_model.safetensors")
     described = json.dumps({"model_cfg": clip_config(recipe)})
-    (folder / "image_encoder/open_clip_config.json").write_text(described)
+    (folder / "image_encoder/open_clip_config.json").write_text(described, encoding="utf-8")
     write_text_encoder(recipe, folder / "image_encoder", folder / "text_encoder")
     write_scheduler(recipe, folder / "scheduler")
 

@@ -20,13 +20,13 @@ ONE_FILE_EACH: dict[str, tuple[str, set[str]]] = {
 
 def page() -> str:
     """ARCHITECTURE.md with its generated blocks as they should be."""
-    text = (PROJECT / "ARCHITECTURE.md").read_text()
+    text = (PROJECT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     return fill(fill(text, "layers", layers()), "tree", tree())
 
 
 def contracts() -> list[dict]:
     """The contracts of import-linter."""
-    return tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
 
 
 def layers() -> str:
@@ -74,5 +74,5 @@ def line(path: Path, depth: int) -> str:
 
 def summary(path: Path) -> str:
     """The first sentence of a module's docstring."""
-    docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return re.split(r"(?<=[.?!])(?<!Fig\.)(?<!Eq\.)(?<!al\.)\s", " ".join(docstring.split("\n\n")[0].split()))[0]

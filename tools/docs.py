@@ -21,7 +21,7 @@ def main() -> None:
     """Write the pages that differ from what they are generated from, and say which they are."""
     for name, page in PAGES.items():
         text, path = page(), PROJECT / name
-        if path.is_file() and path.read_text() == text:
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
             print(f"{name}: up to date")
         else:
             files.write_text(path, text)

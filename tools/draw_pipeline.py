@@ -44,7 +44,7 @@ def page() -> str:
 def rule_graph() -> str:
     """The graph of rules of the workflow in the working directory, in the DOT language."""
     command = [sys.executable, "-m", "snakemake", "--rulegraph"]
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8", check=True).stdout
 
 
 def parse(dot: str) -> tuple[set[str], Arrows]:

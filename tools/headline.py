@@ -72,4 +72,6 @@ def picture() -> str:
 
 if __name__ == "__main__":
     readme = Path("README.md")
-    files.write_text(readme, fill(fill(readme.read_text(), "demo table", table()), "demo picture", picture()))
+    files.write_text(
+        readme, fill(fill(readme.read_text(encoding="utf-8"), "demo table", table()), "demo picture", picture())
+    )

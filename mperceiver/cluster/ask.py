@@ -22,7 +22,9 @@ def ask(*command: str, seconds: float = ANSWER_S) -> str:
             "run the same command there"
         )
     try:
-        finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds)
+        finished = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="backslashreplace", check=True, timeout=seconds
+        )
     except subprocess.TimeoutExpired:
         raise ClusterError(
             f"{' '.join(command)}: no answer within {seconds:.0f} s. The SLURM controller may be busy or down: "

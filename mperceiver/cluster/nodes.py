@@ -30,7 +30,7 @@ def check_node(partition: str, with_gpu: bool, gpu_model: str) -> Iterator[Check
 
     # A new file whose name nobody knows: a node that can read it sees this very folder.
     token = Path(f".seen-{secrets.token_hex(4)}")
-    token.write_text(token.name)
+    token.write_text(token.name, encoding="utf-8")
     try:
         content = _answer_or_result(f"files on {name}", lambda: run_on_node("cat", str(token.absolute())))
     finally:

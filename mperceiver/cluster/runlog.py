@@ -46,7 +46,7 @@ def newest_log() -> Path:
         raise ClusterError(
             f"{LOGS.resolve()}: no log of Snakemake here. Run this command in the folder where snakemake was started"
         )
-    return next((path for path in logs if BLOCK.search(path.read_text(errors="replace"))), logs[0])
+    return next((path for path in logs if BLOCK.search(path.read_text(errors="replace", encoding="utf-8"))), logs[0])
 
 
 def failed_jobs(text: str) -> list[FailedJob]:

@@ -63,7 +63,7 @@ def _bytes(text: str) -> float:
 def last_lines(path: str, count: int) -> list[str]:
     """The last lines of a log that are not empty; none if there is no such file."""
     try:
-        with Path(path).open(errors="replace") as file:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
             return list(deque((line.rstrip() for line in file if line.strip()), count))
     except OSError:
         return []
@@ -107,7 +107,7 @@ def print_failed_jobs() -> bool:
         ClusterError: no Snakemake has run in this folder.
     """
     log = runlog.newest_log()
-    failed = runlog.failed_jobs(log.read_text(errors="replace"))
+    failed = runlog.failed_jobs(log.read_text(errors="replace", encoding="utf-8"))
     failed.sort(key=lambda job: job.succeeded_later)
     if not failed:
         print(f"{log}: no job failed")

@@ -49,7 +49,7 @@ def files_of(kind: str, name: str) -> list[str]:
     """Paths of the file config/<kind>/<name>.yaml and of the files it is `like`. Raises ConfigError as ``load`` does."""
     load(kind, name)
     files = [path_of(kind, name)]
-    while "like" in (raw := _parse_yaml(files[-1].read_text())):
+    while "like" in (raw := _parse_yaml(files[-1].read_text(encoding="utf-8"))):
         files.append(path_of(kind, raw["like"]))
     return [str(path) for path in files]
 
@@ -159,7 +159,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that is none of this project's kinds. Raises ConfigError if it cannot be read or is no mapping."""
     try:
-        mapping = _parse_yaml(path.read_text())
+        mapping = _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file{_no_config_here()}") from None
     except (OSError, yaml.YAMLError) as error:
@@ -175,7 +175,7 @@ def _read_with_like(path: Path, liked_by: tuple[Path, ...] = ()) -> Any:
     ``liked_by``: the files whose `like` has led here.
     """
     try:
-        raw = _parse_yaml(path.read_text())
+        raw = _parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         experiments = ", ".join(map(str, sorted(CONFIG.glob("*.yaml"))))
         at_top = bool(experiments) and path.parent in (Path(), CONFIG)

@@ -77,7 +77,7 @@ def resume_point(partial: PartialFile) -> tuple[int, dict[str, str]]:
 
 def _read_notes(partial: PartialFile) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        notes = json.loads(partial.notes_file.read_text())
+        notes = json.loads(partial.notes_file.read_text(encoding="utf-8"))
         return notes if isinstance(notes, dict) else {}
     return {}
 

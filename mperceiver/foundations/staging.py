@@ -193,7 +193,7 @@ def _check_format(file: WantedFile, target: Path, mirror: Mirror) -> None:
 
     try:
         if target.suffix == ".json":
-            json.loads(target.read_text())
+            json.loads(target.read_text(encoding="utf-8"))
         else:
             with safe_open(target, framework="numpy"):
                 pass

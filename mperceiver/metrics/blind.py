@@ -77,7 +77,7 @@ def _support_vectors() -> tuple:
     import torch
 
     path = weights_file("brisque", "live.svm")
-    head, _, body = path.read_text().partition("\nSV\n")
+    head, _, body = path.read_text(encoding="utf-8").partition("\nSV\n")
     try:
         rho = float(dict(line.split(" ", 1) for line in head.splitlines())["rho"])
         rows = [line.split() for line in body.splitlines()]

@@ -219,7 +219,7 @@ def load(
         unet=freeze(_pretrained(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)),
         text_encoder=freeze(_pretrained(CLIPTextModel, folder / "text_encoder", dtype=dtype)),
         clip=freeze(clip),
-        schedule=json.loads((folder / "scheduler" / "scheduler_config.json").read_text()),
+        schedule=json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")),
         tokens=spec.tokens,
         clip_px=clip_px,
         minimum_px=spec.minimum_px,
@@ -256,7 +256,7 @@ def load_clip(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[nn.Modu
     """
     from safetensors import safe_open
 
-    cfg = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
+    cfg = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
     with torch.device("meta"):  # draws no random weights, which would be replaced at once
         tower = build_clip_tower(cfg)
     with safe_open(folder / "open_clip_model.safetensors", framework="pt") as file:

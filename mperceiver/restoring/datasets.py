@@ -74,7 +74,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
 
 def _write_probabilities(path: Path, prepared: PreparedDataset, probabilities: dict[str, dict[str, float]]) -> None:
     classes = list(next(iter(probabilities.values())))
-    with path.open("w", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "task", *classes])
         for name, task in zip(prepared.ids, prepared.tasks, strict=True):

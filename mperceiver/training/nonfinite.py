@@ -77,14 +77,14 @@ def write_record(folder: Path, record: StepRecord) -> None:
     about = record._asdict() | {"batches": [batch._asdict() for batch in record.batches]}
     del about["state"]
     with files.atomic_folder(folder) as beside:
-        (beside / "about.json").write_text(json.dumps(about, indent=1) + "\n")
+        (beside / "about.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         write_state(beside / "state.pt", record.state)
 
 
 def read_record(folder: Path | str) -> StepRecord:
     """Read what ``write_record`` wrote."""
     folder = Path(folder)
-    about = json.loads((folder / "about.json").read_text())
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
     about["batches"] = [BatchRecord(**batch) for batch in about["batches"]]
     return StepRecord(**about, state=read_state(folder / "state.pt"))
 

@@ -33,7 +33,7 @@ def write_shards(folder: Path, key: str, counts: dict[str, int], make: MakeRows,
     Returns the paths of each dataset's shards, in the order of their rows.
     """
     key_file = folder / KEY_FILE
-    if processes.is_main() and (not key_file.is_file() or key_file.read_text() != key):
+    if processes.is_main() and (not key_file.is_file() or key_file.read_text(encoding="utf-8") != key):
         shutil.rmtree(folder, ignore_errors=True)
         files.write_text(key_file, key)
     processes.wait_for_all()

@@ -107,7 +107,9 @@ def wait_to_be_ended() -> None:
 
 
 def _ask(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_TIMEOUT_S).stdout
+    return subprocess.run(
+        command, capture_output=True, encoding="utf-8", errors="backslashreplace", check=True, timeout=ANSWER_TIMEOUT_S
+    ).stdout
 
 
 def _reason(error: Exception) -> str:

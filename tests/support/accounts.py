@@ -46,7 +46,7 @@ def lines(home: Path, port: int) -> str:
     words = {"home": home, "database": port + DATABASE, "daemon": port + DAEMON}
     conf = home / "slurmdbd.conf"
     conf.touch(mode=0o600)
-    conf.write_text(DAEMON_CONF.format(**words))
+    conf.write_text(DAEMON_CONF.format(**words), encoding="utf-8")
     return CONF.format(**words)
 
 

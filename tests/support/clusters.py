@@ -126,10 +126,10 @@ class Cluster:
         loopback = "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny" if near else ""
         words = {"host": host, "port": self.port, "home": home, "nodes": "\n".join(nodes), "loopback": loopback}
         words["accounts"] = accounts.lines(home, self.port) if with_accounts else NO_ACCOUNTS
-        (home / "slurm.conf").write_text(CONF.format(**words))
+        (home / "slurm.conf").write_text(CONF.format(**words), encoding="utf-8")
         gres = [f"NodeName={n} Name=gpu Type=a100 File={home}/dev/gpu[0-{GPUS - 1}]" for n in NODES if n[0] == "g"]
-        (home / "gres.conf").write_text("\n".join(gres) + "\n")
-        (home / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
+        (home / "gres.conf").write_text("\n".join(gres) + "\n", encoding="utf-8")
+        (home / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n", encoding="utf-8")
         key = home / "munge.key"
         key.write_bytes(secrets.token_bytes(128))
         key.chmod(0o400)
@@ -194,7 +194,7 @@ class Cluster:
     def _stop(self, daemon: str, how: signal.Signals) -> None:
         file = self.home / f"run/{daemon}.pid"
         with contextlib.suppress(FileNotFoundError, ProcessLookupError, ValueError):
-            pid = int(file.read_text())
+            pid = int(file.read_text(encoding="utf-8"))
             os.kill(pid, how)
             until(lambda: not _alive(pid), 30, f"{daemon} ended")
 
@@ -202,7 +202,7 @@ class Cluster:
 @contextlib.contextmanager
 def running(with_accounts: bool = False) -> Iterator[Cluster]:
     """A cluster, started and stopped; another session's, if there is one on this machine, is waited for."""
-    with open("/run/lock/mperceiver-test-cluster.lock", "w") as lock:
+    with open("/run/lock/mperceiver-test-cluster.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         home = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: a socket's path has 107 characters at most
         home.chmod(0o755)
@@ -240,7 +240,7 @@ def _free_ports() -> int:
 def _alive(pid: int) -> bool:
     """Nobody may be there to reap a daemon, so a zombie counts as gone."""
     try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except FileNotFoundError:
         return False
 
@@ -257,11 +257,11 @@ def processes(variable: str, value: str) -> list[int]:
 
 def _parent(pid: int) -> int:
     with contextlib.suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
     return pid
 
 
 def _command(pid: int) -> str:
     with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/cmdline").read_text()
+        return Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
     return ""

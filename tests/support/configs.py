@@ -10,4 +10,4 @@ def describe(kind: str, name: str, text: str) -> None:
     """Write config/<kind>/<name>.yaml."""
     path = config.path_of(kind, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")

@@ -10,7 +10,7 @@ HEAD = "title: t\nlicence: l\n"
 
 
 def describe(name: str, text: str) -> None:
-    Path(f"config/datasets/{name}.yaml").write_text(HEAD + text)
+    Path(f"config/datasets/{name}.yaml").write_text(HEAD + text, encoding="utf-8")
 
 
 def picture(seed: int, height: int = 48, width: int = 64) -> np.ndarray:

@@ -153,7 +153,7 @@ def main(what: str, folder: Path) -> None:
     if what == "shared":  # the adversary's steps too; the batches of a step are shared
         duel = Duel(accumulate=2).fit(folder / "s.pt")
         torch.save(duel.weights(), folder / f"{rank}.pt")
-        (folder / f"{rank}.csv").write_text(duel.curve)
+        (folder / f"{rank}.csv").write_text(duel.curve, encoding="utf-8")
         module = smooth()
         fit("smooth", module, regress_drawn, stage(accumulate=2), seed=1, resume=folder / "smooth.pt", draw=draw)
         torch.save(module.state_dict(), folder / f"smooth-{rank}.pt")

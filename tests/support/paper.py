@@ -130,16 +130,16 @@ SMALL_KEYS = {"expected", "encode", "short_side_px", "sample"}
 def build(folder: Path) -> None:
     """Make the world in ``folder``, which is new."""
     shutil.copytree(PROJECT / "config", folder / "config")
-    (folder / "config/paper.yaml").write_text(_experiment())
-    train = yaml.safe_load((PROJECT / "config/runs/mperceiver.yaml").read_text())
+    (folder / "config/paper.yaml").write_text(_experiment(), encoding="utf-8")
+    train = yaml.safe_load((PROJECT / "config/runs/mperceiver.yaml").read_text(encoding="utf-8"))
     kept = yaml.safe_dump({key: train[key] for key in ("foundation", "train")})
     for name, text in RUNS.items():
         text = text.lstrip() + (kept if name == "smoke" else "")
-        (folder / f"config/runs/{name}.yaml").write_text(text)
+        (folder / f"config/runs/{name}.yaml").write_text(text, encoding="utf-8")
     for name, text in FOUNDATIONS.items():
-        (folder / f"config/foundations/{name}.yaml").write_text(text.lstrip())
+        (folder / f"config/foundations/{name}.yaml").write_text(text.lstrip(), encoding="utf-8")
     method = folder / "config/methods/mperceiver.yaml"
-    method.write_text(method.read_text().replace(*STEPS))
+    method.write_text(method.read_text(encoding="utf-8").replace(*STEPS), encoding="utf-8")
     _inception(folder / "inception")
     here = Path.cwd()
     os.chdir(folder)
@@ -151,7 +151,7 @@ def build(folder: Path) -> None:
 
 def _experiment() -> str:
     """config/paper.yaml, under a heading that nobody takes for the paper's numbers."""
-    text = (PROJECT / "config/paper.yaml").read_text()
+    text = (PROJECT / "config/paper.yaml").read_text(encoding="utf-8")
     return re.sub(
         "(?m)^title: .*$",
         "title: A miniature of the paper's tables (a few pictures, smoke-size weights, FID by random weights)",
@@ -214,20 +214,20 @@ def _datasets() -> None:
         names = [name for archive, members in files.items() for name in (members if archive == "." else [archive])]
         _brought(origin, sorted(names))
     for path in Path("config/datasets").glob("*.yaml"):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         for pattern, small in SMALLER.items():
             text = re.sub(pattern, small, text)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 def _brought(origin: str, names: list[str]) -> None:
     """A raw dataset comes from data/manual/, under the names of its miniature."""
     path = Path(f"config/datasets/{origin}.yaml")
-    spec = yaml.safe_load(path.read_text())
+    spec = yaml.safe_load(path.read_text(encoding="utf-8"))
     words = {key: spec[key] for key in ("title", "licence", "citation", "page") if key in spec}
     source = {"source": "manual", "page": spec.get("page", "https://example.org"), "terms": "none: made for a test"}
     source["files"] = [{"name": name} for name in names]
-    path.write_text(yaml.safe_dump(words | {"sources": [source]}, sort_keys=False))
+    path.write_text(yaml.safe_dump(words | {"sources": [source]}, sort_keys=False), encoding="utf-8")
 
 
 def _degraded() -> dict[str, tuple[str, str]]:

@@ -40,4 +40,4 @@ class Links(html.parser.HTMLParser):
 def written() -> dict[Path, Links]:
     """Write the site of config/toy.yaml; its pages."""
     site.write("config/toy.yaml")
-    return {page: Links(page.read_text()) for page in Path("results/report").rglob("*.html")}
+    return {page: Links(page.read_text(encoding="utf-8")) for page in Path("results/report").rglob("*.html")}

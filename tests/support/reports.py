@@ -51,7 +51,7 @@ TABLE = {
 def dump(kind: str, name: str, values: dict) -> None:
     path = Path("config") / kind / f"{name}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
 def card(path: str, verb: str, inputs=(), outputs=(), result=None, sources=None) -> None:
@@ -70,7 +70,7 @@ def score(method: str, dataset: str = "toys", protocol: str = "rgb", scores: dic
     path = Path("results/scores") / method / f"{dataset}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     metrics = ["psnr", "ssim", "lpips"]
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "task", *metrics])
         writer.writerows([name, task, *("" if v is None else repr(v) for v in values)] for name, task, values in rows)
@@ -137,7 +137,7 @@ def build_world(rgb_title: str = "PSNR over RGB") -> None:
     dump("figures", "bars", figure | {"kind": "bars", "methods": ["input", "one", "two"], "columns": columns})
     dump("figures", "curves", figure | {"kind": "curves", "runs": ["one", "two"]})
     experiment = {"title": "An <experiment> & more", "tables": ["toys"], "figures": ["side-by-side", "bars", "curves"]}
-    Path("config/toy.yaml").write_text(yaml.safe_dump(experiment))
+    Path("config/toy.yaml").write_text(yaml.safe_dump(experiment), encoding="utf-8")
 
     rng = np.random.default_rng(0)
     target = {f"{t}-{i}": rng.integers(0, 256, (24, 32, 3), dtype=np.uint8) for t in TASKS for i in range(2)}
@@ -168,7 +168,7 @@ def build_world(rgb_title: str = "PSNR over RGB") -> None:
         folder.mkdir(parents=True)
         (folder / "network.safetensors").write_bytes(b"weights of " + run.encode())
         lines = ["step,lr,loss,loss_l1,pictures_per_s,gib", *(f"{i},0.1,{1 / (i + 1)},0.1,3,1" for i in range(40))]
-        (folder / "network.csv").write_text("\n".join(lines) + "\n")
+        (folder / "network.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
         outputs = [folder / "network.safetensors", folder / "network.csv"]
         card(f"{folder}/network.json", "train_network", [f"config/runs/{run}.yaml", "data/prepared/toys.json"], outputs)
     for method in METHODS:
@@ -207,7 +207,7 @@ def build_blocks() -> None:
 def build_paper() -> None:
     """After ``build_world``: a table of two blocks with the paper's numbers: the first over two datasets, the second over one task."""
     Path("config/reported").mkdir()
-    Path(config.REPORTED).write_text(PAPER)
+    Path(config.REPORTED).write_text(PAPER, encoding="utf-8")
     dump("methods", "one", METHODS["one"] | {"reported": "Ours"})
     dump("methods", "theirs", {"title": "Theirs", "kind": "reported", "reported": "Theirs"})
     dump(
@@ -229,7 +229,7 @@ def build_paper() -> None:
     second["reported"] = {"table": 1, "task": "deraining", "dataset": "Toys"}
     blocks = [{"title": "(a)", "rows": rows, "columns": [first]}, {"title": "(b)", "rows": rows, "columns": [second]}]
     dump("tables", "paper", {"title": "Paper", "caption": "Caption.", "blocks": blocks})
-    Path("config/toy.yaml").write_text("title: Of the paper\ntables: [paper]\n")
+    Path("config/toy.yaml").write_text("title: Of the paper\ntables: [paper]\n", encoding="utf-8")
 
 
 def build_figures() -> None:
@@ -250,11 +250,11 @@ def build_figures() -> None:
     save_file(pools, "results/runs/prompted/branches.safetensors")
     card("results/runs/prompted/branches.json", "train_branches")
     lines = ["id,task,haze,rain", "haze-0,haze,0.9,0.1", "haze-1,haze,0.7,0.3", "rain-0,rain,0.25,0.75"]
-    Path("results/restored/one/toys/probabilities.csv").write_text("\n".join(lines) + "\n")
+    Path("results/restored/one/toys/probabilities.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     for method, steps in (("one", 50), ("two", 4)):
         dump("methods", method, METHODS[method] | {"sampler": {"steps": steps}})
         Path(f"results/benchmarks/restore/{method}").mkdir(parents=True)
-        Path(f"results/benchmarks/restore/{method}/toys.tsv").write_text(f"s\th:m:s\n{steps}\t0\n")
+        Path(f"results/benchmarks/restore/{method}/toys.tsv").write_text(f"s\th:m:s\n{steps}\t0\n", encoding="utf-8")
     figure = {"title": "Figure", "caption": "Caption."}
     columns = [{**column, "metrics": ["psnr"]} for column in TABLE["columns"]]
     dump("figures", "prompts", figure | {"kind": "prompts", "runs": ["prompted"]})

@@ -63,7 +63,9 @@ def serving() -> Iterator[Path]:
         for program in PROGRAMS:
             stand_in = Path(folder) / "bin" / program
             stand_in.parent.mkdir(exist_ok=True)
-            stand_in.write_text(STAND_IN.format(python=sys.executable, address=address, program=program))
+            stand_in.write_text(
+                STAND_IN.format(python=sys.executable, address=address, program=program), encoding="utf-8"
+            )
             stand_in.chmod(0o755)
         words = [sys.executable, __file__, str(listener.fileno()), str(os.getpid())]
         with listener:

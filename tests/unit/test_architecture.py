@@ -23,7 +23,7 @@ UNTOLD = {
 
 @cache
 def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), filename=str(path))
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
 def short(path: Path) -> str:
@@ -237,7 +237,7 @@ def test_the_only_pickle_is_restricted():
 
 @pytest.mark.parametrize("path", MODULES, ids=short)
 def test_no_module_is_long(path):
-    lines = len(path.read_text().splitlines())
+    lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= 350, f"{short(path)} has {lines} lines; a part of it wants a file of its own"
 
 
@@ -257,3 +257,23 @@ def _is_record(node: ast.ClassDef) -> bool:
     return any("dataclass" in ast.unparse(d) for d in node.decorator_list) or "NamedTuple" in map(
         ast.unparse, node.bases
     )
+
+
+@pytest.mark.parametrize("path", [*MODULES, *sorted((PROJECT / "tools").glob("*.py"))], ids=lambda path: path.stem)
+def test_the_encoding_of_text_is_said(path):
+    """Never the locale's. ruff's PLW1514 sees only the calls whose object it knows to be a path."""
+    unsaid = []
+    for name, call in calls(path):
+        name, given = name.rpartition(".")[2], {keyword.arg for keyword in call.keywords}
+        texts = [a.value for a in [*call.args, *(k.value for k in call.keywords)] if isinstance(a, ast.Constant)]
+        mode = next((t for t in texts if isinstance(t, str) and re.fullmatch("[rwxa][+bt]*", t)), None)
+        own = name == "write_text" and len(call.args) == 2  # files.write_text, which says it
+        text = (
+            name == "read_text" or (name == "write_text" and not own) or (name == "open" and mode and "b" not in mode)
+        )
+        decoded = any(
+            k.arg == "text" and isinstance(k.value, ast.Constant) for k in call.keywords
+        )  # a subprocess's output
+        if (text or decoded) and "encoding" not in given:
+            unsaid.append(f"{path.name}:{call.lineno}: {ast.unparse(call)}")
+    assert unsaid == []

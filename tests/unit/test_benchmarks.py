@@ -18,5 +18,5 @@ def test_a_benchmark_starts(name, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(path), run_name="__main__")
     assert ended.value.code == 0
-    first_line = path.read_text().split('"""')[1].splitlines()[0]
+    first_line = path.read_text(encoding="utf-8").split('"""')[1].splitlines()[0]
     assert first_line in " ".join(capsys.readouterr().out.split())

@@ -14,8 +14,8 @@ from support import PROJECT
 from mperceiver import __version__, cli
 
 PAGES = [*sorted(PROJECT.glob("*.md")), PROJECT / "config/README.md", *sorted((PROJECT / "docs").glob("*.md"))]
-TARGETS = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(), re.MULTILINE))
-TEXTS = {page.relative_to(PROJECT).as_posix(): page.read_text() for page in PAGES}
+TARGETS = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+TEXTS = {page.relative_to(PROJECT).as_posix(): page.read_text(encoding="utf-8") for page in PAGES}
 
 
 def anchors(text: str) -> set[str]:
@@ -34,7 +34,7 @@ def test_links_lead_somewhere(name):
         there = (page.parent / path).resolve() if path else page.resolve()
         assert there.exists(), f"{name}: there is no {path}"
         if anchor and there.suffix == ".md":
-            assert anchor in anchors(there.read_text()), f"{name}: {path} has no heading #{anchor}"
+            assert anchor in anchors(there.read_text(encoding="utf-8")), f"{name}: {path} has no heading #{anchor}"
 
 
 def test_commands_exist():
@@ -64,7 +64,7 @@ def test_the_readme_links_every_page():
 def defined(module: Path) -> set[str]:
     """The names that a module defines or hands on."""
     names = set()
-    for node in ast.parse(module.read_text()).body:
+    for node in ast.parse(module.read_text(encoding="utf-8")).body:
         if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, (ast.Assign, ast.AnnAssign)):
@@ -88,7 +88,7 @@ def test_files_and_names_exist(name):
 
 
 def test_the_version_is_the_same_everywhere():
-    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text())
+    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
     heads = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", TEXTS["CHANGELOG.md"], re.MULTILINE)
     assert heads[0] == ("Unreleased", "")
     assert heads[1] == (citation["version"], citation["date-released"])

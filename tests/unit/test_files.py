@@ -37,31 +37,31 @@ def environment() -> dict[str, str]:
 
 def test_a_whole_file_takes_its_place_at_the_end(world):
     with files.atomic_file("new/folder/a.csv") as temporary:
-        temporary.write_text("all of it")
+        temporary.write_text("all of it", encoding="utf-8")
         assert temporary.parent == world / "new/folder" and temporary.suffix == ".csv"
         assert not Path("new/folder/a.csv").exists()
     assert listing() == ["new", "new/folder", "new/folder/a.csv"]
-    assert Path("new/folder/a.csv").read_text() == "all of it"
-    Path("plain").write_text("")
+    assert Path("new/folder/a.csv").read_text(encoding="utf-8") == "all of it"
+    Path("plain").write_text("", encoding="utf-8")
     assert Path("new/folder/a.csv").stat().st_mode == Path("plain").stat().st_mode  # readable by whom the umask says
 
 
 def test_an_error_midway_leaves_the_old_file(world):
     files.write_text("a", "old")
     with pytest.raises(ZeroDivisionError), files.atomic_file("a") as temporary:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         raise ZeroDivisionError
     with pytest.raises(KeyboardInterrupt), files.atomic_file("b") as temporary:
-        temporary.write_text("half")
+        temporary.write_text("half", encoding="utf-8")
         raise KeyboardInterrupt
-    assert listing() == ["a"] and Path("a").read_text() == "old"
+    assert listing() == ["a"] and Path("a").read_text(encoding="utf-8") == "old"
 
 
 def test_a_folder_takes_its_place_at_the_end(world):
     for text in ("old", "new"):
         with files.atomic_folder("results/folder") as temporary:
             (temporary / "inside").mkdir()
-            (temporary / f"inside/{text}").write_text(text)
+            (temporary / f"inside/{text}").write_text(text, encoding="utf-8")
             assert text == "old" or Path("results/folder/inside/old").is_file()  # the old one stands until the end
     assert listing() == ["results", "results/folder", "results/folder/inside", "results/folder/inside/new"]
     Path("plain").mkdir()
@@ -70,12 +70,12 @@ def test_a_folder_takes_its_place_at_the_end(world):
 
 def test_an_error_midway_leaves_the_old_folder(world):
     with files.atomic_folder("folder") as temporary:
-        (temporary / "a").write_text("old")
+        (temporary / "a").write_text("old", encoding="utf-8")
     with pytest.raises(ZeroDivisionError), files.atomic_folder("folder") as temporary:
-        (temporary / "a").write_text("half")
-        (temporary / "b").write_text("half")
+        (temporary / "a").write_text("half", encoding="utf-8")
+        (temporary / "b").write_text("half", encoding="utf-8")
         raise ZeroDivisionError
-    assert listing() == ["folder", "folder/a"] and Path("folder/a").read_text() == "old"
+    assert listing() == ["folder", "folder/a"] and Path("folder/a").read_text(encoding="utf-8") == "old"
 
 
 @pytest.mark.parametrize("old", [False, True])
@@ -84,7 +84,7 @@ def test_a_killed_process_leaves_nothing_half_written(world, old):
     if old:
         files.write_text(folder / "file", "old")
         with files.atomic_folder(folder / "folder") as temporary:
-            (temporary / "a").write_text("old")
+            (temporary / "a").write_text("old", encoding="utf-8")
     before = files.sha256(folder) if old else None
     program = (
         "import sys, time; from mperceiver.files import atomic_file, atomic_folder\n"
@@ -100,7 +100,9 @@ def test_a_killed_process_leaves_nothing_half_written(world, old):
     names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     assert names == ({"file", "folder"} if old else set())
     if old:
-        assert (folder / "file").read_text() == (folder / "folder/a").read_text() == "old"
+        assert (
+            (folder / "file").read_text(encoding="utf-8") == (folder / "folder/a").read_text(encoding="utf-8") == "old"
+        )
         assert files.sha256(folder) == before  # what it left behind is hidden, and counts for nothing
 
 
@@ -123,11 +125,11 @@ def full_disk(world, monkeypatch):
 
 
 def test_a_full_disk_leaves_the_old_file(full_disk):
-    (full_disk / "a").write_text("old")
+    (full_disk / "a").write_text("old", encoding="utf-8")
     with pytest.raises(OSError, match="No space left") as caught, files.atomic_file(full_disk / "a") as temporary:
         temporary.write_bytes(bytes(200_000))
     assert caught.value.errno == errno.ENOSPC
-    assert listing(full_disk) == ["a"] and (full_disk / "a").read_text() == "old"
+    assert listing(full_disk) == ["a"] and (full_disk / "a").read_text(encoding="utf-8") == "old"
 
 
 # ---------------------------------------------------------------- hashes
@@ -141,34 +143,34 @@ def test_hash_of_a_file(world):
 def test_hash_of_a_folder_is_that_of_sha256sum(world):
     for name, text in (("folder/b/c", "1"), ("folder/a", "2")):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_text(text)
+        Path(name).write_text(text, encoding="utf-8")
     lines = f"{files.sha256('folder/a')}  a\n{files.sha256('folder/b/c')}  b/c\n"
-    Path("lines").write_text(lines)
+    Path("lines").write_text(lines, encoding="utf-8")
     assert files.sha256("folder") == files.sha256("lines")
 
 
 def test_hash_of_a_folder_tells_bytes_and_names_but_not_hidden_things(world):
     folder = Path("folder")
     folder.mkdir()
-    (folder / "a").write_text("1")
+    (folder / "a").write_text("1", encoding="utf-8")
     before = files.sha256(folder)
-    (folder / ".snakemake_timestamp").write_text("now")
+    (folder / ".snakemake_timestamp").write_text("now", encoding="utf-8")
     (folder / ".cache").mkdir()
-    (folder / ".cache/b").write_text("2")
+    (folder / ".cache/b").write_text("2", encoding="utf-8")
     assert files.sha256(folder) == before
     assert files.sha256(folder.absolute()) == before
     (folder / "a").rename(folder / "b")
     renamed = files.sha256(folder)
-    (folder / "b").write_text("2")
+    (folder / "b").write_text("2", encoding="utf-8")
     assert len({before, renamed, files.sha256(folder)}) == 3
 
 
 def test_a_working_directory_may_lie_in_a_hidden_folder(world):
     folder = Path(".hidden/folder")
     folder.mkdir(parents=True)
-    (folder / "a").write_text("1")
+    (folder / "a").write_text("1", encoding="utf-8")
     before = files.sha256(folder)
-    (folder / "a").write_text("2")
+    (folder / "a").write_text("2", encoding="utf-8")
     assert files.sha256(folder) != before
 
 
@@ -218,7 +220,7 @@ def test_a_cached_checksum_that_is_not_the_expected_one_does_not_count(folder, h
 
 def test_a_changed_or_missing_file_is_named_with_the_command(folder):
     wanted = checksums(folder)
-    (folder / "a").write_text("c")
+    (folder / "a").write_text("c", encoding="utf-8")
     with pytest.raises(files.ChecksumError, match=r"weights/a: .*Stage it again: mperceiver foundation x"):
         files.verify_checksums(folder, wanted, "mperceiver foundation x")
     (folder / "a").unlink()
@@ -322,7 +324,7 @@ def test_a_file_system_without_locks_is_reported(world, monkeypatch, capsys, err
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with files.locked(world / "x"):
-        Path("x").write_text("done all the same")
+        Path("x").write_text("done all the same", encoding="utf-8")
     assert f"{world / 'x'}: this file system has no locks; start no second job for it" in capsys.readouterr().err
     assert listing() == ["x"]
 

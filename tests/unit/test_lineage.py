@@ -30,10 +30,10 @@ def test_hash_of_the_code(world, monkeypatch):
     monkeypatch.setattr(lineage, "PACKAGE", world)
     Path("report").mkdir()
     for name in ("a.py", "report/b.html.j2", "notes.txt"):
-        Path(name).write_text("1")
+        Path(name).write_text("1", encoding="utf-8")
     hashes = [lineage.code.__wrapped__()]
     for name in ("notes.txt", "a.py", "report/b.html.j2"):
-        Path(name).write_text("2")
+        Path(name).write_text("2", encoding="utf-8")
         hashes.append(lineage.code.__wrapped__())
     assert hashes[0] == hashes[1] and len(set(hashes)) == 3
 
@@ -44,14 +44,18 @@ def test_hash_of_the_code(world, monkeypatch):
 def make_card(path: str = "results/card.json", **changes) -> dict:
     for name in ("in", "out"):
         if not Path(name).exists():
-            Path(name).write_text(name)
+            Path(name).write_text(name, encoding="utf-8")
     arguments = {"verb": "test", "spec": {"b": 1, "a": [2]}, "inputs": ["in"], "outputs": ["out"], "seed": 3} | changes
     return lineage.write_card(path, **arguments)
 
 
 def test_a_card_says_what_was_made_from_what(world):
     card = make_card(sources={"package:a/b.png": "f" * 64}, result={"n": 1})
-    assert card == lineage.read_card("results/card.json") == json.loads(Path("results/card.json").read_text())
+    assert (
+        card
+        == lineage.read_card("results/card.json")
+        == json.loads(Path("results/card.json").read_text(encoding="utf-8"))
+    )
     assert (card["verb"], card["commit"], card["dirty"]) == ("test", *COMMIT)
     assert card["inputs"] == {"in": files.sha256("in"), "package:a/b.png": "f" * 64}
     assert card["outputs"] == {"out": files.sha256("out")}
@@ -73,7 +77,7 @@ def test_equal_work_gives_equal_cards(world, tmp_path, monkeypatch):
 def test_other_work_gives_another_card(world):
     cards = [make_card()]
     cards += [make_card(**change) for change in ({"spec": {}}, {"seed": 4}, {"verb": "other"}, {"device": "a GPU"})]
-    Path("in").write_text("changed")
+    Path("in").write_text("changed", encoding="utf-8")
     cards.append(make_card())
     assert len({json.dumps(card, sort_keys=True) for card in cards}) == len(cards)
 
@@ -118,10 +122,10 @@ def chained(world):
     """raw -> prepared -> {restored -> score, score} -> table, with plain files between them."""
 
     def work(name: str, *inputs: str, **more) -> None:
-        Path(f"{name}.bin").write_text(name)
+        Path(f"{name}.bin").write_text(name, encoding="utf-8")
         lineage.write_card(f"{name}.json", verb="v", spec={}, inputs=inputs, outputs=[f"{name}.bin"], **more)
 
-    Path("config.yaml").write_text("title: t")
+    Path("config.yaml").write_text("title: t", encoding="utf-8")
     work("raw", "config.yaml", sources={"package:pictures/a.json": "0" * 64})
     work("prepared", "raw.json", "config.yaml")
     work("restored", "prepared.json")
@@ -152,14 +156,14 @@ def test_verify_names_a_changed_byte(chained):
 
 
 def test_verify_names_a_changed_config_at_every_card_that_rests_on_it(chained):
-    Path("config.yaml").write_text("title: u")
+    Path("config.yaml").write_text("title: u", encoding="utf-8")
     problems = lineage.verify("table.json")
     assert [problem.partition(":")[0] for problem in problems] == ["table.json", "prepared.json", "raw.json"]
     assert all("input config.yaml was" in problem for problem in problems)
 
 
 def test_verify_names_a_card_that_was_made_again(chained):
-    Path("raw.bin").write_text("other")
+    Path("raw.bin").write_text("other", encoding="utf-8")
     lineage.write_card("raw.json", verb="v", spec={}, inputs=["config.yaml"], outputs=["raw.bin"])
     assert [p.split(" was ")[0] for p in lineage.verify("table.json")] == ["prepared.json: input raw.json"]
 
@@ -196,7 +200,7 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
     monkeypatch.setenv("LC_ALL", "C")
     (tmp_path / "mperceiver").mkdir()
-    (tmp_path / "mperceiver/lineage.py").write_text("")
+    (tmp_path / "mperceiver/lineage.py").write_text("", encoding="utf-8")
     monkeypatch.setattr(lineage, "PACKAGE", tmp_path / "mperceiver")
     return tmp_path
 
@@ -213,9 +217,9 @@ def test_the_commit_is_that_of_the_checkout(checkout, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path.parent)  # not that of the working directory
     head = git(checkout, "rev-parse", "HEAD").strip()
     assert lineage.commit.__wrapped__() == (head, False)
-    (checkout / "notes.txt").write_text("")
+    (checkout / "notes.txt").write_text("", encoding="utf-8")
     assert lineage.commit.__wrapped__() == (head, False)
-    (checkout / "mperceiver/lineage.py").write_text("changed")
+    (checkout / "mperceiver/lineage.py").write_text("changed", encoding="utf-8")
     assert lineage.commit.__wrapped__() == (head, True)
 
 
@@ -232,7 +236,7 @@ def test_without_a_checkout_there_is_no_card(checkout, monkeypatch):
 def test_the_commit_of_somebody_elses_checkout_is_not_taken(checkout):
     """The package installed into an environment that lies inside another project's checkout."""
     git(checkout, "init", "-q")
-    (checkout / "theirs.txt").write_text("")
+    (checkout / "theirs.txt").write_text("", encoding="utf-8")
     git(checkout, "add", "theirs.txt")
     git(checkout, "commit", "-qm", "theirs")
     with pytest.raises(LineageError, match="did not match any file"):

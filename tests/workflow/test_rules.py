@@ -28,7 +28,7 @@ def rules_of(text: str) -> dict[str, dict[str, str]]:
     return rules
 
 
-RULES = {name: rule for file in RULE_FILES for name, rule in rules_of(file.read_text()).items()}
+RULES = {name: rule for file in RULE_FILES for name, rule in rules_of(file.read_text(encoding="utf-8")).items()}
 
 
 def literals(text: str) -> list[str]:
@@ -75,7 +75,7 @@ def test_what_was_downloaded_outlives_its_job():
 
 
 def test_nothing_but_rules_and_functions():
-    text = "\n".join(file.read_text() for file in [PROJECT / "Snakefile", *RULE_FILES])
+    text = "\n".join(file.read_text(encoding="utf-8") for file in [PROJECT / "Snakefile", *RULE_FILES])
     assert not re.search(r"\blambda\b|^\s*(checkpoint|run|script|notebook)\b.*:|\bconfig\[", text, re.MULTILINE)
     assert RULES.keys() >= {
         "foundation",
@@ -114,7 +114,7 @@ def test_the_picture_in_the_readme_has_every_rule():
 def test_the_profiles_share_no_key_and_every_entry_says_why():
     keys = []
     for file in ("profiles/default/config.yaml", "slurm/config.yaml"):
-        text = (PROJECT / file).read_text()
+        text = (PROJECT / file).read_text(encoding="utf-8")
         keys.append(set(yaml.safe_load(text)))
         lines = text.splitlines()
         for i, line in enumerate(lines):
@@ -124,7 +124,7 @@ def test_the_profiles_share_no_key_and_every_entry_says_why():
 
 
 def test_dvc_knows_every_output_and_deletes_none():
-    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     assert list(stages) == ["data", "train", "evaluate", "report"]
     outs = {}
     for stage in stages.values():
@@ -135,13 +135,13 @@ def test_dvc_knows_every_output_and_deletes_none():
     for rule in RULES.values():
         for path in re.findall(r'"(.*?)"', re.sub(r"(caption|category|labels)=.*", "", rule["output"])):
             assert path.startswith(tuple(outs)), path
-    settings = (PROJECT / ".dvc/config").read_text()
+    settings = (PROJECT / ".dvc/config").read_text(encoding="utf-8")
     assert "analytics = false" in settings and "autostage = false" in settings
 
 
 def test_what_is_printed_is_in_snakemakes_report():
     """`snakemake --report`: outputs that people look at have a caption, which is there, and a category."""
-    text = (PROJECT / "workflow/rules/report.smk").read_text()
+    text = (PROJECT / "workflow/rules/report.smk").read_text(encoding="utf-8")
     for name in (
         "results/tables/{table}.html",
         "results/figures/{figure}.png",
@@ -151,7 +151,7 @@ def test_what_is_printed_is_in_snakemakes_report():
         caption = re.search(r'caption="\.\./(report/\w+\.rst)"', flag)
         assert caption and (PROJECT / "workflow" / caption[1]).is_file(), name
         assert "category=" in flag and "labels=" in flag, name
-    assert 'report: "workflow/report/workflow.rst"' in (PROJECT / "Snakefile").read_text()
+    assert 'report: "workflow/report/workflow.rst"' in (PROJECT / "Snakefile").read_text(encoding="utf-8")
     assert (PROJECT / "workflow/report/workflow.rst").is_file()
 
 
@@ -163,5 +163,5 @@ def test_what_is_mended_of_snakemakes_head_is_still_there():
     assert "self._schedule_reevalutation(self.job_rate_limiter.timespan)" in inspect.getsource(JobScheduler.schedule)
     assert "if self.job_rate_limiter is None" in inspect.getsource(JobScheduler.job_selector)
     assert "pending_jobs_for_rule(dag, rule_name)" in inspect.getsource(plugin.Executor.run_jobs)
-    head = (PROJECT / "workflow/rules/head.smk").read_text()
+    head = (PROJECT / "workflow/rules/head.smk").read_text(encoding="utf-8")
     assert "workflow.scheduler.job_rate_limiter = None" in head and "plugin.pending_jobs_for_rule = " in head

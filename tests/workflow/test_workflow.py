@@ -102,7 +102,7 @@ def world(built, tmp_path) -> Path:
 
 
 def describe(world: Path, path: str, text: str) -> None:
-    (world / "config" / path).write_text(text)
+    (world / "config" / path).write_text(text, encoding="utf-8")
 
 
 def leftovers(folder: Path) -> list[Path]:
@@ -124,7 +124,7 @@ def test_everything_is_made_once(built):
     assert leftovers(built / "data") + leftovers(built / "results") == []
     assert not any((built / "results/resume").rglob("*.*"))
     for log in (built / "results/logs").rglob("*.log"):
-        assert "Traceback" not in log.read_text(), log
+        assert "Traceback" not in log.read_text(encoding="utf-8"), log
     assert plan(built) == {}
 
 
@@ -132,7 +132,7 @@ def test_everything_is_made_once(built):
 def test_snakemakes_own_report(built):
     made_of = snakemake(built, "--report", "own.html")
     assert made_of.returncode == 0, made_of.stdout
-    text = (built / "own.html").read_text()
+    text = (built / "own.html").read_text(encoding="utf-8")
     (built / "own.html").unlink()
     named = ["tiny.html", "tiny-comparison.png", "tiny-curves.png"]
     assert [name for name in named if name not in text] == []
@@ -148,7 +148,9 @@ def test_a_cell_leads_to_a_package_file(built, monkeypatch):
     monkeypatch.chdir(built)
     verbs = {card["verb"] for card in lineage.chain("results/report.json").values()}
     rules = (PROJECT / "workflow/rules").glob("*.smk")
-    assert verbs == {name for file in rules for name in re.findall(r"^rule (\w+):", file.read_text(), re.MULTILINE)}
+    assert verbs == {
+        name for file in rules for name in re.findall(r"^rule (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
 
 
 @pytest.mark.slow
@@ -158,16 +160,18 @@ def test_what_an_edit_reaches(world, tmp_path):
         shutil.copytree(PROJECT / name, checkout / name)
     snakefile = Path(shutil.copy(PROJECT / "Snakefile", checkout))
     rules = checkout / "workflow/rules/train.smk"
-    rules.write_text("# another comment\n" + rules.read_text().replace(" > {log}", "  > {log}"))
+    rules.write_text(
+        "# another comment\n" + rules.read_text(encoding="utf-8").replace(" > {log}", "  > {log}"), encoding="utf-8"
+    )
     assert plan(world, snakefile=snakefile) == {}, "a space in a rule's text reaches nothing"
 
     describe(
         world,
         "methods/tiny-plus.yaml",
-        (world / "config/methods/tiny-plus.yaml").read_text().replace("flip4", "geometric8"),
+        (world / "config/methods/tiny-plus.yaml").read_text(encoding="utf-8").replace("flip4", "geometric8"),
     )
     assert plan(world) == {"restore": 1, "score": 1, "table": 1, "report": 1, "all": 1}
-    text = (world / "config/runs/tiny-net.yaml").read_text()
+    text = (world / "config/runs/tiny-net.yaml").read_text(encoding="utf-8")
     describe(world, "runs/tiny-net.yaml", text.replace("steps: 4", "steps: 5"))
     jobs = plan(world)
     assert jobs == {"train_network": 1, "restore": 2, "score": 2, "table": 1, "figure": 2, "report": 1, "all": 1}
@@ -179,7 +183,7 @@ def test_what_an_edit_reaches(world, tmp_path):
 @pytest.mark.slow
 def test_a_deleted_score_is_made_again_alike(world):
     card = world / "results/scores/tiny/tiny-test.json"
-    before = json.loads(card.read_text())
+    before = json.loads(card.read_text(encoding="utf-8"))
     for suffix in (".json", ".csv"):
         card.with_suffix(suffix).unlink()
     assert plan(world) == {}, "Snakemake does not miss what stands under a finished table"
@@ -187,7 +191,7 @@ def test_a_deleted_score_is_made_again_alike(world):
     done = subprocess.run(verify, cwd=world, env=WARM, capture_output=True, text=True)
     assert done.returncode and "results/scores/tiny/tiny-test.json is missing" in done.stderr
     run(world, "results/scores/tiny/tiny-test.json")
-    after = json.loads(card.read_text())
+    after = json.loads(card.read_text(encoding="utf-8"))
     for card in (before, after):  # the sources may have been edited while this ran
         del card["commit"], card["dirty"], card["code"]
     assert after == before
@@ -224,7 +228,7 @@ def test_killed_in_the_middle_of_a_training(world):
     assert locked.returncode and "--unlock" in locked.stdout
     assert snakemake(world, "--unlock").returncode == 0
     run(world, target)
-    assert "resuming after step" in (world / "results/logs/train_branches/long.log").read_text()
+    assert "resuming after step" in (world / "results/logs/train_branches/long.log").read_text(encoding="utf-8")
     assert weights.read_bytes() == straight
     assert not any((world / "results/resume").rglob("*.*")) and leftovers(world / "results") == []
 
@@ -248,10 +252,10 @@ def test_a_damaged_picture_is_named(world):
     picture = world / "data/raw/astronaut/astronaut.png"
     whole = picture.read_bytes()
     picture.write_bytes(whole[:5000])
-    test = (world / "config/datasets/tiny-test.yaml").read_text()
+    test = (world / "config/datasets/tiny-test.yaml").read_text(encoding="utf-8")
     describe(world, "datasets/tiny-test.yaml", test + "seed: 1\n")
     failed = snakemake(world, "--cores", "2")
-    log = (world / "results/logs/prepare/tiny-test.log").read_text()
+    log = (world / "results/logs/prepare/tiny-test.log").read_text(encoding="utf-8")
     assert failed.returncode and "data/raw/astronaut" in log and "mperceiver download --force astronaut" in log
     assert log.strip().splitlines()[-1].strip() in failed.stdout, "the end of the log is shown"
     assert not (world / "data/prepared/tiny-test.arrow").exists() and leftovers(world / "data") == []
@@ -262,6 +266,6 @@ def test_a_damaged_picture_is_named(world):
     (mirror / "bad.png").write_bytes(whole[:5000])
     describe(world, "datasets/two.yaml", "title: Two\nlicence: none\nsources: [{source: local, folder: two}]\n")
     failed = snakemake(world, "--cores", "2", "data/raw/two.json", mirror="mirror")
-    log = (world / "results/logs/download/two.log").read_text()
+    log = (world / "results/logs/download/two.log").read_text(encoding="utf-8")
     assert failed.returncode and "bad.png" in log and "good.png" not in log and "Traceback" not in log
     assert not (world / "data/raw/two").exists() and leftovers(world / "data") == []

@@ -102,7 +102,7 @@ def _run_unpacking(tool: Tool, archive: Archive, scratch: Path, limit: int, pass
     """Run the tool, and stop it when it has written more than ``limit`` bytes. Raises DataError if it fails."""
     path = archive.parts[0]
     command = tool.unpack_command(path, scratch, password)
-    with tempfile.TemporaryFile("w+", errors="replace") as output:
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         running = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_english_environment()
         )

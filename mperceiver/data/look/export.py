@@ -32,7 +32,7 @@ def export_pairs(name: str, folder: Path, layers: bool = False) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: exists and is not empty; name a new folder")
     with atomic_folder(folder) as beside, progress(f"export {name}", len(pairs)) as advance:
-        with (beside / "pairs.jsonl").open("w") as listing:
+        with (beside / "pairs.jsonl").open("w", encoding="utf-8") as listing:
             for i, row_id in enumerate(pairs.ids):
                 recipe = pairs.recipe(i)
                 line: dict[str, Any] = {"id": row_id, "task": pairs.tasks[i]} | _write_pictures(pairs, i, beside)

@@ -29,7 +29,7 @@ def load_recipe(name: str, picture: str) -> dict[str, Any]:
     """
     if picture.endswith(".json"):
         try:
-            recipe = json.loads(Path(picture).read_text())
+            recipe = json.loads(Path(picture).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{picture}: not a recipe: {error}") from None
         if not isinstance(recipe, dict) or recipe.get("dataset") != name or not isinstance(recipe.get("source"), dict):
@@ -98,7 +98,7 @@ def render_again(name: str, picture: str) -> Path:
     with files.atomic_folder(folder) as beside:
         (beside / "lq.png").write_bytes(images.encode(rendered.lq))
         (beside / "gt.png").write_bytes(images.encode(rendered.gt))
-        (beside / "recipe.json").write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n")
+        (beside / "recipe.json").write_text(json.dumps(recipe, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         for layer, values in rendered.layers.items():
             (beside / f"{layer}.png").write_bytes(images.encode(_as_picture(values)))
         arrays: dict[str, Any] = dict(rendered.layers)

@@ -283,7 +283,9 @@ def _only_listed(name: str, listed: str, files: dict[str, Path], pairs: list[Mat
     """The pairs whose degraded picture is named in a text file. Raises DataError for a name that no pair has."""
     if listed not in files:
         raise DataError(f"{name}: its list {listed} is not among what was downloaded")
-    wanted = dict.fromkeys(line.strip().rpartition("/")[2] for line in files[listed].read_text().splitlines())
+    wanted = dict.fromkeys(
+        line.strip().rpartition("/")[2] for line in files[listed].read_text(encoding="utf-8").splitlines()
+    )
     wanted.pop("", None)
     names = {Path(pair.name).name for pair in pairs}
     if missing := [file for file in wanted if file not in names]:

@@ -92,7 +92,7 @@ def pretrain_clip(name: str, recipe: Build, pool: PicturePool, out: Path, work: 
         {k: v.half().contiguous() if v.is_floating_point() else v for k, v in clip.state_dict().items()},
         out / "open_clip_model.safetensors",
     )
-    (out / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg}, indent=1) + "\n")
+    (out / "open_clip_config.json").write_text(json.dumps({"model_cfg": cfg}, indent=1) + "\n", encoding="utf-8")
 
 
 def write_text_encoder(recipe: Build, clip_folder: Path, out: Path) -> None:

@@ -48,7 +48,7 @@ def world(tmp_path_factory, warm_commands):
     )
     if not (folder / "config").is_dir():
         paper.build(folder)
-    (folder / "log").write_text(snakemake(folder, warm.environment(warm_commands), "--cores", "2"))
+    (folder / "log").write_text(snakemake(folder, warm.environment(warm_commands), "--cores", "2"), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield folder
@@ -60,10 +60,12 @@ def test_nothing_is_left_to_do(world):
 
 def test_the_files_are_the_committed_ones(world):
     for kind in AS_COMMITTED:
-        ours, theirs = ({p.name: p.read_text() for p in (at / "config" / kind).iterdir()} for at in (world, PROJECT))
+        ours, theirs = (
+            {p.name: p.read_text(encoding="utf-8") for p in (at / "config" / kind).iterdir()} for at in (world, PROJECT)
+        )
         if kind == "methods":
             theirs["mperceiver.yaml"] = theirs["mperceiver.yaml"].replace(*paper.STEPS)
-            assert theirs["mperceiver.yaml"] != (PROJECT / "config/methods/mperceiver.yaml").read_text()
+            assert theirs["mperceiver.yaml"] != (PROJECT / "config/methods/mperceiver.yaml").read_text(encoding="utf-8")
         assert ours == theirs
     raw = {name for name in config.names("datasets") if config.load("datasets", name).sources}
     for name in set(config.names("datasets")) - raw:
@@ -125,16 +127,17 @@ def test_every_cell_is_measured_or_says_why(world, name):
 def test_all_tables_compile_as_latex(world, tmp_path):
     """With nothing but the packages that their first lines name (Debian: texlive-latex-recommended)."""
     assert shutil.which("pdflatex"), "apt-get install texlive-latex-base texlive-latex-recommended"
-    texts = [(world / f"results/tables/{name}.tex").read_text() for name in TABLES]
+    texts = [(world / f"results/tables/{name}.tex").read_text(encoding="utf-8") for name in TABLES]
     (packages,) = {re.search(r"\\usepackage\{[^}]*\}", text)[0] for text in texts}
     document = "\n\\clearpage\n".join(texts)
     (tmp_path / "t.tex").write_text(
-        rf"\documentclass{{article}}\usepackage[margin=2cm]{{geometry}}{packages}\begin{{document}}{document}\end{{document}}"
+        rf"\documentclass{{article}}\usepackage[margin=2cm]{{geometry}}{packages}\begin{{document}}{document}\end{{document}}",
+        encoding="utf-8",
     )
     words = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout[-3000:]
-    told = (tmp_path / "t.log").read_text()
+    told = (tmp_path / "t.log").read_text(encoding="utf-8")
     assert "Missing character" not in told and "Float too large" not in told and "Overfull" not in told
     shutil.copy(tmp_path / "t.pdf", world / "tables.pdf")
 
@@ -159,7 +162,7 @@ def test_all_figures_are_drawn(world):
     assert experiment.tables == TABLES and len(experiment.figures) == 8
     for name in experiment.figures:
         assert (world / f"results/figures/{name}.png").stat().st_size > 5000, name
-    bars = (world / "results/figures/fig-2.svg").read_text()
+    bars = (world / "results/figures/fig-2.svg").read_text(encoding="utf-8")
     assert "<pattern" in bars, "what the paper reports is hatched"
 
 
@@ -180,7 +183,7 @@ def test_the_site_is_whole_and_light(world):
     pages = {}
     for page in site.rglob("*.html"):
         pages[page] = _Links()
-        pages[page].feed(page.read_text())
+        pages[page].feed(page.read_text(encoding="utf-8"))
     assert len(pages) > 100
     for page, parsed in pages.items():
         for link in parsed.links:
@@ -192,7 +195,7 @@ def test_the_site_is_whole_and_light(world):
             if parts.fragment and target in pages:
                 assert parts.fragment in pages[target].anchors, f"{page}: {link}"
     assert (site / "index.html").stat().st_size < 2**20
-    shell = (site / "index.html").read_text()
+    shell = (site / "index.html").read_text(encoding="utf-8")
     assert "A toy." in shell and "FID by random weights" in shell
 
 

@@ -64,14 +64,14 @@ class World:
         shutil.copytree(PROJECT / "tests/tiny/config", root / "config")
         self.snakemake = root / "bin/snakemake"
         self.snakemake.parent.mkdir()
-        self.snakemake.write_text(HEAD.format(python=sys.executable))
+        self.snakemake.write_text(HEAD.format(python=sys.executable), encoding="utf-8")
         self.snakemake.chmod(0o755)
         profile = root / "slurm/config.yaml"
-        text = profile.read_text()
+        text = profile.read_text(encoding="utf-8")
         for line, edited in SITE.items():
             assert text.count(line) == 1, line
             text = text.replace(line, edited)
-        profile.write_text(text)
+        profile.write_text(text, encoding="utf-8")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -118,11 +118,11 @@ class World:
 
     def describe(self, run: str, like: str = "tiny-net", **lines: str) -> None:
         """Write the file of a run: a copy of another run's, with lines replaced; ``lines``: {beginning of a line: new line}."""
-        text = (self.root / f"config/runs/{like}.yaml").read_text()
+        text = (self.root / f"config/runs/{like}.yaml").read_text(encoding="utf-8")
         for start, new_line in lines.items():
             text, count = re.subn(rf"^{re.escape(start)}.*$", new_line, text, flags=re.MULTILINE)
             assert count == 1, start
-        (self.root / f"config/runs/{run}.yaml").write_text(text)
+        (self.root / f"config/runs/{run}.yaml").write_text(text, encoding="utf-8")
 
     def weights(self, run: str) -> Path:
         return self.root / f"results/runs/{run}/network.safetensors"
@@ -181,7 +181,7 @@ class Head:
             "--",
             *targets,
         ]
-        with self.log.open("w") as file:
+        with self.log.open("w", encoding="utf-8") as file:
             self.process = subprocess.Popen(
                 words,
                 cwd=world.root,
@@ -193,7 +193,7 @@ class Head:
 
     @property
     def output(self) -> str:
-        return self.log.read_text()
+        return self.log.read_text(encoding="utf-8")
 
     @property
     def submitted(self) -> list[str]:
@@ -232,8 +232,8 @@ def new_world(tmp_path_factory) -> Callable[[str], World]:
 def world(cluster, new_world) -> World:
     """A world whose pictures are downloaded and whose foundation is pre-trained for a few steps, both on the login node."""
     world = new_world("world")
-    (world.root / "config/tables/tiny.yaml").write_text(TABLE)
-    (world.root / "config/demo.yaml").write_text("title: A miniature\ntables: [tiny]\n")
+    (world.root / "config/tables/tiny.yaml").write_text(TABLE, encoding="utf-8")
+    (world.root / "config/demo.yaml").write_text("title: A miniature\ntables: [tiny]\n", encoding="utf-8")
     for words in ("download leaves", "download astronaut", "prepare leaves", "prepare tiny-train"):
         world.run("mperceiver", *words.split())
     world.run("mperceiver", "foundation", "tiny", "--build", "--threads", "1")

@@ -24,9 +24,11 @@ def world(cluster, new_world):
     """A world whose pictures are downloaded and not prepared; the profile's jobs are charged to an account."""
     world = new_world("accounts")
     profile = world.root / "slurm/config.yaml"
-    text, count = re.subn(r"(?m)^(    slurm_partition: .*)$", r"\1\n    slurm_account: lab", profile.read_text())
+    text, count = re.subn(
+        r"(?m)^(    slurm_partition: .*)$", r"\1\n    slurm_account: lab", profile.read_text(encoding="utf-8")
+    )
     assert count == 3  # jobs without a GPU, with one, with several
-    profile.write_text(text)
+    profile.write_text(text, encoding="utf-8")
     for name in ("leaves", "astronaut"):
         world.run("mperceiver", "download", name)
     return world
@@ -59,12 +61,12 @@ def test_doctor_checks_the_account(world):
     output = world.run("mperceiver", "doctor", "--cluster", code=1)
     assert re.search(r"ok +accounting +accounting_storage/slurmdbd", output), output
     profile = world.root / "slurm/config.yaml"
-    before = profile.read_text()
-    profile.write_text(before.replace("slurm_account: lab", "slurm_account: nobody"))
+    before = profile.read_text(encoding="utf-8")
+    profile.write_text(before.replace("slurm_account: lab", "slurm_account: nobody"), encoding="utf-8")
     try:
         assert "nobody is none of yours; yours are lab root" in world.run("mperceiver", "doctor", "--cluster", code=1)
     finally:
-        profile.write_text(before)
+        profile.write_text(before, encoding="utf-8")
 
 
 def test_why_failed_prints_the_peak_memory(world):

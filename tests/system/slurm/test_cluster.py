@@ -76,7 +76,7 @@ def test_two_nodes_are_one_process(built):
     built.head("results/runs/two-nodes/branches.json").end()
     job = show(comments()["rule_train_branches_wildcards_two-nodes"])
     assert (job["NumNodes"], job["NumTasks"]) == ("2", "2")
-    log = (built.root / "results/logs/train_branches/two-nodes.log").read_text()
+    log = (built.root / "results/logs/train_branches/two-nodes.log").read_text(encoding="utf-8")
     assert log.count("step 6/6") == 1 and "tasks are used" not in log
     built.run("mperceiver", "train_branches", "one-process", "--threads", "1")
     two, one = (
@@ -222,15 +222,15 @@ def test_doctor(built):
     assert len(wrong) == 1 and "torch sees none" in wrong[0], output
     assert "files on cpu" in output and "2 nodes with 1 GPUs" in output and "MinJobAge" in output
     profile = built.root / "slurm/config.yaml"
-    before = profile.read_text()
+    before = profile.read_text(encoding="utf-8")
     try:
-        profile.write_text(before.replace("slurm_partition: cpu", "slurm_partition: elsewhere"))
+        profile.write_text(before.replace("slurm_partition: cpu", "slurm_partition: elsewhere"), encoding="utf-8")
         assert re.search(
             r"partition elsewhere.*there is no partition of this name; there are cpu gpu urgent",
             built.run("mperceiver", "doctor", "--cluster", code=1),
         )
     finally:
-        profile.write_text(before)
+        profile.write_text(before, encoding="utf-8")
 
 
 def test_nothing_is_left_behind(built):

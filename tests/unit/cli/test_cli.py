@@ -52,7 +52,7 @@ def world(tmp_path, monkeypatch):
     for name, text in FILES.items():
         path = Path(f"config/{name}.yaml")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
     return tmp_path
 
 
@@ -102,7 +102,7 @@ def test_these_are_the_verbs():
 
 
 def test_every_rule_of_the_workflow_is_a_verb():
-    text = "".join(path.read_text() for path in (PROJECT / "workflow/rules").glob("*.smk"))
+    text = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "workflow/rules").glob("*.smk"))
     rules = set(re.findall(r"^rule (\w+):", text, re.M))
     assert rules == set(VERBS) - {
         "doctor",
@@ -204,7 +204,7 @@ def test_a_near_name_is_suggested(world):
 
 
 def test_a_mistake_in_a_file(world):
-    Path("config/methods/input.yaml").write_text("title: t\nkinds: identity\n")
+    Path("config/methods/input.yaml").write_text("title: t\nkinds: identity\n", encoding="utf-8")
     message = error_of("restore", "input", "pairs")
     assert (
         "config/methods/input.yaml: 2 problem(s)" in message and "kinds: unknown key (did you mean `kind`?)" in message
@@ -212,7 +212,7 @@ def test_a_mistake_in_a_file(world):
 
 
 def test_brackets_in_a_message_are_no_markup(world):
-    Path("config/methods/input.yaml").write_text("title: t\nkind: identity\noverlap_px: [bold]\n")
+    Path("config/methods/input.yaml").write_text("title: t\nkind: identity\noverlap_px: [bold]\n", encoding="utf-8")
     assert "got ['bold']" in error_of("restore", "input", "pairs")
 
 
@@ -244,7 +244,7 @@ def test_missing_weights(prepared):
 def test_damaged_weights(prepared):
     path = Path("results/runs/net/network.safetensors")
     path.parent.mkdir(parents=True)
-    path.write_text("no weights")
+    path.write_text("no weights", encoding="utf-8")
     assert f"{path}: damaged, or not a safetensors file" in error_of("restore", "net", photo("a.png"), "b.png")
     assert not Path("b.png").exists()
 
@@ -279,7 +279,7 @@ def test_a_restored_picture_that_was_damaged_since(prepared, metric_weights):
 
 def test_a_full_disk(world, monkeypatch):
     photo("a.png")
-    Path("out.png").write_text("old")
+    Path("out.png").write_text("old", encoding="utf-8")
 
     def fsync(_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -287,7 +287,7 @@ def test_a_full_disk(world, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", fsync)
     message = error_of("restore", "input", "a.png", "out.png")
     assert "the disk is full (while writing). No half-written file was left" in message
-    assert Path("out.png").read_text() == "old" and not list(Path().glob(".out*"))
+    assert Path("out.png").read_text(encoding="utf-8") == "old" and not list(Path().glob(".out*"))
 
 
 def test_a_full_disk_as_libraries_report_it():
@@ -405,9 +405,9 @@ def test_a_folder_with_damaged_pictures(world):
     """Pictures that can be restored are; the others are named with the reason, and the exit code is 1."""
     for name in ("a.png", "b.jpg", "c.tif"):
         photo(f"holiday/{name}")
-    Path("holiday/text.png").write_text("no picture at all")
+    Path("holiday/text.png").write_text("no picture at all", encoding="utf-8")
     Path("holiday/empty.jpg").write_bytes(b"")
-    Path("holiday/notes.txt").write_text("left alone")
+    Path("holiday/notes.txt").write_text("left alone", encoding="utf-8")
     result = run("restore", "input", "holiday", "out", "--json")
     assert result.exit_code == 1
     lines = [json.loads(line) for line in result.stdout.splitlines()]
@@ -445,7 +445,7 @@ def test_what_a_folder_leaves_out_is_named(world):
     Path("holiday/raw.DNG").write_bytes(b"II*\0")
     Path("holiday/unnamed").write_bytes(Path("holiday/a.png").read_bytes())
     for name in ("notes.txt", "Thumbs.db", ".hidden.gif"):
-        Path("holiday", name).write_text("x")
+        Path("holiday", name).write_text("x", encoding="utf-8")
     Path("holiday/empty").mkdir()
     result = run("restore", "input", "holiday", "out")
     assert (result.exit_code, result.stdout.split()) == (1, ["out/a.png"])
@@ -476,7 +476,7 @@ def fake(world):
     folder = Path("assets/foundations/fake")
     for name in ("vae/config.json", "vae/weights.safetensors", "unet/weights.safetensors"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name)
+        (folder / name).write_text(name, encoding="utf-8")
     outputs = {p.relative_to(folder).as_posix(): files.sha256(p) for p in folder.rglob("*") if p.is_file()}
     card = lineage.write_card(folder / listing.CARD, verb="foundation --build", spec={})
     files.write_json(folder / listing.CARD, card | {"outputs": outputs})
@@ -499,7 +499,7 @@ def test_a_changed_byte_of_a_foundation_is_refused(fake):
     staged = files.sha256("data/foundations/fake")
     path = fake / "unet/weights.safetensors"
     wanted = files.sha256(path)
-    path.write_text("unet/weightsXsafetensors")
+    path.write_text("unet/weightsXsafetensors", encoding="utf-8")
     message = error_of("foundation", "fake")
     assert f"foundation fake: unet/weights.safetensors is {files.sha256(path)}, its card says {wanted}" in message
     assert files.sha256("data/foundations/fake") == staged  # the foundation staged before is still there, with its card
@@ -522,7 +522,7 @@ def test_a_foundation_without_a_card_is_staged(fake):
 
 def test_a_foundation_without_a_folder_or_a_recipe(fake):
     assert "no `build` recipe" in error_of("foundation", "fake", "--build")
-    Path("config/foundations/fake.yaml").write_text("title: t\nlicence: l\n")
+    Path("config/foundations/fake.yaml").write_text("title: t\nlicence: l\n", encoding="utf-8")
     assert "no place to take weights from" in error_of("foundation", "fake")
 
 
@@ -542,7 +542,7 @@ def test_trace_follows_a_card_to_the_pictures(prepared):
     shown = stdout_of("trace", card, "--verify")
     for name in ("data/prepared/pairs.json", "data/raw/photos.json", "verified: every file of the chain"):
         assert name in shown
-    data = json.loads(Path(card).read_text())
+    data = json.loads(Path(card).read_text(encoding="utf-8"))
     path = next(Path("results/restored/input/pairs").iterdir())
     path.write_bytes(path.read_bytes() + b"\0")
     message = error_of("trace", card, "--verify")

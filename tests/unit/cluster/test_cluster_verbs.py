@@ -93,11 +93,11 @@ def programs(tmp_path, monkeypatch):
 
     def put(**texts: str) -> None:
         for name, text in texts.items():
-            (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> "$CALLS"\n{text}\n')
+            (folder / name).write_text(f'#!/bin/sh\necho "{name} $*" >> "$CALLS"\n{text}\n', encoding="utf-8")
             (folder / name).chmod(0o755)
 
     put(sacct="echo no accounting >&2; exit 1")
-    put.calls = lambda: (tmp_path / "calls").read_text().splitlines()
+    put.calls = lambda: (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
     return put
 
 
@@ -210,10 +210,12 @@ def failed(programs, state: str = "FAILED", log: str = "", slurm_log: str = "", 
     """What why-failed prints of a job in a state, whose logs end with these texts."""
     for path, text in {"results/logs/restore/ours/rain.log": log, "slurm/41.log": slurm_log}.items():
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(text)
+        Path(path).write_text(text, encoding="utf-8")
     Path(".snakemake/log").mkdir(parents=True, exist_ok=True)
-    Path(".snakemake/log/2026-11-23.snakemake.log").write_text("an older one")
-    Path(".snakemake/log/2026-11-24.snakemake.log").write_text(LOG.format(state=state, folder=Path.cwd()))
+    Path(".snakemake/log/2026-11-23.snakemake.log").write_text("an older one", encoding="utf-8")
+    Path(".snakemake/log/2026-11-24.snakemake.log").write_text(
+        LOG.format(state=state, folder=Path.cwd()), encoding="utf-8"
+    )
     programs(**{"scontrol": f"echo '{SHOWN.format(state=state)}'"} | texts)
     code, output = run_verb("why-failed")
     assert code == 1
@@ -268,7 +270,7 @@ def test_messages_of_this_project_are_recognised(tmp_path, monkeypatch):
     """The patterns fit the messages that the package's errors have today."""
     monkeypatch.chdir(tmp_path)
     Path("config/foundations").mkdir(parents=True)
-    Path("config/foundations/sd21.yaml").write_text("title: t\nlicence: l\nlocal: elsewhere\n")
+    Path("config/foundations/sd21.yaml").write_text("title: t\nlicence: l\nlocal: elsewhere\n", encoding="utf-8")
 
     def cause(error: Exception) -> str:
         return causes.likely_cause([], [f"error: {cli.base._message(error)}"], [], {})[0]
@@ -322,7 +324,7 @@ def test_no_log_and_no_failed_job(programs):
     code, output = run_verb("why-failed")
     assert code == 1 and "no log of Snakemake here" in output
     Path(".snakemake/log").mkdir(parents=True)
-    Path(".snakemake/log/1.snakemake.log").write_text("Nothing to be done")
+    Path(".snakemake/log/1.snakemake.log").write_text("Nothing to be done", encoding="utf-8")
     assert run_verb("why-failed") == (0, f"{runlog.newest_log()}: no job failed\n")
 
 

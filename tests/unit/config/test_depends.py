@@ -216,7 +216,7 @@ def test_a_sound_experiment_passes(graph):
 )
 def test_a_fault_anywhere_below_an_experiment_is_named(graph, kind, name):
     path = config.path_of(kind, name)
-    path.write_text(path.read_text() + "nonsense: 1\n")
+    path.write_text(path.read_text(encoding="utf-8") + "nonsense: 1\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=f"{path}: 1 problem.*\n  nonsense: unknown key"):
         config.check(graph)
     path.unlink()

@@ -196,7 +196,7 @@ def test_like_goes_on_and_is_reported(world):
 def test_like_reads_another_experiment_too(world):
     for name, text in (("demo", "title: Demo\ntables: [a]\nfigures: [b]\n"), ("more", "like: demo\ntables: [a, c]\n")):
         Path("config").mkdir(exist_ok=True)
-        Path(f"config/{name}.yaml").write_text(text)
+        Path(f"config/{name}.yaml").write_text(text, encoding="utf-8")
     more = config.parse(Path("config/more.yaml"), Experiment)
     assert (more.title, more.tables, more.figures) == ("Demo", ["a", "c"], ["b"])
 

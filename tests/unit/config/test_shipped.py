@@ -202,13 +202,13 @@ def test_the_files_that_the_documents_show_load(world):
     shutil.copytree(PROJECT / "config", "config")
     examples = {}
     for page in sorted((PROJECT / "docs").glob("*.md")):
-        examples |= {path: textwrap.dedent(text) for path, _, text in BLOCK.findall(page.read_text())}
+        examples |= {path: textwrap.dedent(text) for path, _, text in BLOCK.findall(page.read_text(encoding="utf-8"))}
     assert len(examples) >= 9
     for path, text in examples.items():
         # Someone who follows a page word for word has its file.
-        taken = Path(path).exists() and Path(path).read_text().strip() != text.strip()
+        taken = Path(path).exists() and Path(path).read_text(encoding="utf-8").strip() != text.strip()
         assert not taken, f"{path}: an example with the name of a true file"
-        Path(path).write_text(text)
+        Path(path).write_text(text, encoding="utf-8")
     for path in map(Path, examples):
         if len(path.parts) == 2:
             config.parse(path, Experiment)

@@ -45,7 +45,7 @@ def world(tmp_path, monkeypatch):
 
 
 def describe(name: str, text: str) -> None:
-    Path(f"config/datasets/{name}.yaml").write_text(HEAD + text)
+    Path(f"config/datasets/{name}.yaml").write_text(HEAD + text, encoding="utf-8")
 
 
 def generated(name: str, count: int, size_px: int) -> None:
@@ -168,7 +168,7 @@ def test_replay_writes_the_pair_and_its_layers(small_mid6):
     with np.load(folder / "layers.npz") as layers:
         assert layers["1-rain-streaks"].shape == (512, 512) and 0 < layers["2-raindrop-mask"].mean() < 0.9
     folder_of_pairs = export_pairs("mid6", Path("plain"), layers=True)
-    lines = [json.loads(line) for line in (folder_of_pairs / "pairs.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder_of_pairs / "pairs.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["layers"] for row in lines] == [f"layers/{row['id']}.npz" for row in lines]
     with np.load(folder_of_pairs / lines[0]["layers"]) as layers:
         assert "1-haze-depth" in layers and layers["1-haze-depth"].shape == (512, 512)
@@ -180,7 +180,7 @@ def test_replay_writes_the_pair_and_its_layers(small_mid6):
     assert result.exit_code == 0 and result.stdout.strip() == str(folder), result.output
     assert (folder / "lq.png").read_bytes() == before
 
-    recipe = json.loads(copy.read_text())
+    recipe = json.loads(copy.read_text(encoding="utf-8"))
     for fault, message in [
         ({"dataset": "other"}, "not a recipe of mid6"),
         ({"source": recipe["source"] | {"picture": "gone"}}, "div2k-valid has no picture gone"),
@@ -188,7 +188,7 @@ def test_replay_writes_the_pair_and_its_layers(small_mid6):
         ({"id": "../../up"}, "cannot be the id of a picture"),
         ({"version": 7}, "version 7"),
     ]:
-        copy.write_text(json.dumps(recipe | fault))
+        copy.write_text(json.dumps(recipe | fault), encoding="utf-8")
         with pytest.raises((DataError, ValueError), match=message):
             render_again("mid6", "mine.json")
     with pytest.raises(DataError, match=r"none\.json: not a recipe"):

@@ -179,7 +179,7 @@ def test_a_partial_file_without_its_notes_is_not_trusted(server, target, notes):
     url = interrupted(server, target)
     server.files["/w"].cuts.clear()
     beside = target.with_name("weights.bin.part.json")
-    beside.unlink() if notes is None else beside.write_text(notes)
+    beside.unlink() if notes is None else beside.write_text(notes, encoding="utf-8")
     fetch(url, target)
     assert "Range" not in server.gets("/w")[0] and target.read_bytes() == BODY
 
@@ -366,5 +366,5 @@ def test_notes_hold_no_token(server, target):
     url = server.put("/w", BODY, cuts=[1000, *[0] * 20])
     with pytest.raises(FetchError) as error:
         fetch(url, target, headers={"Authorization": "Bearer secret"})
-    notes = json.loads(target.with_name("weights.bin.part.json").read_text())
+    notes = json.loads(target.with_name("weights.bin.part.json").read_text(encoding="utf-8"))
     assert "secret" not in str(notes) + str(error.value)

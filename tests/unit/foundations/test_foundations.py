@@ -224,7 +224,7 @@ def tiny_sd(tmp_path_factory) -> tuple[Path, dict]:
         {name: value.contiguous() for name, value in clip.state_dict().items()}, root / "open_clip_model.safetensors"
     )
     (root / "open_clip_config.json").write_bytes(as_written({"model_cfg": CLIP}))
-    (root / "README.md").write_text("a model card")
+    (root / "README.md").write_text("a model card", encoding="utf-8")
     return root, {"vae": vae.eval(), "unet": unet.eval(), "text": text.eval(), "clip": clip.eval()}
 
 
@@ -245,7 +245,7 @@ def old_text(state: dict) -> dict:
 
 def spec_of(mirror: str | dict, clip_mirror: str | dict | None = None, digests: dict | None = None) -> dict:
     """A foundation's file with the files and the order of sd21.yaml."""
-    described = yaml.safe_load((PROJECT / "config/foundations/sd21.yaml").read_text())
+    described = yaml.safe_load((PROJECT / "config/foundations/sd21.yaml").read_text(encoding="utf-8"))
     described |= {"title": "tiny", "minimum_px": 64}
     for part, at in zip(described["parts"], (mirror, clip_mirror or mirror), strict=True):
         part["mirrors"] = [{"url": at} if isinstance(at, str) else at] if not isinstance(at, list) else at
@@ -268,7 +268,7 @@ def world(tmp_path, monkeypatch) -> Path:
 
 
 def describe(spec: dict, name: str = "far") -> None:
-    Path(f"config/foundations/{name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
+    Path(f"config/foundations/{name}.yaml").write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
 
 
 @pytest.fixture
@@ -621,7 +621,7 @@ def test_pickles_are_refused(world, name):
 
 def test_pickles_in_a_folder_are_passed_over(world, tmp_path, capsys):
     (tmp_path / "own").mkdir()
-    (tmp_path / "own/config.json").write_text("{}")
+    (tmp_path / "own/config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "own/model.bin").write_bytes(b"x")
     describe({"title": "t", "licence": "l", "local": str(tmp_path / "own")})
     staging.stage("far")
@@ -632,7 +632,7 @@ def test_pickles_in_a_folder_are_passed_over(world, tmp_path, capsys):
 def test_a_card_that_came_with_weights_is_no_way_out(world, tmp_path, name):
     (tmp_path / "own").mkdir()
     card = {"verb": "foundation --build", "inputs": {}, "outputs": {name: "0" * 64}}
-    (tmp_path / "own" / listing.CARD).write_text(json.dumps(card))
+    (tmp_path / "own" / listing.CARD).write_text(json.dumps(card), encoding="utf-8")
     describe({"title": "t", "licence": "l", "local": str(tmp_path / "own")})
     assert "only .safetensors and .json inside its folder are taken" in complaint()
 

@@ -30,7 +30,7 @@ def world(tmp_path, monkeypatch, server):
 def describe(*mirrors: dict, **file) -> dict:
     files = {"model.svm": {"from": "some/allmodel", "sha256": DIGEST} | file}
     spec = {"title": "t", "licence": "l", "parts": [{"mirrors": list(mirrors), "files": files}]}
-    Path("config/foundations/far.yaml").write_text(yaml.safe_dump(spec))
+    Path("config/foundations/far.yaml").write_text(yaml.safe_dump(spec), encoding="utf-8")
     return spec
 
 
@@ -56,7 +56,9 @@ def test_an_installed_package_needs_no_network(world, server, monkeypatch, tmp_p
     (tmp_path / "site/some").mkdir(parents=True)
     (tmp_path / "site/some/allmodel").write_bytes(BODY)
     (tmp_path / "site/some_weights-1.0.dist-info").mkdir()
-    (tmp_path / "site/some_weights-1.0.dist-info/METADATA").write_text("Name: some-weights\nVersion: 1.0\n")
+    (tmp_path / "site/some_weights-1.0.dist-info/METADATA").write_text(
+        "Name: some-weights\nVersion: 1.0\n", encoding="utf-8"
+    )
     monkeypatch.syspath_prepend(tmp_path / "site")
     describe(PACKAGE)
     assert origin() == "package some-weights==1.0" and not server.asked

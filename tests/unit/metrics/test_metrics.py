@@ -339,7 +339,7 @@ def test_a_protocols_digest_is_of_all_that_decides_a_number(tmp_path, monkeypatc
 
     def digest(**files: str) -> str:
         for name, text in files.items():
-            (folder / f"{name}.yaml").write_text(text)
+            (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
         return datasets._digest(config.load("protocols", "mine"))
 
     first = digest(base="title: Base\nchannel: y\n", mine="title: Mine\nlike: base\n")
@@ -445,7 +445,7 @@ def world(tmp_path, monkeypatch, metric_weights):
     }
     for name, text in texts.items():
         (Path("config") / f"{name}.yaml").parent.mkdir(parents=True, exist_ok=True)
-        (Path("config") / f"{name}.yaml").write_text(text)
+        (Path("config") / f"{name}.yaml").write_text(text, encoding="utf-8")
     columns = {"id": [], "task": [], "lq": [], "gt": [], "source": [], "recipe": []}
     folder = Path("results/restored/input/pair")
     folder.mkdir(parents=True)
@@ -543,20 +543,22 @@ def test_what_is_known_of_ground_truths_is_kept_and_changes_no_number(world, mon
     monkeypatch.chdir(world)
     kept.write_bytes(kept.read_bytes()[:1000])  # cut short: made again
     assert lineage.read_card(datasets.score_dataset("input", "pair")) == first and kept.stat().st_size > 1000
-    Path("config/protocols/rgb.yaml").write_text("title: test\nborder_px: 2\n")  # of another protocol: not taken
+    Path("config/protocols/rgb.yaml").write_text(
+        "title: test\nborder_px: 2\n", encoding="utf-8"
+    )  # of another protocol: not taken
     assert lineage.read_card(datasets.score_dataset("input", "pair"))["result"]["means"] != first["result"]["means"]
 
 
 def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypatch):
     monkeypatch.setattr(fid, "_network", lambda: fid.load(inception))
-    Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [psnr, fid]\n")
+    Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [psnr, fid]\n", encoding="utf-8")
     monkeypatch.setattr(datasets, "weights_digests", lambda foundation: {})
     lineage.write_card("data/foundations/inception-fid.json", verb="foundation", spec={})
     card = lineage.read_card(datasets.score_dataset("input", "pair", workers=2))
     assert "data/foundations/inception-fid.json" in card["inputs"]
     summary = card["result"]["tasks"]["rain"]["fid"]
     assert summary["mean"] > 0 and (summary["low"], summary["high"]) == (None, None)
-    rows = list(csv.DictReader(Path("results/scores/input/pair.csv").read_text().splitlines()))
+    rows = list(csv.DictReader(Path("results/scores/input/pair.csv").read_text(encoding="utf-8").splitlines()))
     assert list(rows[0]) == ["id", "task", "psnr"]
     prepared = PreparedDataset("pair")
     mine = [i for i, task in enumerate(prepared.tasks) if task == "rain"]
@@ -567,16 +569,16 @@ def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypa
 
 def test_fid_without_its_network_says_how_to_get_it(world):
     fid._network.cache_clear()
-    Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [fid]\n")
+    Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [fid]\n", encoding="utf-8")
     with pytest.raises(weights.WeightsError, match="mperceiver foundation inception-fid"):
         datasets.score_dataset("input", "pair")
 
 
 def test_metrics_that_cannot_be_had_are_empty(world):
-    Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [psnr, niqe]\n")
+    Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [psnr, niqe]\n", encoding="utf-8")
     path = datasets.score_dataset("input", "pair")
-    assert path.with_suffix(".csv").read_text().splitlines()[1].endswith(",")
-    result = json.loads(path.read_text())["result"]
+    assert path.with_suffix(".csv").read_text(encoding="utf-8").splitlines()[1].endswith(",")
+    result = json.loads(path.read_text(encoding="utf-8"))["result"]
     assert result["means"]["niqe"] is None
     assert result["tasks"]["rain"]["niqe"] == {"mean": None, "low": None, "high": None}
 

@@ -38,7 +38,7 @@ cli.app()
 def brought_by_pyiqa_alone() -> set[str]:
     """The modules of pyiqa and of the distributions that uv.lock installs for its sake alone."""
     packages: dict[str, list[dict]] = {}
-    for package in tomllib.loads((PROJECT / "uv.lock").read_text())["package"]:
+    for package in tomllib.loads((PROJECT / "uv.lock").read_text(encoding="utf-8"))["package"]:
         packages.setdefault(package["name"], []).append(package)
 
     def needed(without: str | None) -> set[str]:
@@ -84,7 +84,7 @@ def world(tmp_path, monkeypatch, metric_weights) -> Path:
     link_weights(tmp_path, metric_weights)
     for folder in ("config/datasets", "config/methods", "config/protocols", "data/prepared"):
         Path(folder).mkdir(parents=True)
-    Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n")
+    Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n", encoding="utf-8")
     rows = []
     for name, photograph in {"a": data.astronaut(), "b": data.coffee()}.items():
         gt = photograph[:240, :240]
@@ -92,9 +92,11 @@ def world(tmp_path, monkeypatch, metric_weights) -> Path:
         rows.append({"id": name, "task": "motion-blur", "lq": images.encode(lq), "gt": images.encode(gt)})
     for protocol in ("rgb", "rgb-realblur", "no-reference"):
         for path in (protocol, "rgb"):
-            Path(f"config/protocols/{path}.yaml").write_text((PROJECT / f"config/protocols/{path}.yaml").read_text())
+            Path(f"config/protocols/{path}.yaml").write_text(
+                (PROJECT / f"config/protocols/{path}.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+            )
         text = f"title: {protocol}\nlicence: none\nsources: [{{source: local, folder: none}}]\nprotocol: {protocol}\n"
-        Path(f"config/datasets/{protocol}.yaml").write_text(text)
+        Path(f"config/datasets/{protocol}.yaml").write_text(text, encoding="utf-8")
         schema = pa.schema({name: pa.binary() if name in ("lq", "gt") else pa.string() for name in COLUMNS})
         with pa.OSFile(f"data/prepared/{protocol}.arrow", "wb") as file, pa.ipc.new_file(file, schema) as writer:
             writer.write_table(pa.Table.from_pylist([row | {"source": "", "recipe": ""} for row in rows], schema))
@@ -118,7 +120,7 @@ COLUMNS = ("id", "task", "lq", "gt", "source", "recipe")
 def test_a_dataset_is_scored(world, refused, protocol, metrics):
     done = score(protocol, refused)
     assert done.returncode == 0, done.stderr
-    with open(f"results/scores/input/{protocol}.csv", newline="") as file:
+    with open(f"results/scores/input/{protocol}.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["id"] for row in rows] == ["a", "b"]
     assert all(float(row[metric]) > 0 for row in rows for metric in metrics)
@@ -134,7 +136,7 @@ def test_nothing_else_imports_what_only_pyiqa_brings(refused):
     """Imports inside functions too; tests and docs are names that pyiqa's wheel has at its top."""
     importers = set()
     for path in (PROJECT / "mperceiver").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
                 names = [node.module or ""]

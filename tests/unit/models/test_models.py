@@ -225,7 +225,7 @@ def whole_clip(root):
     from safetensors.torch import load_file
 
     folder = root / "data/foundations/tiny/image_encoder"
-    clip = CLIP(**json.loads((folder / "open_clip_config.json").read_text())["model_cfg"])
+    clip = CLIP(**json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"])
     clip.load_state_dict(load_file(folder / "open_clip_model.safetensors"))
     # the text encoder on disk is rounded to half precision
     state = {k: v.half().float() if v.is_floating_point() else v for k, v in clip.state_dict().items()}

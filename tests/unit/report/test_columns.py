@@ -34,7 +34,7 @@ def sized(tree, monkeypatch):
         inputs=lambda method, dataset: [SIZE_FILE],
     )
     monkeypatch.setitem(columns.KINDS, "size", kind)
-    SIZE_FILE.write_text("3.25 and 1.5")
+    SIZE_FILE.write_text("3.25 and 1.5", encoding="utf-8")
     extra = {"dataset": "toys", "label": "Weights", "kind": "size"}
     reports.dump("tables", "toys", reports.TABLE | {"columns": [*reports.TABLE["columns"], extra]})
 
@@ -50,12 +50,12 @@ def test_a_column_of_another_kind_is_filled_ranked_and_printed(sized):
         ("one", "3.2", 2, ""),
         ("two", "1.5", 1, ""),
     ]
-    lines = list(csv.DictReader(io.StringIO(Path("results/tables/toys.csv").read_text())))
+    lines = list(csv.DictReader(io.StringIO(Path("results/tables/toys.csv").read_text(encoding="utf-8"))))
     (line,) = (line for line in lines if (line["method"], line["metric"]) == ("two", "size"))
     assert (line["mean"], line["rank"], line["protocol"], line["n"]) == ("1.5", "1", "", "")
     text = latex.to_tex(built)
     assert r"Size (MB) $\downarrow$" in text and r"\textcolor{red}{1.5}" in text
-    assert 'data-metric="size"' in Path("results/tables/toys.html").read_text()
+    assert 'data-metric="size"' in Path("results/tables/toys.html").read_text(encoding="utf-8")
     assert str(SIZE_FILE) in lineage.read_card("results/tables/toys.json")["inputs"]
 
 
@@ -65,7 +65,7 @@ def test_a_column_of_another_kind_has_no_average_protocol_progress_or_page(sized
     assert [column.key for column in built.columns if column.average] == ["psnr", "ssim", "lpips"]
     assert built.protocol(size) == "" and built.progress == (8, 8)
     site.write("config/toy.yaml")
-    index = Path("results/report/index.html").read_text()
+    index = Path("results/report/index.html").read_text(encoding="utf-8")
     assert 'data-value="3.25"' in index and "Size (MB)" in index and "cells/toys/one/toys.html" not in index
     assert "Size (MB) 3.2" in "\n".join(trace.trace("toys", "one", "toys").chain.lines())
 
@@ -94,7 +94,7 @@ def test_every_table_of_the_project_asks_for_known_kinds(monkeypatch):
 
 def test_the_kind_that_the_documents_add_works(tree, tmp_path, monkeypatch):
     """docs/add-a-table.md, word for word: its module, its entry in KINDS, its test."""
-    page = (PROJECT / "docs/add-a-table.md").read_text()
+    page = (PROJECT / "docs/add-a-table.md").read_text(encoding="utf-8")
     blocks = [textwrap.dedent(block) for block in re.findall(r"(?s) *```python\n(.*?) *```", page)]
     kind, test = (
         _module(tmp_path / f"{name}.py", block) for name, block in zip(("kind", "its_test"), blocks, strict=True)
@@ -104,7 +104,7 @@ def test_the_kind_that_the_documents_add_works(tree, tmp_path, monkeypatch):
 
 
 def _module(path: Path, source: str) -> ModuleType:
-    path.write_text(source)
+    path.write_text(source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -56,7 +56,9 @@ def _compiles(text: str) -> None:
     if not shutil.which("pdflatex"):  # CI has it
         return
     packages = re.search(r"\\usepackage\{[^}]*\}", text)[0]
-    Path("t.tex").write_text(rf"\documentclass{{article}}{packages}\begin{{document}}{text}\end{{document}}")
+    Path("t.tex").write_text(
+        rf"\documentclass{{article}}{packages}\begin{{document}}{text}\end{{document}}", encoding="utf-8"
+    )
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"], capture_output=True, text=True
     )

@@ -34,20 +34,20 @@ def test_pages_hold_together_offline(tree):
             target = (page.parent / file).resolve() if file else page.resolve()
             assert target.is_file() and target.is_relative_to(root), f"{page}: {link}"
             if anchor:
-                assert anchor in Links(target.read_text()).ids, f"{page}: {link}"
+                assert anchor in Links(target.read_text(encoding="utf-8")).ids, f"{page}: {link}"
     index = Path("results/report/index.html")
     assert index.stat().st_size < 1_000_000
-    text = index.read_text()
+    text = index.read_text(encoding="utf-8")
     assert "An &lt;experiment&gt; &amp; more" in text and "<only>" not in text
     assert "PSNR over RGB." in text and reports.COMMIT[0][:12] in text
-    script = (root / "site.js").read_text()
+    script = (root / "site.js").read_text(encoding="utf-8")
     assert len(script.splitlines()) <= 300 and "http" not in script
 
 
 def test_cell_pages_tell_where_numbers_come_from(tree):
     tables.write("toys")
     site.write("config/toy.yaml")
-    text = Path("results/report/cells/toys/one/toys--haze.html").read_text()
+    text = Path("results/report/cells/toys/one/toys--haze.html").read_text(encoding="utf-8")
     assert "mperceiver trace toys --method one --dataset toys --task haze" in text
     for name in (
         "results/restored/one/toys.json",
@@ -64,25 +64,24 @@ def test_pages_show_progress_and_are_the_same_bytes_each_time(tree):
     for file in Path("results/scores").rglob("two/*"):
         file.unlink()
     first = lineage.read_card(site.write("config/toy.yaml"))
-    text = Path("results/report/index.html").read_text()
+    text = Path("results/report/index.html").read_text(encoding="utf-8")
     assert "6 of 8 cells" in text and "Not drawn yet" in text and "not run" in text
     assert first["result"] == {"cells": 8, "run": 6}
     assert lineage.read_card(site.write("config/toy.yaml")) == first
     shutil.rmtree("data/prepared")
     site.write("config/toy.yaml")
-    assert (
-        "The restored pictures are not on this machine"
-        in Path("results/report/cells/toys/one/toys--haze.html").read_text()
-    )
+    assert "The restored pictures are not on this machine" in Path(
+        "results/report/cells/toys/one/toys--haze.html"
+    ).read_text(encoding="utf-8")
 
 
 def test_pages_speak_of_a_toy_only_where_there_is_one(tree):
     shutil.copy(PROJECT / "config/foundations/mini.yaml", "config/foundations/toy.yaml")
     site.write("config/toy.yaml")
-    assert "A toy." in Path("results/report/index.html").read_text()
+    assert "A toy." in Path("results/report/index.html").read_text(encoding="utf-8")
     reports.dump("foundations", "toy", {"title": "Stable Diffusion", "licence": "none"})
     site.write("config/toy.yaml")
-    assert "A toy." not in Path("results/report/index.html").read_text()
+    assert "A toy." not in Path("results/report/index.html").read_text(encoding="utf-8")
 
 
 def test_a_difference_map_is_black_where_nothing_differs_and_white_from_its_scale_on():
@@ -101,19 +100,23 @@ def test_a_difference_map_is_black_where_nothing_differs_and_white_from_its_scal
 def test_cell_pages_name_the_input_and_the_ceiling(tree):
     site.write("config/toy.yaml")
     page = Path("results/report/cells/toys/one/toys--haze.html")
-    line = page.read_text().partition('class="references"')[2].partition("</table>")[0]
+    line = page.read_text(encoding="utf-8").partition('class="references"')[2].partition("</table>")[0]
     assert "Degraded input" in line and "12.50" in line
     assert "Ground truth through the VAE" in line and "30.50" in line
     assert {"results/scores/input/toys.json", "results/scores/ceiling/toys.json"} <= set(
         lineage.read_card("results/report.json")["inputs"]
     )
-    own = Path("results/report/cells/toys/input/toys--haze.html").read_text().partition('class="references"')[2]
+    own = (
+        Path("results/report/cells/toys/input/toys--haze.html")
+        .read_text(encoding="utf-8")
+        .partition('class="references"')[2]
+    )
     assert "Degraded input" not in own.partition("</table>")[0]
     reports.dump("protocols", "rgb", {"title": "PSNR over RGB, border of 4", "border_px": 4})
     reports.score("ceiling")
     reports.dump("tables", "toys", reports.TABLE | {"rows": [{"title": "", "methods": ["one"]}]})
     site.write("config/toy.yaml")
-    line = page.read_text().partition('class="references"')[2].partition("</table>")[0]
+    line = page.read_text(encoding="utf-8").partition('class="references"')[2].partition("</table>")[0]
     assert "Degraded input" in line and "VAE" not in line  # scored under another protocol
 
 
@@ -127,7 +130,7 @@ def test_the_ceiling_of_another_runs_detail_refinement_is_no_reference(tree):
     reports.dump("methods", "one", {"title": "One", "kind": "mperceiver", "run": "mine"})
     site.write("config/toy.yaml")
     for method, named in (("one", ["VAE", "DRM of mine"]), ("input", ["VAE"]), ("two", ["VAE"])):
-        page = Path(f"results/report/cells/toys/{method}/toys--haze.html").read_text()
+        page = Path(f"results/report/cells/toys/{method}/toys--haze.html").read_text(encoding="utf-8")
         line = page.partition('class="references"')[2].partition("</table>")[0]
         assert all(name in line for name in named) and "DRM of other" not in line
 
@@ -137,16 +140,18 @@ def test_pages_and_traces_of_a_mean_of_runs(seeds):
     pages = written()
     page = Path("results/report/cells/toys/both/toys--haze.html")
     assert {"../one/toys--haze.html", "../three/toys--haze.html"} <= set(pages[page].links)
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert "± 1.41" in text and "20.00" in text and "22.00" in text and "Degraded input" in text
     run = page.parent.parent / "three/toys--haze.html"
-    assert "../both/toys--haze.html" in pages[run].links and "results/restored/one/toys.json" not in run.read_text()
+    assert "../both/toys--haze.html" in pages[run].links and "results/restored/one/toys.json" not in run.read_text(
+        encoding="utf-8"
+    )
     lines = trace.trace("toys", "both", "toys", "haze").chain.lines()
     for run in ("one", "three"):
         assert any(f"results/scores/{run}/toys.json" in line for line in lines)
     alone = trace.trace("toys", "three", "toys", "haze", verify=True)
     assert "PSNR 22.00" in alone.chain.lines()[0] and alone.problems == []
-    Path("results/scores/three/toys.csv").write_text("changed")
+    Path("results/scores/three/toys.csv").write_text("changed", encoding="utf-8")
     assert trace.trace("toys", "both", "toys", "haze", verify=True).problems
 
 
@@ -157,7 +162,7 @@ def test_every_kind_of_figure_has_its_place_on_the_index(kinds):
     for name in names[:-1]:
         figures.write(name)
     written()
-    text = Path("results/report/index.html").read_text()
+    text = Path("results/report/index.html").read_text(encoding="utf-8")
     assert text.count('<section class="figure"') == 6 and text.count("Not drawn yet") == 1
 
 
@@ -165,7 +170,7 @@ def test_an_index_of_nothing_yet(tree):
     shutil.rmtree("results")
     pages = written()
     assert len(pages) == 1  # the index alone
-    text = Path("results/report/index.html").read_text()
+    text = Path("results/report/index.html").read_text(encoding="utf-8")
     assert (
         "0 of 8 cells" in text
         and text.count("<li><b>") == 4
@@ -192,4 +197,4 @@ def test_every_number_has_its_page_also_where_the_first_metric_is_missing(tree):
     pages = written()
     page = Path("results/report/cells/toys/one/toys+more--haze.html")
     assert "cells/toys/one/toys+more--haze.html" in pages[Path("results/report/index.html")].links
-    assert "1 of 2 datasets" in page.read_text() and "0.650" in page.read_text()
+    assert "1 of 2 datasets" in page.read_text(encoding="utf-8") and "0.650" in page.read_text(encoding="utf-8")

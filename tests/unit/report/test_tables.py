@@ -35,7 +35,7 @@ block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported
 
 def test_csv_is_golden(tree):
     tables.write("toys")
-    text = Path("results/tables/toys.csv").read_text()
+    text = Path("results/tables/toys.csv").read_text(encoding="utf-8")
     assert text.startswith(GOLDEN_CSV)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert len(rows) == 4 * 9
@@ -184,18 +184,20 @@ def test_the_papers_number_of_an_average(paper):
 
 def test_blocks_and_the_papers_numbers_in_print(paper):
     tables.write("paper")
-    rows = list(csv.DictReader(io.StringIO(Path("results/tables/paper.csv").read_text())))
+    rows = list(csv.DictReader(io.StringIO(Path("results/tables/paper.csv").read_text(encoding="utf-8"))))
     assert [r["block"] for r in rows] == ["(a)"] * 6 + ["(b)"] * 3
     assert next(r for r in rows if r["method"] == "one")["reported"] == "21.0"
-    text = Path("results/tables/paper.tex").read_text()
+    text = Path("results/tables/paper.tex").read_text(encoding="utf-8")
     assert text.count(r"\begin{tabular}") == 2 and r"\textcolor{red}{15.00} (21.00)" in text
     assert "Theirs $\\dagger$ & 99.00 & -- \\\\" in text
-    page = Path("results/tables/paper.html").read_text()
+    page = Path("results/tables/paper.html").read_text(encoding="utf-8")
     assert page.count("<table") == 2 and "−6.00" in page and "<caption>(a)</caption>" in page
     assert "As the paper reports it" in page
     assert "config/reported/cvpr2024.csv" in lineage.read_card("results/tables/paper.json")["inputs"]
     written()
-    assert "mean of the datasets’ means" in Path("results/report/cells/paper/one/toys+more--haze.html").read_text()
+    assert "mean of the datasets’ means" in Path("results/report/cells/paper/one/toys+more--haze.html").read_text(
+        encoding="utf-8"
+    )
     lines = trace.trace("paper", "one", "more", "haze").chain.lines()
     assert "PSNR 15.00" in lines[0] and any("results/scores/one/more.json" in line for line in lines)
 

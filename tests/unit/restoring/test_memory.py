@@ -169,7 +169,7 @@ def test_no_estimate_where_there_is_plenty(monkeypatch):
 
 def test_free_memory_is_that_of_the_machine():
     free = memory.free_bytes(torch.device("cpu"))
-    with open("/proc/meminfo") as file:
+    with open("/proc/meminfo", encoding="utf-8") as file:
         total = int(file.readline().split()[1]) * 1024
     assert 0 < free <= total
 

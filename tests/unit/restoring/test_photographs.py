@@ -19,9 +19,9 @@ from mperceiver.restoring import photographs
 def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("config/methods").mkdir(parents=True)
-    Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n")
-    Path("config/methods/ceiling.yaml").write_text("title: ceiling\nkind: vae\nfoundation: tiny\n")
-    Path("config/methods/net.yaml").write_text("title: net\nkind: network\nrun: net\n")
+    Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n", encoding="utf-8")
+    Path("config/methods/ceiling.yaml").write_text("title: ceiling\nkind: vae\nfoundation: tiny\n", encoding="utf-8")
+    Path("config/methods/net.yaml").write_text("title: net\nkind: network\nrun: net\n", encoding="utf-8")
     return tmp_path
 
 
@@ -119,8 +119,8 @@ def test_a_folder_of_mixed_pictures(world, network, monkeypatch):
     photo("in/float.tif", Image.new("F", (4, 4)))
     Path("in/cut.png").write_bytes(Path("in/rgba.png").read_bytes()[:300])
     Path("in/zero.png").write_bytes(b"")
-    Path("in/text.png").write_text("not a picture")
-    Path("in/readme.txt").write_text("left alone")
+    Path("in/text.png").write_text("not a picture", encoding="utf-8")
+    Path("in/readme.txt").write_text("left alone", encoding="utf-8")
     photo("in/bomb.png", Image.new("1", (400, 400)))
     monkeypatch.setattr(images.limits, "MAX_PIXELS", 100_000)
     found = photographs.in_folder(Path("in"), Path("out"))
@@ -162,7 +162,7 @@ def test_one_bad_picture_of_a_batch_does_not_take_the_others(world, network):
 def test_folders_that_are_refused(world):
     Path("empty").mkdir()
     photo("in/a.png"), photo("in/b.png"), photo("twice/a.png"), photo("twice/a.jpg")
-    Path("file").write_text("")
+    Path("file").write_text("", encoding="utf-8")
     for folder, target, says in (
         ("empty", "out", "empty: no pictures in it"),
         ("in", "in", "in: is the folder to restore"),

@@ -182,7 +182,7 @@ def test_each_step_is_told_whatever_the_tiles_and_a_probe_tells_none(restorer):
 
 def test_methods_without_the_drm_do_not_load_it(restorer, tiny_world):
     paths.weights_file("tiny", "drm").unlink()
-    (tiny_world / "config/methods/plain.yaml").write_text("like: tiny\ndrm: false\n")
+    (tiny_world / "config/methods/plain.yaml").write_text("like: tiny\ndrm: false\n", encoding="utf-8")
     plain = model.load_restorer("plain")
     restorer.drm = None
     whole = pictures(1, 3, 32, 32)
@@ -214,7 +214,9 @@ def test_vae_ceiling_is_the_round_trip(tiny_world, foundation):
 
 def test_vae_ceiling_with_the_drm(tiny_world, restorer):
     """The truth's latent decoded with the degraded picture's features: by hand, in tiles, in batches and from the memory."""
-    (tiny_world / "config/methods/ceiling-drm.yaml").write_text("title: C\nkind: vae\nrun: tiny\ntile_px: 512\n")
+    (tiny_world / "config/methods/ceiling-drm.yaml").write_text(
+        "title: C\nkind: vae\nrun: tiny\ntile_px: 512\n", encoding="utf-8"
+    )
     ceiling = load_ceiling("ceiling-drm")
     pairs = pictures(2, 6, 32, 48)
     lq, gt = pairs.split(3, dim=1)
@@ -237,7 +239,9 @@ def test_vae_ceiling_with_the_drm(tiny_world, restorer):
 def test_the_ceiling_with_the_drm_through_the_workflow(tiny_world, restorer, monkeypatch):
     """It is given both pictures of a pair, padded and turned alike."""
     lq, gt = (np.random.default_rng(i).integers(0, 256, (17, 23, 3), dtype=np.uint8) for i in range(2))
-    (tiny_world / "config/methods/ceiling-drm.yaml").write_text("title: C\nkind: vae\nrun: tiny\ntile_px: 512\n")
+    (tiny_world / "config/methods/ceiling-drm.yaml").write_text(
+        "title: C\nkind: vae\nrun: tiny\ntile_px: 512\n", encoding="utf-8"
+    )
     ceiling, spec = load_ceiling("ceiling-drm"), config.load("methods", "ceiling-drm")
     written = {}
     jobs = [
@@ -279,7 +283,9 @@ def test_photographs_of_odd_sizes_by_the_verb(restorer, tiny_world):
         path.write_bytes(images.encode(picture))
     tensors = {t for module in restorer.modules() for t in (*module.parameters(), *module.buffers())}
     gib = (sum(t.nbytes for t in tensors) + 6_000_000) / memory.GIB  # does not do for 96x130 at once
-    (tiny_world / "config/methods/small.yaml").write_text("like: tiny\ntile_px: null\noverlap_px: 16\n")
+    (tiny_world / "config/methods/small.yaml").write_text(
+        "like: tiny\ntile_px: null\noverlap_px: 16\n", encoding="utf-8"
+    )
     runner = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1", "TERM": "dumb"})
 
     def said(*arguments: str):

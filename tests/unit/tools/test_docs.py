@@ -9,7 +9,9 @@ from tools import docs, draw_pipeline
 @pytest.mark.parametrize("name", docs.PAGES)
 def test_a_generated_page_is_up_to_date(name, monkeypatch):
     monkeypatch.chdir(PROJECT)
-    assert (PROJECT / name).read_text() == docs.PAGES[name](), f"{name} has grown old: run `make docs` and commit it"
+    assert (PROJECT / name).read_text(encoding="utf-8") == docs.PAGES[name](), (
+        f"{name} has grown old: run `make docs` and commit it"
+    )
 
 
 def test_make_docs_writes_what_differs_and_nothing_else(tmp_path, monkeypatch, capsys):
@@ -17,12 +19,16 @@ def test_make_docs_writes_what_differs_and_nothing_else(tmp_path, monkeypatch, c
     monkeypatch.setattr(
         docs, "PAGES", {"old.md": lambda: "new", "docs/new.md": lambda: "new", "same.md": lambda: "same"}
     )
-    (tmp_path / "old.md").write_text("old")
-    (tmp_path / "same.md").write_text("same")
+    (tmp_path / "old.md").write_text("old", encoding="utf-8")
+    (tmp_path / "same.md").write_text("same", encoding="utf-8")
     before = (tmp_path / "same.md").stat().st_mtime_ns
     docs.main()
     assert capsys.readouterr().out.splitlines() == ["old.md: written", "docs/new.md: written", "same.md: up to date"]
-    assert (tmp_path / "old.md").read_text() == (tmp_path / "docs/new.md").read_text() == "new"
+    assert (
+        (tmp_path / "old.md").read_text(encoding="utf-8")
+        == (tmp_path / "docs/new.md").read_text(encoding="utf-8")
+        == "new"
+    )
     assert (tmp_path / "same.md").stat().st_mtime_ns == before
 
 

@@ -39,16 +39,19 @@ def near(latent: torch.Tensor, pictures: torch.Tensor, foundation) -> bool:
 def whole(tiny_world) -> str:
     """Whole pictures of three sizes, one smaller than the crops, hazed or noisy on the fly."""
     for name, size in (("middle", 40), ("small", 24)):
-        text = Path("config/datasets/leaves.yaml").read_text().replace("size_px: 96", f"size_px: {size}")
-        Path(f"config/datasets/{name}.yaml").write_text(text)
+        text = (
+            Path("config/datasets/leaves.yaml").read_text(encoding="utf-8").replace("size_px: 96", f"size_px: {size}")
+        )
+        Path(f"config/datasets/{name}.yaml").write_text(text, encoding="utf-8")
         download_dataset(name, [])
     head = "title: t\nlicence: l\nfrom: [leaves, middle, small]\n"
     Path("config/datasets/whole.yaml").write_text(
-        head + "degradations: {haze: {haze: {}}}\nencode: {crop_px: 32, crops: 5, flip: true}\n"
+        head + "degradations: {haze: {haze: {}}}\nencode: {crop_px: 32, crops: 5, flip: true}\n", encoding="utf-8"
     )
     Path("config/datasets/noisy.yaml").write_text(
         head + "degradations: {gaussian-noise: {gaussian-noise: {sigma_255: {choices: [15, 25, 50]}}}}\n"
-        "on_the_fly: true\nencode: {crop_px: 32, crops: 2}\n"
+        "on_the_fly: true\nencode: {crop_px: 32, crops: 2}\n",
+        encoding="utf-8",
     )
     for name in ("whole", "noisy"):
         prepare_dataset(name, workers=1)
@@ -78,14 +81,14 @@ def test_encoded_is_what_the_towers_say(tiny_world, foundation):
 
 
 def test_encoding_refuses_crops_of_several_sizes_or_odd_ones(whole, foundation):
-    text = Path("config/datasets/tiny-train.yaml").read_text()
-    Path("config/datasets/odd.yaml").write_text(text.replace("crop_px: 32", "crop_px: 40"))
+    text = Path("config/datasets/tiny-train.yaml").read_text(encoding="utf-8")
+    Path("config/datasets/odd.yaml").write_text(text.replace("crop_px: 32", "crop_px: 40"), encoding="utf-8")
     prepare_dataset("odd", workers=1)
     with pytest.raises(DataError, match=r"odd: crops of 40x40 are no multiples of 16 px"):
         encode(foundation, "odd")
     assert not Path("data/latents/tiny/odd.arrow").exists()
     path = Path("config/datasets/whole.yaml")
-    path.write_text(path.read_text().partition("encode")[0])
+    path.write_text(path.read_text(encoding="utf-8").partition("encode")[0], encoding="utf-8")
     with pytest.raises(
         DataError, match=r"is \(40, 40\), others \(96, 96\); name the crops .*whole\.yaml, e\.g\. encode:"
     ):

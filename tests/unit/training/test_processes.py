@@ -71,7 +71,7 @@ def ended(started: list[subprocess.Popen]) -> list[tuple[int, str]]:
 def fake(folder: Path, **programs: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in programs.items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, encoding="utf-8")
         (folder / name).chmod(0o755)
 
 
@@ -111,7 +111,10 @@ def test_two_processes_are_one_that_takes_their_batches_in_turn(shared, tmp_path
         key for key in both if "running" not in key and "batches" not in key
     }  # of a discriminator's norm: of its batches
     near({key: both[key] for key in own}, {key: value for key, value in alone.weights().items() if key in own})
-    rows = [list(csv.DictReader(text.splitlines())) for text in (alone.curve, (shared / "0.csv").read_text())]
+    rows = [
+        list(csv.DictReader(text.splitlines()))
+        for text in (alone.curve, (shared / "0.csv").read_text(encoding="utf-8"))
+    ]
     for one, other in zip(*rows, strict=True):
         assert one.keys() == other.keys()
         for key in one.keys() - {"pictures_per_s", "gib"}:
@@ -138,7 +141,7 @@ def test_two_tasks_of_srun_stop_together_and_go_on_alone(tmp_path):
     results = ended(by_srun("stopped", tmp_path))
     assert [code for code, _ in results] == [143, 143], results
     assert "stopped by a signal after step 4 of 8" in results[0][1] and results[1][1] == ""
-    assert set((tmp_path / "log").read_text().splitlines()) == {"scontrol show hostnames node[1-2]"}
+    assert set((tmp_path / "log").read_text(encoding="utf-8").splitlines()) == {"scontrol show hostnames node[1-2]"}
     assert [path.name for path in sorted(tmp_path.glob("s-*"))] == ["s-00000003.pt", "s-00000004.pt"]
     resumed, straight = (Duel(accumulate=2).fit(tmp_path / f"{name}.pt") for name in ("s", "straight"))
     near(learnt(resumed.weights()), learnt(straight.weights()))
@@ -175,8 +178,8 @@ def test_the_stages_by_two_processes_are_the_stages_by_one(tiny_world, tmp_path_
     path = latents.encode(towers.load("tiny"), "tiny-train")
     lineage.write_card(path.with_suffix(".json"), verb="encode", spec={}, outputs=[path])
     shared = "predictor: {accumulate: 2}\nbranches: {accumulate: 2}\ndrm: {accumulate: 2, steps: 6}\n"
-    Path("config/runs/both.yaml").write_text(f"like: tiny\n{shared}")
-    Path("config/runs/net.yaml").write_text("like: tiny-net\nnetwork: {accumulate: 2}\n")
+    Path("config/runs/both.yaml").write_text(f"like: tiny\n{shared}", encoding="utf-8")
+    Path("config/runs/net.yaml").write_text("like: tiny-net\nnetwork: {accumulate: 2}\n", encoding="utf-8")
     one, other = tiny_world, tmp_path_factory.mktemp("two") / "world"
     shutil.copytree(one, other)
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
@@ -225,7 +228,7 @@ def job(tmp_path, monkeypatch):
             train_toy(tmp_path / "s.pt", objective=at(3, terminate))
         assert stop.value.code == preemption.STOPPED == 143
         assert read_state(tmp_path / "s-00000004.pt")["step"] == 4
-        return (tmp_path / "log").read_text().splitlines() if (tmp_path / "log").exists() else []
+        return (tmp_path / "log").read_text(encoding="utf-8").splitlines() if (tmp_path / "log").exists() else []
 
     return make
 

@@ -124,7 +124,7 @@ def test_curve_of_a_training_that_goes_on(tmp_path, monkeypatch):
     spec = stage(steps=120, save_every_steps=20)
     with pytest.raises(SystemExit):
         train_toy(tmp_path / "s.pt", spec, at(70, terminate))
-    unfinished = losses_of((tmp_path / "s.csv").read_text())
+    unfinished = losses_of((tmp_path / "s.csv").read_text(encoding="utf-8"))
     module = toy()
     curve = fit("toy", module, regress, spec, seed=1, resume=tmp_path / "s.pt")
     straight = fit("toy", toy(), regress, spec, seed=1, resume=tmp_path / "straight.pt")

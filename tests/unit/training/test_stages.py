@@ -126,7 +126,7 @@ def test_stage_has_a_card_and_a_curve(trained, name):
     assert card["result"] == {"parameters": floats, "steps": spec.steps}
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
     assert lineage.verify(path) == []
-    rows = list(csv.DictReader(path.with_suffix(".csv").read_text().splitlines()))
+    rows = list(csv.DictReader(path.with_suffix(".csv").read_text(encoding="utf-8").splitlines()))
     assert rows[-1]["step"] == str(spec.steps) and math.isfinite(float(rows[-1]["loss"]))
 
 
@@ -154,7 +154,7 @@ def test_only_what_a_stage_depends_on_begins_it_anew(trained, monkeypatch):
     from safetensors.torch import load
 
     path, first = Path("config/runs/tiny.yaml"), undo("tiny", "branches")
-    spec = path.read_text()
+    spec = path.read_text(encoding="utf-8")
     with monkeypatch.context() as patch:
         patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, at(3, terminate, losses), *a, **o))
         with pytest.raises(SystemExit):
@@ -167,7 +167,7 @@ def test_only_what_a_stage_depends_on_begins_it_anew(trained, monkeypatch):
         (("tp_tokens: 2", "tp_tokens: 2\n  prompt_order: cm_first"), 0),
     ]:
         assert change[0] in spec
-        path.write_text(spec.replace(*change))
+        path.write_text(spec.replace(*change), encoding="utf-8")
         for place, data in state.items():
             place.write_bytes(data)
         gone = []
@@ -214,7 +214,7 @@ def test_stage_in_half_precision(trained, name):
     before = {"branches": ["predictor"], "drm": ["predictor", "branches"]}.get(name, [])
     lines = [f"like: {run}", f"{name}: {{precision: bf16}}", *(f"{stage}: null" for stage in before)]
     lines += ["reuse: {" + ", ".join(f"{stage}: {run}" for stage in before) + "}"]
-    Path("config/runs/half.yaml").write_text("\n".join(lines))
+    Path("config/runs/half.yaml").write_text("\n".join(lines), encoding="utf-8")
     AcceleratorState._reset_state(True)  # accelerate has one precision a process
     try:
         train("half", name)
@@ -384,7 +384,8 @@ def test_stages_say_what_they_lack(tiny_world):
 
 def test_crops_that_the_u_net_cannot_halve_are_refused(trained):
     Path("config/runs/odd.yaml").write_text(
-        "like: tiny\nreuse: {predictor: tiny}\npredictor: null\nbranches: {phases: [{batch: 2, crop_px: 24}]}\n"
+        "like: tiny\nreuse: {predictor: tiny}\npredictor: null\nbranches: {phases: [{batch: 2, crop_px: 24}]}\n",
+        encoding="utf-8",
     )
     with pytest.raises(
         config.ConfigError, match=r"odd\.yaml: branches\.phases: crop_px 24 is no multiple of 16, which tiny"
@@ -430,7 +431,7 @@ def test_few_shot_of_the_other_stages(trained, monkeypatch, name):
 
     from mperceiver.training.latents import CachedLatents
 
-    Path("config/runs/more.yaml").write_text("like: tiny\nstart_from: tiny\nseed: 5\n")
+    Path("config/runs/more.yaml").write_text("like: tiny\nstart_from: tiny\nseed: 5\n", encoding="utf-8")
     if name == "branches":
         train("more", "predictor")
     found = starts(monkeypatch)
@@ -451,7 +452,9 @@ def test_few_shot_of_some_modules(trained):
     from safetensors.torch import load_file
 
     head = "like: tiny\nstart_from: tiny\nreuse: {predictor: tiny}\npredictor: null\ndrm: null\nlatents: null\n"
-    Path("config/runs/some.yaml").write_text(head + "branches: {only: [ir_adapter, textual.tp_pool], steps: 2}\n")
+    Path("config/runs/some.yaml").write_text(
+        head + "branches: {only: [ir_adapter, textual.tp_pool], steps: 2}\n", encoding="utf-8"
+    )
     card = lineage.read_card(train("some", "branches"))
     before, after = (load_file(f"results/runs/{run}/branches.safetensors") for run in ("tiny", "some"))
     assert before.keys() == after.keys()
@@ -460,7 +463,7 @@ def test_few_shot_of_some_modules(trained):
     assert {name.split(".")[0] for name in moved} == {"ir_adapter", "textual"}
     trained_ones = [t for name, t in after.items() if name.startswith(("ir_adapter.", "textual.tp_pool"))]
     assert card["result"]["parameters"] == sum(t.numel() for t in trained_ones)
-    Path("config/runs/some.yaml").write_text(head + "branches: {only: [ir_adaptor]}\n")
+    Path("config/runs/some.yaml").write_text(head + "branches: {only: [ir_adaptor]}\n", encoding="utf-8")
     with pytest.raises(
         config.ConfigError, match=r"branches\.only: there is no ir_adaptor; its modules are textual, ir_ada"
     ):
@@ -491,7 +494,8 @@ def test_every_row_of_table_9_trains_and_restores(trained, row):
     switches, parts = ABLATIONS[row]
     Path("config/runs/row.yaml").write_text(
         f"like: tiny\nmodel: {{{switches}}}\nreuse: {{predictor: tiny}}\npredictor: null\n"
-        "branches: {steps: 2}\nlatents: {steps: 1}\ndrm: {steps: 1}\n"
+        "branches: {steps: 2}\nlatents: {steps: 1}\ndrm: {steps: 1}\n",
+        encoding="utf-8",
     )
     for name in ("branches", "drm"):
         train("row", name)
@@ -499,20 +503,20 @@ def test_every_row_of_table_9_trains_and_restores(trained, row):
     everything = {"textual.cm_adapter", "textual.tp_pool", "ir_adapter", "ir_adapter.vp_pool", "modulation"}
     assert {part for part in everything if any(f"{name}.".startswith(f"{part}.") for name in names)} == parts
     for name, drm in (("row", "true"), ("row-no-drm", "false")):
-        Path(f"config/methods/{name}.yaml").write_text(f"like: tiny\nrun: row\ndrm: {drm}\n")
+        Path(f"config/methods/{name}.yaml").write_text(f"like: tiny\nrun: row\ndrm: {drm}\n", encoding="utf-8")
     assert not torch.equal(restored("row"), restored("row-no-drm"))
 
 
 def test_the_baseline_of_table_9_is_stable_diffusion(trained):
     """Neither branch: nothing is trained but the predictor, which only tells; the picture enters by its noised latent."""
     switches = "like: tiny\nmodel: {textual: false, visual: false}\nreuse: {predictor: tiny}\npredictor: null\n"
-    Path("config/runs/bare.yaml").write_text(switches + "branches: null\ndrm: null\nlatents: null\n")
+    Path("config/runs/bare.yaml").write_text(switches + "branches: null\ndrm: null\nlatents: null\n", encoding="utf-8")
     Path("config/methods/bare.yaml").write_text(
-        "like: tiny\nrun: bare\ndrm: false\nsampler: {init: lq_noised, strength: 0.5}\n"
+        "like: tiny\nrun: bare\ndrm: false\nsampler: {init: lq_noised, strength: 0.5}\n", encoding="utf-8"
     )
     assert config.method_weights("bare") == {"predictor": "tiny"}
     assert torch.equal(restored("bare"), restored("bare"))
-    Path("config/runs/bare.yaml").write_text(switches)
+    Path("config/runs/bare.yaml").write_text(switches, encoding="utf-8")
     with pytest.raises(config.ConfigError, match="the model has neither branch"):
         config.load("runs", "bare")
 
@@ -525,10 +529,10 @@ def test_datasets_with_crops_of_different_sizes_are_refused(trained, foundation)
     from mperceiver.data.prepare.dataset import prepare_dataset
     from mperceiver.training.latents import encode
 
-    text = Path("config/datasets/tiny-train.yaml").read_text()
-    Path("config/datasets/large.yaml").write_text(text.replace("crop_px: 32", "crop_px: 48"))
+    text = Path("config/datasets/tiny-train.yaml").read_text(encoding="utf-8")
+    Path("config/datasets/large.yaml").write_text(text.replace("crop_px: 32", "crop_px: 48"), encoding="utf-8")
     Path("config/runs/mixed.yaml").write_text(
-        "like: tiny\ntrain: [tiny-train, large]\nreuse: {predictor: tiny}\npredictor: null\n"
+        "like: tiny\ntrain: [tiny-train, large]\nreuse: {predictor: tiny}\npredictor: null\n", encoding="utf-8"
     )
     prepare_dataset("large", workers=1)
     path = encode(foundation, "large")
@@ -560,12 +564,12 @@ def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
     assert len(samples) == 1 and torch.isfinite(first.float()).all()
     assert torch.equal(killed_after_sampling(), first) and len(samples) == 1
     path = Path("config/runs/tiny.yaml")
-    text = path.read_text()
-    path.write_text(text.replace("latents: {steps: 2,", "latents: {steps: 3,"))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("latents: {steps: 2,", "latents: {steps: 3,"), encoding="utf-8")
     assert not torch.equal(killed_after_sampling(), first) and len(samples) == 2
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     card = Path("results/runs/tiny/branches.json")
-    card.write_text(card.read_text().replace('"seed": 0', '"seed": 1'))
+    card.write_text(card.read_text(encoding="utf-8").replace('"seed": 0', '"seed": 1'), encoding="utf-8")
     killed_after_sampling()
     assert len(samples) == 3
 
@@ -596,16 +600,18 @@ def fresh(trained) -> Path:
     from mperceiver.data.raw.download import download_dataset
 
     shutil.rmtree("data/latents")
-    text = Path("config/datasets/tiny-train.yaml").read_text()
+    text = Path("config/datasets/tiny-train.yaml").read_text(encoding="utf-8")
     whole = text.replace("crop_px: 32\ncrops: 18\nevery: false\n", "every: false\nencode: {crop_px: 32, crops: 2}\n")
     whole = whole.replace("from: [leaves]", "from: [leaves, large-leaves, small-leaves]")
-    Path("config/datasets/whole.yaml").write_text(whole)
+    Path("config/datasets/whole.yaml").write_text(whole, encoding="utf-8")
     for name, size in (("large-leaves", 80), ("small-leaves", 24)):
-        spec = Path("config/datasets/leaves.yaml").read_text().replace("size_px: 96", f"size_px: {size}")
-        Path(f"config/datasets/{name}.yaml").write_text(spec)
+        spec = (
+            Path("config/datasets/leaves.yaml").read_text(encoding="utf-8").replace("size_px: 96", f"size_px: {size}")
+        )
+        Path(f"config/datasets/{name}.yaml").write_text(spec, encoding="utf-8")
         download_dataset(name, [])
     prepare_dataset("whole", workers=1)
-    Path("config/runs/fresh.yaml").write_text("like: tiny\ntrain: [whole]\ncached: false\n")
+    Path("config/runs/fresh.yaml").write_text("like: tiny\ntrain: [whole]\ncached: false\n", encoding="utf-8")
     return trained
 
 
@@ -655,7 +661,7 @@ def test_random_crops_go_through_the_towers_alike(fresh, monkeypatch, foundation
 def test_all_stages_on_crops_of_whole_pictures(fresh):
     """The third stage learns on the fixed crops; the first two may, too."""
     encode("whole")
-    Path("config/runs/cropped.yaml").write_text("like: tiny\ntrain: [whole]\n")
+    Path("config/runs/cropped.yaml").write_text("like: tiny\ntrain: [whole]\n", encoding="utf-8")
     for name in ("predictor", "branches", "drm"):
         card = lineage.read_card(train("cropped", name))
         assert "data/latents/tiny/whole.json" in card["inputs"]

@@ -353,14 +353,14 @@ else:
 def unrar(tmp_path, monkeypatch):
     """A tool by that name, the only one there is."""
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/unrar").write_text(FAKE.format(python=sys.executable))
+    (tmp_path / "bin/unrar").write_text(FAKE.format(python=sys.executable), encoding="utf-8")
     (tmp_path / "bin/unrar").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
 
 
 def rar(path: str, files: dict[str, str], **more) -> Path:
     members = {name: ["File", data] for name, data in files.items()} | more.pop("others", {})
-    Path(path).write_text(json.dumps({"files": members} | more))
+    Path(path).write_text(json.dumps({"files": members} | more), encoding="utf-8")
     return Path(path)
 
 
@@ -373,12 +373,12 @@ def test_a_tool_opens_what_python_does_not(unrar):
     unpack_archives(
         [rar("c.rar", {"other/a.png": "1"}), archive], Path("some"), ["set/lq/*"], password={"a.rar": "8901234"}
     )
-    asked = [json.loads(line) for line in Path("asked").read_text().splitlines()]
+    asked = [json.loads(line) for line in Path("asked").read_text(encoding="utf-8").splitlines()]
     assert [words[0] for words in asked if "c.rar" in words] == ["lt"]  # nothing of it is wanted, so it stays as it is
     parts = [rar(f"b.part{i}.rar", {"a.png": "1"}) for i in (1, 2)]
     unpack_archives(parts[::-1], Path("out"))
     assert (
-        json.loads(Path("asked").read_text().splitlines()[-1])[-2] == "b.part1.rar"
+        json.loads(Path("asked").read_text(encoding="utf-8").splitlines()[-1])[-2] == "b.part1.rar"
     )  # the tool finds the others itself
     with pytest.raises(DataError, match=r"b\.rar: part 1 is missing"):
         unpack_archives(parts[1:], Path("out"))
@@ -397,7 +397,7 @@ def test_a_tool_opens_what_python_does_not(unrar):
 def test_a_tool_is_not_trusted_either(unrar, files, more, message):
     with pytest.raises(DataError, match=rf"a\.rar: {message}"):
         unpack_archives([rar("a.rar", files, **more)], Path("out"))
-    asked = [json.loads(line)[0] for line in Path("asked").read_text().splitlines()]
+    asked = [json.loads(line)[0] for line in Path("asked").read_text(encoding="utf-8").splitlines()]
     assert asked == ["lt", "x"] or ("x" not in asked and message.startswith(("member", r"\d+ bytes")))
     assert untouched() and not Path("../a.png").exists()
 

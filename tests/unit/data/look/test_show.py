@@ -43,7 +43,9 @@ def world(tmp_path, monkeypatch):
     table = [{"id": i, "task": t, "lq": lq, "gt": gt, "source": f"of {i}", "recipe": ""} for i, t, lq, gt in rows]
     paths.prepared_file("d").parent.mkdir(parents=True)
     Path("config/datasets").mkdir(parents=True)
-    Path("config/datasets/d.yaml").write_text("title: t\nlicence: l\nsources: [{source: local, folder: d}]\n")
+    Path("config/datasets/d.yaml").write_text(
+        "title: t\nlicence: l\nsources: [{source: local, folder: d}]\n", encoding="utf-8"
+    )
     with pa.OSFile(str(paths.prepared_file("d")), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         writer.write_batch(pa.RecordBatch.from_pylist(table, schema))
     return tmp_path
@@ -77,7 +79,7 @@ def test_exported_folders_hold_the_pairs_under_equal_names(world):
     assert sorted(p.relative_to("out").as_posix() for p in Path("out").rglob("*.*")) == [
         "gt/a.png", "gt/b.jpg", "gt/c.png", "gt/e.png", "lq/a.png", "lq/b.jpg", "lq/c.png", "lq/d.png", "pairs.jsonl",
     ]  # fmt: skip
-    listed = [json.loads(line) for line in Path("out/pairs.jsonl").read_text().splitlines()]
+    listed = [json.loads(line) for line in Path("out/pairs.jsonl").read_text(encoding="utf-8").splitlines()]
     assert listed[1] == {
         "id": "b",
         "task": "rain",
@@ -97,10 +99,10 @@ def test_exported_folders_hold_the_pairs_under_equal_names(world):
 
 def test_an_export_takes_nothing_away_and_leaves_nothing_half(world, monkeypatch):
     Path("mine").mkdir()
-    Path("mine/thesis.txt").write_text("x")
+    Path("mine/thesis.txt").write_text("x", encoding="utf-8")
     with pytest.raises(DataError, match="mine: exists and is not empty"):
         export_pairs("d", Path("mine"))
-    assert Path("mine/thesis.txt").read_text() == "x"
+    assert Path("mine/thesis.txt").read_text(encoding="utf-8") == "x"
 
     def full(self, data):
         raise OSError(28, "no space left")

@@ -69,7 +69,7 @@ def download_by_hand(example: Example) -> None:
 def prepared(name: str) -> PreparedDataset:
     """The dataset prepared without its numbers of pictures, which a miniature cannot have."""
     sample = "pairs: {sample: null}\n" if DATASETS[name].pairs.sample else ""
-    Path("config/datasets/tiny.yaml").write_text(f"like: {name}\nexpected: null\n{sample}")
+    Path("config/datasets/tiny.yaml").write_text(f"like: {name}\nexpected: null\n{sample}", encoding="utf-8")
     prepare_dataset("tiny", workers=1)
     return PreparedDataset("tiny")
 
@@ -116,9 +116,11 @@ def test_an_example_comes_from_a_server(world, server, name):
             listed.append({"url": server.put(f"/{len(server.files)}", data, cuts=[len(data) // 2]), "name": place})
         shutil.rmtree("served")
         file = Path(f"config/datasets/{origin}.yaml")
-        described = yaml.safe_load(file.read_text()) | {"expected": None, "like": None}
+        described = yaml.safe_load(file.read_text(encoding="utf-8")) | {"expected": None, "like": None}
         described["sources"] = [{"source": "http", "files": listed}]
-        file.write_text(yaml.safe_dump({key: value for key, value in described.items() if value is not None}))
+        file.write_text(
+            yaml.safe_dump({key: value for key, value in described.items() if value is not None}), encoding="utf-8"
+        )
         card = lineage.read_card(download_dataset(origin, []))
         assert card["result"]["source"] == "http" and not list(Path("data/raw").rglob("*.part"))
     count = len(example.pairs)
@@ -151,9 +153,9 @@ def test_an_example_is_no_part_of_a_card(world):
     ],
 )
 def test_a_wrong_example_is_refused(world, text, message):
-    whole = yaml.safe_load(Path("config/datasets/rain1400-train.yaml").read_text())
+    whole = yaml.safe_load(Path("config/datasets/rain1400-train.yaml").read_text(encoding="utf-8"))
     whole["example"] = yaml.safe_load(f"{{{text}}}")
-    Path("config/datasets/bad.yaml").write_text(yaml.safe_dump(whole))
+    Path("config/datasets/bad.yaml").write_text(yaml.safe_dump(whole), encoding="utf-8")
     with pytest.raises(config.ConfigError, match=message):
         config.load("datasets", "bad")
 

@@ -43,7 +43,7 @@ def encoded(array: np.ndarray, form: str = "png") -> bytes:
 def put(origin: str, members: dict[str, bytes | tuple[int, int] | None], archive: str | None = None) -> None:
     """A raw dataset as download leaves it: files (None: a random 8x8 picture, or one of that size), or one archive of them."""
     Path(f"config/datasets/{origin}.yaml").write_text(
-        HEAD + f"sources: [{{source: local, folder: {origin}, glob: '**'}}]\n"
+        HEAD + f"sources: [{{source: local, folder: {origin}, glob: '**'}}]\n", encoding="utf-8"
     )
     folder = paths.raw_folder(origin)
     folder.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,9 @@ def put(origin: str, members: dict[str, bytes | tuple[int, int] | None], archive
 
 
 def describe(pairs: str, more: str = "", origins: str = "raw", name: str = "d") -> None:
-    Path(f"config/datasets/{name}.yaml").write_text(HEAD + f"from: [{origins}]\n{more}pairs: {{{pairs}}}\n")
+    Path(f"config/datasets/{name}.yaml").write_text(
+        HEAD + f"from: [{origins}]\n{more}pairs: {{{pairs}}}\n", encoding="utf-8"
+    )
 
 
 def rows_of(name: str = "d", workers: int = 1) -> dict[str, tuple[np.ndarray, np.ndarray | None, str]]:
@@ -357,7 +359,7 @@ def test_the_pictures_of_pairs_can_be_degraded(world):
     prepare_dataset("d", workers=1)
     for onto in ("gt", "lq"):
         text = f"from: [d]\nonto: {onto}\ndegradations: {{noise: {{gaussian-noise: {{sigma_255: 15}}}}}}\n"
-        Path(f"config/datasets/n-{onto}.yaml").write_text(HEAD + text)
+        Path(f"config/datasets/n-{onto}.yaml").write_text(HEAD + text, encoding="utf-8")
         rows = rows_of(f"n-{onto}")
         base = images.decode(encoded(picture("in/1.png" if onto == "lq" else "gt/1.png", 32, 32))).astype(float)
         (lq, gt, _) = rows["1-0-noise"]

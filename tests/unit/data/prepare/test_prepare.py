@@ -81,8 +81,8 @@ def test_worker_count_never_matters_and_recipes_replay(world):
     assert result["pictures"] == hashlib.sha256(lines.encode()).hexdigest()
     assert table["source"][59].as_py() == sha256(paths.raw_folder("photos") / "photo.png")
 
-    text = Path("config/datasets/d.yaml").read_text()
-    Path("config/datasets/d.yaml").write_text(text.replace("seed: 5", "seed: 6"))
+    text = Path("config/datasets/d.yaml").read_text(encoding="utf-8")
+    Path("config/datasets/d.yaml").write_text(text.replace("seed: 5", "seed: 6"), encoding="utf-8")
     prepare_dataset("d", workers=1)
     assert paths.prepared_file("d").read_bytes() != alone
 
@@ -185,7 +185,8 @@ def test_a_killed_job_leaves_no_output_and_no_process(world):
     script = Path("job.py")
     script.write_text(
         "from mperceiver import lineage\nlineage.commit = lambda: ('0' * 40, False)\n"
-        "from mperceiver.data.prepare.dataset import prepare_dataset\nif __name__ == '__main__':\n    prepare_dataset('d', 2)\n"
+        "from mperceiver.data.prepare.dataset import prepare_dataset\nif __name__ == '__main__':\n    prepare_dataset('d', 2)\n",
+        encoding="utf-8",
     )
     job = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
     try:
@@ -193,7 +194,7 @@ def test_a_killed_job_leaves_no_output_and_no_process(world):
         while not any(p.stat().st_size > 100_000 for p in Path("data").glob("prepared/.d.arrow.*")):
             assert time.monotonic() < deadline and job.poll() is None
             time.sleep(0.01)
-        children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        children = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text(encoding="utf-8").split()
         assert len(children) >= 2 and any(map(alive, children))
     finally:
         job.kill()
@@ -209,7 +210,7 @@ def test_a_killed_job_leaves_no_output_and_no_process(world):
 
 def alive(process: str) -> bool:
     try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
 
@@ -405,5 +406,7 @@ def test_the_demo_is_tested_on_what_it_was_trained_for_but_other_pictures():
 
 def test_photographs_of_the_installed_packages_are_the_ones_we_know(world):
     for name in ("photographs-train", "photographs-test"):
-        Path(f"config/datasets/{name}.yaml").write_text((PROJECT / f"config/datasets/{name}.yaml").read_text())
+        Path(f"config/datasets/{name}.yaml").write_text(
+            (PROJECT / f"config/datasets/{name}.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+        )
         assert lineage.read_card(download_dataset(name, []))["result"]["count"] == 3

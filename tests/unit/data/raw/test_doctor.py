@@ -32,7 +32,7 @@ def world(tmp_path, monkeypatch):
 
 def describe(name: str, *sources: dict, kind: str = "datasets", **more) -> None:
     text = {"title": "t", "licence": "l"} | ({"sources": list(sources)} if sources else {}) | more
-    Path(f"config/{kind}/{name}.yaml").write_text(yaml.safe_dump(text))
+    Path(f"config/{kind}/{name}.yaml").write_text(yaml.safe_dump(text), encoding="utf-8")
 
 
 def http(url: str, **known) -> dict:

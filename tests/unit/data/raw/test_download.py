@@ -39,7 +39,7 @@ def world(tmp_path, monkeypatch):
 def test_package_is_found_without_import_and_checked(world, monkeypatch):
     for package in ("heavy_pictures", "other_pictures"):
         put(f"site/{package}/data", "a.png")
-        Path(f"site/{package}/__init__.py").write_text("raise RuntimeError('imported')\n")
+        Path(f"site/{package}/__init__.py").write_text("raise RuntimeError('imported')\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(world / "site"))
     digest = sha256("site/heavy_pictures/data/a.png")
     source = "sources:\n  - source: package\n    package: heavy_pictures\n    files: {one: data/a.png, two: 'other_pictures:data/a.png'}\n"
@@ -91,7 +91,7 @@ def test_what_is_done_is_done_again_only_when_told_or_changed(world):
 def test_mirrors_are_looked_into_in_order(world):
     one, two = put("one/set/val", "a.png", "b.png"), put("two/set/val", "a.png")
     put("one/set/val", ".hidden.png", "._a.png")
-    (one / "README.md").write_text("not a picture")
+    (one / "README.md").write_text("not a picture", encoding="utf-8")
     local("d", "set/val", more="expected: 2\n")
     card = lineage.read_card(download_dataset("d", [Path("one"), Path("two")]))
     assert [p.name for p in pictures_in(paths.raw_folder("d"))] == ["a.png", "b.png"]
@@ -387,7 +387,9 @@ def test_the_hub_is_listed_at_a_revision(world, server, monkeypatch):
     remote("d", {"source": "huggingface", "repo": "some/set", "files": ["train/**"], "count": 2})
     card = lineage.read_card(download_dataset("d", []))
     assert here("d") == {"train/gt/a.png": png(2), "train/lq/a b.png": png(1)}
-    assert "huggingface:some/set@main" in card["inputs"] and "hf_secret" not in paths.raw_card("d").read_text()
+    assert "huggingface:some/set@main" in card["inputs"] and "hf_secret" not in paths.raw_card("d").read_text(
+        encoding="utf-8"
+    )
     requests_headers = [{key.lower(): value for key, value in headers.items()} for _, _, headers in server.asked]
     assert [headers.get("authorization") for headers in requests_headers] == ["Bearer hf_secret"] * 3
     server.put("/datasets/some/set/resolve/main/train/lq/a%20b.png", png(3))
@@ -568,7 +570,7 @@ def test_what_a_person_has_to_bring_is_told_until_it_is_there(world, server):
     Path("data/manual/d").mkdir(parents=True)
     Path("data/manual/d/set.zip").write_bytes(ARCHIVE[:-1])
     Path("lab/d").mkdir(parents=True)
-    Path("lab/d/list.txt").write_text("a\n")
+    Path("lab/d/list.txt").write_text("a\n", encoding="utf-8")
     with pytest.raises(
         DataError, match=rf"data/manual/d/set.zip has {len(ARCHIVE) - 1} bytes .* expected {len(ARCHIVE)} bytes"
     ):
