@@ -1,5 +1,5 @@
 # make demo      the whole pipeline at toy scale, from a fresh checkout to results/report/index.html
-# make test      the tests, but for those of `paper` and `cluster`
+# make test      the tests, but for those of `paper` and `cluster`, and the coverage of the package
 # make paper     all of the paper's tables and figures in miniature, and checks of what they print. Needs pdflatex (Debian:
 #                texlive-latex-recommended). PAPER=folder keeps what was built there
 # make cluster   the workflow on SLURM clusters that the tests start on this machine. Needs root, and from Debian slurmctld, slurmd,
@@ -25,7 +25,7 @@ demo: install
 	@echo "The report: $(CURDIR)/results/report/index.html"
 
 test: install
-	$(UV) run pytest -n auto --dist worksteal
+	$(UV) run pytest -n auto --dist worksteal --cov
 
 paper: install
 	$(UV) run pytest -m paper tests/system/paper
