@@ -22,6 +22,11 @@ class ChecksumError(RuntimeError):
     """A file's SHA-256 is not the one in its card. The message names the file and the command that restores it."""
 
 
+def staged_again(command: str) -> str:
+    """The end of a ChecksumError's message for staged weights."""
+    return f"it was changed after it was staged. Stage it again: {command}"
+
+
 # ---------------------------------------------------------------- atomic writes
 
 
@@ -111,7 +116,7 @@ def sha256(path: Path | str) -> str:
 # ---------------------------------------------------------------- checksum cache
 
 
-def verify_checksums(folder: Path, checksums: dict[str, str], command: str) -> None:
+def verify_checksums(folder: Path, checksums: dict[str, str], remedy: str) -> None:
     """Check the files of a folder against their SHA-256.
 
     A file is hashed only if its size or modification time differs from the one in the folder's checksum cache, so that
@@ -120,7 +125,7 @@ def verify_checksums(folder: Path, checksums: dict[str, str], command: str) -> N
     Args:
         folder: the folder; where it is writable, its cache is brought up to date.
         checksums: {path inside the folder: expected SHA-256}.
-        command: the command that restores the folder, for the error's message.
+        remedy: the end of the error's message: what has happened, and the command that restores the folder.
 
     Raises:
         ChecksumError: a file is missing or its SHA-256 differs.
@@ -134,23 +139,27 @@ def verify_checksums(folder: Path, checksums: dict[str, str], command: str) -> N
         actual = sha256(file) if file.is_file() else None
         if actual != expected:
             state = f"its SHA-256 is {actual}, its card says {expected}" if actual else "the file is missing"
-            raise ChecksumError(f"{file}: {state}; it was changed after it was staged. Stage it again: {command}")
+            raise ChecksumError(f"{file}: {state}; {remedy}")
     if stale:
+        fresh = {path: cached.get(path, {}) | {"sha256": digest} for path, digest in checksums.items()}
         with contextlib.suppress(OSError):  # a read-only folder has no cache and is hashed at each start
-            write_checksum_cache(folder, {p: cached.get(p, {}) | {"sha256": digest} for p, digest in checksums.items()})
+            write_checksum_cache(folder, fresh, {path: entry for path, entry in cached.items() if path not in fresh})
 
 
-def write_checksum_cache(folder: Path, entries: dict[str, dict[str, Any]]) -> None:
+def write_checksum_cache(
+    folder: Path, entries: dict[str, dict[str, Any]], others: dict[str, dict[str, Any]] | None = None
+) -> None:
     """Write the checksum cache of a folder whose files have just been hashed.
 
     Args:
         folder: the folder.
         entries: {path inside the folder: {"sha256": its SHA-256, and whatever else is to be kept with it}}. The file's
             size and modification time are added; an entry without a file is left out.
+        others: entries of files that were not hashed now, kept as they are.
     """
     present = {path: entry for path, entry in entries.items() if (folder / path).is_file()}
     stats = {path: entry | {"stat": _size_and_time(folder / path)} for path, entry in present.items()}
-    write_json(folder / CHECKSUM_CACHE, stats)
+    write_json(folder / CHECKSUM_CACHE, (others or {}) | stats)
 
 
 def read_checksum_cache(folder: Path) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,8 @@
 import errno
 import functools
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Annotated, Never, ParamSpec
 
 import typer
@@ -24,6 +25,7 @@ Workers = Annotated[int, typer.Option(min=0, help="Number of worker processes; 0
 Threads = Annotated[int, typer.Option(min=0, help="Number of CPU threads of torch; 0: one for each core.")]
 
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
 
 
 def print_version(asked: bool) -> None:
@@ -79,11 +81,9 @@ def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], C
 
 def _message(error: Exception) -> str | None:
     """The message for a user; None if the error is a bug of ours, whose traceback is wanted."""
-    cause: BaseException | None = error
-    while cause and getattr(cause, "errno", None) not in DISK_FULL:
-        cause = cause.__context__
-    if cause or "os error 28" in str(error):  # safetensors raises an error class of its own
-        place = getattr(cause, "filename", None) or "while writing"
+    disk = next((e for e in _chain(error) if _errno(e) in DISK_FULL), None)
+    if disk:
+        place = getattr(disk, "filename", None) or "while writing"
         return (
             f"the disk is full ({place}). No half-written file was left. Free space, then run the same command again "
             "(df -h . shows how full the disk is, quota how full your share of it)"
@@ -97,7 +97,27 @@ def _message(error: Exception) -> str | None:
         )
     if isinstance(error, (ValueError, RuntimeError)) and type(error).__module__.startswith("mperceiver"):
         return str(error)
+    number = _errno(error)
+    if number in REFUSED or isinstance(error, OSError):
+        return (
+            f"the system refused a file: {os.strerror(number) if number else error}. See whether it can be written here: "
+            "ls -ld . data results; df -h . (MPERCEIVER_TRACEBACK=1 shows where)"
+        )
     return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and those that were being handled when it was raised."""
+    while error:
+        yield error
+        error = error.__context__
+
+
+def _errno(error: BaseException) -> int | None:
+    """The system's number of an error. Libraries in Rust (safetensors, tokenizers) have classes of their own and print it."""
+    number = getattr(error, "errno", None)
+    found = None if number else re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else number
 
 
 def fail(message: str) -> Never:

@@ -11,7 +11,7 @@ from mperceiver.config.protocols import Protocol
 from mperceiver.metrics import noncommercial
 from mperceiver.metrics.metric import Features, Metric
 from mperceiver.metrics.pictures import Pictures, levels
-from mperceiver.metrics.weights import WeightsError, weights_file
+from mperceiver.metrics.weights import WeightsError, read_tensors, weights_file
 
 WEIGHTS = "pt_inception-2015-12-05-6726825d.pth"
 SIDE = 299
@@ -63,9 +63,7 @@ def _factor(x: np.ndarray) -> np.ndarray:
 
 @cache
 def _network():
-    import torch
-
-    return load(torch.load(weights_file("inception-fid", WEIGHTS), map_location="cpu", weights_only=True))
+    return load(read_tensors(weights_file("inception-fid", WEIGHTS)))
 
 
 def load(state: dict):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mperceiver import images
 from mperceiver.config import lpips_foundation
-from mperceiver.metrics.weights import WeightsError, read_arrays, weights_file
+from mperceiver.metrics.weights import WeightsError, read_arrays, read_tensors, weights_file
 
 # groups: convolutions (channels, kernel, stride, padding) between two taps; pooled: groups that follow a pooling
 # (kernel, stride); side: of the smallest picture, in px; key: of the arrays in the trunk's file.
@@ -113,7 +113,7 @@ def load(net: str) -> Lpips:
             raise WeightsError(f"{trunk_file}: no kernel and bias of convolution {number}")
         state[f"{name}.weight"] = torch.from_numpy(convolution["kernel"].transpose(3, 2, 0, 1).copy())
         state[f"{name}.bias"] = torch.from_numpy(convolution["bias"].copy())
-    heads = torch.load(head_file, map_location="cpu", weights_only=True)
+    heads = read_tensors(head_file)
     state |= {
         f"heads.{name[3:].split('.')[0]}": head.flatten() for name, head in heads.items()
     }  # lin<k>.model.1.weight

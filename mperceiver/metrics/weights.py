@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import lineage, paths
-from mperceiver.files import verify_checksums
+from mperceiver.files import staged_again, verify_checksums
 
 
 class WeightsError(RuntimeError):
@@ -23,7 +23,7 @@ def weights_digests(foundation: str) -> dict[Path, str]:
     if not card.is_file() or not folder.is_dir():
         raise WeightsError(f"{folder}: the weights of a metric are missing; stage them once: {command}")
     digests = {file: entry["sha256"] for file, entry in lineage.read_card(card)["result"]["files"].items()}
-    verify_checksums(folder, digests, command)
+    verify_checksums(folder, digests, staged_again(command))
     return {folder / file: digest for file, digest in digests.items()}
 
 
@@ -55,10 +55,24 @@ class _ArraysOnly(pickle.Unpickler):
         return ALLOWED[module, name]
 
 
+def read_tensors(path: Path) -> dict:
+    """The tensors that torch saved in a file. Raises WeightsError if it is damaged, or could run code."""
+    import torch
+
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # zipfile, pickle and torch raise a dozen classes, which have nothing in common
+        raise WeightsError(f"{path}: not a file of tensors, or a damaged one ({error})") from None
+
+
 def read_arrays(path: Path) -> dict:
     """The arrays of a pickle that holds nothing else. Raises WeightsError for a pickle that could run code."""
     try:
         with path.open("rb") as file:
             return _ArraysOnly(file).load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # a pickle that is damaged can make its reader raise anything
         raise WeightsError(f"{path}: not a pickle of arrays only ({error})") from None

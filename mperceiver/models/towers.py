@@ -6,6 +6,7 @@ without the last block, so no second text tower is stored.
 """
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from mperceiver import config, paths
 from mperceiver.config.foundations import Tokens
-from mperceiver.files import verify_checksums
+from mperceiver.files import staged_again, verify_checksums
 from mperceiver.lineage import LineageError, read_card
 
 if TYPE_CHECKING:
@@ -227,11 +228,15 @@ def load(
 
 
 def _check_files(name: str, command: str) -> None:
-    """Compare the staged files with the card's digests, if there is a card."""
-    card = paths.foundation_card(name)
-    if card.is_file():
-        files = read_card(card)["result"].get("files", {})
-        verify_checksums(paths.foundation_folder(name), {path: file["sha256"] for path, file in files.items()}, command)
+    """Compare the staged files with the card's digests; a line on standard error says so where there is no card."""
+    card, folder = paths.foundation_card(name), paths.foundation_folder(name)
+    if not card.is_file():
+        print(
+            f"{folder}: no card ({card}), so nothing vouches for these weights; stage them: {command}", file=sys.stderr
+        )
+        return
+    digests = {path: file["sha256"] for path, file in read_card(card)["result"].get("files", {}).items()}
+    verify_checksums(folder, digests, staged_again(command))
 
 
 def _pretrained(network: type[M], folder: Path, absent: tuple[str, ...] = (), **dtype: torch.dtype) -> M:
@@ -239,9 +244,19 @@ def _pretrained(network: type[M], folder: Path, absent: tuple[str, ...] = (), **
 
     The check is needed because the libraries draw missing weights at random.
     """
-    module, report = cast(Any, network).from_pretrained(
-        folder, use_safetensors=True, low_cpu_mem_usage=True, output_loading_info=True, local_files_only=True, **dtype
-    )
+    try:
+        module, report = cast(Any, network).from_pretrained(
+            folder,
+            use_safetensors=True,
+            low_cpu_mem_usage=True,
+            output_loading_info=True,
+            local_files_only=True,
+            **dtype,
+        )
+    except (
+        Exception
+    ) as error:  # OSError, SafetensorError, ValueError, KeyError and more: the libraries keep to no one class
+        raise LineageError(f"{folder}: cannot be loaded as {network.__name__} ({error})") from None
     wrong = [key for kind in ("missing_keys", "mismatched_keys", "error_msgs") for key in report.get(kind, ())]
     wrong = [key for key in wrong if not str(key).startswith(absent)] if absent else wrong
     if wrong:
@@ -252,16 +267,15 @@ def _pretrained(network: type[M], folder: Path, absent: tuple[str, ...] = (), **
 def load_clip(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, int]:
     """The image tower of an open_clip model, and the side of its square input in px. The text tower is neither built nor read.
 
-    Raises LineageError if the weights do not fit the tower.
+    Raises LineageError if a file is missing or damaged, or if the weights do not fit the tower.
     """
-    from safetensors import safe_open
-
-    cfg = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
-    with torch.device("meta"):  # draws no random weights, which would be replaced at once
-        tower = build_clip_tower(cfg)
-    with safe_open(folder / "open_clip_model.safetensors", framework="pt") as file:
-        names = [name for name in file.keys() if name.startswith("visual.")]
-        state = {name.removeprefix("visual."): file.get_tensor(name) for name in names}
+    try:
+        cfg = json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
+        with torch.device("meta"):  # draws no random weights, which would be replaced at once
+            tower = build_clip_tower(cfg)
+        state = _visual_tensors(folder / "open_clip_model.safetensors")
+    except Exception as error:  # what json, open_clip and safetensors raise for a damaged file has no common class
+        raise LineageError(f"{folder}: cannot be loaded as an image tower ({type(error).__name__}: {error})") from None
     state = {name: value.to(dtype) if value.is_floating_point() else value for name, value in state.items()}
     try:
         tower.load_state_dict(state, strict=True, assign=True)
@@ -269,6 +283,15 @@ def load_clip(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[nn.Modu
         raise LineageError(f"{folder}: weights do not fill the image tower: {error}") from None
     size = cast("int | tuple[int, int]", tower.image_size)
     return tower, size[0] if isinstance(size, tuple) else size
+
+
+def _visual_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of the image tower in a CLIP's weights file, on the CPU."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        names = [name for name in file.keys() if name.startswith("visual.")]
+        return {name.removeprefix("visual."): file.get_tensor(name) for name in names}
 
 
 def build_clip_tower(cfg: dict) -> nn.Module:

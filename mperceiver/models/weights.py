@@ -1,12 +1,15 @@
 """Files of trained weights: safetensors that hold the trained parameters and, as metadata, the run's configuration."""
 
+import sys
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from mperceiver.config.runs import Run
-from mperceiver.files import atomic_file
-from mperceiver.lineage import LineageError
+from mperceiver.files import ChecksumError, atomic_file, verify_checksums
+from mperceiver.lineage import LineageError, read_card
+
+TRAIN_AGAIN = "it is not what the card's training wrote. Put the right file back, or remove both and train again"
 
 
 def save_weights(path: Path, module: nn.Module, spec: Run) -> None:
@@ -26,27 +29,23 @@ def _saved_names(module: nn.Module) -> set[str]:
 
 
 def load_weights(path: Path, module: nn.Module) -> None:
-    """Load a weights file into ``module``, which must have exactly its names and shapes.
+    """Load a weights file into ``module``, which must have exactly its names, shapes and types of numbers.
 
-    Raises LineageError if the file is missing or damaged, or does not fit; the message names the first tensors that differ.
+    Where the file has a card, its SHA-256 must be the card's; it is computed again only when the file's size or time has
+    changed. Where it has none, a line on standard error says that nothing vouches for it.
+
+    Raises LineageError if the file is missing, damaged or another one than its card describes, or does not fit; the message
+    names the first tensors that differ.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
     if not path.is_file():
         raise LineageError(f"{path}: no such weights; train them first: snakemake {path}")
-    try:
-        state = load_file(path)
-    except SafetensorError as error:
-        raise LineageError(
-            f"{path}: damaged, or not a safetensors file ({error}); remove it and train again: snakemake {path}"
-        ) from None
+    _check_digest(path)
+    state = _read(path)
     names = _saved_names(module)
-    own = {name: tensor.shape for name, tensor in module.state_dict().items() if name in names}
-    stored = {name: tensor.shape for name, tensor in state.items()}
+    own = {name: _form(tensor) for name, tensor in module.state_dict().items() if name in names}
+    stored = {name: _form(tensor) for name, tensor in state.items()}
     wrong = [
-        f"{name}: {tuple(stored[name]) if name in stored else 'missing'} in the file, "
-        f"{tuple(own[name]) if name in own else 'unknown'} in the model"
+        f"{name}: {stored.get(name, 'missing')} in the file, {own.get(name, 'unknown')} in the model"
         for name in sorted(own.keys() | stored.keys())
         if own.get(name) != stored.get(name)
     ]
@@ -55,3 +54,37 @@ def load_weights(path: Path, module: nn.Module) -> None:
             f"{path}: does not fit the model that its run describes ({len(wrong)} tensors): " + "; ".join(wrong[:3])
         )
     module.load_state_dict(state, strict=False)
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file on the CPU. Raises LineageError whatever the reader finds wrong with it."""
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except OSError:
+        raise  # the disk's own words: no right to read it, an input/output error
+    except Exception as error:  # SafetensorError, and what torch says of a type that it does not know
+        raise LineageError(
+            f"{path}: damaged, or not a safetensors file ({error}); remove it and train again: snakemake {path}"
+        ) from None
+
+
+def _form(tensor: Tensor) -> str:
+    """Type of numbers and shape, as a message shows them: float32 (4, 3). A file of another type is refused, never cast."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _check_digest(path: Path) -> None:
+    """Compare a weights file with its card."""
+    card = path.with_suffix(".json")
+    if not card.is_file():
+        print(f"{path}: no card ({card}), so nothing says which training made these weights", file=sys.stderr)
+        return
+    digests = {Path(output).name: digest for output, digest in read_card(card)["outputs"].items()}
+    if path.name not in digests:
+        raise LineageError(f"{card}: not the card of {path}; train again: snakemake {card}")
+    try:
+        verify_checksums(path.parent, {path.name: digests[path.name]}, remedy=f"{TRAIN_AGAIN}: snakemake {path}")
+    except ChecksumError as error:
+        raise LineageError(str(error)) from None

@@ -141,13 +141,13 @@ def _turns(spec: Stage, seed: int, first_step: int, own: range) -> Iterator[Turn
 
 def _resume(states: ResumeStates, learner: Learner, meter: Meter, title: str) -> int:
     """Load the newest state; return the number of steps that were taken. All processes read the same files."""
-    state = states.newest()
-    step = state["step"] if state else 0
-    if state:
-        try:
-            learner.load(state)
-        except TrainingError as error:
-            raise TrainingError(f"{states.sound[0]}: {error}; remove it to start from the beginning") from None
+
+    def take_up(state: dict) -> None:
+        learner.load(state)
+        meter.load(state["meter"])
+
+    step = states.newest(take_up)
+    if step:
         processes.say(f"{title}: resuming after step {step}")
     steps = processes.gather(step)
     if len(set(steps)) > 1:
@@ -155,7 +155,7 @@ def _resume(states: ResumeStates, learner: Learner, meter: Meter, title: str) ->
             f"{title}: the processes read resume states of different steps ({', '.join(map(str, steps))}): "
             f"{states.path.parent} must be on a file system that all nodes share"
         )
-    meter.begin(step, state["meter"] if state else None)
+    meter.begin(step)
     return step
 
 

@@ -35,12 +35,14 @@ class Meter:
         self.pictures, self.written = 0, 0.0
         self.bar = None
 
-    def begin(self, step: int, state: dict | None) -> None:
-        """Start the clock after ``step`` steps, with the ``state()`` of the training if it was stopped there."""
-        if state:
-            self.rows, self.counts = state["rows"], state["counts"]
-            self.sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
-            self.sums = {k: v.to(self.accelerator.device) for k, v in self.sums.items()}
+    def load(self, state: dict) -> None:
+        """Continue from a ``state()``."""
+        self.rows, self.counts = state["rows"], state["counts"]
+        self.sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
+        self.sums = {k: v.to(self.accelerator.device) for k, v in self.sums.items()}
+
+    def begin(self, step: int) -> None:
+        """Start the clock after ``step`` steps."""
         self.first_step = step
         self.start = self.row_start = time.monotonic()
         if self.accelerator.is_main_process and sys.stderr.isatty():

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,8 +14,10 @@ from mperceiver.training import processes
 from mperceiver.training.schedule import TrainingError
 
 STATES_KEPT = 2
-# What reading a damaged state may raise.
-DAMAGE = (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile)
+
+
+class StateError(RuntimeError):
+    """A file is not a sound resume state; the message says why, and its reader names the file."""
 
 
 class ResumeStates:
@@ -31,23 +33,31 @@ class ResumeStates:
         self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
         self.sound: list[Path] = []  # states of this training that were read or written without damage, oldest first
 
-    def newest(self) -> dict | None:
-        """The newest state that can be read and has this training's fingerprint; None if the training has to start from step 0.
+    def newest(self, take_up: Callable[[dict], None]) -> int:
+        """Take up the newest sound state with this training's fingerprint; return its step, or 0 without a state.
 
-        Raises TrainingError if there are states but none of them can be read: days of training must not be lost unnoticed.
+        Args:
+            take_up: continues from a state; whatever it raises counts as damage of that state, so it has to set everything
+                anew when it is called with the state before.
+
+        Raises TrainingError if there are states but none of them can be used: days of training must not be lost unnoticed.
         """
         damaged, foreign = [], []
         for path in reversed(_state_files(self.path)):
             try:
                 state = read_state(path)
-            except DAMAGE as error:
+                if "fingerprint" not in state:
+                    raise StateError("it holds no fingerprint")
+                if state["fingerprint"] != self.fingerprint:
+                    foreign.append(path)
+                    continue
+                _take_up(take_up, state)
+            except StateError as error:
                 damaged.append(path)
                 processes.say(f"{self.title}: {path} is damaged ({error}); trying the state before it")
                 continue
-            if state["fingerprint"] == self.fingerprint:
-                self.sound = [path]
-                return state
-            foreign.append(path)
+            self.sound = [path]
+            return state["step"]
         if foreign:
             processes.say(
                 f"{self.title}: {foreign[0]} was made under other settings or data; starting from the beginning"
@@ -57,7 +67,7 @@ class ResumeStates:
             raise TrainingError(
                 f"{self.title}: none of its resume states can be read ({names}). Remove these files to start from the beginning"
             )
-        return None
+        return 0
 
     def save(self, state: dict) -> None:
         """Write ``state``, which has its number of steps under "step". The state before it is kept, all others are removed."""
@@ -79,15 +89,38 @@ def write_state(path: Path, state: dict) -> None:
 
 
 def read_state(path: Path) -> dict:
-    """Read a state onto the CPU. Raises one of DAMAGE if a byte of it has changed.
+    """Read a state onto the CPU. Raises StateError if a byte of it has changed, PermissionError if it may not be read.
 
     The check is needed because torch writes checksums into the file but does not compare them when it reads.
     """
-    with zipfile.ZipFile(path) as file:
-        bad = file.testzip()
-    if bad is not None:
-        raise zipfile.BadZipFile(f"checksum of {bad} differs")
-    return torch.load(path, weights_only=True, map_location="cpu")
+    try:
+        with zipfile.ZipFile(path) as file:
+            bad = file.testzip()
+        if bad is not None:
+            raise StateError(f"checksum of {bad} differs")
+        state = torch.load(path, weights_only=True, map_location="cpu")
+    except (PermissionError, StateError):
+        raise
+    except Exception as error:  # zipfile, zlib, pickle and torch raise a dozen classes, which have nothing in common
+        raise StateError(_words(error)) from None
+    if not isinstance(state, dict) or not isinstance(state.get("step"), int):
+        raise StateError("it holds no step")
+    return state
+
+
+def _take_up(take_up: Callable[[dict], None], state: dict) -> None:
+    """Continue from a state. Raises StateError if something is missing in it, or does not fit."""
+    try:
+        take_up(state)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # what torch's and our own load_state_dict raise has no common class either
+        raise StateError(_words(error)) from None
+
+
+def _words(error: Exception) -> str:
+    """An error's message; its class too unless the message is one of ours."""
+    return str(error) if isinstance(error, TrainingError) else f"{type(error).__name__}: {error}"
 
 
 def discard_states(path: Path) -> None:

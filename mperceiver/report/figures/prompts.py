@@ -63,18 +63,21 @@ def draw(name: str, figure: Figure):
 
 def _pools(path: Path) -> dict[str, np.ndarray]:
     """Title -> tokens (N, M, C) of each prompt pool in a weights file, float64; N degradations with M tokens each."""
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         return {}
     pools = {}
-    with safe_open(path, framework="np") as file:
-        names = set(file.keys())
-        if "ir_adapter.vp_pool" in names:
-            scales = file.get_tensor("ir_adapter.vp_pool").astype(np.float64)
-            pools = {f"visual prompts, scale {k + 1}": pool for k, pool in enumerate(scales)}
-        if "textual.tp_pool" in names:
-            pools["textual prompts"] = file.get_tensor("textual.tp_pool").astype(np.float64)
+    try:
+        with safe_open(path, framework="np") as file:
+            names = set(file.keys())
+            if "ir_adapter.vp_pool" in names:
+                scales = file.get_tensor("ir_adapter.vp_pool").astype(np.float64)
+                pools = {f"visual prompts, scale {k + 1}": pool for k, pool in enumerate(scales)}
+            if "textual.tp_pool" in names:
+                pools["textual prompts"] = file.get_tensor("textual.tp_pool").astype(np.float64)
+    except SafetensorError as error:
+        raise FigureError(f"{path}: damaged ({error}); remove it and train again: snakemake {path}") from None
     return pools
 
 

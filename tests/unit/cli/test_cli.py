@@ -304,6 +304,37 @@ def test_a_full_disk_as_libraries_report_it():
         assert "disk is full" in cli.base._message(error)
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE])
+def test_a_disk_that_refuses_is_told_in_words(number):
+    """With a file's name, without one, and as a library in Rust prints it."""
+    from safetensors import SafetensorError
+
+    words = os.strerror(number)
+    assert f"data/raw: {words}" in cli.base._message(OSError(number, words, "data/raw"))
+    for error in (OSError(number, words), SafetensorError(f"Error: {words} (os error {number})")):
+        assert f"the system refused a file: {words}" in cli.base._message(error)
+    assert "refused a file: no number" in cli.base._message(OSError("no number"))
+    assert cli.base._message(SafetensorError("HeaderTooSmall")) is None
+
+
+def test_a_disk_that_refused_what_a_mistake_came_after(world):
+    """The project's own message comes first; a bug while a refusal is handled stays a bug."""
+    try:
+        try:
+            raise OSError(errno.EACCES, "Permission denied")
+        except OSError:
+            raise config.ConfigError("its own words") from None
+    except config.ConfigError as error:
+        assert cli.base._message(error) == "its own words"
+    try:
+        try:
+            raise OSError(errno.EACCES, "Permission denied")
+        except OSError:
+            raise TypeError("a bug") from None
+    except TypeError as error:
+        assert cli.base._message(error) is None
+
+
 def test_outside_of_a_checkout(tmp_path, monkeypatch):
     """Without config/ no name can be found; the message says where to run the command."""
     monkeypatch.chdir(tmp_path)

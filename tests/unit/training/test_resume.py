@@ -1,12 +1,14 @@
 """Every way of being stopped ends in the bytes of a training that was not."""
 
 import csv
+import errno
 import io
 import signal
 import struct
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -167,13 +169,16 @@ def test_state_of_other_settings_is_not_taken_up(tmp_path, other, capsys):
     assert equal(module, straight)
 
 
-def test_state_of_another_network_is_refused(tmp_path):
+def test_state_of_another_network_is_refused(tmp_path, capsys):
     resume = tmp_path / "s.pt"
     with pytest.raises(SystemExit):
         train_toy(resume, objective=at(6, terminate))
     other = nn.Sequential(nn.Linear(4, 16), nn.Linear(16, 2))
-    with pytest.raises(TrainingError, match=r"does not fit the model \(.*\); remove it to start from the beginning"):
+    with pytest.raises(
+        TrainingError, match=r"none of its resume states can be read \(.*s-00000007\.pt, .*s-00000005\.pt\)"
+    ):
         fit("toy", other, regress, stage(), seed=1, resume=resume)
+    assert "s-00000007.pt is damaged (does not fit the model (" in capsys.readouterr().out
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +215,75 @@ def test_damaged_state_gives_way_to_the_one_before(tmp_path, stopped, place, cap
     out = capsys.readouterr().out
     assert "s-00000007.pt is damaged" in out and "resuming after step 5" in out
     assert names(tmp_path) == ["s-00000010.pt", "s-00000012.pt", "s.csv"]
+
+
+def without(key: str, inside: str | None = None):
+    """A change of a state: something in it is gone."""
+
+    def change(state: dict) -> dict:
+        (state[inside] if inside else state).pop(key)
+        return state
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("fingerprint"),
+        without("step"),
+        without("meter"),
+        without("optimiser"),
+        without("module"),
+        without("sums", inside="meter"),
+        without("param_groups", inside="optimiser"),
+        lambda state: [1, 2],
+        lambda state: state | {"module": None},
+        lambda state: state | {"optimiser": {"state": {}, "param_groups": []}},
+        lambda state: state | {"meter": {"rows": [], "counts": {}, "sums": {"loss": "much"}}},
+    ],
+)
+def test_a_state_that_reads_but_lacks_something_gives_way_too(tmp_path, stopped, change, capsys):
+    """Sound as a file, unusable as a state: nothing of it stays in the training that goes on from the one before."""
+    found, straight = stopped
+    (tmp_path / "s-00000007.pt").write_bytes(found["s-00000007.pt"])
+    state = read_state(tmp_path / "s-00000007.pt")
+    torch.save(change(state), tmp_path / "changed")
+    module, steps = resumed(tmp_path, found | {"s-00000007.pt": (tmp_path / "changed").read_bytes()})
+    assert steps == list(range(5, 12)) and equal(module, straight)
+    out = capsys.readouterr().out
+    assert "s-00000007.pt is damaged" in out and "resuming after step 5" in out
+
+
+def test_whatever_a_reader_raises_is_damage(tmp_path, stopped, monkeypatch):
+    """zlib's, pickle's and torch's errors have no class in common."""
+    found, straight = stopped
+    load = torch.load
+    for error in (zlib.error("invalid code"), RecursionError("deep"), MemoryError(), AttributeError("x"), IndexError()):
+
+        def broken(path, error=error, **options):
+            if "00000007" in str(path):
+                raise error
+            return load(path, **options)
+
+        monkeypatch.setattr(torch, "load", broken)
+        folder = tmp_path / type(error).__name__
+        folder.mkdir()
+        module, steps = resumed(folder, found)
+        assert steps == list(range(5, 12)) and equal(module, straight)
+
+
+def test_a_state_that_may_not_be_read_is_no_damaged_one(tmp_path, stopped, monkeypatch):
+    """A sound state must not be passed over, and removed at the next save, because of its rights."""
+    found, _ = stopped
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "s-00000007.pt")
+
+    monkeypatch.setattr(torch, "load", refused)
+    with pytest.raises(PermissionError):
+        resumed(tmp_path, found)
+    assert names(tmp_path) == ["s-00000005.pt", "s-00000007.pt"]
 
 
 def spots(data: bytes) -> list[int]:
