@@ -40,4 +40,6 @@ def onto(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size, back = gt.shape[1::-1], cv2.WARP_INVERSE_MAP
     aligned = cv2.warpPerspective(exposed, warp, size, flags=cv2.INTER_CUBIC + back, borderMode=cv2.BORDER_REFLECT)
     covered = cv2.warpPerspective(np.ones_like(gt), warp, size, flags=cv2.INTER_NEAREST + back)
+    if not np.isfinite(aligned).all() or not covered[SMOOTHING_PX:-SMOOTHING_PX, SMOOTHING_PX:-SMOOTHING_PX].any():
+        raise PictureError("its alignment with its ground truth covers no pixel; is it of the same scene?")
     return aligned.astype(np.float64), covered.astype(np.float64)

@@ -21,7 +21,7 @@ def psnr(restored: Pictures, gt: Pictures, protocol: Protocol) -> list[float]:
     first, second, covered = channels(restored, gt, protocol)
     error = np.square(first - second) * covered
     error = error.sum((1, 2, 3)) / np.broadcast_to(covered, first.shape).sum((1, 2, 3))
-    return [min(EQUAL_DB, float(10 * np.log10(255**2 / e))) if e > 0 else EQUAL_DB for e in error]
+    return [EQUAL_DB if e == 0 else min(float(10 * np.log10(255**2 / e)), EQUAL_DB) for e in error]
 
 
 def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> list[float]:

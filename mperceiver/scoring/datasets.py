@@ -14,15 +14,17 @@ from mperceiver import config, images, lineage, paths
 from mperceiver.config.protocols import Protocol
 from mperceiver.data import DataError
 from mperceiver.data.read.loader import PreparedDataset
-from mperceiver.files import sha256, write_text
+from mperceiver.files import ChecksumError, sha256, write_text
 from mperceiver.metrics import METRICS, score_batch
-from mperceiver.metrics.weights import weights_digests
+from mperceiver.metrics.weights import WeightsError, weights_digests
 from mperceiver.progress import progress
 from mperceiver.scoring.features import FeatureCache
 
 CHUNK = 8  # pictures a worker takes at a time
 BATCH_PIXELS = 2**20  # pictures of one size are scored together up to this many pixels
 RESAMPLES = 1000
+# Errors that are no single picture's: what is wrong is the weights of a metric, a file, or the memory.
+NOT_A_PICTURES = (WeightsError, ChecksumError, lineage.LineageError, OSError, MemoryError)
 
 Row = dict[str, Any]  # metric -> what scoring a picture gives: a float; None; two arrays of features
 
@@ -40,7 +42,9 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     Raises:
         ConfigError: something is not described. LineageError: not restored yet, or restored from other pictures.
         WeightsError: the weights of a metric are not staged.
-        PictureError: a restored picture is missing, damaged or of another size than its ground truth; the message names it.
+        PictureError: a restored picture is missing, damaged, of another size than its ground truth, or cannot be scored (one
+            that cannot be aligned, or is too small for a metric's window); the message names that picture and no other. Such
+            a picture has no empty value: the mean of a method must not rise because its worst picture is left out.
     """
     config.load("methods", method)
     name = config.load("datasets", dataset).protocol
@@ -131,19 +135,22 @@ def _score_pictures(
 
     def _score_batch(batch: range, restored: np.ndarray, gt: np.ndarray | None) -> list[Row]:
         try:
-            gt_features = {} if gt is None else cache.of(batch, gt)
-            rows: list[Row] = [dict(row) for row in score_batch(restored, gt, protocol, gt_features)]
-            for metric in protocol.metrics:
-                features = METRICS[metric].features
-                if METRICS[metric].distance is None or features is None:
-                    continue
-                targets = gt_features.get(metric, [None] * len(rows))
-                for row, ours, target in zip(rows, features(restored, protocol), targets, strict=True):
-                    row[metric] = None if ours is None or target is None else (ours[0], target[0])
-        except images.PictureError as error:
-            pictures = ", ".join(prepared.ids[i] for i in batch)
-            raise images.PictureError(f"{folder}, {pictures}: {error}") from None
-        return rows
+            return _rows(batch, restored, gt, protocol, cache)
+        except NOT_A_PICTURES:
+            raise
+        except Exception as error:  # whatever a metric raises is told of the picture that it is of
+            if len(batch) > 1:
+                singles = [
+                    (batch[k : k + 1], restored[k : k + 1], None if gt is None else gt[k : k + 1])
+                    for k in range(len(batch))
+                ]
+                return [row for single in singles for row in _score_batch(*single)]
+            path, reason = folder / f"{prepared.ids[batch.start]}.png", str(error)
+            if not isinstance(error, images.PictureError):
+                reason = (
+                    f"its metrics ({', '.join(protocol.metrics)}) cannot be computed: {type(error).__name__}: {error}"
+                )
+            raise images.PictureError(f"{path}: {reason}") from error
 
     import torch
 
@@ -162,6 +169,26 @@ def _score_pictures(
                 raise
     finally:
         torch.set_num_threads(threads)
+    return rows
+
+
+def _rows(
+    batch: range, restored: np.ndarray, gt: np.ndarray | None, protocol: Protocol, cache: FeatureCache
+) -> list[Row]:
+    """Score pictures of one size, uint8 (B, H, W, 3): a row each. Raises PictureError for a value that is no finite number."""
+    gt_features = {} if gt is None else cache.of(batch, gt)
+    rows: list[Row] = [dict(row) for row in score_batch(restored, gt, protocol, gt_features)]
+    for metric in protocol.metrics:
+        features = METRICS[metric].features
+        if METRICS[metric].distance is None or features is None:
+            continue
+        targets = gt_features.get(metric, [None] * len(rows))
+        for row, ours, target in zip(rows, features(restored, protocol), targets, strict=True):
+            row[metric] = None if ours is None or target is None else (ours[0], target[0])
+    for row in rows:
+        bad = [metric for metric, value in row.items() if value is not None and not np.isfinite(value).all()]
+        if bad:
+            raise images.PictureError(f"{METRICS[bad[0]].label} is {row[bad[0]]}, no finite number")
     return rows
 
 
