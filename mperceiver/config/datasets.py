@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive
 from mperceiver.config.pairs import Example, Pairs, Sample
-from mperceiver.config.sources import FilePath, Source
+from mperceiver.config.sources import Encoding, FilePath, Source
 
 
 class Encode(Model):
@@ -42,6 +42,10 @@ class Dataset(Model):
     )
     passwords: dict[FilePath, str] = Field(
         default_factory=dict, description="archive: its password, where the official page publishes one"
+    )
+    names: dict[FilePath, Encoding] = Field(
+        default_factory=dict,
+        description="archive: encoding of its members' names (gbk, shift_jis, …), where the archive does not say it",
     )
     expected: Positive | None = Field(
         None, description="exact number of pictures in a download; with `pairs`, of pairs (before tiling)"

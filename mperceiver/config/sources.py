@@ -39,6 +39,17 @@ def _check_glob(value: str) -> str:
     return file_path(value, GLOB_PART)
 
 
+def _check_encoding(value: str) -> str:
+    try:
+        known = "a/b.png".encode(value) == b"a/b.png"
+    except (LookupError, UnicodeError, TypeError):
+        known = False
+    if not known:
+        raise ValueError(f"{value!r} is no encoding of the names in an archive (gbk, big5, shift_jis, cp1252, …)")
+    return value
+
+
+Encoding = Annotated[str, AfterValidator(_check_encoding)]
 FilePath = Annotated[str, AfterValidator(file_path)]
 Glob = Annotated[str, AfterValidator(_check_glob)]
 Repository = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")]

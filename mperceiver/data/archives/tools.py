@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from mperceiver.data import DataError
-from mperceiver.data.archives.formats import Archive, Member, MemberKind, safe_path
+from mperceiver.data.archives.base import Archive, Member, MemberKind
+from mperceiver.data.archives.names import safe_path
 
 PAUSE_SECONDS = 0.2  # between two looks at the size of what a tool has written
 HINT = "sudo apt-get install unar   (or unrar, 7zip, libarchive-tools; without root: conda install -c conda-forge unar)"
@@ -53,7 +54,7 @@ def list_members(archive: Archive, password: str | None = None) -> tuple[Tool, l
     """The first tool that opens an archive, and the archive's members. Raises DataError if no tool does."""
     failures = []
     for tool in usable_tools(archive):
-        command = tool.list_command(archive.parts[0], password)
+        command = tool.list_command(archive.parts[0].absolute(), password)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=_english_environment())
         out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
         if done.returncode == 0 and (members := tool.parse_listing(out)):
@@ -92,7 +93,12 @@ def unpack_members(
     _run_unpacking(tool, archive, scratch, limit, password)
     if (unpacked := _folder_size(scratch)) != total:
         raise DataError(f"{path}: {tool.name} unpacked {unpacked} bytes, its listing has {total}; is it damaged?")
-    for file in sorted(scratch.rglob("*")):
+    files = [file for file in sorted(scratch.rglob("*")) if not file.is_dir() or file.is_symlink()]
+    if len(files) != (count := sum(member.kind == "file" for member in listed)):
+        raise DataError(
+            f"{path}: {tool.name} unpacked {len(files)} files, its listing has {count}; have two members one name, or is it damaged?"
+        )
+    for file in files:
         kind = _kind_on_disk(file)
         size = file.stat().st_size if kind == "file" else 0
         yield Member(file.relative_to(scratch).as_posix(), size, kind, partial(_open_bytes, file))
@@ -101,7 +107,7 @@ def unpack_members(
 def _run_unpacking(tool: Tool, archive: Archive, scratch: Path, limit: int, password: str | None) -> None:
     """Run the tool, and stop it when it has written more than ``limit`` bytes. Raises DataError if it fails."""
     path = archive.parts[0]
-    command = tool.unpack_command(path, scratch, password)
+    command = tool.unpack_command(path.absolute(), scratch.absolute(), password)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
         running = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=_english_environment()

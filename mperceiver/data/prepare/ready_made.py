@@ -18,7 +18,7 @@ from mperceiver import config, images, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.pairs import Pairs
 from mperceiver.data import DataError
-from mperceiver.data.archives.formats import is_archive
+from mperceiver.data.archives.base import is_archive
 from mperceiver.data.archives.unpack import unpack_archives
 from mperceiver.data.prepare.matching import (
     FEW,
@@ -85,9 +85,16 @@ def _unpacked_folders(spec: Pairs, origin: str, scratch: Path) -> list[Path]:
     archives = sorted(file for file in raw.rglob("*") if file.is_file() and is_archive(file.name))
     if not archives:
         return [raw]
-    passwords = config.load("datasets", origin).passwords
-    wanted = spec.members or _is_useful
-    unpack_archives(archives, scratch, wanted, passwords, nested=spec.nested, apart=spec.apart)
+    described = config.load("datasets", origin)
+    unpack_archives(
+        archives,
+        scratch,
+        spec.members or _is_useful,
+        described.passwords,
+        nested=spec.nested,
+        apart=spec.apart,
+        names=described.names,
+    )
     return [raw, scratch]
 
 

@@ -16,7 +16,7 @@ from mperceiver import paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.sources import file_path, matches
 from mperceiver.data import DataError
-from mperceiver.data.archives.formats import is_archive
+from mperceiver.data.archives.base import is_archive
 from mperceiver.data.archives.unpack import check_archives
 from mperceiver.fetch import DigestMismatch, fetch
 from mperceiver.files import sha256
@@ -122,7 +122,8 @@ def get_files(download: Download, files: list[RemoteFile], folder: Path, origin:
                     advance(1)
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
-    _check_new_archives([file for file in files if _expected_sha256(download, file) is None], folder, partial)
+    unknown = [file for file in files if _expected_sha256(download, file) is None]
+    _check_new_archives(unknown, folder, partial, download.dataset.names)
     if origin:
         lines = "".join(f"{received[name]['sha256']}  {name}\n" for name in sorted(received))
         return Received({origin: hashlib.sha256(lines.encode()).hexdigest()}, received)
@@ -209,12 +210,12 @@ def _about_recorded_digest(download: Download) -> str:
     )
 
 
-def _check_new_archives(files: list[RemoteFile], folder: Path, partial: Path) -> None:
+def _check_new_archives(files: list[RemoteFile], folder: Path, partial: Path, names: dict[str, str]) -> None:
     """Look into the archives whose digest is not known; delete those that are damaged, so that they are fetched again."""
     if not any(is_archive(file.name) for file in files):
         return
     try:  # parts with a known digest are needed to read the others
-        check_archives(sorted(p for p in folder.rglob("*") if p.is_file() and is_archive(p.name)))
+        check_archives(sorted(p for p in folder.rglob("*") if p.is_file() and is_archive(p.name)), names)
     except DataError as error:
         for file in files:
             (partial / file.name).unlink(missing_ok=True)
