@@ -138,10 +138,10 @@ def test_a_name_with_a_null_in_it():
 
 def test_the_key_in_a_datasets_file():
     start = "title: t\nlicence: none\nsources: [{source: manual, page: 'https://example.org', terms: none, files: [{name: a.zip}]}]\n"
-    Path("x.yaml").write_text(start + "names: {a.zip: gbk}\n")
+    Path("x.yaml").write_text(start + "names: {a.zip: gbk}\n", encoding="utf-8")
     assert parse(Path("x.yaml"), Dataset).names == {"a.zip": "gbk"}
     for wrong in ("latin-99", "base64", "utf-16"):
-        Path("x.yaml").write_text(start + f"names: {{a.zip: {wrong}}}\n")
+        Path("x.yaml").write_text(start + f"names: {{a.zip: {wrong}}}\n", encoding="utf-8")
         with pytest.raises(ConfigError, match=f"'{wrong}' is no encoding of the names"):
             parse(Path("x.yaml"), Dataset)
 
