@@ -7,11 +7,11 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
+
+from mperceiver import temporary
 
 CHECKSUM_CACHE = ".hashed.json"  # hidden, so that it is no part of the folder's own SHA-256
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system that has no locks
@@ -31,62 +31,83 @@ def staged_again(command: str) -> str:
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path in the folder of ``path``; when the block ends, the temporary file replaces ``path``.
+def atomic_file(path: Path | str, card: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; when the block ends, the temporary file replaces ``path``.
 
     If the block raises, the temporary file is deleted and ``path`` stays as it was. The file is flushed to disk before
-    the rename, so a killed job or a full disk never leaves half a file.
+    the rename, so a killed job or a full disk never leaves half a file. A link at ``path`` is followed
+    (see ``temporary.real_place``). The file has the rights that a plain open() gives.
+
+    Args:
+        card: the card of what ``path`` holds now. It is removed just before the rename, because it must not stand beside
+            another file; where the block fails, it stays.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(descriptor)
-    temporary = Path(name)
+    place = temporary.real_place(path)
+    beside = temporary.new_file(place)
     try:
-        yield temporary
-        with temporary.open("rb") as file:
+        yield beside
+        with beside.open("rb") as file:
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        if card:
+            card.unlink(missing_ok=True)
+        beside.replace(place)
     finally:
-        temporary.unlink(missing_ok=True)
+        beside.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path | str) -> Iterator[Path]:
+def atomic_folder(path: Path | str, card: Path | None = None) -> Iterator[Path]:
     """Like ``atomic_file`` for a folder: yield a temporary folder that replaces ``path`` when the block ends."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    beside = temporary.new_folder(temporary.real_place(path))
     try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        replace_folder(temporary, path)
+        yield beside
+        replace_folder(beside, path, card)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(beside, ignore_errors=True)
 
 
-def replace_folder(new: Path, path: Path) -> None:
-    """Rename the folder ``new`` to ``path``; a folder that was there before is deleted."""
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.replace(old)
-    new.replace(path)
-    shutil.rmtree(old, ignore_errors=True)
+def replace_folder(new: Path, path: Path, card: Path | None = None) -> None:
+    """Rename the folder ``new`` to ``path``, or to where a link at ``path`` leads; a folder that was there before is deleted.
+
+    A folder on another disk is copied. If the rename fails, what was there before is there again. ``card``: see
+    ``atomic_file``.
+    """
+    place = temporary.real_place(path)
+    if place.parent.is_dir() and new.stat().st_dev != place.parent.stat().st_dev:
+        beside = temporary.new_folder(place)
+        try:
+            shutil.copytree(new, beside, dirs_exist_ok=True)
+            replace_folder(beside, place, card)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(new)
+        return
+    old = place.with_name(f".{place.name}.old")
+    temporary.remove(old)
+    if place.exists():
+        place.replace(old)
+    kept = card.read_bytes() if card and card.is_file() else None
+    try:
+        if card:
+            card.unlink(missing_ok=True)
+        new.replace(place)
+    except OSError:
+        if old.exists():
+            old.replace(place)
+            if card and kept is not None:
+                card.write_bytes(kept)
+        raise
+    temporary.remove(old)
 
 
-@cache
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def write_text(path: Path | str, text: str) -> None:
-    """Write a text file atomically."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+def write_text(path: Path | str, text: str, card: Path | None = None) -> None:
+    """Write a text file atomically. ``card``: see ``atomic_file``."""
+    with atomic_file(path, card) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path | str, data: dict) -> None:

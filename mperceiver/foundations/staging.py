@@ -44,8 +44,7 @@ def stage(name: str) -> Path:
         for path in staging.partial.rglob("*"):  # left by a staging of other files
             if path.is_file() and path.relative_to(staging.partial).as_posix() not in entries:
                 path.unlink()
-        card.unlink(missing_ok=True)  # the old card must not stand beside the new weights
-        replace_folder(staging.partial, staging.folder)
+        replace_folder(staging.partial, staging.folder, card)
         shutil.rmtree(staging.archives, ignore_errors=True)
         write_checksum_cache(staging.folder, entries)
         lineage.write_card(

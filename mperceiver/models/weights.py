@@ -13,12 +13,12 @@ TRAIN_AGAIN = "it is not what the card's training wrote. Put the right file back
 
 
 def save_weights(path: Path, module: nn.Module, spec: Run) -> None:
-    """Write the trained parameters and the buffers of ``module``, whole or not at all."""
+    """Write the trained parameters and the buffers of ``module``, whole or not at all. A card beside an older file is removed."""
     from safetensors.torch import save_file
 
     names = _saved_names(module)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items() if name in names}
-    with atomic_file(path) as beside:
+    with atomic_file(path, path.with_suffix(".json")) as beside:
         save_file(state, beside, metadata={"config": spec.model_dump_json(by_alias=True)})
 
 

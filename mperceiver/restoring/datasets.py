@@ -39,7 +39,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     read = partial(prepared.stacked, restorer.sees)
     folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
     tiled, probabilities = 0, {}
-    with files.atomic_folder(folder) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:
+    with files.atomic_folder(folder, card) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:
         requests = (
             RestoreRequest(
                 name,
@@ -58,7 +58,6 @@ def restore_dataset(method: str, dataset: str) -> Path:
             advance(1)
         if probabilities:
             _write_probabilities(beside / paths.probabilities_file(method, dataset).name, prepared, probabilities)
-        card.unlink(missing_ok=True)  # an old card must not stand beside new pictures
     lineage.write_card(
         card,
         verb="restore",

@@ -61,10 +61,10 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     rows = _score_pictures(prepared, folder, protocol, cache, workers, f"score {method} {dataset}")
     cache.save()
 
-    paths.scores_card(method, dataset).unlink(missing_ok=True)  # an old card must not stand beside a new file
-    write_text(paths.scores_file(method, dataset), _csv(prepared, rows, protocol.metrics))
+    card = paths.scores_card(method, dataset)
+    write_text(paths.scores_file(method, dataset), _csv(prepared, rows, protocol.metrics), card)
     lineage.write_card(
-        paths.scores_card(method, dataset),
+        card,
         verb="score",
         spec={"method": method, "dataset": dataset, "protocol": protocol},
         inputs=[*config.score_inputs(method, dataset), *weights],
@@ -77,7 +77,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
             "tasks": {task: _task_summary(prepared, rows, task, protocol) for task in dict.fromkeys(prepared.tasks)},
         },
     )
-    return paths.scores_card(method, dataset)
+    return card
 
 
 def _digest(protocol: Protocol) -> str:

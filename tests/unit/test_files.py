@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -347,3 +348,195 @@ def test_another_error_of_a_lock_is_raised(world, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(OSError, match="Input/output"), files.locked(world / "x"):
         pytest.fail("went on without a lock")
+
+
+# ---------------------------------------------------------------- links
+
+
+@pytest.fixture
+def big(world) -> Path:
+    """A folder on another disk, as it were."""
+    (world / "big").mkdir()
+    return world / "big"
+
+
+def test_a_link_to_a_folder_stays_a_link_and_its_folder_is_replaced(world, big):
+    (big / "pictures").mkdir()
+    Path("results").mkdir()
+    Path("results/folder").symlink_to(big / "pictures")
+    for text in ("first", "second", "third"):
+        with files.atomic_folder("results/folder") as temporary:
+            assert temporary.parent == big, "written on the disk where it will stay"
+            (temporary / text).write_text(text, encoding="utf-8")
+        assert Path("results/folder").is_symlink() and listing(big) == ["pictures", f"pictures/{text}"]
+        assert listing("results") == ["folder", f"folder/{text}"] or listing("results") == ["folder"]
+
+
+def test_a_link_to_a_link_and_a_link_to_nothing_yet(world, big):
+    Path("one").symlink_to("two")
+    Path("two").symlink_to(big / "new")
+    for _ in range(2):
+        with files.atomic_folder("one") as temporary:
+            (temporary / "a").write_text("", encoding="utf-8")
+    assert listing(big) == ["new", "new/a"] and Path("one").is_symlink() and Path("two").is_symlink()
+    Path("text").symlink_to(big / "text")
+    files.write_text("text", "it")
+    assert Path("text").is_symlink() and (big / "text").read_text(encoding="utf-8") == "it"
+    assert sorted(path.name for path in world.iterdir()) == ["big", "one", "text", "two"]
+
+
+def test_a_link_to_a_disk_that_is_not_mounted_is_told_and_nothing_is_made(world):
+    Path("results").symlink_to(world / "mnt/disk/results")
+    for write in (lambda: files.write_text("results", "it"), lambda: files.atomic_folder("results").__enter__()):
+        with pytest.raises(
+            FileNotFoundError, match=r"a link to .*mnt/disk/results, whose folder is not there"
+        ) as caught:
+            write()
+        assert caught.value.filename == "results"
+    assert listing() == ["results"]
+
+
+def test_a_link_to_a_protected_file_is_replaced(world, big):
+    """DVC's cache.type symlink: the cache must keep its bytes."""
+    (big / "cached").write_text("cached", encoding="utf-8")
+    (big / "cached").chmod(0o444)
+    Path("scores.csv").symlink_to(big / "cached")
+    files.write_text("scores.csv", "new")
+    assert (big / "cached").read_text(encoding="utf-8") == "cached"
+    assert not Path("scores.csv").is_symlink() and Path("scores.csv").read_text(encoding="utf-8") == "new"
+
+
+def test_what_an_older_version_left_beside_a_link_is_in_nobodys_way(world, big):
+    """A link named .folder.old, where a rename put it."""
+    (big / "pictures").mkdir()
+    (big / "pictures/a").write_text("", encoding="utf-8")
+    Path(".folder.old").symlink_to(big / "pictures")
+    Path("folder").mkdir()
+    with files.atomic_folder("folder") as temporary:
+        (temporary / "b").write_text("", encoding="utf-8")
+    assert sorted(path.name for path in world.iterdir()) == ["big", "folder"]
+    assert listing(big) == ["pictures", "pictures/a"], "a link is removed, never what it leads to"
+
+
+def test_a_folder_on_another_disk_is_copied(world, tmp_path_factory, big, monkeypatch):
+    """The frozen weights are staged beside a link that leads to a larger disk."""
+    new = world / "part"
+    (new / "unet").mkdir(parents=True)
+    (new / "unet/a").write_text("weights", encoding="utf-8")
+    (big / "sd").mkdir()
+    (big / "sd/old").write_text("old", encoding="utf-8")
+    Path("sd").symlink_to(big / "sd")
+    stat = Path.stat
+
+    def on_two_disks(path, **options):
+        found = stat(path, **options)
+        if path == new:
+            fields = list(found)
+            fields[2] += 1  # st_dev
+            return os.stat_result(fields)
+        return found
+
+    monkeypatch.setattr(Path, "stat", on_two_disks)
+    files.replace_folder(new, Path("sd"))
+    monkeypatch.undo()
+    assert listing(big) == ["sd", "sd/unet", "sd/unet/a"] and (world / "sd").is_symlink() and not new.exists()
+
+
+def test_a_card_goes_only_when_its_folder_does(world, monkeypatch):
+    card = Path("card.json")
+    for target, write in (("folder", files.atomic_folder), ("file", files.atomic_file)):
+        card.write_text("old", encoding="utf-8")
+        with pytest.raises(ZeroDivisionError), write(target, card):
+            raise ZeroDivisionError
+        assert card.is_file() and not Path(target).exists()
+        with write(target, card):
+            assert card.is_file()
+        assert not card.exists() and Path(target).exists()
+
+
+def test_a_rename_that_fails_brings_folder_and_card_back(world, monkeypatch):
+    card = Path("card.json")
+    card.write_text("old", encoding="utf-8")
+    Path("folder").mkdir()
+    Path("folder/a").write_text("old", encoding="utf-8")
+    replace = Path.replace
+
+    def refuse(path, target):
+        if path.name == "new":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return replace(path, target)
+
+    Path("new").mkdir()
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        files.replace_folder(Path("new"), Path("folder"), card)
+    assert listing("folder") == ["a"] and card.read_text(encoding="utf-8") == "old"
+
+
+# ---------------------------------------------------------------- rights
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077, 0o027])
+@pytest.mark.parametrize("folder_mode", [0o755, 0o2775, 0o3777])
+def test_rights_are_those_of_a_plain_open_and_mkdir(world, umask, folder_mode):
+    """setgid of a group's folder, and the umask of the moment."""
+    before = os.umask(umask)
+    try:
+        Path("shared").mkdir()
+        Path("shared").chmod(folder_mode)
+        with files.atomic_folder("shared/made") as temporary:
+            (temporary / "inside").write_text("", encoding="utf-8")
+        files.write_text("shared/file", "")
+        Path("shared/plain").mkdir()
+        Path("shared/plain/inside").write_text("", encoding="utf-8")
+    finally:
+        os.umask(before)
+    for one, other in (("made", "plain"), ("made/inside", "plain/inside"), ("file", "plain/inside")):
+        a, b = (Path("shared", name).stat() for name in (one, other))
+        assert (oct(a.st_mode), a.st_gid) == (oct(b.st_mode), b.st_gid)
+
+
+def test_default_acls_are_inherited(world):
+    """user:1234:rwx, group::rwx, mask::rwx, other::---, as `setfacl -d` sets them: the umask does not count then."""
+    entries = [(0x01, 7, 2**32 - 1), (0x02, 7, 1234), (0x04, 7, 2**32 - 1), (0x10, 7, 2**32 - 1), (0x20, 0, 2**32 - 1)]
+    acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    Path("shared").mkdir()
+    try:
+        os.setxattr("shared", "system.posix_acl_default", acl)
+    except OSError as error:
+        pytest.skip(f"this file system has no ACLs ({error})")
+    with files.atomic_folder("shared/made") as temporary:
+        (temporary / "inside").write_text("", encoding="utf-8")
+    files.write_text("shared/file", "")
+    Path("shared/plain").mkdir()
+    Path("shared/plain/inside").write_text("", encoding="utf-8")
+    for one, other in (("made", "plain"), ("made/inside", "plain/inside"), ("file", "plain/inside")):
+        rights = [os.getxattr(f"shared/{name}", "system.posix_acl_access") for name in (one, other)]
+        assert rights[0] == rights[1] and struct.pack("<HHI", 0x02, 7, 1234) in rights[0]
+
+
+# ---------------------------------------------------------------- after kill -9
+
+
+def test_what_a_killed_process_left_goes_with_the_next_write(world):
+    program = (
+        "import os, signal; from mperceiver.files import atomic_file, atomic_folder\n"
+        "with atomic_file('out/a.csv') as file, atomic_folder('out/b') as folder:\n"
+        "    (folder / 'inside').write_text('half', encoding='utf-8'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], env=environment()).returncode == -signal.SIGKILL
+    assert len(list(Path("out").iterdir())) == 2
+    with files.atomic_file("out/a.csv") as running:  # another's work in progress is left alone
+        files.write_text("out/a.csv", "first")
+        assert running.exists()
+    with files.atomic_folder("out/b"):
+        pass
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.csv", "b"]
+
+
+def test_another_machines_temporary_files_go_after_a_day(world):
+    for name in ("new", "old"):
+        Path(f".a.csv.elsewhere-1-{'0' * 7}{int(name == 'old')}.csv").write_text("", encoding="utf-8")
+    os.utime(".a.csv.elsewhere-1-00000001.csv", (1, 1))
+    files.write_text("a.csv", "")
+    assert sorted(path.name for path in world.iterdir()) == [".a.csv.elsewhere-1-00000000.csv", "a.csv"]

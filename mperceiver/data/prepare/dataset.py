@@ -50,18 +50,17 @@ def prepare_dataset(name: str, workers: int | None = None) -> Path:
     inputs = config.prepare_inputs(name)
     synthesised.check_degradations(name, dataset)
     lineage.commit()  # without git the card could not be written: fail before the work, not after
-    for card in map(Path, inputs):
-        if card.is_relative_to(paths.DATA):
-            _check_unchanged(name, card)
-    target = paths.prepared_file(name)
-    with _planned(name, dataset, target.parent) as plan, files.atomic_file(target) as beside:
+    for source in map(Path, inputs):
+        if source.is_relative_to(paths.DATA):
+            _check_unchanged(name, source)
+    target, card = paths.prepared_file(name), paths.prepared_card(name)
+    with _planned(name, dataset, target.parent) as plan, files.atomic_file(target, card) as beside:
         with closing(_run(name, plan, workers or cores())) as rows:
             result = write_rows(name, beside, rows)
         if plan.faults is not None:
             result |= plan.faults.check(result["count"])
-        paths.prepared_card(name).unlink(missing_ok=True)  # the old card must not stand beside the new file
     lineage.write_card(
-        paths.prepared_card(name),
+        card,
         verb="prepare",
         spec=dataset,
         inputs=inputs,
@@ -69,7 +68,7 @@ def prepare_dataset(name: str, workers: int | None = None) -> Path:
         seed=dataset.seed,
         result=result,
     )
-    return paths.prepared_card(name)
+    return card
 
 
 def _check_unchanged(name: str, card: Path) -> None:

@@ -90,10 +90,9 @@ def _fill(download: Download, folder: Path, card: Path) -> tuple[int, Received, 
     failures: list[str] = []
     for place, source in enumerate(download.dataset.sources):
         try:
-            with atomic_folder(folder) as beside:
+            with atomic_folder(folder, card) as beside:
                 received = FILL_FROM[source.source](download, source, beside)
                 count = _check(download.name, download.dataset, beside)
-                card.unlink(missing_ok=True)  # the old card must not stand beside the new pictures
         except (DataError, FetchError, images.PictureError, OSError) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise  # the disk is full: no other source would help

@@ -55,15 +55,15 @@ def write(name: str) -> Path:
         raise FigureError(
             f"{config.path_of('figures', name)}: {means[0]} is a mean over methods and has no pictures; name one of them"
         )
+    card = paths.figure_file(name, "json")
     suffixes = ["png"] if kind.OF_PICTURES else ["png", "svg"]
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         drawing, inputs, result = kind.draw(name, figure)
         for suffix in suffixes:
             without_time = {"Software": None} if suffix == "png" else {"Date": None, "Creator": None}
-            with files.atomic_file(paths.figure_file(name, suffix)) as beside:
+            with files.atomic_file(paths.figure_file(name, suffix), card) as beside:
                 drawing.savefig(beside, format=suffix, metadata=without_time, facecolor="white")
         matplotlib.pyplot.close(drawing)
-    card = paths.figure_file(name, "json")
     lineage.write_card(
         card,
         verb="figure",

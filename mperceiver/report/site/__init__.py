@@ -29,7 +29,7 @@ def write(experiment_path: Path | str) -> Path:
     templates = environment()
     templates.globals["footer"] = _footer(experiment_path)
     filled = [tables.build(name) for name in experiment.tables]
-    with atomic_folder(paths.REPORT) as folder:
+    with atomic_folder(paths.REPORT, paths.REPORT_CARD) as folder:
         site = SiteFolder(folder, experiment, templates)
         for asset in ("style.css", "site.js"):
             write_text(folder / asset, templates.get_template(f"{asset}.j2").render())

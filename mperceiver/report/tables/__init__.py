@@ -23,11 +23,11 @@ def build(name: str) -> FilledTable:
 def write(name: str) -> Path:
     """Print a table: results/tables/{name}.html, .csv, .tex and the card. Return the card's path."""
     table = build(name)
+    card = paths.table_file(name, "json")
     texts = {"html": to_html(table), "csv": to_csv(table), "tex": to_tex(table)}
     for suffix, text in texts.items():
-        files.write_text(paths.table_file(name, suffix), text)
+        files.write_text(paths.table_file(name, suffix), text, card)
     done, total = table.progress
-    card = paths.table_file(name, "json")
     lineage.write_card(
         card,
         verb="table",

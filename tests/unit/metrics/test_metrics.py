@@ -8,6 +8,7 @@ import csv
 import importlib.util
 import json
 import pickle
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -245,6 +246,16 @@ def test_what_cannot_be_aligned_is_told():
     flat = np.full((1, 40, 40, 3), 128, np.uint8)
     with pytest.raises(images.PictureError, match="same scene"):
         fidelity.psnr(flat, flat, protocol(align="realblur"))
+
+
+def test_an_alignment_that_covers_nothing_is_told(monkeypatch, moved):
+    """Without the check the mean over no pixels would be scored as two equal pictures."""
+    import cv2
+
+    away = np.float32([[1, 0, 5000], [0, 1, 0], [0, 0, 1]])
+    monkeypatch.setattr(cv2, "findTransformECC", lambda *_, **__: (1.0, away))
+    with pytest.raises(images.PictureError, match="covers no pixel"):
+        fidelity.psnr(*(picture[None] for picture in moved), protocol(align="realblur"))
 
 
 def test_border_is_cropped_from_each_side():
@@ -533,6 +544,46 @@ def test_score_names_a_missing_or_wrong_picture_and_writes_nothing(world):
     with pytest.raises(images.PictureError, match=r"p-7\.png.*damaged"):
         datasets.score_dataset("input", "pair", workers=2)
     assert not Path("results/scores").exists()
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            ValueError("mean of an empty slice"),
+            r"its metrics \(psnr.*\) cannot be computed: ValueError: mean of an empty slice",
+        ),
+        (ZeroDivisionError("division"), "ZeroDivisionError: division"),
+        (images.PictureError("has no texture"), "has no texture"),
+        (float("nan"), "PSNR is nan, no finite number"),
+        (float("-inf"), "PSNR is -inf, no finite number"),
+    ],
+)
+def test_a_picture_that_cannot_be_scored_is_named_and_no_other(world, monkeypatch, answer, words):
+    """Its neighbours, which are scored with it, have nothing wrong."""
+    black = np.zeros((40, 48, 3), np.uint8)
+    Path("results/restored/input/pair/p-7.png").write_bytes(images.encode(black))
+    psnr = metrics.METRICS["psnr"].score
+
+    def score(restored, gt, protocol):
+        values = psnr(restored, gt, protocol)
+        bad = ~restored.any((1, 2, 3))
+        if bad.any() and isinstance(answer, Exception):
+            raise answer
+        return [answer if b else value for b, value in zip(bad, values, strict=True)]
+
+    monkeypatch.setitem(metrics.METRICS, "psnr", replace(metrics.METRICS["psnr"], score=score))
+    with pytest.raises(images.PictureError, match=rf"^results/restored/input/pair/p-7\.png: .*{words}") as caught:
+        datasets.score_dataset("input", "pair", workers=2)
+    assert not re.search(r"p-(?!7\.png)", str(caught.value))
+    assert not Path("results/scores").exists()
+
+
+def test_a_flat_picture_under_realblurs_alignment_is_named(world):
+    Path("config/protocols/rgb.yaml").write_text("title: test\nalign: realblur\nmetrics: [psnr]\n", encoding="utf-8")
+    Path("results/restored/input/pair/p-3.png").write_bytes(images.encode(np.full((40, 48, 3), 90, np.uint8)))
+    with pytest.raises(images.PictureError, match=r"^results/restored/input/pair/p-3\.png: .*same scene"):
+        datasets.score_dataset("input", "pair", workers=2)
 
 
 def test_score_refuses_pictures_of_another_dataset_state(world):

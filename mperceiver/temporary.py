@@ -1,0 +1,100 @@
+"""Temporary files and folders beside the place that they will take, with the rights that a plain open() or mkdir() gives there.
+
+Their names are hidden and tell which process on which machine works in them, so that the next process can remove what one
+that was killed has left.
+"""
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import shutil
+import socket
+import stat
+import time
+from pathlib import Path
+
+ABANDONED_S = 24 * 3600  # on another machine, whose processes cannot be asked: nothing has changed in it for so long
+
+
+def real_place(path: Path) -> Path:
+    """Where what is written to ``path`` belongs: a link is followed, as by a plain open(), so that it stays a link.
+
+    A link to a write-protected file is not followed: so DVC links to its cache, which must not change.
+
+    Raises OSError if the link leads into a folder that is not there: its disk may not be mounted.
+    """
+    if not path.is_symlink():
+        return path
+    real = Path(os.path.realpath(path))
+    if not real.parent.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT, f"a link to {real}, whose folder is not there (is its disk mounted?)", str(path)
+        )
+    if real.is_file() and not real.stat().st_mode & 0o222:
+        return path
+    return real
+
+
+def new_file(path: Path) -> Path:
+    """Create an empty file beside ``path``; what killed processes have left there for ``path`` is removed."""
+    temporary = _new_name(path)
+    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    return temporary
+
+
+def new_folder(path: Path) -> Path:
+    """Create an empty folder beside ``path``; what killed processes have left there for ``path`` is removed."""
+    temporary = _new_name(path)
+    temporary.mkdir()
+    return temporary
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (never what it leads to) or a folder, if it is there. Errors are passed over."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _new_name(path: Path) -> Path:
+    """.<name>.<machine>-<process>-<random><suffix>, beside ``path``."""
+    _remove_abandoned(path)
+    return path.absolute().with_name(f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+
+
+def _machine() -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:16] or "machine"
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove the temporary files and folders of ``path`` whose process is gone."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.(\w+)-(\d+)-[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    with contextlib.suppress(OSError):
+        found = [(entry, match) for entry in os.scandir(path.parent) if (match := name.fullmatch(entry.name))]
+        for entry, match in found:
+            here = match[1] == _machine()
+            if not _is_running(int(match[2])) if here else time.time() - _last_change(Path(entry)) > ABANDONED_S:
+                remove(Path(entry))
+
+
+def _is_running(process: int) -> bool:
+    """Whether this machine has a process of this number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        return True
+    return True
+
+
+def _last_change(path: Path) -> float:
+    """The time of the latest change of a file, or of a folder and what is in it."""
+    times = [path.stat().st_mtime]
+    if stat.S_ISDIR(path.stat().st_mode):
+        times += [inside.stat().st_mtime for inside in path.iterdir()]
+    return max(times)
