@@ -1,10 +1,20 @@
-"""What fetching and probing share: time limits, request headers, and errors."""
+"""What fetching and probing share: requests, time limits, errors, and reading what a head says.
+
+A server may answer anything. No size that it names is believed without a bound, and no answer makes more than the project's own errors.
+"""
+
+import io
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
 
 import requests
 import urllib3
 
 TIMEOUT_S = (15, 60)  # seconds to connect, and seconds between two chunks
 CHUNK_BYTES = 1 << 20
+LISTING_BYTES = 64 << 20  # longest list of files that is read
 # "identity": the Content-Length of a compressed answer would not be the length of the file.
 REQUEST_HEADERS = {"User-Agent": "mperceiver", "Accept-Encoding": "identity"}
 NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
@@ -24,6 +34,51 @@ class RetryableError(Exception):
     def __init__(self, message: str, wait_s: float | None = None) -> None:
         super().__init__(message)
         self.wait_s = wait_s
+
+
+def ask(url: str, headers: Mapping[str, str], method: str = "GET") -> requests.Response:
+    """Ask a server; the body of its answer is not read yet, and that of a redirect never is."""
+    return requests.request(
+        method,
+        url,
+        headers=headers,
+        stream=True,
+        timeout=TIMEOUT_S,
+        allow_redirects=True,
+        hooks={"response": _empty_redirect},
+    )
+
+
+def _empty_redirect(answer: requests.Response, **_: Any) -> None:
+    """Drop the body of a redirect, which requests would read into memory, however long it is."""
+    if answer.is_redirect:
+        answer.close()
+        answer.raw = io.BytesIO()
+
+
+def read_json(answer: requests.Response) -> Any:
+    """The JSON in the body of an answer. Raises ValueError if it is none, or longer than a listing can be."""
+    with answer:
+        text = answer.raw.read(LISTING_BYTES + 1, decode_content=True)
+    if len(text) > LISTING_BYTES:
+        raise ValueError(f"more than {LISTING_BYTES} bytes")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """The Content-Length of an answer; None if it has none. Raises ValueError for one that is no number, or for several."""
+    if "Content-Length" not in headers:
+        return None
+    values = {
+        value.strip() for value in headers["Content-Length"].split(",")
+    }  # RFC 9110 8.6: the same one twice is taken
+    (value,) = values if len(values) == 1 else (headers["Content-Length"],)
+    if not re.fullmatch("[0-9]{1,18}", value):
+        raise ValueError(f"its Content-Length is {value!r:.60}")
+    return int(value)
 
 
 def root_cause(error: Exception) -> str:

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import requests
 
 from mperceiver.config.foundations import Mirror
-from mperceiver.fetch.base import NETWORK_ERRORS, REQUEST_HEADERS, TIMEOUT_S, root_cause
+from mperceiver.fetch.base import NETWORK_ERRORS, REQUEST_HEADERS, ask, read_json, root_cause
 
+MOST_PAGES = 10_000  # of a listing
 HUB = "https://huggingface.co"
 
 
@@ -52,22 +53,23 @@ def list_files(
     address = f"{endpoint_url(endpoint)}/api/{kind}s/{repository}/tree/{quote(revision, safe='')}{below}"
     page: str | None = f"{address}?recursive=true"
     files: list[HubFile] = []
-    status = None
+    status, pages = None, 0
     try:
         while page:
-            answer = requests.get(page, headers=REQUEST_HEADERS | token_headers(endpoint), timeout=TIMEOUT_S)
+            answer = ask(page, REQUEST_HEADERS | token_headers(endpoint))
             status = answer.status_code
             answer.raise_for_status()
-            for entry in answer.json():
+            for entry in read_json(answer):
                 if entry["type"] == "file":
-                    files.append(HubFile(entry["path"], entry["size"], entry.get("lfs", {}).get("oid")))
-            page = answer.links.get("next", {}).get("url")  # the hub lists a thousand entries a page
+                    files.append(HubFile(str(entry["path"]), int(entry["size"]), (entry.get("lfs") or {}).get("oid")))
+            pages += 1
+            page = answer.links.get("next", {}).get("url") if pages < MOST_PAGES else None  # a thousand entries a page
     except requests.HTTPError:
         raise ListingError(f"the hub answers {status} {answer.reason}", status) from None
     except NETWORK_ERRORS as error:
         raise ListingError(root_cause(error), None) from None
-    except (KeyError, TypeError, ValueError) as error:
-        raise ListingError(f"the hub's answer is not a listing ({error!r})", None) from None
+    except Exception as error:  # an answer of another form, or a head that requests cannot read
+        raise ListingError(f"the hub's answer is not a listing ({error!r:.200})", None) from None
     return files
 
 

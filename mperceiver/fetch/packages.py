@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mperceiver import files
-from mperceiver.fetch.base import NETWORK_ERRORS, TIMEOUT_S, FetchError, root_cause
+from mperceiver.fetch.base import TIMEOUT_S, FetchError, root_cause
 from mperceiver.fetch.transfer import fetch
 
 INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")  # variables of uv and pip that name the index
@@ -43,7 +43,7 @@ def installed_file(package: str, version: str, path: str) -> Path | None:
 def find_archive(package: str, version: str) -> PackageArchive:
     """The archive of a package on the index: its wheel for any machine, else its source archive. Raises FetchError."""
     import requests
-    from pypi_simple import PYPI_SIMPLE_ENDPOINT, NoSuchProjectError, PyPISimple, UnsupportedContentTypeError
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT, NoSuchProjectError, PyPISimple
 
     index = next((os.environ[name] for name in INDEXES if os.environ.get(name)), PYPI_SIMPLE_ENDPOINT)
     try:
@@ -53,7 +53,7 @@ def find_archive(package: str, version: str) -> PackageArchive:
         raise FetchError(f"the package index has no {package}") from None
     except requests.HTTPError as error:  # its own words would show the address, which may hold a password
         raise FetchError(f"the package index answers {error.response.status_code} to {package}") from None
-    except (*NETWORK_ERRORS, UnsupportedContentTypeError, ValueError) as error:
+    except Exception as error:  # the network's errors, a page of another form, a head that requests cannot read
         raise FetchError(f"the package index gives no answer about {package}: {root_cause(error)}") from None
     of_version = [archive for archive in archives if archive.version == version]
     for suffix in ("-none-any.whl", *SDISTS):
@@ -87,7 +87,9 @@ def extract_file(archive: Path, path: str, target: Path) -> None:
                 raise FetchError(f"{archive.name}: {path} is no file")
             with content as source, files.atomic_file(target) as beside, beside.open("wb") as file:
                 shutil.copyfileobj(source, file)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+    except FetchError:
+        raise
+    except Exception as error:  # zipfile and tarfile raise a dozen classes at damaged bytes
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise FetchError(f"{archive.name}: a damaged archive ({error})") from None

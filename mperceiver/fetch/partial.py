@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 
 import requests
 
-from mperceiver.fetch.base import CHUNK_BYTES, FetchError, RetryableError
+from mperceiver.fetch.base import CHUNK_BYTES, FetchError, RetryableError, content_length
 from mperceiver.files import write_text
 from mperceiver.progress import MEGABYTE, progress
 
+ROOM_BYTES = 1 << 28  # left free by a body of unknown length; looked at each time that so many bytes have come
 RETRYABLE_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -31,6 +32,7 @@ class PartialFile:
     sha256: str | None  # expected
     bytes: int | None  # expected
     notes: dict[str, Any] = field(default_factory=dict)  # of the last response: url, etag, modified, total, sha256
+    answered: bool = False  # whether a server has answered at all
     from_several_responses: bool = False  # then a wrong SHA-256 may come from joining different files
 
     @property
@@ -90,7 +92,10 @@ def check_response(partial: PartialFile, response: requests.Response, start: int
     status = response.status_code
     if status in RETRYABLE_STATUSES:
         raise RetryableError(f"the server answers {status} {response.reason}", _retry_after_s(response))
-    span = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
+    _refuse_encoding(partial, response)
+    span = re.fullmatch(
+        r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/([0-9]{1,18}|\*)", response.headers.get("Content-Range", "")
+    )
     total = int(span[2]) if span and span[2] != "*" else None
     etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
     etag = None if etag and etag.startswith("W/") else etag  # a weak ETag does not promise equal bytes
@@ -106,14 +111,15 @@ def check_response(partial: PartialFile, response: requests.Response, start: int
         raise RetryableError("the file on the server has changed since this download began; starting again")
     if status != 200:
         raise FetchError(f"{partial.url}: the server answers {status} {response.reason}{_hint(status)}")
-    length = response.headers.get("Content-Length")
+    total = content_length(response.headers)
     chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
-    if length is None and not chunked and partial.sha256 is None and partial.bytes is None:
+    if chunked:
+        total = None  # RFC 9112 6.3: then a Content-Length says nothing
+    elif total is None and partial.sha256 is None and partial.bytes is None:
         raise FetchError(
             f"{partial.url}: the server does not report the file's size, so a file cut short could not be noticed. "
             "Give its `sha256` or `bytes`"
         )
-    total = int(length) if length is not None else None
     if partial.bytes is not None and total is not None and total != partial.bytes:
         raise FetchError(
             f"{partial.url}: the server offers {total} bytes, expected {partial.bytes}; the file there was replaced"
@@ -126,9 +132,9 @@ def check_response(partial: PartialFile, response: requests.Response, start: int
 def _retry_after_s(response: requests.Response) -> float | None:
     """Seconds to wait, from the Retry-After header: a number of seconds or a date."""
     value = response.headers.get("Retry-After", "")
-    if value.isdigit():
+    if re.fullmatch("[0-9]{1,9}", value):
         return float(value)
-    with contextlib.suppress(ValueError, TypeError):
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
         return max(parsedate_to_datetime(value).timestamp() - time.time(), 0)
     return None
 
@@ -137,6 +143,26 @@ def _hint(status: int) -> str:
     if status in (401, 403):
         return ": the file needs a login or a token (for the Hugging Face hub: set HF_TOKEN), or was withdrawn"
     return ": the file does not exist there, or no longer" if status in (404, 410) else ""
+
+
+def _refuse_encoding(partial: PartialFile, response: requests.Response) -> None:
+    """Raise FetchError for a body that is compressed for the way, although the request asked for the file as it is.
+
+    Many servers say of a .gz file that it is such a body: its bytes are the file's.
+    """
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    own = {
+        "gzip": (".gz", ".tgz"),
+        "x-gzip": (".gz", ".tgz"),
+        "x-bzip2": (".bz2", ".tbz2", ".tbz"),
+        "x-xz": (".xz", ".txz"),
+    }
+    name = urlsplit(partial.url).path.lower()
+    if encoding not in ("", "identity") and not name.endswith(own.get(encoding, ())):
+        raise FetchError(
+            f"{partial.url}: the server sends the file compressed (Content-Encoding: {encoding!r:.40}), although it was asked not to; "
+            "the bytes would not be the file's"
+        )
 
 
 def write_body(
@@ -155,9 +181,27 @@ def write_body(
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
             if file.tell() == 0:
                 _refuse_web_page(partial, response, chunk)
+            if total is None:
+                _check_room(partial, file.tell(), len(chunk))
             file.write(chunk)
             digest.update(chunk)
             advance(len(chunk))
+
+
+def _check_room(partial: PartialFile, received: int, more: int) -> None:
+    """Raise FetchError if a body that does not say its length grows beyond the size expected, or nearly fills the disk."""
+    if partial.bytes is not None and received + more > partial.bytes:
+        partial.delete()
+        raise FetchError(
+            f"{partial.url}: the server sends more than the {partial.bytes} bytes expected; the file there was replaced"
+        )
+    if received // ROOM_BYTES != (received + more) // ROOM_BYTES:
+        if (free := shutil.disk_usage(partial.path.parent).free) < ROOM_BYTES:
+            partial.delete()
+            raise FetchError(
+                f"{partial.url}: the server does not say how long the file is; {received / 1e9:.1f} GB have come, and "
+                f"{partial.path.parent} has {free / 1e9:.1f} GB left. What had come was deleted; free space, or give the file's `bytes`"
+            )
 
 
 def _refuse_web_page(partial: PartialFile, response: requests.Response, chunk: bytes) -> None:

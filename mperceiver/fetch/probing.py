@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import requests
-
-from mperceiver.fetch.base import NETWORK_ERRORS, REQUEST_HEADERS, TIMEOUT_S, root_cause
+from mperceiver.fetch.base import REQUEST_HEADERS, ask, content_length, root_cause
 
 
 @dataclass(frozen=True)
@@ -28,20 +26,22 @@ def probe(url: str, headers: dict[str, str] | None = None) -> Probe:
     """Ask a server about a file. Never raises: if the server cannot be reached, ``Probe.reason`` says why."""
     sent = REQUEST_HEADERS | (headers or {})
     try:
-        answer = requests.head(url, headers=sent, timeout=TIMEOUT_S, allow_redirects=True)
+        with ask(url, sent, "HEAD") as answer:
+            pass
         # Some servers refuse HEAD or leave the length out: then ask for the first byte.
         if answer.status_code not in (200, 404, 410) or "Content-Length" not in answer.headers:
-            answer = requests.get(url, headers=sent | {"Range": "bytes=0-0"}, timeout=TIMEOUT_S, stream=True)
-            answer.close()
-    except (*NETWORK_ERRORS, ValueError) as error:
+            with ask(url, sent | {"Range": "bytes=0-0"}) as answer:
+                pass
+        total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+        known = {"Content-Length": total} if total not in ("", "*") else {}
+        length = content_length(known if answer.status_code == 206 else answer.headers)
+    except Exception as error:  # the network's errors, and a dozen others that requests raises at odd heads
         return Probe(url, None, reason=root_cause(error))
-    total = answer.headers.get("Content-Range", "").rpartition("/")[2]
-    length = total if answer.status_code == 206 else answer.headers.get("Content-Length", "")
     return Probe(
         url,
         answer.status_code,
         final_url=answer.url,
         moved_permanently=any(step.status_code in (301, 308) for step in answer.history),
-        bytes=int(length) if length.isdigit() else None,
+        bytes=length,
         content_type=answer.headers.get("Content-Type", ""),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from mperceiver import files
 from mperceiver.fetch.base import (
@@ -20,12 +21,16 @@ from mperceiver.fetch.base import (
     DigestMismatch,
     FetchError,
     RetryableError,
+    ask,
     root_cause,
 )
 from mperceiver.fetch.partial import PartialFile, check_response, hash_so_far, resume_point, write_body
 
 WAITS_S = (1, 2, 4, 8, 16)  # seconds between attempts; an attempt that brought new bytes starts again with the first
 LONGEST_WAIT_S = 120  # however long a server asks us to wait
+NO_SERVER_TRIES = (
+    3  # attempts at a server of which nothing has been heard: a name that is wrong, a machine without a network
+)
 # A redirect to another scheme (ftp:, file:), a circle of redirects, an invalid address: no attempt would cure these.
 PERMANENT_ERRORS = (requests.TooManyRedirects, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
 
@@ -103,7 +108,8 @@ def _download(partial: PartialFile, label: str) -> str:
             reached = partial.size() if partial.notes else 0
             if reached > furthest:  # new bytes, not the same ones again
                 attempts, furthest = 0, reached
-            if attempts == len(WAITS_S):
+            unheard_of = not partial.answered and not reached
+            if attempts == len(WAITS_S) or (unheard_of and attempts + 1 >= NO_SERVER_TRIES):
                 raise _given_up(partial, str(error)) from None
             wait_s = min(error.wait_s or WAITS_S[attempts] * (1 + random.random() / 4), LONGEST_WAIT_S)
             attempts += 1
@@ -119,6 +125,16 @@ def _download(partial: PartialFile, label: str) -> str:
             raise mismatch
         print(f"{label}: {mismatch}. The transfer had been resumed; downloading all of it again", file=sys.stderr)
         partial.from_several_responses, furthest = False, 0
+
+
+def _in_words(error: Exception) -> str:
+    """What a network error says; of a server that is silent, for how long."""
+    cause = root_cause(error)
+    if isinstance(error, requests.ConnectTimeout):
+        return f"no answer within {TIMEOUT_S[0]} s ({cause})"
+    if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError) or "ReadTimeoutError" in cause:
+        return f"the server sent nothing for {TIMEOUT_S[1]} s"
+    return cause
 
 
 def _mismatch(partial: PartialFile, digest: str) -> FetchError | None:
@@ -152,14 +168,21 @@ def _request(partial: PartialFile, label: str) -> str:
     if start and start == partial.notes.get("total"):  # a job was killed between the last byte and the rename
         return digest.hexdigest()
     try:
-        with requests.get(partial.url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        with ask(partial.url, headers) as response:
+            partial.answered = True
             if check_response(partial, response, start) != start:
                 start, digest = 0, hashlib.sha256()
             write_body(partial, response, start, digest, label)
     except PERMANENT_ERRORS as error:
         raise FetchError(f"{partial.url}: {error}") from None
     except NETWORK_ERRORS as error:
-        raise RetryableError(root_cause(error)) from None
+        raise RetryableError(_in_words(error)) from None
+    except (FetchError, RetryableError, OSError):
+        raise
+    except Exception as error:  # requests and urllib3 raise a dozen other classes at odd heads
+        raise FetchError(
+            f"{partial.url}: the server's answer cannot be read ({type(error).__name__}: {error!s:.200})"
+        ) from None
     total = partial.notes.get("total")
     if total is not None and partial.size() != total:
         raise RetryableError(f"the connection ended at {partial.size()} of {total} bytes")

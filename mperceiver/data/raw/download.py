@@ -17,15 +17,18 @@ from typing import Any
 from mperceiver import config, images, lineage, paths
 from mperceiver.config.base import Model
 from mperceiver.config.datasets import Dataset
+from mperceiver.config.sources import GdriveSource, HttpFile, HttpSource, Source
 from mperceiver.data import DataError
 from mperceiver.data.raw.folder import pictures_in
 from mperceiver.data.raw.sources import FILL_FROM, Download, Received
+from mperceiver.data.raw.sources.base import SourceRefused
 from mperceiver.fetch import FetchError
 from mperceiver.files import atomic_folder, locked
 from mperceiver.parallel import cores, in_processes
 from mperceiver.progress import progress
 
 PICTURE_ID = re.compile(r"[A-Za-z0-9_.-]+")
+OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 FEW_PICTURES = 400  # are checked faster than worker processes start
 
 
@@ -62,7 +65,7 @@ def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, for
     if place is None:
         recorded = {} if force_digest else {file["from"]: file for file in last["result"].get("files", {}).values()}
         existing = None if force or not folder.is_dir() else folder
-        download = Download(name, dataset, mirrors, recorded, existing)
+        download = Download(name, dataset, mirrors, recorded, existing, again=force)
         place, received, count = _fill(download, folder, card)
     elif last["spec"] == _plain(dataset):
         return card
@@ -91,11 +94,10 @@ def _fill(download: Download, folder: Path, card: Path) -> tuple[int, Received, 
     for place, source in enumerate(download.dataset.sources):
         try:
             with atomic_folder(folder, card) as beside:
-                received = FILL_FROM[source.source](download, source, beside)
-                count = _check(download.name, download.dataset, beside)
+                received, count = _received(download, source, beside)
         except (DataError, FetchError, images.PictureError, OSError) as error:
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                raise  # the disk is full: no other source would help
+            if getattr(error, "errno", None) in OF_THIS_DISK:
+                raise  # the disk is full or cannot be written: no other source would help
             failures.append(f"  {source.source}: {error}")
             continue
         for failure in failures:
@@ -104,8 +106,38 @@ def _fill(download: Download, folder: Path, card: Path) -> tuple[int, Received, 
     reasons = "\n".join(failures)
     raise DataError(
         f"{download.name}: none of the {len(failures)} source(s) in {config.path_of('datasets', download.name)} could be "
-        f"used:\n{reasons}\nThen run again: mperceiver download {download.name}"
+        f"used:\n{reasons}\n{_by_hand(download)}Then run again: mperceiver download {download.name}"
     )
+
+
+def _received(download: Download, source: Source, folder: Path) -> tuple[Received, int]:
+    """Fill the folder from a source and check it: what was received, and the number of pictures or files.
+
+    What was fetched and is found unsound is deleted where transfers wait too, so that the next call fetches it again. Interrupted
+    transfers, and files with a known digest, stay there.
+    """
+    fetched = False
+    try:
+        received = FILL_FROM[source.source](download, source, folder)
+        fetched = True
+        return received, _check(download.name, download.dataset, folder)
+    except Exception as error:
+        if (fetched or isinstance(error, DataError)) and not isinstance(error, SourceRefused | OSError):
+            for file in download.unverified:
+                file.unlink(missing_ok=True)
+        raise
+
+
+def _by_hand(download: Download) -> str:
+    """Where a person may put the files of the sources that need a server; empty if there is no such source."""
+    sources = [source for source in download.dataset.sources if isinstance(source, HttpSource | GdriveSource)]
+    names = dict.fromkeys(
+        file.filename if isinstance(file, HttpFile) else file.name for source in sources for file in source.files
+    )
+    if not names:
+        return ""
+    shown = ", ".join(list(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return f"Files that you get elsewhere (a browser, a colleague) are taken from {paths.manual_folder(download.name)}/: {shown}.\n"
 
 
 def _last_card(card: Path) -> dict[str, Any]:

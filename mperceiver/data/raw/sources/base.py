@@ -42,6 +42,10 @@ class Download:
     mirrors: list[Path]
     recorded: dict[str, dict] = field(default_factory=dict)  # of the card: {origin of a file: {bytes, sha256}}
     existing: Path | None = None  # folder of the last download, whose files need not be fetched again
+    again: bool = False  # fetch files anew that an earlier call has fetched, unless their digest is known
+    unverified: list[Path] = field(
+        default_factory=list
+    )  # what was fetched and has no known digest, where transfers wait
 
 
 @dataclass(frozen=True)
@@ -123,7 +127,7 @@ def get_files(download: Download, files: list[RemoteFile], folder: Path, origin:
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
     unknown = [file for file in files if _expected_sha256(download, file) is None]
-    _check_new_archives(unknown, folder, partial, download.dataset.names)
+    _check_new_archives(unknown, folder, download.dataset.names)
     if origin:
         lines = "".join(f"{received[name]['sha256']}  {name}\n" for name in sorted(received))
         return Received({origin: hashlib.sha256(lines.encode()).hexdigest()}, received)
@@ -182,6 +186,10 @@ def _get_file(download: Download, file: RemoteFile, partial: Path, target: Path)
         raise DataError("; ".join(rejected))
     url = file.url() if callable(file.url) else file.url
     label = f"{download.name}: {file.name}"
+    if expected is None:
+        download.unverified.append(partial)
+        if download.again:
+            partial.unlink(missing_ok=True)
     try:
         fetched = fetch(url, partial, sha256=expected, bytes=file.bytes, headers=file.headers, label=label)
     except DigestMismatch as error:
@@ -210,15 +218,13 @@ def _about_recorded_digest(download: Download) -> str:
     )
 
 
-def _check_new_archives(files: list[RemoteFile], folder: Path, partial: Path, names: dict[str, str]) -> None:
-    """Look into the archives whose digest is not known; delete those that are damaged, so that they are fetched again."""
+def _check_new_archives(files: list[RemoteFile], folder: Path, names: dict[str, str]) -> None:
+    """Look into the archives whose digest is not known. Raises DataError for one that is damaged."""
     if not any(is_archive(file.name) for file in files):
         return
     try:  # parts with a known digest are needed to read the others
         check_archives(sorted(p for p in folder.rglob("*") if p.is_file() and is_archive(p.name)), names)
     except DataError as error:
-        for file in files:
-            (partial / file.name).unlink(missing_ok=True)
         raise DataError(
             f"{str(error).replace(str(folder) + '/', '')}; what was received is not a sound archive and was deleted"
         ) from None

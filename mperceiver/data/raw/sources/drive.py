@@ -22,7 +22,7 @@ from mperceiver.data.raw.sources.base import (
     select_paths,
     state_of_status,
 )
-from mperceiver.fetch.base import REQUEST_HEADERS, TIMEOUT_S, root_cause
+from mperceiver.fetch.base import REQUEST_HEADERS, TIMEOUT_S, ask, root_cause
 
 DOWNLOAD = "https://drive.usercontent.google.com/download"
 PAGE_BYTES = 1 << 20
@@ -49,7 +49,7 @@ def list_drive_files(source: GdriveSource) -> list[RemoteFile]:
         listing = gdown.download_folder(
             id=source.folder, quiet=True, use_cookies=False, skip_download=True, timeout=TIMEOUT_S
         )
-    except (gdown.DownloadError, gdown.FileURLRetrievalError, requests.RequestException) as error:
+    except Exception as error:  # gdown's own, requests', and whatever reading an odd page raises
         why = root_cause(error) if isinstance(error, requests.RequestException) else " ".join(str(error).split())
         status = re.search(r"status code (\d+)", why)
         state = state_of_status(int(status[1]) if status else None)
@@ -76,11 +76,11 @@ def file_address(file_id: str) -> str:
 
     url = f"{DOWNLOAD}?id={file_id}&export=download&confirm=t"
     try:
-        with requests.get(url, headers=REQUEST_HEADERS, stream=True, timeout=TIMEOUT_S) as answer:
+        with ask(url, REQUEST_HEADERS) as answer:
             if "text/html" not in answer.headers.get("Content-Type", "") and answer.status_code < 400:
                 return url
             page = answer.raw.read(PAGE_BYTES, decode_content=True).decode("utf-8", "replace")
-    except requests.RequestException as error:
+    except Exception as error:  # the network's errors, and others that requests raises at odd heads
         raise SourceRefused(f"Google Drive cannot be reached: {root_cause(error)}") from None
     if answer.status_code < 400 and "ServiceLogin" not in answer.url:
         with contextlib.suppress(FileURLRetrievalError):

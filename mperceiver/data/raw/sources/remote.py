@@ -18,7 +18,7 @@ from mperceiver.data.raw.sources.base import (
     state_of_status,
 )
 from mperceiver.fetch import hub
-from mperceiver.fetch.base import REQUEST_HEADERS, TIMEOUT_S
+from mperceiver.fetch.base import REQUEST_HEADERS, ask, read_json, root_cause
 
 GITHUB_FILES = "https://raw.githubusercontent.com"
 GITHUB_LFS_FILES = "https://media.githubusercontent.com/media"
@@ -101,15 +101,17 @@ def _file_sizes(source: GithubSource) -> dict[str, int | None]:
     headers = REQUEST_HEADERS | ({"Authorization": f"Bearer {token}"} if token else {})
     url = f"{GITHUB_API}/repos/{source.repo}/git/trees/{source.commit}?recursive=1"
     try:
-        answer = requests.get(url, headers=headers, timeout=TIMEOUT_S)
+        answer = ask(url, headers)
         answer.raise_for_status()
-        listing = answer.json()
+        listing = read_json(answer)
         files = [entry for entry in listing["tree"] if entry["type"] == "blob"]
         sizes = {file["path"]: None if source.lfs else file.get("size") for file in files}
-    except (requests.RequestException, KeyError, TypeError, ValueError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
+    except requests.HTTPError as error:
+        status = error.response.status_code
         hint = "; without GITHUB_TOKEN it lists 60 times an hour" if status in (403, 429) else ""
         raise SourceRefused(f"{where}: cannot be listed: {error}{hint}", state_of_status(status)) from None
+    except Exception as error:  # the network's errors, an answer of another form, a head that requests cannot read
+        raise SourceRefused(f"{where}: cannot be listed: {root_cause(error):.300}", state_of_status(None)) from None
     if listing.get("truncated"):
         raise DataError(
             f"{where}: has too many files for GitHub to list; give `files` without globs, or leave out `files` for an archive"
