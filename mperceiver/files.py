@@ -6,12 +6,12 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mperceiver import temporary
+from mperceiver.printing import say
 
 CHECKSUM_CACHE = ".hashed.json"  # hidden, so that it is no part of the folder's own SHA-256
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system that has no locks
@@ -217,12 +217,12 @@ def locked(target: Path) -> Iterator[None]:
         try:
             lock.acquire(blocking=False)
         except Timeout:
-            print(f"{target}: another process is writing it; waiting for that one", file=sys.stderr, flush=True)
+            say(f"{target}: another process is writing it; waiting for that one", error=True)
             lock.acquire(poll_interval=LOCK_POLL_SECONDS)
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        print(f"{target}: this file system has no locks; start no second job for it", file=sys.stderr, flush=True)
+        say(f"{target}: this file system has no locks; start no second job for it", error=True)
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from mperceiver.files import sha256, write_json
+from mperceiver.printing import masked_data
 
 PACKAGE = Path(__file__).resolve().parent
 SOURCES = {".py", ".j2"}  # suffixes of the package's sources
@@ -129,6 +130,7 @@ def write_card(
         "device": device,
         "result": result or {},
     }
+    card = masked_data(card)
     write_json(path, card)
     return card
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from mperceiver.printing import console, say
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -37,7 +39,7 @@ def progress(label: str, total: int | None, unit: str = "pictures", done: int = 
         now = time.monotonic()
         if now - last_line >= LINE_SECONDS or done == total:
             rate, last_line = (done - before) / max(now - start, 1e-9), now
-            print(f"{label}: {_state(done, total, unit, rate)}", file=sys.stderr, flush=True)
+            say(f"{label}: {_state(done, total, unit, rate)}", error=True)
 
     yield advance
 
@@ -52,7 +54,6 @@ def _state(done: int, total: int | None, unit: str, rate: float) -> str:
 
 
 def _bar(unit: str) -> "Progress":
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         DownloadColumn,
@@ -64,6 +65,6 @@ def _bar(unit: str) -> "Progress":
     )
 
     counts = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
-    columns = (TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *counts, TimeRemainingColumn())
     # rich would otherwise move what is printed to standard output above the bar, onto standard error.
-    return Progress(*columns, console=Console(stderr=True), redirect_stdout=False)
+    return Progress(*columns, console=console(error=True), redirect_stdout=False)

@@ -8,14 +8,34 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterator
-from typing import Annotated, Never, ParamSpec
+from typing import Annotated, Any, Never, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 from mperceiver import __version__, paths
+from mperceiver.printing import console, print_anything, say, shown
 
 P = ParamSpec("P")
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+class Commands(TyperGroup):
+    """The verbs. What a user mistypes is printed as everything else."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        print_anything()
+        return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if hasattr(error, "exit_code") and hasattr(error, "message"):  # typer's errors of usage
+                error.message = shown(error.message)
+            raise
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 DatasetName = Annotated[str, typer.Argument(help="Dataset: the stem of config/datasets/<name>.yaml.")]
 RunName = Annotated[str, typer.Argument(help="Run: the stem of config/runs/<name>.yaml.")]
@@ -39,7 +59,7 @@ def print_version(asked: bool) -> None:
         place = f"commit {commit[:12]}" + (", with uncommitted changes" if changed else "")
     except lineage.LineageError:
         place = "not in a git checkout"
-    print(f"mperceiver {__version__} ({place})")
+    say(f"mperceiver {__version__} ({place})")
     raise typer.Exit
 
 
@@ -122,10 +142,9 @@ def _errno(error: BaseException) -> int | None:
 
 def fail(message: str) -> Never:
     """Print an error on standard error and exit with code 1."""
-    from rich.console import Console
     from rich.text import Text
 
-    Console(stderr=True, soft_wrap=True).print(Text("error: ", style="bold red") + Text(message))
+    console(error=True, soft_wrap=True).print(Text("error: ", style="bold red") + Text(message))
     raise typer.Exit(1)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from mperceiver.cli.base import DatasetName, FoundationName, Threads, Workers, fail, prepare_torch, verb
+from mperceiver.printing import say
 
 PANEL = "Weights and pictures"
 
@@ -22,8 +23,8 @@ def foundation(
 
     if build:
         prepare_torch(threads)
-        print(building.build(name))
-    print(staging.stage(name))
+        say(building.build(name))
+    say(staging.stage(name))
 
 
 @verb(PANEL)
@@ -42,7 +43,7 @@ def download(
     """Download a dataset's pictures or archives into data/raw/, from the first of its sources that works."""
     from mperceiver.data.raw.download import download_dataset
 
-    print(download_dataset(name, _mirrors(), force, force_digest))
+    say(download_dataset(name, _mirrors(), force, force_digest))
 
 
 @verb(PANEL)
@@ -86,11 +87,11 @@ def prepare(
     if replay is not None:
         from mperceiver.data.look.replay import render_again
 
-        print(render_again(name, replay))
+        say(render_again(name, replay))
         return
     from mperceiver.data.prepare.dataset import prepare_dataset
 
-    print(prepare_dataset(name, workers or None))
+    say(prepare_dataset(name, workers or None))
 
 
 @verb(PANEL)
@@ -134,7 +135,7 @@ def show(
     """Draw a contact sheet of a prepared dataset: degraded pictures beside their ground truths."""
     from mperceiver.data.look.show import draw_contact_sheet
 
-    print(draw_contact_sheet(name, file, count, task))
+    say(draw_contact_sheet(name, file, count, task))
 
 
 @verb(PANEL)
@@ -151,7 +152,7 @@ def export(
     """Write a prepared dataset as folders of picture files, for other programs."""
     from mperceiver.data.look.export import export_pairs
 
-    print(export_pairs(name, folder, layers))
+    say(export_pairs(name, folder, layers))
 
 
 def _mirrors() -> list[Path]:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mperceiver.cli.base import DatasetName, MethodName, Workers, fail, verb
+from mperceiver.printing import say
 
 PANEL = "Scores, tables and figures"
 
@@ -16,7 +17,7 @@ def score(method: MethodName, dataset: DatasetName, workers: Workers = 0) -> Non
     from mperceiver.parallel import cores
     from mperceiver.scoring.datasets import score_dataset
 
-    print(score_dataset(method, dataset, workers or cores()))
+    say(score_dataset(method, dataset, workers or cores()))
 
 
 @verb(PANEL)
@@ -24,7 +25,7 @@ def table(name: Annotated[str, typer.Argument(help="Table: the stem of config/ta
     """Write a table as HTML, CSV and LaTeX into results/tables/, from the scores that are there."""
     from mperceiver.report.tables import write
 
-    print(write(name))
+    say(write(name))
 
 
 @verb(PANEL)
@@ -32,7 +33,7 @@ def figure(name: Annotated[str, typer.Argument(help="Figure: the stem of config/
     """Draw a figure into results/figures/, from the results that are there."""
     from mperceiver.report.figures import write
 
-    print(write(name))
+    say(write(name))
 
 
 @verb(PANEL)
@@ -40,7 +41,7 @@ def report(experiment: Annotated[Path, typer.Argument(help="Experiment: a file c
     """Write the site results/report/index.html from an experiment's tables and figures."""
     from mperceiver.report.site import write
 
-    print(write(experiment))
+    say(write(experiment))
 
 
 @verb(PANEL)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mperceiver.cli.base import MethodName, Threads, fail, prepare_torch, verb
+from mperceiver.printing import say
 
 
 @verb("Restoring")
@@ -64,4 +65,4 @@ def restore(
         )
     from mperceiver.restoring.datasets import restore_dataset
 
-    print(restore_dataset(method, source))
+    say(restore_dataset(method, source))

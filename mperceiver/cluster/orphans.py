@@ -11,6 +11,7 @@ from mperceiver import paths
 from mperceiver.cluster import jobs
 from mperceiver.cluster.ask import ClusterError, ask
 from mperceiver.cluster.jobs import QueuedJob
+from mperceiver.printing import say
 
 POLL_S = 5.0  # pause between two looks at the queue
 CANCEL_S = 600.0  # time for cancelled jobs to end; a training saves its state first
@@ -28,14 +29,14 @@ def handle(cancel: bool = False, wait: bool = False) -> None:
     refuse_if_head_runs()
     orphans = jobs.queued_jobs()
     for job in orphans:
-        print(f"{job.id:>10} {job.state:<10} {job.elapsed:>10} of {job.limit:<11} {job.node:<12} {job.rule}")
+        say(f"{job.id:>10} {job.state:<10} {job.elapsed:>10} of {job.limit:<11} {job.node:<12} {job.rule}")
     if cancel or wait:
         if cancel and orphans:
             cancel_jobs(orphans)
         elif wait:
             wait_for_jobs()
         finished = unlock()
-        print(f"unlocked this folder and kept {len(finished)} finished file(s); {NEXT}")
+        say(f"unlocked this folder and kept {len(finished)} finished file(s); {NEXT}")
     elif orphans:
         raise ClusterError(
             f"{len(orphans)} job(s) in the queue belong to this folder, and no snakemake on this machine waits for them. If one runs "
@@ -43,10 +44,10 @@ def handle(cancel: bool = False, wait: bool = False) -> None:
             "(wait for them and keep what they make), or mperceiver orphans --cancel"
         )
     elif jobs.is_locked():
-        print("no jobs of this folder are in the queue, but a killed snakemake left its lock on it")
-        print("next: mperceiver orphans --wait, which removes the lock and keeps finished files")
+        say("no jobs of this folder are in the queue, but a killed snakemake left its lock on it")
+        say("next: mperceiver orphans --wait, which removes the lock and keeps finished files")
     else:
-        print("no jobs of this folder are in the queue")
+        say("no jobs of this folder are in the queue")
 
 
 def refuse_if_head_runs() -> None:
@@ -79,7 +80,7 @@ def cancel_jobs(orphans: list[QueuedJob], timeout_s: float = CANCEL_S) -> None:
 def wait_for_jobs() -> None:
     """Wait until the last job of this folder has left the queue."""
     while remaining := jobs.queued_jobs():
-        print("waiting for " + ", ".join(f"{job.id} ({job.state})" for job in remaining), flush=True)
+        say("waiting for " + ", ".join(f"{job.id} ({job.state})" for job in remaining))
         time.sleep(POLL_S)
 
 

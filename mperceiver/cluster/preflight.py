@@ -15,6 +15,7 @@ from mperceiver.cluster.ask import ClusterError, ask
 from mperceiver.cluster.checks import CheckResult, ok_or_wrong
 from mperceiver.cluster.nodes import check_node
 from mperceiver.cluster.profile import PROFILE, PartitionRequest, partition_requests, resource_sets
+from mperceiver.printing import console
 
 PROGRAMS = (
     "sbatch",
@@ -32,15 +33,14 @@ DEFAULT_PAUSE_S = 40  # the plugin's own first pause between two looks at the qu
 
 def print_checks() -> bool:
     """Print each check as its result comes, for a compute node may be waited for. Returns whether the cluster is fit."""
-    from rich.console import Console
     from rich.text import Text
 
-    console, is_fit = Console(soft_wrap=True), True
+    output, is_fit = console(soft_wrap=True), True
     styles = {"ok": "green", "wrong": "red", "unknown": "yellow"}
     for result in check_cluster():
         is_fit &= result.state != "wrong"
         state = Text(f"{result.state:<8}", style=styles[result.state])
-        console.print(state + Text(f"{result.subject:<24}{result.detail}"))
+        output.print(state + Text(f"{result.subject:<24}{result.detail}"))
     return is_fit
 
 

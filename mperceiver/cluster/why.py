@@ -9,6 +9,7 @@ from mperceiver.cluster import runlog
 from mperceiver.cluster.ask import ClusterError, ask, fields
 from mperceiver.cluster.causes import likely_cause
 from mperceiver.cluster.runlog import FailedJob
+from mperceiver.printing import say
 
 LOG_LINES = 8  # of a command's log, printed
 SLURM_LOG_LINES = 40  # of SLURM's log, searched
@@ -110,7 +111,7 @@ def print_failed_jobs() -> bool:
     failed = runlog.failed_jobs(log.read_text(errors="replace", encoding="utf-8"))
     failed.sort(key=lambda job: job.succeeded_later)
     if not failed:
-        print(f"{log}: no job failed")
+        say(f"{log}: no job failed")
     else:
-        print("\n\n".join([str(log), *map(describe, failed)]))
+        say("\n\n".join([str(log), *map(describe, failed)]))
     return all(job.succeeded_later for job in failed)

@@ -32,4 +32,4 @@ from mperceiver.config.depends import (
     table_inputs,
     weights_of,
 )
-from mperceiver.config.files import KINDS, files_of, load, mirrors, names, parse, path_of, read_yaml
+from mperceiver.config.files import KINDS, check_name, files_of, load, mirrors, names, parse, path_of, read_yaml

@@ -18,6 +18,7 @@ from mperceiver.config.methods import Method
 from mperceiver.config.protocols import Protocol
 from mperceiver.config.runs import Run
 from mperceiver.config.tables import Table
+from mperceiver.printing import masked
 
 CONFIG = Path("config")
 KINDS: dict[str, type[Model]] = {  # folder of config/ -> model of its files
@@ -76,13 +77,7 @@ def load(kind: str, name: str) -> Any:
     Raises:
         ConfigError: ``name`` is no name or has no file (the message lists the nearest names), or the file has faults.
     """
-    if not NAME.fullmatch(name):
-        example = Path(name).stem.lower()
-        suggestion = f", here perhaps {example}" if NAME.fullmatch(example) else ""
-        raise ConfigError(
-            f"{name!r} is not a name. Give the stem of a file in {CONFIG}/{kind}/{suggestion} "
-            "(names have lower-case letters, digits and single hyphens only)"
-        )
+    check_name(kind, name)
     path = path_of(kind, name)
     if not path.is_file():
         if hint := _no_config_here():
@@ -91,6 +86,17 @@ def load(kind: str, name: str) -> Any:
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
         raise ConfigError(f"{path}: no such file. Known {kind}: {', '.join(near) or 'none'} (see ls {path.parent})")
     return parse(path, KINDS[kind])
+
+
+def check_name(kind: str, name: str) -> None:
+    """Raise ConfigError for what cannot be the name of a file in config/<kind>/."""
+    if not NAME.fullmatch(name):
+        example = Path(name).stem.lower()
+        suggestion = f", here perhaps {example}" if NAME.fullmatch(example) else ""
+        raise ConfigError(
+            f"{name!r} is not a name. Give the stem of a file in {CONFIG}/{kind}/{suggestion} "
+            "(names have lower-case letters, digits and single hyphens only)"
+        )
 
 
 def mirrors(experiment: Experiment | None = None) -> list[Path]:
@@ -120,7 +126,7 @@ def parse(path: Path, model: type[AnyModel]) -> AnyModel:
                 near = difflib.get_close_matches(str(fault["loc"][-1]), keys_at(model, fault["loc"]), n=1)
                 faults.append(f"  {key}: unknown key" + (f" (did you mean `{near[0]}`?)" if near else ""))
             else:
-                faults.append(f"  {key}: {fault['msg']}, got {fault['input']!r:.80}")
+                faults.append(f"  {key}: {fault['msg']}, got {masked(repr(fault['input'])):.80}")
         text = "\n".join(faults)
         raise ConfigError(f"{path}: {len(faults)} problem(s); config/README.md lists every key\n{text}") from None
 

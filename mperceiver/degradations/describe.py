@@ -3,11 +3,11 @@
 import inspect
 
 from mperceiver.degradations import DEGRADATIONS, PLACES
+from mperceiver.printing import console, say
 
 
 def print_table() -> None:
     """Print every degradation with its place in a mix, and its parameters with their defaults."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("degradation", "place in a mix", "parameters and their defaults", header_style="bold")
@@ -15,9 +15,9 @@ def print_table() -> None:
         parameters = inspect.signature(DEGRADATIONS[name].apply).parameters.values()
         defaults = [f"{p.name}: {p.default}" for p in parameters if p.default not in (p.empty, None)]
         table.add_row(name, DEGRADATIONS[name].place, ", ".join(defaults))
-    console = Console()
-    console.print(table)
-    console.print(f"The layers of a mix follow the path of light: {' -> '.join(PLACES)}.")
+    output = console()
+    output.print(table)
+    output.print(f"The layers of a mix follow the path of light: {' -> '.join(PLACES)}.")
 
 
 def print_docstring(name: str) -> None:
@@ -25,4 +25,4 @@ def print_docstring(name: str) -> None:
     if name not in DEGRADATIONS:
         raise ValueError(f"unknown degradation {name!r}; the degradations are {', '.join(sorted(DEGRADATIONS))}")
     degradation = DEGRADATIONS[name]
-    print(f"{name} ({degradation.place})\n\n{inspect.getdoc(degradation.apply)}")
+    say(f"{name} ({degradation.place})\n\n{inspect.getdoc(degradation.apply)}")

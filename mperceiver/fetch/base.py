@@ -12,6 +12,8 @@ from typing import Any
 import requests
 import urllib3
 
+from mperceiver.printing import masked
+
 TIMEOUT_S = (15, 60)  # seconds to connect, and seconds between two chunks
 CHUNK_BYTES = 1 << 20
 LISTING_BYTES = 64 << 20  # longest list of files that is read
@@ -21,7 +23,13 @@ NETWORK_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)
 
 
 class FetchError(RuntimeError):
-    """A file cannot be fetched; the message gives its URL, what was received, what was expected, and the next command."""
+    """A file cannot be fetched; the message gives its URL, what was received, what was expected, and the next command.
+
+    A password or token in the URL is masked.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(masked(message))
 
 
 class DigestMismatch(FetchError):
@@ -32,7 +40,7 @@ class RetryableError(Exception):
     """A failure that another attempt may cure. ``wait_s``: the seconds that the server asked us to wait, if it did."""
 
     def __init__(self, message: str, wait_s: float | None = None) -> None:
-        super().__init__(message)
+        super().__init__(masked(message))
         self.wait_s = wait_s
 
 

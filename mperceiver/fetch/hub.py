@@ -14,6 +14,7 @@ import requests
 
 from mperceiver.config.foundations import Mirror
 from mperceiver.fetch.base import NETWORK_ERRORS, REQUEST_HEADERS, ask, read_json, root_cause
+from mperceiver.printing import masked
 
 MOST_PAGES = 10_000  # of a listing
 HUB = "https://huggingface.co"
@@ -23,7 +24,7 @@ class ListingError(RuntimeError):
     """A repository cannot be listed. ``status``: the HTTP status of the answer, None if there was no answer."""
 
     def __init__(self, message: str, status: int | None) -> None:
-        super().__init__(message)
+        super().__init__(masked(message))
         self.status = status
 
 

@@ -4,7 +4,6 @@ import hashlib
 import os
 import random
 import re
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from mperceiver.fetch.base import (
     root_cause,
 )
 from mperceiver.fetch.partial import PartialFile, check_response, hash_so_far, resume_point, write_body
+from mperceiver.printing import say
 
 WAITS_S = (1, 2, 4, 8, 16)  # seconds between attempts; an attempt that brought new bytes starts again with the first
 LONGEST_WAIT_S = 120  # however long a server asks us to wait
@@ -113,7 +113,7 @@ def _download(partial: PartialFile, label: str) -> str:
                 raise _given_up(partial, str(error)) from None
             wait_s = min(error.wait_s or WAITS_S[attempts] * (1 + random.random() / 4), LONGEST_WAIT_S)
             attempts += 1
-            print(f"{label}: {error}; trying again in {wait_s:.0f} s", file=sys.stderr, flush=True)
+            say(f"{label}: {error}; trying again in {wait_s:.0f} s", error=True)
             time.sleep(wait_s)
             continue
         mismatch = _mismatch(partial, digest)
@@ -123,7 +123,7 @@ def _download(partial: PartialFile, label: str) -> str:
         partial.delete()
         if not resumed:
             raise mismatch
-        print(f"{label}: {mismatch}. The transfer had been resumed; downloading all of it again", file=sys.stderr)
+        say(f"{label}: {mismatch}. The transfer had been resumed; downloading all of it again", error=True)
         partial.from_several_responses, furthest = False, 0
 
 

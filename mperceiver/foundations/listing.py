@@ -1,11 +1,11 @@
 """Which files a foundation consists of, what is known of each, and where each may come from."""
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from mperceiver import config, lineage, paths
 from mperceiver.config.foundations import WEIGHTS, Foundation, Mirror
+from mperceiver.printing import say
 
 CARD = "card.json"  # beside weights that this project made: how they were made
 FIRST_STAGING = "the first staging"
@@ -104,5 +104,5 @@ def _weights_in(folder: Path) -> list[str]:
     visible = [path for path in inside if not any(part.startswith(".") for part in path.parts)]
     if others := [str(path) for path in visible if path.suffix not in WEIGHTS]:
         accepted = " and ".join(WEIGHTS)
-        print(f"{folder}: passed over {', '.join(others)}: only {accepted} are taken", file=sys.stderr)
+        say(f"{folder}: passed over {', '.join(others)}: only {accepted} are taken", error=True)
     return [path.as_posix() for path in visible if path.suffix in WEIGHTS]

@@ -9,7 +9,6 @@ import contextlib
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from mperceiver import config, lineage, paths
@@ -17,6 +16,7 @@ from mperceiver.config.foundations import Mirror
 from mperceiver.fetch import FetchError, fetch, hub, packages
 from mperceiver.files import locked, read_checksum_cache, replace_folder, sha256, write_checksum_cache
 from mperceiver.foundations.listing import CARD, FIRST_STAGING, Staging, WantedFile, wanted_files
+from mperceiver.printing import say
 
 ENTRY_KEYS = ("sha256", "bytes", "from")  # of each file, in the card and in the checksum cache
 COPIED_BYTES = 64 * 2**20  # files of a folder up to this size are copied; larger ones become hard links where possible
@@ -104,7 +104,7 @@ def _bring(staging: Staging, file: WantedFile) -> dict:
             failures.append(f"  {mirror}: {error}")
             continue
         for line in failures:
-            print(f"{staging.name}: {file.path}: passed over{line}", file=sys.stderr)
+            say(f"{staging.name}: {file.path}: passed over{line}", error=True)
         return _entry(target, digest, str(mirror))
     reasons = "\n".join(failures) + _first_staging_hint(staging, file)
     raise lineage.LineageError(

@@ -6,7 +6,6 @@ without the last block, so no second text tower is stored.
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -19,6 +18,7 @@ from mperceiver import config, paths
 from mperceiver.config.foundations import Tokens
 from mperceiver.files import staged_again, verify_checksums
 from mperceiver.lineage import LineageError, read_card
+from mperceiver.printing import say
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -231,9 +231,7 @@ def _check_files(name: str, command: str) -> None:
     """Compare the staged files with the card's digests; a line on standard error says so where there is no card."""
     card, folder = paths.foundation_card(name), paths.foundation_folder(name)
     if not card.is_file():
-        print(
-            f"{folder}: no card ({card}), so nothing vouches for these weights; stage them: {command}", file=sys.stderr
-        )
+        say(f"{folder}: no card ({card}), so nothing vouches for these weights; stage them: {command}", error=True)
         return
     digests = {path: file["sha256"] for path, file in read_card(card)["result"].get("files", {}).items()}
     verify_checksums(folder, digests, staged_again(command))

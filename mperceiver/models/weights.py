@@ -1,6 +1,5 @@
 """Files of trained weights: safetensors that hold the trained parameters and, as metadata, the run's configuration."""
 
-import sys
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -8,6 +7,7 @@ from torch import Tensor, nn
 from mperceiver.config.runs import Run
 from mperceiver.files import ChecksumError, atomic_file, verify_checksums
 from mperceiver.lineage import LineageError, read_card
+from mperceiver.printing import say
 
 TRAIN_AGAIN = "it is not what the card's training wrote. Put the right file back, or remove both and train again"
 
@@ -79,7 +79,7 @@ def _check_digest(path: Path) -> None:
     """Compare a weights file with its card."""
     card = path.with_suffix(".json")
     if not card.is_file():
-        print(f"{path}: no card ({card}), so nothing says which training made these weights", file=sys.stderr)
+        say(f"{path}: no card ({card}), so nothing says which training made these weights", error=True)
         return
     digests = {Path(output).name: digest for output, digest in read_card(card)["outputs"].items()}
     if path.name not in digests:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from mperceiver import config, lineage, paths
+from mperceiver import config, lineage, paths, printing
 from mperceiver.files import sha256
 from mperceiver.report.grid import Cell, Column, FilledTable, TableError, printed
 from mperceiver.report.tables import build, method_cells
@@ -82,10 +82,9 @@ def print_trace(
 
     Raises what ``trace`` raises, and with ``verify`` LineageError if a file is not as its card says; it lists all of them.
     """
-    from rich.console import Console
 
     traced = trace(target, method, dataset, task, verify)
-    Console(soft_wrap=True).print(traced.chain)
+    printing.console(soft_wrap=True).print(traced.chain)
     if traced.problems:
         raise lineage.LineageError(
             "\n".join(traced.problems)
@@ -93,7 +92,7 @@ def print_trace(
             "snakemake; to get back what was made: dvc pull"
         )
     if verify:
-        print("verified: every file of the chain is what its card says")
+        printing.say("verified: every file of the chain is what its card says")
 
 
 def command(table: str, method: str, dataset: str, task: str | None = None) -> str:

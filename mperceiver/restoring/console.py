@@ -1,11 +1,11 @@
 """Restore photographs as the command line does: what was written goes to standard output, all else to standard error."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from mperceiver.images import PictureError
+from mperceiver.printing import say, shown
 from mperceiver.progress import progress
 from mperceiver.restoring import photographs
 from mperceiver.restoring.photographs import PhotographResult
@@ -60,9 +60,9 @@ def restore_photographs(
             elif result.outcome.tiles:
                 _note(_described(result))
             if as_json:
-                print(json.dumps(result.record()), flush=True)
+                say(json.dumps(result.record()))
             elif not result.error:
-                print(result.photograph.target, flush=True)
+                say(shown(result.photograph.target, lines=False))
             if not single:
                 advance(1)
     if len(failed) == 1 and len(all_photographs) == 1 and not unread:
@@ -78,7 +78,7 @@ def _not_restored(paths: list[Path], count: int) -> str:
 
 
 def _note(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    say(shown(line, lines=False), error=True)
 
 
 def _described(result: PhotographResult) -> str:

@@ -4,10 +4,10 @@ import dataclasses
 import json
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.table import Table
 
 from mperceiver.metrics import METRICS
+from mperceiver.printing import console, say
 from mperceiver.scoring.explain import CLOSE, ScoringConvention
 
 
@@ -22,14 +22,14 @@ def print_conventions(
         as_json: print every convention as JSON instead.
     """
     if as_json:
-        print(json.dumps([dataclasses.asdict(convention) for convention in conventions], indent=1))
+        say(json.dumps([dataclasses.asdict(convention) for convention in conventions], indent=1))
         return
-    console = Console()
+    output = console()
     for metric, value in reported.items():
         of_metric = [convention for convention in conventions if convention.metric == metric]
-        console.print(_table(metric, value, of_metric, rows))
+        output.print(_table(metric, value, of_metric, rows))
         if abs(of_metric[0].difference) > CLOSE[metric]:
-            console.print(
+            output.print(
                 f"No convention of scoring gives {value:.{METRICS[metric].decimals}f} on these pictures. The reported number was "
                 "measured on other pictures, or on another test set (docs/why-is-my-number-different.md)."
             )

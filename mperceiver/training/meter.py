@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mperceiver import files, paths
 from mperceiver.config.runs import Stage
+from mperceiver.printing import console
 from mperceiver.training import processes
 from mperceiver.training.schedule import TrainingError, learning_rate
 
@@ -49,11 +50,12 @@ class Meter:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self.bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
+                console=console(),
             )
             self.bar.start()
             self.task = self.bar.add_task(self.title, total=self.spec.steps, completed=step, note="")

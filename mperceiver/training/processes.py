@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mperceiver import printing
 from mperceiver.training import slurm
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def is_main() -> bool:
 def say(text: str) -> None:
     """Print a line to standard output, once for all processes."""
     if is_main():
-        print(text, flush=True)
+        printing.say(text)
 
 
 def wait_for_all() -> None:

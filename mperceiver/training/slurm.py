@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 
+from mperceiver.printing import say
+
 ANSWER_TIMEOUT_S = 20  # a busy controller answers slowly, and KillWait is 30 s by default
 # SLURM ends a requeued job within KillWait, 30 s by default. If SLURM has not ended us by then, exit and free the nodes.
 WAIT_S = 600
@@ -39,9 +41,7 @@ def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> No
     tasks, nodes = int(granted.get("NumTasks", 1)), int(granted.get("NumNodes", 1))
     processes = max(number for number in range(1, tasks + 1) if accumulate % number == 0)
     if tasks > processes:
-        print(
-            f"{verb} {run}: accumulate is {accumulate}, so {processes} of the job's {tasks} tasks are used", flush=True
-        )
+        say(f"{verb} {run}: accumulate is {accumulate}, so {processes} of the job's {tasks} tasks are used")
     if processes > 1:
         nodes = min(nodes, processes)
         options = {"nodes": nodes, "ntasks": processes, "ntasks-per-node": -(-processes // nodes)}
@@ -94,7 +94,7 @@ def requeue() -> bool:
             return False
         _ask("scontrol", "requeue", job)
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"SLURM did not requeue job {job}: {_reason(error)}", flush=True)
+        say(f"SLURM did not requeue job {job}: {_reason(error)}")
         return False
     return True
 

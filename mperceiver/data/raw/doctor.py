@@ -33,6 +33,7 @@ from mperceiver.data import DataError
 from mperceiver.data.raw.sources import LIST_FILES, RemoteFile
 from mperceiver.data.raw.sources.base import SourceRefused, manual_folders, state_of_status
 from mperceiver.fetch import FetchError, hub, packages, probe
+from mperceiver.printing import console, say, shown
 from mperceiver.progress import progress
 
 PARALLEL_QUESTIONS = 16
@@ -106,9 +107,8 @@ def _questions(kind: str, name: str, mirrors: list[Path]) -> Iterator[Callable[[
 def print_answers(answers: list[SourceAnswer], as_json: bool) -> None:
     """Print answers: a table and the number of each state, or JSON."""
     if as_json:
-        print(json.dumps([asdict(answer) for answer in answers], indent=1))
+        say(json.dumps([asdict(answer) for answer in answers], indent=1))
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -119,14 +119,14 @@ def print_answers(answers: list[SourceAnswer], as_json: bool) -> None:
     for answer in answers:
         state = Text(answer.state, style={"ok": "green", "manual": "yellow"}.get(answer.state, "red"))
         name = answer.name if answer.name != last else ""
-        table.add_row(name, answer.source, state, Text(answer.file), Text(answer.detail))
+        table.add_row(name, answer.source, state, Text(shown(answer.file)), Text(shown(answer.detail)))
         last = answer.name
-    console = Console()
-    console.print(table)
+    output = console()
+    output.print(table)
     counts = Counter(answer.state for answer in answers)
-    console.print(", ".join(f"{count} {state}" for state, count in counts.most_common()) or "no sources")
+    output.print(", ".join(f"{count} {state}" for state, count in counts.most_common()) or "no sources")
     if counts["unreachable"] > 1 and all(answer.state in ("manual", "unreachable") for answer in answers):
-        console.print("No server could be reached: has this machine a network? (Compute nodes often have none.)")
+        output.print("No server could be reached: has this machine a network? (Compute nodes often have none.)")
 
 
 # ---------------------------------------------------------------- datasets

@@ -9,7 +9,6 @@ decodes, ids are unique, and their number is `expected`; or archives (and other 
 import errno
 import re
 import shutil
-import sys
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from mperceiver.data.raw.sources.base import SourceRefused
 from mperceiver.fetch import FetchError
 from mperceiver.files import atomic_folder, locked
 from mperceiver.parallel import cores, in_processes
+from mperceiver.printing import masked_data, say
 from mperceiver.progress import progress
 
 PICTURE_ID = re.compile(r"[A-Za-z0-9_.-]+")
@@ -101,7 +101,7 @@ def _fill(download: Download, folder: Path, card: Path) -> tuple[int, Received, 
             failures.append(f"  {source.source}: {error}")
             continue
         for failure in failures:
-            print(f"{download.name}: a source was skipped:\n{failure}", file=sys.stderr)
+            say(f"{download.name}: a source was skipped:\n{failure}", error=True)
         return place, received, count
     reasons = "\n".join(failures)
     raise DataError(
@@ -163,7 +163,7 @@ def _complete_source(dataset: Dataset, folder: Path, last: dict[str, Any]) -> in
 
 
 def _plain(model: Model) -> dict[str, Any]:
-    return model.model_dump(mode="json", by_alias=True)
+    return masked_data(model.model_dump(mode="json", by_alias=True))
 
 
 def _files_in(folder: Path) -> list[Path]:

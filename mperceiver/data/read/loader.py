@@ -18,9 +18,10 @@ class PreparedDataset:
     per_picture = 1  # rows that are crops of one picture; here every row is a picture of its own
 
     def __init__(self, name: str) -> None:
-        """Raises DataError if the file is missing or not an Arrow file."""
+        """Raises DataError if the file is missing or not an Arrow file; ConfigError if ``name`` is no name."""
         import pyarrow as pa
 
+        config.check_name("datasets", name)
         self.name = name
         path: Path = paths.prepared_file(name)
         try:

@@ -2,7 +2,6 @@
 
 import importlib.util
 import shutil
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from mperceiver.data.raw.generated import GENERATORS
 from mperceiver.data.raw.sources.base import Download, Received, RemoteFile, describe_file, get_files
 from mperceiver.files import sha256
 from mperceiver.parallel import cores, in_processes
+from mperceiver.printing import say
 from mperceiver.progress import progress
 from mperceiver.seeds import picture_seed
 
@@ -108,7 +108,7 @@ def _copy_pictures(download: Download, source: LocalSource, origin: Path, folder
         raise DataError(f"{origin}: no such folder")
     files = pictures_in(origin, source.glob)
     if unread := [file.name for file in left_out(origin, source.glob)]:
-        print(f"{origin}: pictures of a form that is not read are left out: {', '.join(unread)}", file=sys.stderr)
+        say(f"{origin}: pictures of a form that is not read are left out: {', '.join(unread)}", error=True)
     if not files:
         raise DataError(f"{origin}: no pictures there ({source.glob})")
     if download.dataset.expected not in (None, len(files)):  # checked here, so that the next mirror folder is tried

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import requests
 
-from mperceiver.config.sources import GithubSource, HttpSource, HuggingfaceSource
+from mperceiver.config.sources import GithubSource, HttpFile, HttpSource, HuggingfaceSource
 from mperceiver.data import DataError
 from mperceiver.data.raw.sources.base import (
     Download,
@@ -19,6 +19,7 @@ from mperceiver.data.raw.sources.base import (
 )
 from mperceiver.fetch import hub
 from mperceiver.fetch.base import REQUEST_HEADERS, ask, read_json, root_cause
+from mperceiver.printing import masked
 
 GITHUB_FILES = "https://raw.githubusercontent.com"
 GITHUB_LFS_FILES = "https://media.githubusercontent.com/media"
@@ -33,7 +34,13 @@ def fill_from_http(download: Download, source: HttpSource, folder: Path) -> Rece
 
 def list_http_files(source: HttpSource) -> list[RemoteFile]:
     """The files of a source; no server is asked."""
-    return [RemoteFile(file.filename, file.url, file.url, file.sha256, file.bytes) for file in source.files]
+    return [RemoteFile(file.filename, _named(file), file.url, file.sha256, file.bytes) for file in source.files]
+
+
+def _named(file: HttpFile) -> str:
+    """The origin of a file: its URL; where a token in it is masked, with the file's name, so that two stay two."""
+    address = masked(file.url)
+    return address if address == file.url else f"{address} ({file.filename})"
 
 
 def fill_from_hub(download: Download, source: HuggingfaceSource, folder: Path) -> Received:
