@@ -1,6 +1,7 @@
 """What is printed: control characters as escapes, secrets masked, no markup, whatever the output's encoding."""
 
 import io
+import re
 
 import pytest
 
@@ -70,7 +71,8 @@ def test_the_rich_console_prints_text_as_it_is(terminal):
     console.print(table)
     console.print("[/] \x1b]0;t\x07 caf\udce9", Text("\x9b1m", style="red"))
     text = out.getvalue()
+    plain = re.sub(r"\x1b\[[\d;]*m", "", text)
     shown = ("name [red]", "a[/]b :smile:", r"x[/bold]\x1b[2Jy", r"[/] \x1b]0;t\x07 caf\xe9", r"\x9b1m")
-    assert [part for part in shown if part not in text] == []
+    assert [part for part in shown if part not in plain] == []
     assert not any(part in text for part in ("\x1b[2J", "\x1b]", "\x9b", "\x07"))
     assert ("\x1b[31m" in text) == terminal  # its own colours are not text
