@@ -96,7 +96,9 @@ def stage_inputs(run: str, stage: str) -> list[str]:
     """The run's file and the cards of what a training stage reads: data, foundation, and weights of other stages."""
     spec, file = load("runs", run), path_of("runs", run)
     inputs = files_of("runs", run) + [str(paths.prepared_card(dataset)) for dataset in spec.train]
-    if stage != "network":
+    if stage == "network":
+        inputs += [str(paths.foundation_card(spec.foundation))] * (spec.foundation is not None)
+    else:
         if spec.foundation is None:
             raise ConfigError(f"{file}: stage {stage} needs a `foundation`")
         inputs.append(str(paths.foundation_card(spec.foundation)))
@@ -108,8 +110,11 @@ def stage_inputs(run: str, stage: str) -> list[str]:
                 raise ConfigError(f"{file}: stage {stage} needs a {earlier}; train or reuse one")
             inputs.append(str(paths.weights_card(trainers[earlier], earlier)))
     settings = {"drm": spec.drm, "network": spec.network}.get(stage)
-    if settings is not None and settings.losses.perceptual:
-        inputs.append(str(paths.foundation_card(lpips_foundation(settings.losses.perceptual_network))))
+    if settings is not None:
+        networks = [settings.losses.perceptual_network] * bool(settings.losses.perceptual) + ["vgg"] * bool(
+            settings.losses.vgg
+        )
+        inputs += [str(paths.foundation_card(lpips_foundation(network))) for network in _unique(networks)]
     if spec.start_from:
         trainer = weights_of(spec.start_from).get(stage)
         if trainer is None:
@@ -155,13 +160,20 @@ def method_weights(method: str) -> dict[str, str]:
             f"{path_of('methods', method)}: run {spec.run} trains no {missing[0]}"
             + ("; set `drm: false` or add a drm stage to the run" if missing[0] == "drm" else "")
         )
-    return {stage: trainers[stage] for stage in stages}
+    weights = {stage: trainers[stage] for stage in stages}
+    if spec.predictor:
+        telling = weights_of(spec.predictor).get("predictor")
+        if telling is None:
+            raise ConfigError(f"{path_of('methods', method)}: predictor: run {spec.predictor} has no predictor stage")
+        weights["predictor"] = telling
+    return weights
 
 
 def method_foundation(method: str) -> str | None:
     """The foundation that a method uses, if any."""
     spec = load("methods", method)
-    return spec.foundation or (load("runs", spec.run).foundation if spec.run else None)
+    runs = [run for run in (spec.predictor, spec.run) if run]
+    return spec.foundation or next((found for run in runs if (found := load("runs", run).foundation)), None)
 
 
 def learned_from(method: str) -> list[str]:

@@ -23,6 +23,16 @@ class Method(Model):
     foundation: Name | None = Field(None, description="for kind vae without a `run`: the foundation with the VAE")
     sampler: Sampler = Field(Sampler(), description="for kind mperceiver: how latents are sampled")
     drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module (DRM)")
+    task: Literal["general", "predicted", "given"] = Field(
+        "general",
+        description="for kind network, of an architecture that has weights for each task of its run: which a picture is restored "
+        "with; general: those for all tasks alone; predicted: those of its most probable task by the predictor of the run in "
+        "`predictor`; given: those of its task in the dataset, which no photograph has. A picture of a task that the run was not "
+        "trained on is restored with the general weights",
+    )
+    predictor: Name | None = Field(
+        None, description="for `task: predicted`: the run whose degradation predictor tells it"
+    )
     channels_last: bool = Field(
         False,
         description="for kind mperceiver: store convolutions in PyTorch's channels-last memory format, which is faster on "
@@ -72,6 +82,12 @@ class Method(Model):
             raise ValueError(f"a method of kind {self.kind} needs a `run`")
         if self.kind == "vae" and (self.foundation is None) == (self.run is None):
             raise ValueError("a method of kind vae needs either a `foundation`, or a `run` with a DRM")
+        if self.task != "general" and self.kind != "network":
+            raise ValueError("`task` belongs to kind network")
+        if (self.task == "predicted") != (self.predictor is not None):
+            raise ValueError(
+                "`predictor` belongs to `task: predicted`, which needs it: the run whose predictor tells the task"
+            )
         if (self.kind == "mean") != bool(self.methods):
             raise ValueError("`methods` belongs to kind mean, and a method of kind mean needs it")
         if self.kind == "mean" and (len(self.methods) < 2 or len(set(self.methods)) != len(self.methods)):

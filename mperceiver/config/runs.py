@@ -76,6 +76,17 @@ class Losses(Model):
     """Weights of the losses of a stage whose output is a picture (section 3.3)."""
 
     l1: float = Field(1.0, ge=0, description="weight of the mean absolute error")
+    smooth_l1: float = Field(
+        0.0,
+        ge=0,
+        description="weight of smooth L1: half the squared error where it is below 1, beyond that the error less 0.5",
+    )
+    vgg: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the mean of the squared errors of VGG16's features at relu1_2, relu2_2 and relu3_3, as the "
+        "published trainings of TransWeather and WGWS-Net have it: the pictures are not normalised",
+    )
     perceptual: float = Field(0.1, ge=0, description="weight of the perceptual loss, LPIPS")
     perceptual_network: Literal["alex", "vgg"] = Field("vgg", description="network of the perceptual loss")
     perceptual_every: Positive = Field(
@@ -92,6 +103,12 @@ class Stage(Model):
     """One stage of training."""
 
     steps: Positive = Field(description="number of optimiser steps")
+    cpu_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="stop after these seconds of CPU time of the training's process, if `steps` are not done before; learning rate "
+        "and phases then follow the time. For comparisons at equal cost; such a training is not repeatable to the bit",
+    )
     phases: list[Phase] = Field(description="batch size and crop size over the course of the training")
     lr: float = Field(
         1e-4, gt=0, description="learning rate of AdamW at the end of the warm-up, the start of a cosine decay"

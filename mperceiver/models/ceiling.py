@@ -1,5 +1,7 @@
 """The ceiling of the VAE: the ground truth, encoded and decoded, without and with the DRM."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +25,7 @@ class VaeCeiling:
         self.foundation, self.device = foundation, foundation.device
         self.multiple = self.minimum = foundation.factor
 
-    def look(self, whole: Tensor) -> None:
+    def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> None:
         return None
 
     @torch.no_grad()
@@ -65,7 +67,7 @@ class DrmCeiling:
             towers.freeze(module).to(foundation.device)
         self.drm.attach(foundation.vae)
 
-    def look(self, whole: Tensor) -> DegradationEstimate:
+    def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> DegradationEstimate:
         """Estimate the degradations of the degraded pictures, which are the first three of the channels (B, 6, H, W)."""
         return estimate_degradations(self.foundation, self.predictor, whole[:, :3], self.clip_crop_px)
 

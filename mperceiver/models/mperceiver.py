@@ -1,6 +1,6 @@
 """MPerceiver, ready to restore: predictor, dual branch, sampler and DRM around their foundation (section 3, Fig. 3)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class MPerceiver:
             self.drm.attach(foundation.vae)
             self.drm.set_up(foundation.vae, channels_last)
 
-    def look(self, whole: Tensor) -> DegradationEstimate:
+    def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> DegradationEstimate:
         """Estimate the degradations of padded pictures (B, 3, H, W) in [0, 1]."""
         return estimate_degradations(self.foundation, self.predictor, whole, self.clip_crop_px)
 

@@ -10,10 +10,18 @@ if TYPE_CHECKING:  # a method without a network (Identity) must not wait for tor
     import torch
     from torch import Tensor, nn
 
-    from mperceiver.models.predictor import DegradationEstimate
     from mperceiver.models.tiling import Tiles
 
-Look = TypeVar("Look", bound="DegradationEstimate | None")
+
+class Seen(Protocol):
+    """What a model that names the degradations takes from whole pictures."""
+
+    @property
+    def probabilities(self) -> "Tensor":
+        """Of the degradations in ``Restorer.tasks``, (B, N)."""
+
+
+Look = TypeVar("Look", bound="Seen | None")
 
 
 class Restorer(Protocol[Look]):
@@ -46,9 +54,10 @@ class Restorer(Protocol[Look]):
     def tasks(self) -> Sequence[str]:
         """The degradations whose probabilities ``look`` returns, in their order; empty where it returns None."""
 
-    def look(self, whole: "Tensor") -> Look:
+    def look(self, whole: "Tensor", tasks: Sequence[str] = ()) -> Look:
         """Padded pictures (B, 3 for each of ``sees``, H, W) in [0, 1] on the CPU -> what the model takes from a whole picture.
 
+        ``tasks``: where they are known, the degradation of each picture; only a method that asks to be told uses them.
         MPerceiver takes the CLIP embedding and the probabilities of the degradations, most other methods nothing (None).
         """
 

@@ -31,6 +31,37 @@ TRUNK_NORMS = ("encoder.conv_norm_out", "decoder.conv_norm_out")
 M = TypeVar("M", bound=nn.Module)
 
 
+def clip_view(pictures: Tensor, px: int, device: torch.device) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] as a CLIP wants them, resized and standardised, (B, 3, px, px) on ``device``."""
+    small = F.interpolate(pictures, (px, px), mode="bicubic", antialias=True).clamp(0, 1)
+    small = small.to(device)  # only the small picture is copied to the device
+    mean = small.new_tensor(CLIP_MEAN).view(1, 3, 1, 1)
+    std = small.new_tensor(CLIP_STD).view(1, 3, 1, 1)
+    return (small - mean) / std
+
+
+@dataclass
+class ImageTower:
+    """The frozen image tower of a foundation's CLIP, without the other networks."""
+
+    tower: nn.Module
+    px: int  # side of its square input
+
+    @property
+    def width(self) -> int:
+        """Width of its embeddings."""
+        return cast(int, self.tower.output_dim)
+
+    def view(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in [0, 1] -> what the tower takes, (B, 3, px, px) on the pictures' device."""
+        return clip_view(pictures, self.px, pictures.device)
+
+    def to(self, device: torch.device) -> "ImageTower":
+        """Move the tower to ``device``."""
+        self.tower.to(device)
+        return self
+
+
 @dataclass
 class Towers:
     """The frozen networks of a foundation, and the numbers that belong to them."""
@@ -109,11 +140,7 @@ class Towers:
         The picture is resized to the tower's square input without keeping its aspect ratio, bicubic and antialiased, as in the
         authors' release.
         """
-        small = F.interpolate(pictures, (self.clip_px, self.clip_px), mode="bicubic", antialias=True).clamp(0, 1)
-        small = small.to(self.device)  # only the small picture is copied to the device
-        mean = small.new_tensor(CLIP_MEAN).view(1, 3, 1, 1)
-        std = small.new_tensor(CLIP_STD).view(1, 3, 1, 1)
-        return self.clip((small - mean) / std).float()
+        return self.clip(clip_view(pictures, self.clip_px, self.device)).float()
 
     def token_ids(self, textual: int, image: int) -> list[int]:
         """Token ids of a prompt: start, ``textual`` and then ``image`` placeholders, end, padding up to the context length.
@@ -225,6 +252,16 @@ def load(
         clip_px=clip_px,
         minimum_px=spec.minimum_px,
     ).to(device)
+
+
+def load_image_tower(name: str) -> ImageTower:
+    """The image tower of a staged foundation, frozen, on the CPU. Errors as in ``load``."""
+    command, folder = f"mperceiver foundation {name}", paths.foundation_folder(name)
+    if not (folder / "image_encoder").is_dir():
+        raise LineageError(f"{folder}: no image_encoder/; stage the foundation first: {command}")
+    _check_files(name, command)
+    tower, px = load_clip(folder / "image_encoder")
+    return ImageTower(freeze(tower), px)
 
 
 def _check_files(name: str, command: str) -> None:

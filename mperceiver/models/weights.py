@@ -1,5 +1,6 @@
 """Files of trained weights: safetensors that hold the trained parameters and, as metadata, the run's configuration."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from mperceiver.lineage import LineageError, read_card
 from mperceiver.printing import say
 
 TRAIN_AGAIN = "it is not what the card's training wrote. Put the right file back, or remove both and train again"
+
+# (module, tensors by name) -> the module's tensors by name, where those of the file are another module's.
+Adopt = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
 
 
 def save_weights(path: Path, module: nn.Module, spec: Run) -> None:
@@ -28,8 +32,11 @@ def _saved_names(module: nn.Module) -> set[str]:
     return trained | {name for name, _ in module.named_buffers()}
 
 
-def load_weights(path: Path, module: nn.Module) -> None:
+def load_weights(path: Path, module: nn.Module, adopt: Adopt | None = None) -> None:
     """Load a weights file into ``module``, which must have exactly its names, shapes and types of numbers.
+
+    Without ``adopt`` these are the parameters that require a gradient, and the buffers. With it, they are all tensors of
+    ``module``, and ``adopt`` makes them of those of the file.
 
     Where the file has a card, its SHA-256 must be the card's; it is computed again only when the file's size or time has
     changed. Where it has none, a line on standard error says that nothing vouches for it.
@@ -41,7 +48,9 @@ def load_weights(path: Path, module: nn.Module) -> None:
         raise LineageError(f"{path}: no such weights; train them first: snakemake {path}")
     _check_digest(path)
     state = _read(path)
-    names = _saved_names(module)
+    if adopt:
+        state = adopt(module, state)
+    names = set(module.state_dict()) if adopt else _saved_names(module)
     own = {name: _form(tensor) for name, tensor in module.state_dict().items() if name in names}
     stored = {name: _form(tensor) for name, tensor in state.items()}
     wrong = [

@@ -46,8 +46,9 @@ def restore_dataset(method: str, dataset: str) -> Path:
                 partial(read, i),
                 partial(_write, beside / f"{name}.png"),
                 picture_seed(dataset, name, spec.sampler.seed),
+                task,
             )
-            for i, name in enumerate(prepared.ids)
+            for i, (name, task) in enumerate(zip(prepared.ids, prepared.tasks, strict=True))
         )
         for outcome in restore_all(restorer, spec, requests):
             if outcome.error:

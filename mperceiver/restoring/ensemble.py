@@ -1,5 +1,6 @@
 """Restoring pictures in memory: padding, overlapping tiles, and a self-ensemble over mirrored and turned views."""
 
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from mperceiver.models.restorer import Restorer
 from mperceiver.restoring.memory import TilePlanner
 
 if TYPE_CHECKING:
-    from mperceiver.models.predictor import DegradationEstimate
+    from mperceiver.models.restorer import Seen
 
 # (quarter turns, mirrored) of the views that a self-ensemble averages; a half turn and a mirror make the vertical flip.
 VIEWS: dict[str, list[tuple[int, bool]]] = {
@@ -30,8 +31,8 @@ def restore_picture(restorer: Restorer, picture: Tensor, method: Method, seed: i
 
 
 def restore_pictures(
-    planner: TilePlanner, pictures: Tensor, seeds: list[int]
-) -> tuple[Tensor, "DegradationEstimate | None"]:
+    planner: TilePlanner, pictures: Tensor, seeds: list[int], tasks: Sequence[str] = ()
+) -> tuple[Tensor, "Seen | None"]:
     """Restore B pictures of one size, and return the result of the model's ``look`` at them too.
 
     A self-ensemble restores each view from start noise of its own, turns the outputs back, and averages them before they
@@ -40,6 +41,7 @@ def restore_pictures(
     Args:
         pictures: float (B, 3 for each picture that the model sees, H, W) in [0, 1] on the CPU.
         seeds: one for each picture; view k of a picture uses its seed + k.
+        tasks: where they are known, the degradation of each picture.
 
     Returns:
         Restored pictures, float (B, 3, H, W) in [0, 1] on the CPU, not rounded.
@@ -55,7 +57,9 @@ def restore_pictures(
         for number, (turns, mirrored) in enumerate(views):
             view = pictures.rot90(turns, (-2, -1))
             view = view.flip(-1) if mirrored else view
-            restored, seen = _restore_view(planner, view.contiguous(), [(seed + number) % 2**64 for seed in seeds])
+            restored, seen = _restore_view(
+                planner, view.contiguous(), [(seed + number) % 2**64 for seed in seeds], tasks
+            )
             restored = restored.flip(-1) if mirrored else restored
             restored = restored.rot90(-turns, (-2, -1))
             if number == 0:
@@ -66,14 +70,14 @@ def restore_pictures(
 
 
 def _restore_view(
-    planner: TilePlanner, pictures: Tensor, seeds: list[int]
-) -> tuple[Tensor, "DegradationEstimate | None"]:
+    planner: TilePlanner, pictures: Tensor, seeds: list[int], tasks: Sequence[str]
+) -> tuple[Tensor, "Seen | None"]:
     """Pad, restore in tiles, crop."""
     height, width = pictures.shape[-2:]
     whole = images.pad(pictures, planner.restorer.multiple, planner.smallest)
     size = (whole.shape[-2], whole.shape[-1])
     try:
-        seen = planner.restorer.look(whole)
+        seen = planner.restorer.look(whole, tasks)
         restored = planner.restorer.restore(whole, seen, seeds, planner.tiles(size))
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "can't allocate memory" not in str(error):

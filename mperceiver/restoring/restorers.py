@@ -1,6 +1,6 @@
 """Loading the model of a method."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mperceiver import config
@@ -21,7 +21,7 @@ class Identity:
     device = "cpu"
     tasks = ()
 
-    def look(self, whole: "Tensor") -> None:
+    def look(self, whole: "Tensor", tasks: Sequence[str] = ()) -> None:
         return None
 
     def restore(self, whole: "Tensor", seen: None, seeds: list[int], tiles: "Tiles") -> "Tensor":

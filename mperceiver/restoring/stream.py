@@ -38,6 +38,7 @@ class RestoreRequest:
     read: Callable[[], np.ndarray]
     write: Callable[[np.ndarray], None]
     seed: int
+    task: str = ""  # its degradation, where it is known
 
 
 @dataclass
@@ -141,7 +142,9 @@ def _restore_batch(planner: "TilePlanner", batch: Batch) -> list[tuple[RestoreOu
     start = time.monotonic()
     try:
         stack = torch.cat([images.to_tensor(picture) for picture in pictures])
-        restored, seen = restore_pictures(planner, stack, [request.seed for request in requests])
+        restored, seen = restore_pictures(
+            planner, stack, [request.seed for request in requests], [request.task for request in requests]
+        )
     except PictureError as error:
         if len(batch) > 1:  # one by one, so that only the picture at fault fails
             return [result for one in batch for result in _restore_batch(planner, [one])]

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mperceiver.config.runs import Stage
-from mperceiver.training.schedule import TrainingError, learning_rate, parameter_groups
+from mperceiver.training.schedule import TrainingError, parameter_groups
 
 ADVERSARY_BETAS = (0.5, 0.9)  # a short memory, since its target moves (Real-ESRGAN, StableSR)
 SKIPS = 20  # steps in a row that fp16 may skip; the loss scale, 65536 at the start, is then far below 1
@@ -24,7 +24,16 @@ class Learner:
     Autocast and the loss scale are set here and not through accelerate, which allows one precision in a process only.
     """
 
-    def __init__(self, module: nn.Module, adversary: nn.Module | None, spec: Stage, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        adversary: nn.Module | None,
+        spec: Stage,
+        accelerator: Accelerator,
+        whole_state: bool = False,
+    ) -> None:
+        """``whole_state``: ``state`` also holds the parameters that require no gradient."""
+        self.whole_state = whole_state
         self.module, self.adversary, self.spec, self.accelerator = module, adversary, spec, accelerator
         self.trained = [p for group in parameter_groups(module, spec) for p in group["params"]]
         module.to(accelerator.device)
@@ -85,11 +94,11 @@ class Learner:
             norms.append(nn.utils.get_total_norm([p.grad for p in self.adversary.parameters() if p.grad is not None]))
         return norms
 
-    def take_step(self, step: int, bad: Tensor) -> None:
-        """Update the weights with the gradients, unless ``bad`` is 1. In fp16 a step whose gradients overflow is skipped."""
+    def take_step(self, lr: float, bad: Tensor) -> None:
+        """Update the weights with the gradients at a learning rate, unless ``bad`` is 1. In fp16 a step whose gradients overflow is skipped."""
         for optimiser in self.optimisers:
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(self.spec, step)
+                group["lr"] = lr
         for optimiser in self._due_optimisers():
             if self.scaler:
                 self.scaler.step(optimiser)
@@ -121,8 +130,8 @@ class Learner:
     # ------------------------------------------------------------ state
 
     def state(self) -> dict:
-        """All that the next step depends on, except its number. It holds no frozen parameter."""
-        names = {name for name, parameter in self.module.named_parameters() if parameter.requires_grad}
+        """All that the next step depends on, except its number. Frozen parameters are left out unless ``whole_state``."""
+        names = {name for name, p in self.module.named_parameters() if p.requires_grad or self.whole_state}
         names |= {name for name, _ in self.module.named_buffers()}
         state = {
             "module": {k: v for k, v in self.module.state_dict().items() if k in names},

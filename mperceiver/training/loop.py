@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from mperceiver import paths
 from mperceiver.config.runs import Phase, Stage
 from mperceiver.training import nonfinite, preemption, processes
+from mperceiver.training.budget import Budget
 from mperceiver.training.guard import Guard, NonFinite
 from mperceiver.training.learner import SKIPS, Learner
 from mperceiver.training.meter import Meter, check_trackers, start_trackers
 from mperceiver.training.prefetch import DrawBatch, DrawnBatch, Turn, drawn_batches
 from mperceiver.training.resume import ResumeStates, unfinished_curve
-from mperceiver.training.schedule import TrainingError, own_batches, phase_at
+from mperceiver.training.schedule import TrainingError, learning_rate, own_batches, phase_at
 
 # (module, batch, torch generator, phase, step) -> scalar losses: "loss" is minimised, "loss_*" are shown in the curve, and
 # "adversary", where there is one, is the adversary's own loss.
@@ -41,8 +42,10 @@ def fit(
     inputs: dict | None = None,
     adversary: nn.Module | None = None,
     draw: DrawBatch | None = None,
+    any_module: bool = False,
 ) -> str:
-    """Train those parameters of ``module`` that require a gradient for ``spec.steps`` steps; return the curve as CSV text.
+    """Train those parameters of ``module`` that require a gradient for ``spec.steps`` steps, or until ``spec.cpu_seconds`` are
+    gone; return the curve as CSV text.
 
     Args:
         title: names the training in messages and in the trackers' folder.
@@ -54,6 +57,8 @@ def fit(
         adversary: a discriminator with an optimiser of its own, trained on the loss "adversary".
         draw: draws a batch for ``objective``, in a thread, before its step. Without ``draw``, ``objective`` gets the numpy
             generator in place of a batch, and draws the batch itself.
+        any_module: the module may leave parameters without a gradient in some steps or in all, and may change parameters that
+            require no gradient. It costs a walk through the graph in each step of several processes, and larger resume states.
 
     Raises:
         TrainingError: a loss or a gradient is NaN or infinite. The step is not taken, and the folder nonfinite-<step>/ beside
@@ -62,28 +67,33 @@ def fit(
     """
     world = processes.world()
     own = own_batches(spec, world.process_index, world.num_processes)
+    budget = Budget(spec, world.num_processes)
     check_trackers(spec)
     torch.set_flush_denormal(True)
     accelerator = Accelerator(
         mixed_precision="no",
         log_with=list(spec.trackers) or None,
         project_dir=paths.TRACKERS,
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True, find_unused_parameters=any_module)
+        ],
     )
-    learner = Learner(module, adversary, spec, accelerator)
+    learner = Learner(module, adversary, spec, accelerator, whole_state=any_module)
     states = ResumeStates(resume, title, spec, seed, inputs)
     meter = Meter(title, spec, accelerator, unfinished_curve(resume))
     if spec.trackers:
         start_trackers(title, accelerator)
-    step = _resume(states, learner, meter, title)
+    step = _resume(states, learner, meter, budget, title)
     device = accelerator.device
     guard = Guard(accelerator, 1 if device.type == "cuda" and learner.scaler is None else 0)
     stop_signal = preemption.StopSignal()
     saved = time.monotonic()
     try:
-        with drawn_batches(draw, _turns(spec, seed, step, own), device) as batches:
-            while step < spec.steps:
+        with drawn_batches(draw, _turns(spec, seed, step, own, budget), device) as batches:
+            last = budget.over(step)
+            while not last:
                 records = []
+                lr = learning_rate(spec, step, None if spec.cpu_seconds is None else budget.share(step))
                 for drawn in itertools.islice(batches, len(own)):
                     losses = _batch_losses(learner, objective, drawn, len(own), last=len(records) == len(own) - 1)
                     meter.add(losses)
@@ -96,14 +106,15 @@ def fit(
                     numbers += norms
                 save_due = spec.save_every_minutes and time.monotonic() - saved > 60 * spec.save_every_minutes
                 bad = guard.check(step, numbers, stop_signal.received, bool(save_due), (records, norms))
-                learner.take_step(step, bad)
+                learner.take_step(lr, bad)
                 if learner.skipped > SKIPS:
                     raise NonFinite(step, (records, norms))
                 step += 1
-                meter.step(step, drawn.phase.batch * spec.accumulate)
-                if guard.stop or guard.save or step % spec.save_every_steps == 0 or step == spec.steps:
+                last = budget.over(step)
+                meter.step(step, drawn.phase.batch * spec.accumulate, lr, budget, last)
+                if guard.stop or guard.save or step % spec.save_every_steps == 0 or last:
                     guard.read_flags()
-                    _save(states, learner, meter, step)
+                    _save(states, learner, meter, budget, step)
                     guard.save, saved = False, time.monotonic()
                 if guard.stop:
                     processes.say(
@@ -125,6 +136,7 @@ def _batch_losses(
 ) -> dict[str, Tensor]:
     """Compute the losses of one of a process's ``batches`` batches in a step, and add their gradients."""
     generator = torch.Generator(learner.accelerator.device).manual_seed(drawn.seed)
+    torch.manual_seed(drawn.seed)  # of layers that draw for themselves, such as dropout
     with learner.synchronised(last):
         with learner.autocast():
             losses = objective(learner.wrapped, drawn.batch, generator, drawn.phase, drawn.step)
@@ -132,19 +144,21 @@ def _batch_losses(
     return losses
 
 
-def _turns(spec: Stage, seed: int, first_step: int, own: range) -> Iterator[Turn]:
+def _turns(spec: Stage, seed: int, first_step: int, own: range, budget: Budget) -> Iterator[Turn]:
     """Every batch of this process from ``first_step`` on."""
     for step in range(first_step, spec.steps):
         for index in own:
-            yield Turn(step, index, [seed, step, index], phase_at(spec, step))
+            phase = phase_at(spec, step, None if spec.cpu_seconds is None else budget.share(step))
+            yield Turn(step, index, [seed, step, index], phase)
 
 
-def _resume(states: ResumeStates, learner: Learner, meter: Meter, title: str) -> int:
+def _resume(states: ResumeStates, learner: Learner, meter: Meter, budget: Budget, title: str) -> int:
     """Load the newest state; return the number of steps that were taken. All processes read the same files."""
 
     def take_up(state: dict) -> None:
         learner.load(state)
         meter.load(state["meter"])
+        budget.resume(state["cpu_seconds"])
 
     step = states.newest(take_up)
     if step:
@@ -155,14 +169,15 @@ def _resume(states: ResumeStates, learner: Learner, meter: Meter, title: str) ->
             f"{title}: the processes read resume states of different steps ({', '.join(map(str, steps))}): "
             f"{states.path.parent} must be on a file system that all nodes share"
         )
-    meter.begin(step)
+    meter.begin(step, budget)
     return step
 
 
-def _save(states: ResumeStates, learner: Learner, meter: Meter, step: int) -> None:
+def _save(states: ResumeStates, learner: Learner, meter: Meter, budget: Budget, step: int) -> None:
     meter_state = meter.state()  # every process takes part in its sums
     if processes.is_main():
-        states.save({"step": step, "meter": meter_state, **learner.state()})
+        spent = 0.0 if budget.spec.cpu_seconds is None else budget.cpu_seconds()  # equal states of equal trainings
+        states.save({"step": step, "meter": meter_state, "cpu_seconds": spent, **learner.state()})
     meter.write()
 
 

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from mperceiver.config.runs import Losses
 
+VGG_GROUPS = 3  # of its layers: up to relu1_2, relu2_2 and relu3_3
+
 
 def focal(logits: Tensor, labels: Tensor, gamma: float) -> Tensor:
     """Focal loss -(1 - p_y)^gamma log p_y, mean over the batch (Lin et al., arXiv:1708.02002): (B, N), (B,) -> scalar."""
@@ -19,6 +21,18 @@ def colour(output: Tensor, target: Tensor) -> Tensor:
     The range must not be [-1, 1]: there mid-grey is the zero vector, which has no direction.
     """
     return 1 - F.cosine_similarity(output, target, dim=1, eps=1e-3).mean()
+
+
+def vgg_distance(groups: nn.ModuleList, output: Tensor, target: Tensor) -> Tensor:
+    """Mean over VGG16's groups of the squared error of their features: (B, 3, H, W) in [0, 1] twice -> scalar.
+
+    The pictures are not normalised by ImageNet's mean, since the published losses do not. Gradients flow to both pictures.
+    """
+    distances = []
+    for group in groups:
+        output, target = group(output), group(target)
+        distances.append(F.mse_loss(output, target))
+    return torch.stack(distances).mean()
 
 
 class PatchDiscriminator(nn.Sequential):
@@ -43,13 +57,14 @@ def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 class PictureLosses:
-    """Weighted sum of L1, perceptual, colour and adversarial losses, for stage 3 and the baselines (section 3.3)."""
+    """Weighted sum of L1, smooth L1, VGG, perceptual, colour and adversarial losses, for stage 3 and the baselines (section 3.3)."""
 
     def __init__(self, spec: Losses, device: torch.device | str) -> None:
         from mperceiver.metrics import lpips
 
         self.spec = spec
         self.perceptual = lpips.load(spec.perceptual_network).to(device) if spec.perceptual else None
+        self.vgg = lpips.load("vgg").groups[:VGG_GROUPS].to(device) if spec.vgg else None
         self.discriminator = PatchDiscriminator().to(device) if spec.adversarial else None
 
     def __call__(self, output: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:
@@ -61,6 +76,12 @@ class PictureLosses:
         spec, output = self.spec, output.float()
         losses = {"loss_l1": (output - target).abs().mean()}
         total = spec.l1 * losses["loss_l1"]
+        if spec.smooth_l1:
+            losses["loss_smooth_l1"] = F.smooth_l1_loss(output, target)
+            total = total + spec.smooth_l1 * losses["loss_smooth_l1"]
+        if self.vgg is not None:
+            losses["loss_vgg"] = vgg_distance(self.vgg, output, target)
+            total = total + spec.vgg * losses["loss_vgg"]
         if self.perceptual is not None and step % spec.perceptual_every == 0:
             losses["loss_perceptual"] = self.perceptual(output, target).mean()
             total = total + spec.perceptual * spec.perceptual_every * losses["loss_perceptual"]

@@ -15,7 +15,8 @@ from mperceiver import files, paths
 from mperceiver.config.runs import Stage
 from mperceiver.printing import console
 from mperceiver.training import processes
-from mperceiver.training.schedule import TrainingError, learning_rate
+from mperceiver.training.budget import Budget
+from mperceiver.training.schedule import TrainingError
 
 ROW_EVERY = 50  # steps between two rows of the curve, and between two printed lines
 WRITE_EVERY_S = 10.0  # least time between two writings of the unfinished curve
@@ -33,18 +34,18 @@ class Meter:
         self.rows: list[dict] = []
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
-        self.pictures, self.written = 0, 0.0
+        self.pictures, self.total, self.written = 0, 0, 0.0
         self.bar = None
 
     def load(self, state: dict) -> None:
         """Continue from a ``state()``."""
-        self.rows, self.counts = state["rows"], state["counts"]
+        self.rows, self.counts, self.total = state["rows"], state["counts"], state["pictures"]
         self.sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
         self.sums = {k: v.to(self.accelerator.device) for k, v in self.sums.items()}
 
-    def begin(self, step: int) -> None:
+    def begin(self, step: int, budget: Budget) -> None:
         """Start the clock after ``step`` steps."""
-        self.first_step = step
+        self.first_share = budget.share(step)
         self.start = self.row_start = time.monotonic()
         if self.accelerator.is_main_process and sys.stderr.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -58,12 +59,14 @@ class Meter:
                 console=console(),
             )
             self.bar.start()
-            self.task = self.bar.add_task(self.title, total=self.spec.steps, completed=step, note="")
+            self.task = self.bar.add_task(
+                self.title, total=self.spec.steps, completed=round(self.first_share * self.spec.steps), note=""
+            )
 
     def state(self) -> dict:
         """The rows, and the sums of the row in progress over all processes."""
         sums = {k: self.accelerator.reduce(v, "mean").item() for k, v in self.sums.items()}
-        return {"rows": self.rows, "sums": sums, "counts": self.counts}
+        return {"rows": self.rows, "sums": sums, "counts": self.counts, "pictures": self.total}
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add the losses of one batch."""
@@ -71,30 +74,36 @@ class Meter:
             self.sums[key] = self.sums.get(key, 0) + value.detach().double()
             self.counts[key] = self.counts.get(key, 0) + 1
 
-    def step(self, step: int, pictures: int) -> None:
+    def step(self, step: int, pictures: int, lr: float, budget: Budget, last: bool) -> None:
         """Count a step of ``pictures`` pictures as the ``step``-th that is done, and add a row if one is due."""
         self.pictures += pictures
+        self.total += pictures
+        share = 1.0 if last else budget.share(step)
         if self.bar:
-            self.bar.update(self.task, completed=step)
-        if step % ROW_EVERY and step != self.spec.steps:
+            self.bar.update(self.task, completed=round(share * self.spec.steps))
+        if step % ROW_EVERY and not last:
             return
         means = {k: self.accelerator.reduce(v, "mean").item() / self.counts[k] for k, v in self.sums.items()}
         seconds = max(time.monotonic() - self.row_start, 1e-9)
-        row = {"step": step, "lr": learning_rate(self.spec, step - 1), **means}
+        row = {"step": step, "lr": lr, **means}
         row |= {
             "pictures_per_s": round(self.pictures / seconds, 2),
             "gib": round(_peak_gib(self.accelerator.device), 3),
         }
+        if self.spec.cpu_seconds is not None:
+            row |= {"pictures": self.total, "cpu_seconds": round(budget.cpu_seconds(), 2)}
         self.rows.append(row)
         self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=step)
-        remaining = (time.monotonic() - self.start) / (step - self.first_step) * (self.spec.steps - step)
+        gone = max(share - self.first_share, 1e-9)
+        remaining = (time.monotonic() - self.start) / gone * (1 - share)
         note = (
             f"loss {means['loss']:.4f} lr {row['lr']:.1e} {row['pictures_per_s']:.0f} pictures/s {row['gib']:.1f} GiB"
         )
         if self.bar:
             self.bar.update(self.task, note=note)
         else:
-            processes.say(f"{self.title}: step {step}/{self.spec.steps} {note} ETA {remaining:.0f} s")
+            length = self.spec.steps if self.spec.cpu_seconds is None else f"{self.spec.cpu_seconds:g} CPU seconds"
+            processes.say(f"{self.title}: step {step}/{length} {note} ETA {remaining:.0f} s")
         self.sums, self.counts, self.pictures, self.row_start = {}, {}, 0, time.monotonic()
         if self.row_start - self.written > WRITE_EVERY_S:
             self.write()

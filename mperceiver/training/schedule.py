@@ -11,16 +11,23 @@ class TrainingError(RuntimeError):
     """Training cannot continue; the message says at which step and why."""
 
 
-def learning_rate(spec: Stage, step: int) -> float:
-    """The learning rate of ``step`` (from 0): a linear warm-up, then a cosine from ``lr`` to ``lr_end``."""
+def learning_rate(spec: Stage, step: int, share: float | None = None) -> float:
+    """The learning rate of ``step`` (from 0): a linear warm-up, then a cosine from ``lr`` to ``lr_end``.
+
+    ``share``: the part of the training that is gone, where its length is not ``spec.steps``.
+    """
     if step < spec.warmup_steps:
         return spec.lr * (step + 1) / spec.warmup_steps
-    progress = (step - spec.warmup_steps) / max(spec.steps - spec.warmup_steps, 1)  # 0 to 1
+    progress = (step - spec.warmup_steps) / max(spec.steps - spec.warmup_steps, 1) if share is None else share  # 0 to 1
     return spec.lr_end + (spec.lr - spec.lr_end) * (1 + math.cos(math.pi * progress)) / 2
 
 
-def phase_at(spec: Stage, step: int) -> Phase:
-    """The phase of ``step`` (from 0). Steps that rounding the phases' shares leaves over belong to the last phase."""
+def phase_at(spec: Stage, step: int, share: float | None = None) -> Phase:
+    """The phase of ``step`` (from 0). Steps that rounding the phases' shares leaves over belong to the last phase.
+
+    ``share``: the part of the training that is gone, where its length is not ``spec.steps``.
+    """
+    step = step if share is None else int(share * spec.steps)
     ends = [round(spec.steps * sum(p.share for p in spec.phases[: i + 1])) for i in range(len(spec.phases) - 1)]
     return spec.phases[next((i for i, end in enumerate(ends) if step < end), -1)]
 

@@ -21,7 +21,7 @@ from mperceiver import config
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.pairs import Example
 from mperceiver.degradations import mix
-from support import PROJECT, examples
+from support import PROJECT, examples, rivals
 
 PX = 96  # side of a picture
 LARGER = {"ssid-test": 192}  # NIQE looks at blocks of 96 px, several of them
@@ -100,6 +100,17 @@ network:
   losses: {perceptual: 0, colour: 0, adversarial: 0}
 """,
 }
+# The committed runs of the other methods, and the few-shot ones that are like them -> what stands in the place of their networks.
+RIVALS = {
+    "airnet-a": "airnet",
+    "da-clip-a": "da-clip",
+    "promptir-a": "promptir",
+    "restormer-a": "restormer",
+    "transweather-a": "transweather",
+    "wgws-general-a": "wgws-general",
+    "wgws-a": "wgws",
+}
+FEW_SHOT = ("airnet-jpeg", "transweather-jpeg", "wgws-jpeg")
 FOUNDATIONS = {
     "sd21": """
 like: mini
@@ -136,6 +147,18 @@ def build(folder: Path) -> None:
     for name, text in RUNS.items():
         text = text.lstrip() + (kept if name == "smoke" else "")
         (folder / f"config/runs/{name}.yaml").write_text(text, encoding="utf-8")
+    for name, rival in RIVALS.items():
+        run = yaml.safe_load((PROJECT / f"config/runs/{name}.yaml").read_text(encoding="utf-8"))
+        kept = {key: run[key] for key in ("title", "foundation", "tasks", "start_from") if key in run}
+        world = {"foundation": "sd21", "train": train["train"]} | (
+            {} if run.get("foundation") else {"foundation": None}
+        )
+        small = yaml.safe_load(rivals.run(rival, steps=10))
+        text = yaml.safe_dump(world | small | kept, sort_keys=False)
+        (folder / f"config/runs/{name}.yaml").write_text(text, encoding="utf-8")
+    for name in FEW_SHOT:
+        path = folder / f"config/runs/{name}.yaml"
+        path.write_text(path.read_text(encoding="utf-8").replace("steps: 10000", "steps: 4"), encoding="utf-8")
     for name, text in FOUNDATIONS.items():
         (folder / f"config/foundations/{name}.yaml").write_text(text.lstrip(), encoding="utf-8")
     method = folder / "config/methods/mperceiver.yaml"

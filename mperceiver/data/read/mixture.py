@@ -84,6 +84,11 @@ class Mixture:
         tasks = rng.integers(len(self.tasks), size=batch).tolist()
         return [self._pick(t, *pair) for t, pair in zip(tasks, rng.random((batch, 2)).tolist(), strict=True)]
 
+    def draw_one_task(self, rng: np.random.Generator, batch: int) -> list[tuple[int, int]]:
+        """``batch`` times (dataset index, row), all of one task, each of which is equally likely."""
+        task = int(rng.integers(len(self.tasks)))
+        return [self._pick(task, *pair) for pair in rng.random((batch, 2)).tolist()]
+
     def balanced(self, rng: np.random.Generator, per_task: int) -> list[tuple[int, int]]:
         """``per_task`` times (dataset index, row) of each task, in the order of the tasks.
 

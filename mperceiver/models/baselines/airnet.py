@@ -4,7 +4,6 @@ Written from the paper. Parameter names and shapes are those of the published ch
 length of the encoder's queue depends on the batch it was trained with, and is read from the checkpoint by ``convert``.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torchvision.ops import deform_conv2d
 
+from mperceiver.models.baselines.architecture import PictureLosses
 from mperceiver.models.blocks import start_at_zero
 
 SLOPE = 0.1  # of every leaky ReLU
@@ -234,10 +234,7 @@ class AirNet(nn.Module):
 
 
 def losses(
-    network: nn.Module,
-    batch: dict[str, Any],
-    picture_losses: Callable[[Tensor, Tensor, int], dict[str, Tensor]],
-    step: int,
+    network: nn.Module, batch: dict[str, Any], picture_losses: PictureLosses, step: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """The contrastive loss alone for ``encoder_steps`` steps; then the picture losses, and ENCODER_SHARE of it (Eq. 8)."""
     restored, logits = network(batch["lq"], batch["second_view"], step)

@@ -1,332 +1,243 @@
-"""The network of DA-CLIP (Luo et al., ICLR 2024, arXiv:2310.01018): a U-Net that reverses a mean-reverting diffusion (IR-SDE).
+"""DA-CLIP (Luo et al., ICLR 2024, arXiv:2310.01018): a controller makes a frozen CLIP tell content and degradation apart, and
+both steer a U-Net that reverses the diffusion of IR-SDE.
 
-Written from the paper. Parameter names and shapes are those of the published checkpoints, so that one loads strictly. The
-U-Net is steered by two embeddings of the degraded picture: one of its content, one of its degradation.
+Written from the paper. It departs from it where there are no captions: the embedding of content learns to be that which the
+frozen CLIP has of the ground truth, and the embedding of the degradation to be near a learned one of its task.
 """
 
-import math
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import cast
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mperceiver.models.baselines.architecture import PictureLosses
+from mperceiver.models.baselines.da_clip_unet import ConditionalUNet
+from mperceiver.models.baselines.ir_sde import MeanRevertingDiffusion
 from mperceiver.models.blocks import start_at_zero
+from mperceiver.models.tiling import Tiles
+from mperceiver.models.towers import ImageTower
 
-HEAD_CHANNELS = 32
-LINEAR_HEADS = 4
+TEMPERATURE = 0.07  # of both contrastive losses
 
 
-class ChannelNorm(nn.Module):
-    """LayerNorm over the channels of (B, C, H, W), with a gain and no bias."""
+class ZeroLinear(nn.Module):
+    """A linear map over the channels that is zero before training: of tokens (B, N, C), or of a map (B, C, H, W)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.g = nn.Parameter(torch.ones(1, channels, 1, 1))
+        self.map = nn.Conv2d(channels, channels, 1)
+        start_at_zero(self.map)
 
     def forward(self, x: Tensor) -> Tensor:
-        variance, mean = torch.var_mean(x, dim=1, unbiased=False, keepdim=True)
-        return (x - mean) * (variance + 1e-5).rsqrt() * self.g
+        if x.ndim == 4:
+            return self.map(x)
+        return F.linear(x, self.map.weight[:, :, 0, 0], self.map.bias)
 
 
-class TimeEmbedding(nn.Module):
-    """Times (B,) -> sines and cosines (B, C)."""
+def stages_of(tower: nn.Module) -> list[nn.Module]:
+    """The parts of a CLIP's image tower that follow each other: a ViT's blocks, or the four stages of a ResNet."""
+    if hasattr(tower, "transformer"):
+        return list(cast(Any, tower).transformer.resblocks)
+    return [cast(nn.Module, getattr(tower, f"layer{number}")) for number in range(1, 5)]
 
-    def __init__(self, channels: int) -> None:
+
+class Controller(nn.Module):
+    """A trained copy of the frozen image tower: the degradation's embedding, and what it adds to the frozen tower's features."""
+
+    def __init__(self, clip: ImageTower) -> None:
         super().__init__()
-        self.pairs = channels // 2
-
-    def forward(self, time: Tensor) -> Tensor:
-        rates = torch.exp(torch.arange(self.pairs, device=time.device) * (-math.log(10000) / (self.pairs - 1)))
-        angles = time[:, None] * rates[None]
-        return torch.cat([angles.sin(), angles.cos()], -1)
-
-
-class ScaledConv(nn.Module):
-    """3x3 convolution without bias, then a scale and shift a channel if there are any, then SiLU."""
-
-    def __init__(self, channels_in: int, channels: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(channels_in, channels, 3, padding=1, bias=False)
-
-    def forward(self, x: Tensor, scale_shift: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        x = self.proj(x)
-        if scale_shift is not None:
-            x = x * (1 + scale_shift[0]) + scale_shift[1]
-        return F.silu(x)
-
-
-class ResidualBlock(nn.Module):
-    """(B, C_in, H, W) and an embedding of the time (B, D) -> (B, C, H, W)."""
-
-    def __init__(self, channels_in: int, channels: int, embedding: int) -> None:
-        super().__init__()
-        self.mlp = nn.Sequential(nn.SiLU(), nn.Linear(embedding, 2 * channels))
-        self.block1, self.block2 = ScaledConv(channels_in, channels), ScaledConv(channels, channels)
-        self.res_conv = nn.Conv2d(channels_in, channels, 1, bias=False) if channels_in != channels else nn.Identity()
-
-    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        scale, shift = self.mlp(embedding)[:, :, None, None].chunk(2, dim=1)
-        return self.block2(self.block1(x, (scale, shift))) + self.res_conv(x)
-
-
-class LinearAttention(nn.Module):
-    """Attention whose cost is linear in the pixels: (B, C, H, W) -> the same. It does not look at the context."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        hidden = LINEAR_HEADS * HEAD_CHANNELS
-        self.to_qkv = nn.Conv2d(channels, 3 * hidden, 1, bias=False)
-        self.to_out = nn.Sequential(nn.Conv2d(hidden, channels, 1), ChannelNorm(channels))
-
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        height, width = x.shape[2:]
-        qkv = self.to_qkv(x).unflatten(1, (3, LINEAR_HEADS, HEAD_CHANNELS)).flatten(4)
-        q, k, v = qkv.unbind(1)  # each (B, heads, D, H W)
-        summary = k.softmax(-1) @ (v / (height * width)).transpose(-2, -1)  # (B, heads, D, D)
-        attended = summary.transpose(-2, -1) @ (q.softmax(-2) * HEAD_CHANNELS**-0.5)
-        return self.to_out(attended.flatten(1, 2).unflatten(2, (height, width)))
-
-
-class CrossAttention(nn.Module):
-    """Tokens (B, N, C) attend to a context (B, M, D), or to themselves where there is none."""
-
-    def __init__(self, channels: int, context: int | None, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.to_q = nn.Linear(channels, channels, bias=False)
-        self.to_k, self.to_v = (nn.Linear(context or channels, channels, bias=False) for _ in range(2))
-        self.to_out = nn.Sequential(nn.Linear(channels, channels), nn.Dropout(0.0))
-
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        other = x if context is None else context
-        q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for part in (self.to_q(x), self.to_k(other), self.to_v(other))
+        self.tower = copy.deepcopy(clip.tower).requires_grad_(True)
+        view = torch.zeros(1, 3, clip.px, clip.px)
+        with torch.no_grad(), outputs_of(stages_of(clip.tower)) as features:
+            clip.tower(view)
+        maps = [feature.ndim == 4 for feature in features]
+        self.zero = nn.ModuleList(
+            ZeroLinear(feature.shape[1 if is_map else -1]) for feature, is_map in zip(features, maps, strict=True)
         )
-        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        # The last of the equal blocks of a ViT steers the first, as published. A ResNet's stages differ in size.
+        self.reverse = not any(maps)
+
+    def train(self, mode: bool = True) -> "Controller":
+        """The tower's norms keep the statistics of its pre-training, since a batch has few pictures."""
+        super().train(mode)
+        self.tower.eval()
+        return self
+
+    def forward(self, clip: nn.Module, view: Tensor) -> tuple[Tensor, Tensor]:
+        """CLIP's view of degraded pictures (B, 3, s, s) -> embeddings of content and degradation, (B, C) each."""
+        with outputs_of(stages_of(self.tower)) as features:
+            degradation = self.tower(view)
+        controls = [zero(feature) for zero, feature in zip(self.zero, features, strict=True)]
+        with added_to(stages_of(clip), controls[::-1] if self.reverse else controls):
+            return clip(view), degradation
 
 
-class GatedLinear(nn.Module):
-    """Linear layer whose output is gated by GELU of another."""
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.proj = nn.Linear(channels, 2 * hidden)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x, gate = self.proj(x).chunk(2, dim=-1)
-        return x * F.gelu(gate)
-
-
-class FeedForward(nn.Module):
-    """Gated feed-forward network of tokens: (B, N, C) -> the same."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.net = nn.Sequential(
-            GatedLinear(channels, 4 * channels), nn.Dropout(0.0), nn.Linear(4 * channels, channels)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)
+@contextlib.contextmanager
+def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """A list that the modules' outputs are appended to while they run inside the block."""
+    found: list[Tensor] = []
+    handles = [module.register_forward_hook(lambda _, __, output: found.append(output)) for module in modules]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-class TransformerBlock(nn.Module):
-    """Self-attention, attention to the context, feed-forward network."""
-
-    def __init__(self, channels: int, context: int, heads: int) -> None:
-        super().__init__()
-        self.attn1 = CrossAttention(channels, None, heads)
-        self.ff = FeedForward(channels)
-        self.attn2 = CrossAttention(channels, context, heads)
-        self.norm1, self.norm2, self.norm3 = (nn.LayerNorm(channels) for _ in range(3))
-
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context)
-        return x + self.ff(self.norm3(x))
+@contextlib.contextmanager
+def added_to(modules: Sequence[nn.Module], controls: list[Tensor]) -> Iterator[None]:
+    """Inside the block each module's output has its control added."""
+    handles = [
+        module.register_forward_hook(lambda _, __, output, control=control: output + control)
+        for module, control in zip(modules, controls, strict=True)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-class SpatialTransformer(nn.Module):
-    """A transformer block over the pixels: (B, C, H, W) -> the same; cost quadratic in the pixels."""
-
-    def __init__(self, channels: int, context: int) -> None:
-        super().__init__()
-        self.norm = nn.GroupNorm(min(32, channels), channels, eps=1e-6)
-        self.proj_in = nn.Conv2d(channels, channels, 1)
-        self.transformer_blocks = nn.ModuleList([TransformerBlock(channels, context, channels // HEAD_CHANNELS)])
-        self.proj_out = nn.Conv2d(channels, channels, 1)
-        start_at_zero(self.proj_out)
-
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
-        for block in self.transformer_blocks:
-            tokens = block(tokens, context)
-        return x + self.proj_out(tokens.transpose(1, 2).unflatten(2, tuple(x.shape[2:])))
-
-
-class PreNorm(nn.Module):
-    """Norm over the channels before a module that takes (B, C, H, W) and a context."""
-
-    def __init__(self, channels: int, fn: nn.Module) -> None:
-        super().__init__()
-        self.fn, self.norm = fn, ChannelNorm(channels)
-
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return self.fn(self.norm(x), context)
-
-
-class Residual(nn.Module):
-    """Adds a module to its input: (B, C, H, W) and a context -> (B, C, H, W)."""
-
-    def __init__(self, fn: nn.Module) -> None:
-        super().__init__()
-        self.fn = fn
-
-    def forward(self, x: Tensor, context: Tensor | None) -> Tensor:
-        return x + self.fn(x, context)
-
-
-class ConditionalUNet(nn.Module):
-    """The noise in a state of the diffusion: (B, 3, H, W), given the degraded picture, the time and two embeddings.
+class DaClip(nn.Module):
+    """Controller and U-Net around a frozen image tower, which is no part of its weights.
 
     Args:
-        width: channels at full resolution; a multiple of 32.
-        multipliers: channels of the levels, in widths; each but the last halves the resolution.
-        context: length of the embeddings of content and degradation.
+        clip: the foundation's image tower.
+        tasks: number of degradations that the controller learns to tell apart.
+        width, multipliers: of the U-Net, see ConditionalUNet.
+        steps: of the diffusion.
+        controller_steps: training steps at the start in which the controller learns alone; afterwards the U-Net does.
     """
 
-    def __init__(self, width: int = 64, multipliers: Sequence[int] = (1, 2, 4, 8), context: int = 512) -> None:
+    def __init__(
+        self,
+        clip: ImageTower,
+        tasks: int,
+        width: int = 64,
+        multipliers: Sequence[int] = (1, 2, 4, 8),
+        steps: int = 100,
+        controller_steps: int = 0,
+    ) -> None:
         super().__init__()
-        self.multiple = 2 ** len(multipliers)
-        embedding = 4 * width
-        self.init_conv = nn.Conv2d(6, width, 7, padding=3, bias=False)
-        self.time_mlp = nn.Sequential(
-            TimeEmbedding(width), nn.Linear(width, embedding), nn.GELU(), nn.Linear(embedding, embedding)
-        )
-        self.prompt = nn.Parameter(torch.rand(1, embedding))
-        self.text_mlp = nn.Sequential(nn.Linear(context, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.prompt_mlp = nn.Linear(embedding, embedding)
-        self.downs, self.ups = nn.ModuleList(), nn.ModuleList()
-        channels = [width, *(width * multiplier for multiplier in multipliers)]
-        last = len(multipliers) - 1
+        self.clip = [clip]  # in a list, because the frozen tower is no part of this module
+        self.controller_steps = controller_steps
+        self.diffusion = MeanRevertingDiffusion(steps)
+        self.controller = Controller(clip)
+        self.degradations = nn.Parameter(torch.randn(tasks, clip.width))
+        self.unet = ConditionalUNet(width, multipliers, clip.width)
 
-        def attention(channels: int, level: int) -> Residual:
-            inner = LinearAttention(channels) if level < 3 else SpatialTransformer(channels, context)
-            return Residual(PreNorm(channels, inner))
+    def embeddings(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """CLIP's view (B, 3, s, s) -> embeddings of content and degradation, (B, C) each."""
+        return self.controller(self.clip[0].to(view.device).tower, view)
 
-        for level, (fine, coarse) in enumerate(pairwise(channels)):
-            self.downs.append(
-                nn.ModuleList(
-                    [
-                        ResidualBlock(fine, fine, embedding),
-                        ResidualBlock(fine, fine, embedding),
-                        attention(fine, level),
-                        nn.Conv2d(fine, coarse, 3, padding=1, bias=False)
-                        if level == last
-                        else nn.Conv2d(fine, coarse, 4, 2, 1),
-                    ]
-                )
-            )
-            self.ups.insert(
-                0,
-                nn.ModuleList(
-                    [
-                        ResidualBlock(coarse + fine, coarse, embedding),
-                        ResidualBlock(coarse + fine, coarse, embedding),
-                        attention(coarse, level),
-                        nn.Conv2d(coarse, fine, 3, padding=1, bias=False)
-                        if level == 0
-                        else nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(coarse, fine, 3, padding=1)),
-                    ]
-                ),
-            )
-        middle = channels[-1]
-        self.mid_block1 = ResidualBlock(middle, middle, embedding)
-        self.mid_attn = Residual(PreNorm(middle, SpatialTransformer(middle, context)))
-        self.mid_block2 = ResidualBlock(middle, middle, embedding)
-        self.final_res_block = ResidualBlock(2 * width, width, embedding)
-        self.final_conv = nn.Conv2d(width, 3, 3, padding=1)
+    def likeness(self, degradation: Tensor) -> Tensor:
+        """Logits of the tasks (B, N) by an embedding of the degradation (B, C)."""
+        return F.normalize(degradation, dim=1) @ F.normalize(self.degradations, dim=1).T / TEMPERATURE
 
-    def forward(self, state: Tensor, lq: Tensor, time: Tensor, degradation: Tensor, content: Tensor) -> Tensor:
-        """
-        Args:
-            state: the diffusion's state, (B, 3, H, W).
-            lq: the degraded picture in [0, 1], the same shape.
-            time: (B,), from 1 to the number of steps.
-            degradation, content: embeddings (B, context).
+    def forward(self, batch: dict[str, Tensor], step: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """The losses of a batch, by the names that the curve shows."""
+        if step < self.controller_steps:
+            return self._of_controller(batch)
+        with torch.no_grad():
+            content, degradation = self.embeddings(batch["clip_view"])
+        gt, lq, diffusion = batch["gt"], batch["lq"], self.diffusion
+        time = torch.randint(1, diffusion.steps + 1, (len(gt),), generator=generator, device=gt.device)
+        noise = torch.randn(gt.shape, generator=generator, device=gt.device)
+        time_on_cpu = time.cpu()
+        state = diffusion.noised(gt, lq, time_on_cpu, noise)
+        found = self.unet(state, lq, time.float(), degradation, content).float()
+        wanted = diffusion.before(state, gt, lq, time_on_cpu)
+        return {"loss": (diffusion.expected(state, lq, time_on_cpu, found) - wanted).abs().mean()}
 
-        Returns:
-            The noise in ``state``, (B, 3, H, W).
-        """
-        height, width = state.shape[2:]
-        x = torch.cat([state - lq, lq], 1)
-        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple), "reflect")
-        x = self.init_conv(x)
-        first, skips = x, []
-        prompt = self.prompt_mlp(self.text_mlp(degradation).softmax(1) * self.prompt)
-        embedding = self.time_mlp(time) + prompt
-        context = content[:, None]  # one token
-        for block1, block2, attention, down in cast("list[list[nn.Module]]", self.downs):
-            x = block1(x, embedding)
-            skips.append(x)
-            x = attention(block2(x, embedding), context)
-            skips.append(x)
-            x = down(x)
-        x = self.mid_block2(self.mid_attn(self.mid_block1(x, embedding), context), embedding)
-        for block1, block2, attention, up in cast("list[list[nn.Module]]", self.ups):
-            x = block1(torch.cat([x, skips.pop()], 1), embedding)
-            x = block2(torch.cat([x, skips.pop()], 1), embedding)
-            x = up(attention(x, context))
-        x = self.final_conv(self.final_res_block(torch.cat([x, first], 1), embedding))
-        return x[..., :height, :width]
+    def _of_controller(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        content, degradation = self.embeddings(batch["clip_view"])
+        with torch.no_grad():
+            clean = self.clip[0].to(content.device).tower(batch["clip_view_gt"])
+        logits = F.normalize(content, dim=1) @ F.normalize(clean, dim=1).T / TEMPERATURE
+        own = torch.arange(len(logits), device=logits.device)
+        of_content = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        of_degradation = F.cross_entropy(self.likeness(degradation), batch["task"])
+        return {
+            "loss": of_content + of_degradation,
+            "loss_content": of_content.detach(),
+            "loss_degradation": of_degradation.detach(),
+        }
 
 
-class MeanRevertingDiffusion:
-    """IR-SDE (Luo et al., ICML 2023, arXiv:2301.11699): from the clean picture to the degraded one with noise upon it.
+def losses(
+    network: nn.Module, batch: dict[str, Any], picture_losses: PictureLosses, step: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """First the controller's contrastive losses alone; then IR-SDE's L1 between the means of the state one step before.
 
-    Args:
-        steps: of the diffusion; time runs from 1 to this.
-        max_sigma: standard deviation of the noise at the end, for pictures in [0, 1].
-        eps: how much of the clean picture is left at the end.
+    The run's own picture losses are not used.
     """
+    return network({name: batch[name] for name in ("lq", "gt", "task", "clip_view", "clip_view_gt")}, step, generator)
 
-    def __init__(self, steps: int = 100, max_sigma: float = 50 / 255, eps: float = 0.005) -> None:
-        self.steps, self.max_sigma = steps, max_sigma
-        # cosine schedule of the rate of reversion, with two steps cut off
-        at = torch.arange(steps + 3, dtype=torch.float64) / (steps + 2)
-        kept = torch.cos((at + 0.008) / 1.008 * math.pi / 2) ** 2
-        self.theta = 1 - (kept / kept[0])[1:-1]
-        cumulated = self.theta.cumsum(0) - self.theta[0]
-        self.dt = -math.log(eps) / cumulated[-1].item()
-        self.decay = torch.exp(-cumulated * self.dt)  # share of the clean picture left at each time
-        self.sigma = max_sigma * (1 - self.decay**2).sqrt()
 
-    def noised(self, gt: Tensor, lq: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-        """The state at ``time`` (B,) of clean pictures (B, 3, H, W): Eq. 6 of IR-SDE."""
-        decay, sigma = (table[time].to(gt)[:, None, None, None] for table in (self.decay, self.sigma))
-        return lq + (gt - lq) * decay + sigma * noise
+@dataclass
+class Steering:
+    """What the controller says of whole pictures."""
 
-    def clean(self, state: Tensor, lq: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-        """The clean picture that ``noised`` would have made ``state`` of."""
-        decay, sigma = (table[time].to(state)[:, None, None, None] for table in (self.decay, self.sigma))
-        return lq + (state - lq - sigma * noise) / decay
+    content: Tensor  # (B, C)
+    degradation: Tensor  # (B, C)
+    probabilities: Tensor  # of the degradations (B, N)
 
-    def before(self, state: Tensor, gt: Tensor, lq: Tensor, time: Tensor) -> Tensor:
-        """Mean of the state one step before, given the clean picture: Eq. 14 of IR-SDE."""
-        step = torch.exp(-self.theta * self.dt)
-        now, then = self.decay[time], self.decay[time - 1]
-        of_state = step[time] * (1 - then**2) / (1 - now**2)
-        of_clean = then * (1 - step[time] ** 2) / (1 - now**2)
-        of_state, of_clean = (share.to(state)[:, None, None, None] for share in (of_state, of_clean))
-        return lq + of_state * (state - lq) + of_clean * (gt - lq)
 
-    def spread(self, time: Tensor) -> Tensor:
-        """Standard deviation of the state one step before, (B,)."""
-        step = torch.exp(-2 * self.theta[time] * self.dt)
-        now, then = self.decay[time] ** 2, self.decay[time - 1] ** 2
-        variance = (1 - step) * (1 - then) / (1 - now)
-        return variance.clamp_min(1e-20 * self.dt).sqrt() * self.max_sigma
+class DiffusionRestorer:
+    """A trained DA-CLIP, ready to restore: the diffusion runs backwards on the whole picture, and its U-Net on tiles of it."""
+
+    batch = 8
+    sees = ("lq",)
+
+    def __init__(
+        self, network: DaClip, multiple: int, device: torch.device | str, minimum: int, tasks: Sequence[str]
+    ) -> None:
+        self.network, self.device, self.tasks = network.to(device), device, tasks
+        self.multiple = network.unet.multiple
+        self.minimum = 2 * self.multiple
+
+    @torch.no_grad()
+    def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> Steering:
+        """The embeddings of padded pictures (B, 3, H, W) in [0, 1]."""
+        content, degradation = self.network.embeddings(self.network.clip[0].view(whole).to(self.device))
+        return Steering(content, degradation, self.network.likeness(degradation).softmax(1))
+
+    @torch.no_grad()
+    def restore(self, whole: Tensor, seen: Steering, seeds: list[int], tiles: Tiles) -> Tensor:
+        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored pictures of the same shape and range, on the CPU."""
+        generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
+        diffusion, size = self.network.diffusion, whole.shape[1:]
+
+        def draw() -> Tensor:
+            return torch.stack([torch.randn(size, generator=generator) for generator in generators])
+
+        state = whole + diffusion.max_sigma * draw()
+        for step in range(diffusion.steps, 0, -1):
+            batches = zip(tiles.cut(state), tiles.cut(whole), tiles.owners(len(whole)), strict=True)
+            found = (self._noise(part, lq, step, seen, pictures) for part, lq, pictures in batches)
+            noise = tiles.blend(found, len(whole), whole.device)
+            time = torch.full((len(whole),), step)
+            clean = diffusion.clean(state, whole, time, noise)
+            state = diffusion.before(state, clean, whole, time)
+            if step > 1:
+                state = state + diffusion.spread(time).to(state)[:, None, None, None] * draw()
+        return state.clamp(0, 1)
+
+    def _noise(self, state: Tensor, lq: Tensor, step: int, seen: Steering, pictures: list[int]) -> Tensor:
+        time = torch.full((len(state),), float(step), device=state.device)
+        return self.network.unet(state, lq, time, seen.degradation[pictures], seen.content[pictures])
+
+    def modules(self) -> list[nn.Module]:
+        return [self.network, self.network.clip[0].tower]
+
+    @torch.no_grad()
+    def probe(self, pictures: Tensor) -> None:
+        """Do every kind of work once on tiles (n, 3, h, w), so that the memory it takes can be counted."""
+        seen = self.look(pictures)
+        parts = pictures.to(self.device)
+        self._noise(parts, parts, 1, seen, list(range(len(parts))))

@@ -4,18 +4,14 @@ Written from the paper. Parameter names and shapes are those of the published ne
 ``Tenc.mini_patch_embed4`` and ``convtail.conv_output`` take part in nothing.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from mperceiver.models.baselines.perceptual import smooth_l1_and_vgg
-
 WEATHER_QUERIES = 48
-PERCEPTUAL = 0.04  # weight of the VGG16 loss
 DROP_PATH = 0.1  # of the last block; it grows linearly from 0
 
 
@@ -300,22 +296,3 @@ def _initialise(module: nn.Module) -> None:
                 nn.init.normal_(conv.weight, 0, (2 / fan_out) ** 0.5)
                 if conv.bias is not None:
                     nn.init.zeros_(conv.bias)
-
-
-def losses(
-    network: nn.Module,
-    batch: dict[str, Any],
-    picture_losses: Callable[[Tensor, Tensor, int], dict[str, Tensor]],
-    step: int,
-) -> dict[str, Tensor]:
-    """Smooth L1, and PERCEPTUAL of the mean squared error of VGG16's features at relu1_2, relu2_2 and relu3_3 (section 3.5).
-
-    The run's own picture losses are not used. The output is compared with the ground truth in [0, 1] as it is.
-    """
-    restored = network(batch["lq"])
-    smooth, perceptual = smooth_l1_and_vgg(restored, batch["gt"])
-    return {
-        "loss": smooth + PERCEPTUAL * perceptual,
-        "loss_smooth_l1": smooth.detach(),
-        "loss_perceptual": perceptual.detach(),
-    }

@@ -4,7 +4,6 @@ Written from the paper. Parameter names and shapes are those of the published ch
 (``banks=0``) trains the general weights; stage 2 freezes them and trains the banks, one kind of degradation at a time.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -12,11 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mperceiver.models.baselines.perceptual import smooth_l1_and_vgg
+from mperceiver.models.baselines.architecture import PictureLosses
 
 INDICATOR = 0.15  # a bank's indicator at the start
 THRESHOLD = 0.1  # below it a bank is switched off
-PERCEPTUAL = {"general": 0.1, "specific": 0.2}  # weight of the VGG16 loss in stage 1 and 2
 SPARSITY = 0.008 / 1000  # weight of the sum of the indicators' magnitudes
 
 
@@ -247,23 +245,34 @@ class WGWSNet(nn.Module):
         return [parameter for name, parameter in self.named_parameters() if name.endswith("_indicator")]
 
 
-def losses(
-    network: nn.Module,
-    batch: dict[str, Any],
-    picture_losses: Callable[[Tensor, Tensor, int], dict[str, Tensor]],
-    step: int,
-) -> dict[str, Tensor]:
-    """Smooth L1 and VGG16's features; in stage 2 also the sparsity of the banks' indicators.
+def general(width: int = 18, blocks: int = 6) -> WGWSNet:
+    """The network of stage 1: the general weights alone, each convolution with a bias."""
+    return WGWSNet(width, blocks)
 
-    In stage 2 a batch is of one task, whose bank its flag switches on. The run's own picture losses are not used, and stage 1
-    goes without the published depth loss, whose network has no free weights.
+
+def losses(
+    network: nn.Module, batch: dict[str, Any], picture_losses: PictureLosses, step: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Stage 2: the run's picture losses, and SPARSITY of the magnitudes of the indicators of those banks that the batch uses.
+
+    The published loss has the indicators of all banks. Here a bank is left alone while another task is trained, so that a
+    few-shot run of a new task does not switch the others off.
     """
-    restored = network(batch["lq"], batch["task"])
-    smooth, perceptual = smooth_l1_and_vgg(restored, batch["gt"])
-    indicators: list[Tensor] = [
-        parameter for name, parameter in network.named_parameters() if name.endswith("_indicator")
-    ]
-    loss = smooth + PERCEPTUAL["specific" if indicators else "general"] * perceptual
-    if indicators:
-        loss = loss + SPARSITY * torch.cat(indicators).abs().sum()
-    return {"loss": loss, "loss_smooth_l1": smooth.detach(), "loss_perceptual": perceptual.detach()}
+    parts = picture_losses(network(batch["lq"], batch["task"]), batch["gt"], step)
+    used = {f"B{number + 1}_indicator" for number in batch["task"].unique().tolist()}
+    indicators = [p for name, p in network.named_parameters() if name.rpartition(".")[2] in used]
+    sparsity = torch.cat(indicators).abs().sum()
+    return parts | {"loss": parts["loss"] + SPARSITY * sparsity, "loss_sparsity": sparsity}
+
+
+def adopt(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Stage 2's tensors of those of stage 1, or of a stage 2 with fewer banks: what is new is as it is in ``network``.
+
+    The biases of stage 1's convolutions are dropped where the banked ones have none, as in the published training.
+    """
+    own = network.state_dict()
+    new = {
+        name: tensor for name, tensor in own.items() if name.rpartition(".")[2].startswith("B") and name not in state
+    }
+    dropped = {name for name in state if name.endswith(".layer.bias") and name not in own}
+    return new | {name: tensor for name, tensor in state.items() if name not in dropped}

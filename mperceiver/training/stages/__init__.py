@@ -4,6 +4,7 @@ Each stage writes results/runs/<run>/<stage>.safetensors, its curve (.csv) and i
 results/resume/<run>/ until it has ended.
 """
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -65,5 +66,17 @@ def _write(run_name: str, run: Run, stage: str, spec: Stage, inputs: dict, modul
         outputs=[weights],
         seed=run.seed,
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        result={"parameters": parameters, "steps": spec.steps},
+        result={"parameters": parameters, **_length(spec, curve)},
     )
+
+
+def _length(spec: Stage, curve: str) -> dict[str, int | float]:
+    """How long a training was, for its card: its steps, and where CPU time set its length, also its pictures and that time."""
+    if spec.cpu_seconds is None:
+        return {"steps": spec.steps}
+    last = list(csv.DictReader(curve.splitlines()))[-1]
+    return {
+        "steps": int(last["step"]),
+        "pictures": int(last["pictures"]),
+        "cpu_seconds": float(last["cpu_seconds"]),
+    }

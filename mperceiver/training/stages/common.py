@@ -13,7 +13,7 @@ from mperceiver.data.read.mixture import Mixture
 from mperceiver.models import towers
 from mperceiver.models.predictor import DegradationPredictor, build_predictor
 from mperceiver.models.towers import Towers
-from mperceiver.models.weights import load_weights
+from mperceiver.models.weights import Adopt, load_weights
 from mperceiver.training import processes
 from mperceiver.training.latents import CachedLatents
 
@@ -43,13 +43,13 @@ def all_latents(run: Run) -> list[CachedLatents]:
     return cached
 
 
-def ready_to_train(module: nn.Module, run: Run, stage: str) -> nn.Module:
+def ready_to_train(module: nn.Module, run: Run, stage: str, adopt: Adopt | None = None) -> nn.Module:
     """Load the weights that the run starts from, if any; freeze what the stage's ``only`` leaves out; move to the device.
 
-    Raises ConfigError if ``only`` names a module that does not exist.
+    ``adopt``: see ``load_weights``. Raises ConfigError if ``only`` names a module that does not exist.
     """
     if run.start_from:
-        load_weights(paths.weights_file(config.weights_of(run.start_from)[stage], stage), module)
+        load_weights(paths.weights_file(config.weights_of(run.start_from)[stage], stage), module, adopt)
     if only := getattr(run, stage).only:
         names = [name for name, _ in module.named_parameters()]
         wrong = [prefix for prefix in only if not any(f"{name}.".startswith(f"{prefix}.") for name in names)]

@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mperceiver import config
 from mperceiver.config.runs import NetworkStage, Phase, Run
 from mperceiver.data.read.loader import PreparedDataset
-from mperceiver.models import baselines
+from mperceiver.models import baselines, towers
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import PictureLosses
@@ -19,25 +20,30 @@ from mperceiver.training.stages.common import mixed, ready_to_train
 def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
     """Train a network with its architecture's own losses. Raises ConfigError for an unknown architecture."""
     torch.manual_seed(run.seed)
-    mixture = mixed([PreparedDataset(name) for name in run.train])
     architecture = baselines.architecture_of(spec)
-    network = ready_to_train(architecture.build(**spec.arguments), run, "network")
+    mixture = mixed([PreparedDataset(name) for name in run.train])
+    number_of_task = _numbers(run_name, run, mixture.tasks) if "task" in architecture.needs else None
+    network = ready_to_train(baselines.build(run_name, run), run, "network", architecture.adopt)
+    clip = towers.load_image_tower(run.foundation) if "clip_view" in architecture.needs and run.foundation else None
     picture_losses = PictureLosses(spec.losses, processes.device())
 
     def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
-        rows = mixture.draw(rng, phase.batch)
+        one_task = "one_task" in architecture.needs
+        rows = mixture.draw_one_task(rng, phase.batch) if one_task else mixture.draw(rng, phase.batch)
         lq, gt, task = mixture.batch(rows, phase.crop_px, rng, spec.flip)
         batch = {"ids": mixture.ids(rows), "lq": lq, "gt": gt}
-        if "task" in architecture.needs:
-            batch["task"] = task
+        if number_of_task is not None:
+            batch["task"] = number_of_task[task]
         if "second_view" in architecture.needs:
             batch["second_view"], _, _ = mixture.batch(rows, phase.crop_px, rng, spec.flip)
+        if clip:
+            batch |= {"clip_view": clip.view(lq), "clip_view_gt": clip.view(gt)}
         return batch
 
     def objective(
         module: nn.Module, batch: dict[str, Any], generator: torch.Generator, phase: Phase, step: int
     ) -> dict[str, Tensor]:
-        return architecture.losses(module, batch, picture_losses, step)
+        return architecture.losses(module, batch, picture_losses, step, generator)
 
     curve = fit(
         f"{run_name} network",
@@ -49,5 +55,16 @@ def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inp
         inputs=inputs,
         adversary=picture_losses.discriminator,
         draw=draw,
+        any_module=True,
     )
     return network, curve
+
+
+def _numbers(run_name: str, run: Run, tasks: list[str]) -> Tensor:
+    """The number among the run's ``tasks`` of each of these tasks, int64. Raises ConfigError for one that is none of them."""
+    unknown = [task for task in tasks if task not in run.tasks]
+    if unknown:
+        raise config.ConfigError(
+            f"{config.path_of('runs', run_name)}: the pictures of `train` are also of task {unknown[0]}, which `tasks` does not name"
+        )
+    return torch.tensor([run.tasks.index(task) for task in tasks])

@@ -122,6 +122,9 @@ def test_every_cell_is_measured_or_says_why(world, name):
         assert not row.measured or cell.mean is not None, (row.title, column, cell.why)
     measured = {row.method for row in built.rows if row.measured}
     assert "input" in measured and any(method.startswith("mperceiver") for method in measured)
+    assert not [row.method for row in built.rows if row.group == "All-in-one" and not row.measured], (
+        "every rival is trained"
+    )
 
 
 def test_all_tables_compile_as_latex(world, tmp_path):

@@ -13,7 +13,8 @@ from support import PROJECT
 from support.by_name import fill, observed, picture
 
 from mperceiver.models.baselines import ARCHITECTURES
-from mperceiver.models.baselines.da_clip import ConditionalUNet, MeanRevertingDiffusion
+from mperceiver.models.baselines.da_clip_unet import ConditionalUNet
+from mperceiver.models.baselines.ir_sde import MeanRevertingDiffusion
 from mperceiver.models.baselines.wgws import WGWSNet
 
 GOLDEN = PROJECT / "tests/golden/baselines"
@@ -114,24 +115,64 @@ def test_a_bank_below_its_threshold_is_off_and_still_learns():
 
 
 @pytest.mark.parametrize(
-    ("architecture", "arguments"),
+    ("architecture", "arguments", "unused"),
     [
-        ("airnet", {"width": 8, "groups": 1, "blocks": 1, "queue": 8}),
-        ("transweather", {"channels": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "decoder_depth": 1, "decoder_heads": 4}),
-        ("wgws", {"width": 6, "blocks": 1}),
-        ("wgws", {"width": 6, "blocks": 1, "banks": 2}),
+        ("airnet", {"width": 8, "groups": 1, "blocks": 1, "queue": 8}, ()),
+        (
+            "transweather",
+            {"channels": (8, 16, 24, 32), "depths": (1, 1, 1, 1), "decoder_depth": 1, "decoder_heads": 4},
+            ("Tenc.mini_patch_embed4", "convtail.conv_output"),
+        ),
+        (
+            "promptir",
+            {"width": 8, "blocks": (1, 1, 1, 1), "refinement_blocks": 1, "prompt_channels": (8, 8, 8)},
+            ("chnl_reduce", "reduce_noise_channel"),
+        ),
+        ("wgws-general", {"width": 6, "blocks": 1}, ()),
+        ("wgws", {"width": 6, "blocks": 1, "banks": 2}, ()),
     ],
 )
-def test_its_own_loss_reaches_what_it_trains(architecture, arguments, metric_weights, monkeypatch):
+def test_its_own_loss_reaches_what_it_trains(architecture, arguments, unused):
     """With a batch of what the architecture says it needs; tensors that take part in nothing get no gradient."""
-    monkeypatch.chdir(metric_weights)
     torch.manual_seed(0)
-    network, gt = ARCHITECTURES[architecture].build(**arguments), picture(64, 64, 2).float()
+    entry, gt = ARCHITECTURES[architecture], picture(64, 64, 2).float()
+    network = entry.build(**arguments)
     needed = {"task": torch.tensor([0, 1]), "second_view": gt.flip(-1)}
-    batch = {"lq": 0.5 * gt, "gt": gt} | {name: needed[name] for name in ARCHITECTURES[architecture].needs}
-    losses = ARCHITECTURES[architecture].losses(network, batch, lambda x, y, step: {"loss": (x - y).abs().mean()}, 0)
+    batch = {"lq": 0.5 * gt, "gt": gt} | {name: needed[name] for name in entry.needs & needed.keys()}
+    losses = entry.losses(
+        network, batch, lambda x, y, step: {"loss": (x - y).abs().mean()}, 0, torch.Generator().manual_seed(0)
+    )
     losses["loss"].backward()
-    unused = ("Tenc.mini_patch_embed4", "convtail.conv_output")
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            assert (parameter.grad is None) == name.startswith(unused), name
+            assert (parameter.grad is None) == (bool(unused) and name.startswith(unused)), name
+
+
+def test_a_batch_of_one_task_leaves_the_other_banks_alone():
+    """Neither the picture losses nor the sparsity of the indicators move them."""
+    network, gt = WGWSNet(width=6, blocks=1, banks=2), picture(16, 16, 2).float()
+    batch = {"lq": 0.5 * gt, "gt": gt, "task": torch.tensor([1, 1])}
+    losses = ARCHITECTURES["wgws"].losses(
+        network, batch, lambda x, y, step: {"loss": (x - y).abs().mean()}, 0, torch.Generator()
+    )
+    convolutions = sum(name.endswith(".B2_indicator") for name, _ in network.named_parameters())
+    assert losses["loss_sparsity"].item() == pytest.approx(0.15 * convolutions, rel=1e-5)
+    losses["loss"].backward()
+    moved = {name for name, p in network.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+    assert any("B2_" in name for name in moved) and not any("B1_" in name for name in moved)
+
+
+def test_stage_2_starts_from_the_weights_of_stage_1_without_their_biases():
+    """And a network with one bank more from one with fewer: the new bank is as it was."""
+    entry, one, two = ARCHITECTURES["wgws"], WGWSNet(width=6, blocks=1), WGWSNet(width=6, blocks=1, banks=1)
+    state = entry.adopt(two, one.state_dict())
+    two.load_state_dict(state, strict=True)
+    name = "Encoder.0.layer1.conv0.conv.layer"
+    assert torch.equal(state[f"{name}.weight"], one.state_dict()[f"{name}.weight"]) and f"{name}.bias" not in state
+    assert torch.equal(state["feat_extract.3.layer.bias"], one.state_dict()["feat_extract.3.layer.bias"])
+    for parameter in two.parameters():
+        parameter.data.fill_(3)
+    three = WGWSNet(width=6, blocks=1, banks=2)
+    three.load_state_dict(entry.adopt(three, two.state_dict()), strict=True)
+    assert three.state_dict()[f"{name}.B1_indicator"].item() == 3
+    assert three.state_dict()[f"{name}.B2_indicator"].item() == pytest.approx(0.15)

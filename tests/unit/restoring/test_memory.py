@@ -14,7 +14,7 @@ from mperceiver.config.methods import Method
 from mperceiver.images import PictureError
 from mperceiver.models import mperceiver as model
 from mperceiver.models import weights
-from mperceiver.models.baselines import Network
+from mperceiver.models.baselines.network import Network
 from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import build_predictor
@@ -210,7 +210,7 @@ import torch
 from torch import nn
 from mperceiver.restoring import ensemble, memory
 from mperceiver.config.methods import Method
-from mperceiver.models.baselines import Network
+from mperceiver.models.baselines.network import Network
 
 def status(key):
     return int(Path("/proc/self/status").read_text().split(key + ":")[1].split()[0]) * 1024

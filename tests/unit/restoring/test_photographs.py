@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 from mperceiver import images
 from mperceiver.config import ConfigError
 from mperceiver.images import PictureError
-from mperceiver.models.baselines import Network
+from mperceiver.models.baselines.network import Network
 from mperceiver.restoring import photographs
 
 

@@ -36,7 +36,7 @@ class Fake:
         self.function, self.multiple, self.minimum, self.batch = function, multiple, minimum, batch
         self.wholes, self.seeds, self.tiles, self.means = [], [], [], []
 
-    def look(self, whole):
+    def look(self, whole, tasks=()):
         self.wholes.append(tuple(whole.shape))
         self.means.append(whole.mean((1, 2, 3)))
 
@@ -247,7 +247,7 @@ class Looking(Fake):
 
     tasks = ("dark", "bright")
 
-    def look(self, whole):
+    def look(self, whole, tasks=()):
         super().look(whole)
         return DegradationEstimate(self.means[-1], torch.stack([1 - self.means[-1], self.means[-1]], 1))
 

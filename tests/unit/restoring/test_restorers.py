@@ -13,7 +13,7 @@ from mperceiver.config.samplers import Sampler
 from mperceiver.lineage import LineageError
 from mperceiver.models import mperceiver as model
 from mperceiver.models import weights
-from mperceiver.models.baselines import Network
+from mperceiver.models.baselines.network import Network
 from mperceiver.models.branches import Branches
 from mperceiver.models.ceiling import load_restorer as load_ceiling
 from mperceiver.models.drm import DetailRefinement

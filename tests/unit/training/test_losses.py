@@ -129,3 +129,21 @@ def test_the_paper_scale_weights_are_the_defaults():
     found = Losses()
     assert (found.l1, found.perceptual, found.perceptual_network, found.colour) == (1.0, 0.1, "vgg", 0.2)
     assert (found.adversarial, found.adversarial_from_step) == (0.025, 500)
+
+
+def test_smooth_l1_and_vgg_are_weighted(pair, metric_weights, monkeypatch):
+    """Half the square below 1; and VGG16's features at three depths, of pictures as they are."""
+    monkeypatch.chdir(metric_weights)
+    output, target = pair
+    from mperceiver.metrics import lpips
+
+    spec = Losses(l1=0, smooth_l1=2.0, vgg=0.5, perceptual=0, colour=0, adversarial=0)
+    found = PictureLosses(spec, "cpu")(output, target, 0)
+    smooth = ((output - target) ** 2 / 2).mean()
+    assert found["loss_smooth_l1"].item() == pytest.approx(smooth.item(), rel=1e-5)
+    ours, theirs, distances = output, target, []
+    for group in lpips.load("vgg").groups[:3]:
+        ours, theirs = group(ours), group(theirs)
+        distances.append(((ours - theirs) ** 2).mean().item())
+    assert found["loss_vgg"].item() == pytest.approx(sum(distances) / 3, rel=1e-5)
+    assert found["loss"].item() == pytest.approx(2 * smooth.item() + 0.5 * sum(distances) / 3, rel=1e-5)

@@ -1,0 +1,117 @@
+"""Restoring with a trained baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mperceiver.models.predictor import DegradationPredictor, estimate_degradations
+from mperceiver.models.tiling import Tiles
+from mperceiver.models.towers import Towers
+
+
+class Network:
+    """A trained baseline, ready to restore. It takes nothing from the whole picture and draws no random numbers."""
+
+    batch = 8
+    sees = ("lq",)
+    tasks: Sequence[str] = ()
+
+    def __init__(self, network: nn.Module, multiple: int, device: torch.device | str, minimum: int = 1) -> None:
+        self.network, self.device = network.to(device), device
+        self.multiple, self.minimum = multiple, minimum
+
+    def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> None:
+        return None
+
+    @torch.no_grad()
+    def restore(self, whole: Tensor, seen: None, seeds: list[int], tiles: Tiles) -> Tensor:
+        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored pictures of the same shape and range, on the CPU."""
+        restored = (self.network(part).clamp(0, 1) for part in tiles.cut(whole))
+        return tiles.blend(restored, len(whole), whole.device)
+
+    def modules(self) -> list[nn.Module]:
+        return [self.network]
+
+    @torch.no_grad()
+    def probe(self, pictures: Tensor) -> None:
+        """Run the network once on tiles (n, 3, h, w), so that the memory it takes can be counted."""
+        self.network(pictures.to(self.device))
+
+
+def plain(network: nn.Module, multiple: int, device: torch.device | str, minimum: int, tasks: Sequence[str]) -> Network:
+    """The restorer of a network that knows no tasks."""
+    return Network(network, multiple, device, minimum)
+
+
+@dataclass
+class Told:
+    """The task of whole pictures, as it was given or predicted."""
+
+    probabilities: (
+        Tensor  # of the restorer's tasks (B, N); of a given task 1, and zeros if the run was not trained on it
+    )
+    flags: Tensor  # the network's task of each picture, one-hot (B, the run's tasks); zeros for the general weights
+
+
+class TaskNetwork:
+    """A trained baseline that has weights for each task, and is told whose to take: ``network`` is called with flags (B, N)."""
+
+    batch = 8
+    sees = ("lq",)
+
+    def __init__(
+        self,
+        network: nn.Module,
+        multiple: int,
+        device: torch.device | str,
+        minimum: int,
+        own_tasks: Sequence[str],
+        predictor: tuple[Towers, DegradationPredictor, Sequence[str]] | None = None,
+        clip_crop_px: int | None = None,
+    ) -> None:
+        """
+        Args:
+            own_tasks: the tasks that the network has weights for, in order.
+            predictor: what tells the task: a foundation, a predictor on its embeddings, and the predictor's tasks; None: the
+                task is given with each picture.
+            clip_crop_px: side of the crops that CLIP sees; None for the whole picture.
+        """
+        self.network, self.device, self.multiple, self.minimum = network.to(device), device, multiple, minimum
+        self.own_tasks, self.predictor, self.clip_crop_px = list(own_tasks), predictor, clip_crop_px
+        self.tasks = list(predictor[2]) if predictor else self.own_tasks
+
+    @torch.no_grad()
+    def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> Told:
+        """The task of each padded picture (B, 3, H, W); ``tasks``: where they are given, one for each picture."""
+        if self.predictor:
+            foundation, predictor, names = self.predictor
+            probabilities = estimate_degradations(foundation, predictor, whole, self.clip_crop_px).probabilities
+            found = [names[number] for number in probabilities.argmax(1).tolist()]
+            return Told(probabilities, self._flags(found))
+        flags = self._flags(list(tasks) or [""] * len(whole))
+        return Told(flags, flags)
+
+    def _flags(self, tasks: Sequence[str]) -> Tensor:
+        rows = [[float(task == own) for own in self.own_tasks] for task in tasks]
+        return torch.tensor(rows, device=self.device)
+
+    @torch.no_grad()
+    def restore(self, whole: Tensor, seen: Told, seeds: list[int], tiles: Tiles) -> Tensor:
+        """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored pictures of the same shape and range, on the CPU."""
+        batches = zip(tiles.cut(whole), tiles.owners(len(whole)), strict=True)
+        restored = (self.network(part, seen.flags[pictures]).clamp(0, 1) for part, pictures in batches)
+        return tiles.blend(restored, len(whole), whole.device)
+
+    def modules(self) -> list[nn.Module]:
+        return [self.network, *((self.predictor[0].clip, self.predictor[1]) if self.predictor else ())]
+
+    @torch.no_grad()
+    def probe(self, pictures: Tensor) -> None:
+        """Run the network once on tiles (n, 3, h, w), so that the memory it takes can be counted."""
+        flags = F.one_hot(torch.zeros(len(pictures), dtype=torch.long), len(self.own_tasks)).float()
+        if self.predictor:
+            self.look(pictures)
+        self.network(pictures.to(self.device), flags.to(self.device))

@@ -1,0 +1,36 @@
+"""How long a training is: a number of steps, or of seconds of CPU time."""
+
+import time
+
+from mperceiver.config.runs import Stage
+from mperceiver.training.schedule import TrainingError
+
+
+class Budget:
+    """The part of a training that is gone. The learning rate and the phases follow it."""
+
+    def __init__(self, spec: Stage, processes: int) -> None:
+        """Raises TrainingError if several ``processes`` are to share a training whose length is CPU time."""
+        if spec.cpu_seconds is not None and processes > 1:
+            raise TrainingError("`cpu_seconds` is the CPU time of one process; start the training without a launcher")
+        self.spec = spec
+        self._before = 0.0  # CPU seconds of the processes that the training ran in before this one
+
+    def resume(self, cpu_seconds: float) -> None:
+        """Count the CPU time of the processes before this one."""
+        self._before = cpu_seconds
+
+    def cpu_seconds(self) -> float:
+        """CPU time so far, of all threads, from the start of the process on."""
+        return self._before + time.process_time()
+
+    def share(self, step: int) -> float:
+        """The part that is gone before ``step`` (from 0), from 0 to 1."""
+        if self.spec.cpu_seconds is None:
+            return step / self.spec.steps
+        return min(self.cpu_seconds() / self.spec.cpu_seconds, 1.0)
+
+    def over(self, step: int) -> bool:
+        """Whether the training ends before ``step``. It has at least one."""
+        timed_out = self.spec.cpu_seconds is not None and step > 0 and self.share(step) >= 1
+        return step >= self.spec.steps or timed_out

@@ -1,0 +1,72 @@
+"""A training whose length is CPU time: where it ends, what it tells, and how it goes on after a stop."""
+
+import csv
+import time
+
+import pytest
+from support.loops import at, draw, regress_drawn, smooth, stage, terminate
+
+from mperceiver.training.budget import Budget
+from mperceiver.training.loop import fit
+from mperceiver.training.schedule import TrainingError, learning_rate, phase_at
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """CPU time that goes only when a step is taken: a quarter of a second each."""
+    spent = [0.0]
+    monkeypatch.setattr(time, "process_time", lambda: spent[0])
+
+    def losses(*arguments):
+        spent[0] += 0.25
+        return regress_drawn(*arguments)
+
+    return spent, losses
+
+
+SPEC = {"steps": 1000, "cpu_seconds": 2.0, "warmup_steps": 0, "lr": 1e-3, "lr_end": 1e-5, "accumulate": 1}
+
+
+def rows(curve: str) -> list[dict]:
+    return list(csv.DictReader(curve.splitlines()))
+
+
+def test_it_ends_when_its_time_is_gone(tmp_path, clock):
+    _, losses = clock
+    curve = fit("timed", smooth(), losses, stage(**SPEC), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    (row,) = rows(curve)
+    assert (row["step"], row["pictures"], row["cpu_seconds"]) == ("8", "64", "2")
+    assert float(row["lr"]) == pytest.approx(learning_rate(stage(**SPEC), 0, 7 / 8), rel=1e-4)
+
+
+def test_it_ends_with_its_steps_where_they_are_done_before(tmp_path, clock):
+    _, losses = clock
+    curve = fit("short", smooth(), losses, stage(**SPEC | {"steps": 3}), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    assert rows(curve)[-1]["step"] == "3"
+
+
+def test_it_has_a_step_however_little_time_there_is(tmp_path, clock):
+    spent, losses = clock
+    spent[0] = 10.0
+    curve = fit("late", smooth(), losses, stage(**SPEC), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    assert rows(curve)[-1]["step"] == "1"
+
+
+def test_the_time_before_a_stop_counts(tmp_path, clock):
+    spent, losses = clock
+    with pytest.raises(SystemExit):
+        fit("timed", smooth(), at(4, terminate, losses), stage(**SPEC), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    spent[0] = 0.0  # another process
+    curve = fit("timed", smooth(), losses, stage(**SPEC), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    assert (rows(curve)[-1]["step"], rows(curve)[-1]["pictures"], rows(curve)[-1]["cpu_seconds"]) == ("8", "64", "2")
+
+
+def test_phases_follow_the_time():
+    phases = [{"share": 0.25, "batch": 2, "crop_px": 8}, {"share": 0.75, "batch": 4, "crop_px": 16}]
+    spec = stage(**SPEC | {"phases": phases})
+    assert [phase_at(spec, 0, share).batch for share in (0, 0.2, 0.3, 1.0)] == [2, 2, 4, 4]
+
+
+def test_several_processes_are_refused():
+    with pytest.raises(TrainingError, match="cpu_seconds.*one process"):
+        Budget(stage(**SPEC), 2)
