@@ -13,6 +13,7 @@ from typing import Any
 from mperceiver import temporary
 from mperceiver.printing import say
 
+MANIFEST = ".sha256"  # of a folder, in it: a line a file, as sha256sum writes it
 CHECKSUM_CACHE = ".hashed.json"  # hidden, so that it is no part of the folder's own SHA-256
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system that has no locks
 LOCK_POLL_SECONDS = 0.2
@@ -126,12 +127,46 @@ def sha256(path: Path | str) -> str:
     """
     path = Path(path)
     if path.is_dir():
-        members = sorted(file.relative_to(path) for file in path.rglob("*") if file.is_file())
-        visible = (member for member in members if not any(part.startswith(".") for part in member.parts))
-        lines = "".join(f"{sha256(path / member)}  {member.as_posix()}\n" for member in visible)
-        return hashlib.sha256(lines.encode()).hexdigest()
+        return folder_digest({member.as_posix(): sha256(path / member) for member in members(path)})
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def members(folder: Path) -> list[Path]:
+    """The files that count in a folder's SHA-256, relative to it, sorted."""
+    every = sorted(file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
+    return [member for member in every if not any(part.startswith(".") for part in member.parts)]
+
+
+def folder_digest(digests: dict[str, str]) -> str:
+    """SHA-256 of a folder with these files, {path inside it: SHA-256}, sorted by path."""
+    return hashlib.sha256(_manifest(digests).encode()).hexdigest()
+
+
+def _manifest(digests: dict[str, str]) -> str:
+    return "".join(f"{digest}  {path}\n" for path, digest in digests.items())
+
+
+def write_manifest(folder: Path | str) -> str:
+    """Write the lines that a folder's SHA-256 is taken over into its hidden file MANIFEST; return the SHA-256.
+
+    With it a changed file in the folder can be named, and `sha256sum -c .sha256` checks the folder without this project.
+    """
+    folder = Path(folder)
+    text = _manifest({member.as_posix(): sha256(folder / member) for member in members(folder)})
+    write_text(folder / MANIFEST, text)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_manifest(folder: Path | str, digest: str) -> dict[str, str] | None:
+    """{path inside the folder: SHA-256} as it was when ``digest`` was taken; None if the manifest is missing or another one's."""
+    try:
+        text = (Path(folder) / MANIFEST).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+    if hashlib.sha256(text.encode()).hexdigest() != digest:
+        return None
+    return {name: sha for sha, _, name in (line.partition("  ") for line in text.splitlines())}
 
 
 # ---------------------------------------------------------------- checksum cache

@@ -1,10 +1,10 @@
 """Cards: how an output was made, and from what. No other module runs git.
 
-Every output has a small JSON card beside it, written last. It names the verb, the commit, whether tracked files differed
-from it (dirty), the code (hash of the package's sources), the spec (validated configuration), inputs {path: SHA-256},
-outputs {path: SHA-256}, the seed, versions, the device, and the result (small facts worth reading). It has no times and no
-host names, so that equal work at one commit gives equal cards. An input that has a card of its own is named by that card, so
-cards form a chain from a table's cell down to the downloaded files.
+Every output has a small JSON card beside it, written last. It names the verb, the commit, whether code or configuration
+differed from it (dirty), the code (hash of the package's sources), the spec (the keys of the configuration that were read), inputs
+{path: SHA-256}, outputs {path: SHA-256}, the seed, versions, the lock (hash of uv.lock), the device, and the result (small
+facts worth reading). It has no times and no host names, so that equal work at one commit gives equal cards. An input that has
+a card of its own is named by that card, so cards form a chain from a table's cell down to the downloaded files.
 """
 
 import contextlib
@@ -12,23 +12,51 @@ import hashlib
 import importlib.metadata
 import json
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from mperceiver.files import sha256, write_json
+from mperceiver.files import MANIFEST, folder_digest, members, read_manifest, sha256, write_json, write_manifest
 from mperceiver.printing import masked_data
 
 PACKAGE = Path(__file__).resolve().parent
+DEPENDED_ON = ("mperceiver", "workflow", "config", "profiles", "Snakefile", "uv.lock")
 SOURCES = {".py", ".j2"}  # suffixes of the package's sources
 VERSIONS = ["torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy", "pillow", "lpips", "spandrel"]
 
 
 class LineageError(RuntimeError):
     """A card cannot be written, read or followed. The message names the card and says what to do."""
+
+
+class Part(str):
+    """The part of a configuration file that a rule reads; as text, the file's path.
+
+    A card names it by its label ('config/datasets/a.yaml#prepare') with its own digest in place of the file's SHA-256, so that a
+    change elsewhere in the file is no change of an input.
+
+    Attributes:
+        label: its name in cards.
+        files: the file, and the files it takes keys from.
+    """
+
+    label: str
+    files: list[str]
+    _digest: Callable[[], str]
+
+    def __new__(cls, path: str, label: str, files: list[str], digest: Callable[[], str]) -> "Part":
+        """``digest`` is called when the digest is first asked for."""
+        part = super().__new__(cls, path)
+        part.label, part.files, part._digest = label, files, cache(digest)
+        return part
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the part's values."""
+        return self._digest()
 
 
 # ---------------------------------------------------------------- code, commit, versions
@@ -46,7 +74,7 @@ def code() -> str:
 
 @cache
 def commit() -> tuple[str, bool]:
-    """(commit of the project's checkout, whether tracked files differ from it).
+    """(commit of the project's checkout, whether code or configuration differ from it: changed files, and new ones).
 
     Raises:
         LineageError: the package is not in a git checkout of this project, or git fails.
@@ -55,8 +83,7 @@ def commit() -> tuple[str, bool]:
         # If the package is installed inside another project's checkout, that checkout's commit would be wrong.
         _git("ls-files", "--error-unmatch", f"{PACKAGE.name}/{Path(__file__).name}")
         head = _git("rev-parse", "HEAD")
-        changes = _git("status", "--porcelain", "--untracked-files=no", "--", "mperceiver", "workflow", "config")
-        return head, bool(changes)
+        return head, _differs()
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", "") or str(error)
         raise LineageError(
@@ -66,10 +93,41 @@ def commit() -> tuple[str, bool]:
         ) from None
 
 
-def _git(*arguments: str) -> str:
-    """Standard output of a git command in the project's checkout."""
-    done = subprocess.run(["git", *arguments], cwd=PACKAGE.parent, capture_output=True, encoding="utf-8", check=True)
+def commits_not_here(commits: Iterable[str]) -> set[str]:
+    """Those of some commits that the checkout does not hold; empty if git cannot be asked."""
+    wanted = sorted(commits)
+    try:
+        answers = _git("cat-file", "--batch-check", given="".join(f"{commit}^{{commit}}\n" for commit in wanted))
+    except (OSError, subprocess.CalledProcessError):
+        return set()
+    return {commit for commit, line in zip(wanted, answers.splitlines(), strict=True) if line.endswith(" missing")}
+
+
+def _differs() -> bool:
+    """Whether what the work depends on is another state than the commit's.
+
+    The configuration is that of the working directory; where this is no part of the checkout, the commit does not hold it.
+    """
+    root, configuration = PACKAGE.parent.resolve(), Path("config").resolve()
+    if configuration.is_dir() and not configuration.is_relative_to(root):
+        return True
+    places = [*DEPENDED_ON, *([str(configuration.relative_to(root))] if configuration.is_relative_to(root) else [])]
+    return bool(_git("status", "--porcelain", "--untracked-files=all", "--", *places))
+
+
+def _git(*arguments: str, given: str | None = None) -> str:
+    """Standard output of a git command in the project's checkout; ``given``: its standard input."""
+    done = subprocess.run(
+        ["git", *arguments], cwd=PACKAGE.parent, input=given, capture_output=True, encoding="utf-8", check=True
+    )
     return done.stdout.strip()
+
+
+@cache
+def lock() -> str | None:
+    """SHA-256 of uv.lock, which names every package of the environment; None if the package was installed without it."""
+    path = PACKAGE.parent / "uv.lock"
+    return sha256(path) if path.is_file() else None
 
 
 def versions() -> dict[str, str]:
@@ -102,7 +160,7 @@ def write_card(
         path: the card's file.
         verb: the command that did the work.
         spec: the configuration: a pydantic model, or plain data with models inside.
-        inputs: cards and plain files; they are hashed here.
+        inputs: cards, plain files and parts of files; they are hashed here.
         outputs: files and folders; they are hashed here.
         seed: the seed of the work, if it has one.
         device: the device it ran on.
@@ -123,16 +181,22 @@ def write_card(
         "dirty": dirty,
         "code": code(),
         "spec": _plain_data(spec),
-        "inputs": {str(file): sha256(file) for file in inputs} | (sources or {}),
-        "outputs": {str(file): sha256(file) for file in outputs},
+        "inputs": dict(_named(file) for file in inputs) | (sources or {}),
+        "outputs": {str(file): write_manifest(file) if Path(file).is_dir() else sha256(file) for file in outputs},
         "seed": seed,
         "versions": versions(),
+        "lock": lock(),
         "device": device,
         "result": result or {},
     }
     card = masked_data(card)
     write_json(path, card)
     return card
+
+
+def _named(file: Path | str) -> tuple[str, str]:
+    """An input as a card names it: (path, SHA-256), or (label, digest) of a part of a file."""
+    return (file.label, file.digest) if isinstance(file, Part) else (str(file), sha256(file))
 
 
 def _plain_data(spec: Any) -> Any:
@@ -168,16 +232,75 @@ def chain(path: Path | str) -> dict[str, dict[str, Any]]:
     return cards
 
 
-def verify(path: Path | str) -> list[str]:
-    """Hash all files along the chain of a card again; a sentence for each that is missing or differs from its card."""
+def verify(
+    path: Path | str,
+    part_digest: Callable[[str], str | None] | None = None,
+    digest: Callable[[Path | str], str] = sha256,
+) -> list[str]:
+    """Hash all files along the chain of a card again.
+
+    Args:
+        path: the card.
+        part_digest: label of a part of a configuration file -> its digest now, None if there is no such file; without it
+            parts are not compared.
+        digest: path of a file -> its SHA-256.
+
+    Returns:
+        a sentence for each file that is missing or differs from its card, nearest card first; of a folder its files are named.
+    """
     problems = []
     for name, card in chain(path).items():
-        for role in ("inputs", "outputs"):
-            for file, recorded in card[role].items():
-                if ":" in file:  # outside the working directory
-                    continue
-                if not Path(file).exists():
-                    problems.append(f"{name}: {role[:-1]} {file} is missing")
-                elif (actual := sha256(file)) != recorded:
-                    problems.append(f"{name}: {role[:-1]} {file} was {recorded[:12]}…, is {actual[:12]}…")
+        problems += verify_card(name, card, part_digest, digest)
+    return problems
+
+
+def verify_card(
+    name: str,
+    card: dict[str, Any],
+    part_digest: Callable[[str], str | None] | None = None,
+    digest: Callable[[Path | str], str] = sha256,
+) -> list[str]:
+    """The sentences of ``verify`` for one card, which is at the path ``name``."""
+    problems = []
+    if card["outputs"] and Path(name).parts[0] in ("data", "results"):
+        own = Path(name).with_suffix("")
+        if not any(Path(out).with_suffix("") == own or Path(out).is_relative_to(own) for out in card["outputs"]):
+            problems.append(f"{name}: is the card of {', '.join(card['outputs'])}, which is another output")
+    for role in ("inputs", "outputs"):
+        for file, recorded in card[role].items():
+            if "#" in file:
+                now = part_digest(file) if part_digest else recorded
+                if now != recorded:
+                    state = f"was {recorded[:12]}…, is {now[:12]}…" if now else "is missing"
+                    problems.append(f"{name}: {role[:-1]} {file} {state}")
+            elif ":" in file:  # outside the working directory
+                continue
+            elif not Path(file).exists():
+                problems.append(f"{name}: {role[:-1]} {file} is missing")
+            elif Path(file).is_dir():
+                problems += [f"{name}: {role[:-1]} {problem}" for problem in _changed_members(file, recorded, digest)]
+            elif (actual := digest(file)) != recorded:
+                problems.append(f"{name}: {role[:-1]} {file} was {recorded[:12]}…, is {actual[:12]}…")
+    return problems
+
+
+def _changed_members(folder: str, recorded: str, digest: Callable[[Path | str], str]) -> list[str]:
+    """What differs in a folder whose SHA-256 was ``recorded``: the files by name, where its manifest is the one of that time."""
+    now = {file.as_posix(): digest(Path(folder) / file) for file in members(Path(folder))}
+    if folder_digest(now) == recorded:
+        return []
+    was = read_manifest(folder, recorded)
+    if was is None:
+        return [
+            f"{folder} was {recorded[:12]}…, is {folder_digest(now)[:12]}… (its list of files, {folder}/{MANIFEST}, is missing or "
+            "was changed, so that the file that differs cannot be named)"
+        ]
+    problems = []
+    for file in sorted(was.keys() | now.keys()):
+        if file not in now:
+            problems.append(f"{folder}/{file} is missing")
+        elif file not in was:
+            problems.append(f"{folder}/{file} was not there when the card was written")
+        elif was[file] != now[file]:
+            problems.append(f"{folder}/{file} was {was[file][:12]}…, is {now[file][:12]}…")
     return problems

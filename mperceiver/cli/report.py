@@ -1,4 +1,4 @@
-"""Verbs that score, print tables and figures, and tell where a number comes from."""
+"""Verbs that score, print tables and figures, and explain a reported number."""
 
 from pathlib import Path
 from typing import Annotated
@@ -42,23 +42,6 @@ def report(experiment: Annotated[Path, typer.Argument(help="Experiment: a file c
     from mperceiver.report.site import write
 
     say(write(experiment))
-
-
-@verb(PANEL)
-def trace(
-    target: Annotated[str, typer.Argument(help="A table's name, or the path of a card or of an output.")],
-    method: Annotated[str | None, typer.Option(help="The method of the cell's row.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="The dataset of the cell's column.")] = None,
-    task: Annotated[str | None, typer.Option(help="The task of the cell's column, if it has one, e.g. haze.")] = None,
-    verify: Annotated[
-        bool,
-        typer.Option("--verify", help="Hash every file again and compare with the cards; exit code 1 if one differs."),
-    ] = False,
-) -> None:
-    """Print what a table's cell or an output was made of, down to the files of the dataset's source."""
-    from mperceiver.report.trace import print_trace
-
-    print_trace(target, method, dataset, task, verify)
 
 
 @verb(PANEL)

@@ -12,12 +12,10 @@ from mperceiver.config.base import METRIC_FOUNDATIONS, NAME, STAGES, TASKS, Conf
 from mperceiver.config.depends import (
     REPORTED,
     cells,
-    check,
     download_inputs,
     encode_inputs,
     figure_inputs,
     foundation_inputs,
-    inputs_of,
     learned_from,
     members,
     method_foundation,
@@ -26,6 +24,7 @@ from mperceiver.config.depends import (
     origins,
     pictures_of,
     prepare_inputs,
+    report_inputs,
     restore_inputs,
     score_inputs,
     stage_inputs,
@@ -33,3 +32,6 @@ from mperceiver.config.depends import (
     weights_of,
 )
 from mperceiver.config.files import KINDS, check_name, files_of, load, mirrors, names, parse, path_of, read_yaml
+from mperceiver.config.graph import cards_here, check, files_of_inputs, inputs_of, job_of
+from mperceiver.config.parts import digest_of_label, experiment_part, part_of, read_part
+from mperceiver.config.uptodate import changes, settle

@@ -1,18 +1,19 @@
 """Which files and cards each job reads: the inputs of the workflow's rules, and the inputs that cards name.
 
 Functions called ``*_inputs`` list the inputs of a rule of that name; their parameters are the rule's wildcards. Files and
-cards are given as text, as Snakemake and cards compare them. All functions raise ConfigError for a name without a file, and
-for files that do not fit each other.
+cards are given as text, as Snakemake and cards compare them; a file of config/ is a ``lineage.Part``, what the rule reads of it.
+All functions raise ConfigError for a name without a file, and for files that do not fit each other.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
 from mperceiver import paths
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
 from mperceiver.config.experiments import Experiment
-from mperceiver.config.files import files_of, load, path_of
+from mperceiver.config.files import load, parse, path_of
+from mperceiver.config.parts import experiment_part, part_of
 from mperceiver.config.protocols import Protocol
 from mperceiver.config.tables import Table
 
@@ -25,19 +26,19 @@ REPORTED = "config/reported/cvpr2024.csv"  # the paper's own numbers
 
 
 def foundation_inputs(foundation: str) -> list[str]:
-    """The file of a foundation, and the files it is `like`."""
-    return files_of("foundations", foundation)
+    """The file of a foundation."""
+    return [part_of("foundations", foundation, "foundation")]
 
 
 def download_inputs(dataset: str) -> list[str]:
-    """The file of a downloaded dataset, and the files it is `like`."""
-    return files_of("datasets", dataset)
+    """The file of a downloaded dataset."""
+    return [part_of("datasets", dataset, "download")]
 
 
 def prepare_inputs(dataset: str) -> list[str]:
     """The file of a prepared dataset, and the cards of the datasets it is made of: downloaded ones or ready-made pairs."""
     spec = load("datasets", dataset)
-    inputs = files_of("datasets", dataset)
+    inputs: list[str] = [part_of("datasets", dataset, "prepare")]
     for origin in spec.from_ or [dataset]:
         source = load("datasets", origin)
         if not source.sources and (spec.pairs or not source.pairs):
@@ -56,8 +57,12 @@ def prepare_inputs(dataset: str) -> list[str]:
 
 
 def encode_inputs(foundation: str, dataset: str) -> list[str]:
-    """The cards of a foundation and of a prepared dataset."""
-    return [str(paths.foundation_card(foundation)), str(paths.prepared_card(dataset))]
+    """The dataset's file, which names the crops, and the cards of the foundation and of the prepared dataset."""
+    return [
+        part_of("datasets", dataset, "encode"),
+        str(paths.foundation_card(foundation)),
+        str(paths.prepared_card(dataset)),
+    ]
 
 
 def pictures_of(dataset: str) -> list[str]:
@@ -95,7 +100,8 @@ def weights_of(run: str, reused_by: tuple[str, ...] = ()) -> dict[str, str]:
 def stage_inputs(run: str, stage: str) -> list[str]:
     """The run's file and the cards of what a training stage reads: data, foundation, and weights of other stages."""
     spec, file = load("runs", run), path_of("runs", run)
-    inputs = files_of("runs", run) + [str(paths.prepared_card(dataset)) for dataset in spec.train]
+    inputs: list[str] = [part_of("runs", run, f"train_{stage}")]
+    inputs += [str(paths.prepared_card(dataset)) for dataset in spec.train]
     if stage == "network":
         inputs += [str(paths.foundation_card(spec.foundation))] * (spec.foundation is not None)
     else:
@@ -193,7 +199,7 @@ def restore_inputs(method: str, dataset: str) -> list[str]:
     if members(method) != [method]:
         kind = load("methods", method).kind
         raise ConfigError(f"{path_of('methods', method)}: a method of kind {kind} restores nothing itself")
-    inputs = [*files_of("methods", method), str(paths.prepared_card(dataset))]
+    inputs: list[str] = [part_of("methods", method, "restore"), str(paths.prepared_card(dataset))]
     foundation = method_foundation(method)
     if foundation:
         inputs.append(str(paths.foundation_card(foundation)))
@@ -204,7 +210,7 @@ def score_inputs(method: str, dataset: str) -> list[str]:
     """The cards of the restored and the prepared pictures, the protocol's file, and the cards of its metrics' weights."""
     protocol = load("datasets", dataset).protocol
     inputs = [str(paths.restored_card(method, dataset)), str(paths.prepared_card(dataset))]
-    inputs += files_of("protocols", protocol)
+    inputs.append(part_of("protocols", protocol, "score"))
     return inputs + [str(paths.foundation_card(name)) for name in metric_foundations(load("protocols", protocol))]
 
 
@@ -233,14 +239,14 @@ def cells(table: Table) -> list[tuple[str, str]]:
 def table_inputs(table: str) -> list[str]:
     """The table's file, the score cards of its cells, and the files whose titles and numbers it prints."""
     spec = load("tables", table)
-    inputs = files_of("tables", table)
+    inputs: list[str] = [part_of("tables", table, "table")]
     inputs += [str(paths.scores_card(method, dataset)) for method, dataset in cells(spec)]
     rows = [method for block in spec.parts for group in block.rows for method in group.methods]
     methods = _unique(method for row in rows for method in (row, *members(row)))
-    inputs += [file for method in methods for file in files_of("methods", method)]
+    inputs += [part_of("methods", method, "table") for method in methods]
     columns = [column for block in spec.parts for column in block.columns]
     protocols = _unique(load("datasets", dataset).protocol for column in columns for dataset in column.datasets)
-    inputs += [file for protocol in protocols for file in files_of("protocols", protocol)]
+    inputs += [part_of("protocols", protocol, "table") for protocol in protocols]
     reported = any(column.reported for column in columns) or any(block.average_reported for block in spec.parts)
     return _unique(inputs + [REPORTED] * reported)
 
@@ -248,8 +254,9 @@ def table_inputs(table: str) -> list[str]:
 def figure_inputs(figure: str) -> list[str]:
     """The figure's file and the cards of what it shows."""
     spec = load("figures", figure)
-    inputs = files_of("figures", figure)
+    inputs: list[str] = [part_of("figures", figure, "figure")]
     methods = [member for method in spec.methods for member in members(method)]
+    inputs += [part_of("methods", method, "figure") for method in _unique([*spec.methods, *methods])]  # their titles
     datasets = [panel.dataset for panel in spec.panels]
     inputs += [str(paths.prepared_card(dataset)) for dataset in datasets]
     datasets += [dataset for column in spec.columns for dataset in column.datasets]
@@ -264,40 +271,12 @@ def figure_inputs(figure: str) -> list[str]:
     return _unique(inputs + [REPORTED] * any(column.reported for column in spec.columns))
 
 
-# ---------------------------------------------------------------- the whole graph
-
-# Folder of cards -> the inputs of the job that writes a card in it. The rest of a card's path are the arguments.
-CARD_INPUTS: dict[Path, Callable[..., list[str]]] = {
-    paths.FOUNDATIONS: foundation_inputs,
-    paths.RAW: download_inputs,
-    paths.PREPARED: prepare_inputs,
-    paths.LATENTS: encode_inputs,
-    paths.RUNS: stage_inputs,
-    paths.RESTORED: restore_inputs,
-    paths.SCORES: score_inputs,
-}
-
-
-def inputs_of(file: str) -> list[str]:
-    """Inputs of the job that writes a card; none for a file that no job writes."""
-    for folder, inputs in CARD_INPUTS.items():
-        if Path(file).is_relative_to(folder):
-            return inputs(*Path(file).with_suffix("").relative_to(folder).parts)
-    return []
-
-
-def check(experiment: Experiment) -> None:
-    """Read every file of config/ that an experiment's tables and figures depend on. Raises ConfigError for the first fault.
-
-    Snakemake does not report an error in an input function whose rule's output exists already; this walk does.
-    """
-    files = [file for table in experiment.tables for file in table_inputs(table)]
-    files = _unique(files + [file for figure in experiment.figures for file in figure_inputs(figure)])
-    known = set(files)
-    for file in files:  # grows as it is read
-        new = [path for path in _unique(inputs_of(file)) if path not in known]
-        files += new
-        known.update(new)
+def report_inputs(path: Path | str) -> list[str]:
+    """An experiment's file, and the cards of its tables and figures."""
+    experiment = parse(Path(path), Experiment)
+    printed = [paths.table_file(name, "json") for name in experiment.tables]
+    printed += [paths.figure_file(name, "json") for name in experiment.figures]
+    return [experiment_part(path), *map(str, printed)]
 
 
 def _unique(items: Iterable[Item]) -> list[Item]:

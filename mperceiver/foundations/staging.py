@@ -29,7 +29,7 @@ def stage(name: str) -> Path:
     are kept for the next call.
     """
     spec, card = config.load("foundations", name), paths.foundation_card(name)
-    inputs, sources = config.files_of("foundations", name), {}
+    inputs, sources = config.foundation_inputs(name), {}
     lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
     with locked(paths.foundation_folder(name)):
         staging = Staging(name, spec, _earlier_entries(paths.foundation_folder(name), card))
@@ -50,7 +50,7 @@ def stage(name: str) -> Path:
         lineage.write_card(
             card,
             verb="foundation",
-            spec=spec,
+            spec=config.read_part("foundations", name, "foundation"),
             inputs=inputs,
             outputs=[staging.folder],
             sources=sources,

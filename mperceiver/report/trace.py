@@ -8,6 +8,7 @@ from mperceiver import config, lineage, paths, printing
 from mperceiver.files import sha256
 from mperceiver.report.grid import Cell, Column, FilledTable, TableError, printed
 from mperceiver.report.tables import build, method_cells
+from mperceiver.report.verify import verify_all, verify_cards
 
 SHOWN_OUTPUTS = 3  # a card with more outputs names only their number
 RESULTS = f"{paths.RESULTS}/"
@@ -53,10 +54,11 @@ class Node:
 
 
 class Traced(NamedTuple):
-    """A chain, and which of its files are not as their cards say; without verification no file is examined."""
+    """A chain, which of its files are not as their cards say, and notes; without verification no file is examined."""
 
     chain: Node
     problems: list[str]
+    notes: list[str]
 
 
 def trace(
@@ -72,7 +74,8 @@ def trace(
     if method or dataset:
         raise lineage.LineageError("a cell has a method and a dataset: give --method and --dataset, or neither")
     card = str(_card_of(target))
-    return Traced(_node(card, sha256(card), set()), lineage.verify(card) if verify else [])
+    verified = verify_cards([card]) if verify else None
+    return Traced(_node(card, sha256(card), set()), *((verified.problems, verified.notes) if verified else ([], [])))
 
 
 def print_trace(
@@ -85,14 +88,31 @@ def print_trace(
 
     traced = trace(target, method, dataset, task, verify)
     printing.console(soft_wrap=True).print(traced.chain)
-    if traced.problems:
-        raise lineage.LineageError(
-            "\n".join(traced.problems)
-            + f"\n{len(traced.problems)} file(s) are not as their cards say. To make an output again: remove its card, then "
-            "snakemake; to get back what was made: dvc pull"
-        )
+    _tell(traced.problems, traced.notes)
     if verify:
         printing.say("verified: every file of the chain is what its card says")
+
+
+def print_verified(fresh: bool = False) -> None:
+    """Verify everything in data/ and results/ and say so. Raises LineageError if a file is not as its card says; it lists all."""
+    verified = verify_all(fresh)
+    _tell(verified.problems, verified.notes)
+    known = (
+        f", {verified.cached} of them unchanged in size and time since they were last hashed" if verified.cached else ""
+    )
+    printing.say(f"verified: {verified.files} files of {verified.cards} cards are what the cards say{known}")
+
+
+def _tell(problems: list[str], notes: list[str]) -> None:
+    noted = [f"note: {note}" for note in notes]
+    if problems:
+        raise lineage.LineageError(
+            "\n".join([*problems, *noted])
+            + f"\n{len(problems)} file(s) are not as their cards say. To make an output again: remove its card, then "
+            "snakemake; to get back what was made: dvc pull"
+        )
+    for note in noted:
+        printing.say(note, error=True)
 
 
 def command(table: str, method: str, dataset: str, task: str | None = None) -> str:
@@ -109,7 +129,7 @@ def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: 
         root.children = [Node("value", place.rpartition("--")[2], facts) for place, facts in values.items()]
 
     scores = [paths.scores_card(member, dataset) for member in config.members(method)]
-    above, problems = root, []
+    above, problems, notes = root, [], []
     card = str(paths.table_file(name, "json"))
     if Path(card).is_file():
         # Of all that the table stands on, only this cell's part is shown.
@@ -121,11 +141,14 @@ def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: 
     for score in scores:
         if score.is_file():
             below.append(_node(str(score), sha256(score), listed))
-            problems += [problem for problem in (lineage.verify(score) if verify else []) if problem not in problems]
+            if verify:
+                verified = verify_cards([score])
+                problems += [problem for problem in verified.problems if problem not in problems]
+                notes += [note for note in verified.notes if note not in notes]
         else:
             below.append(Node("score", str(score), ["not run", f"next: snakemake {score}"]))
     above.children = [*above.children, *below] if above is root else [*below, *above.children]
-    return Traced(root, problems)
+    return Traced(root, problems, notes)
 
 
 def _values(table: FilledTable, method: str, dataset: str, task: str | None) -> dict[str, list[str]]:
@@ -206,6 +229,8 @@ def _node(path: str, digest: str, listed: set[str], without: tuple[str, ...] = (
     if ":" in path:
         return Node("source", path, [digest[:12]])
     facts = [digest[:12]]
+    if "#" in path:  # a part of a configuration file
+        return Node("file", path, facts)
     if not Path(path).exists():
         return Node("file", path, [*facts, "not on this machine (dvc pull)"])
     try:

@@ -62,7 +62,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     lineage.write_card(
         card,
         verb="restore",
-        spec={"method": spec, "dataset": dataset},
+        spec={"method": config.read_part("methods", method, "restore"), "dataset": dataset},
         inputs=inputs,
         outputs=[folder],
         seed=spec.sampler.seed,

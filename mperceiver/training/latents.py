@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from mperceiver import files, lineage, paths
+from mperceiver import config, files, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.read.crops import FixedCrops, Window, fixed_crops
 from mperceiver.models import towers
@@ -98,8 +98,8 @@ def encode_dataset(foundation: str, dataset: str) -> Path:
         lineage.write_card(
             paths.latents_card(foundation, dataset),
             verb="encode",
-            spec={"foundation": foundation, "dataset": dataset},
-            inputs=[paths.foundation_card(foundation), paths.prepared_card(dataset)],
+            spec={"foundation": foundation, "dataset": dataset} | config.read_part("datasets", dataset, "encode"),
+            inputs=config.encode_inputs(foundation, dataset),
             outputs=[path],
             device=processes.device().type,
         )
@@ -143,7 +143,8 @@ def encode(foundation: Towers, dataset: str) -> Path:
 
     path = paths.latents_file(foundation.name, dataset)
     cards = [str(paths.foundation_card(foundation.name)), str(paths.prepared_card(dataset))]
-    key = json.dumps([VERSION, {card: files.sha256(card) for card in cards}], sort_keys=True)
+    chosen = config.read_part("datasets", dataset, "encode")
+    key = json.dumps([VERSION, {card: files.sha256(card) for card in cards}, chosen], sort_keys=True)
     folder = path.with_name(f".{dataset}.shards")
     shards = write_shards(folder, key, {dataset: len(crops)}, encode_rows, f"encode {dataset}")[dataset]
     if processes.is_main():

@@ -106,8 +106,9 @@ def describe(world: Path, path: str, text: str) -> None:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Hidden files, such as temporary ones, other than Snakemake's time stamps and checksum caches."""
-    return [path for path in folder.rglob(".*") if path.name not in (".snakemake_timestamp", files.CHECKSUM_CACHE)]
+    """Hidden files, such as temporary ones, other than Snakemake's time stamps, checksum caches and lists of a folder's files."""
+    kept = (".snakemake_timestamp", files.CHECKSUM_CACHE, files.MANIFEST)
+    return [path for path in folder.rglob(".*") if path.name not in kept]
 
 
 @pytest.mark.slow

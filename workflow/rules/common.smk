@@ -27,10 +27,11 @@ def inputs(function, **arguments):
     """An input function: what a function of mperceiver.config lists for the rule's wildcards."""
 
     def of_wildcards(wildcards):
-        return function(**wildcards, **arguments)
+        return mperceiver.config.files_of_inputs(function(**wildcards, **arguments))
 
     return of_wildcards
 
 
 if workflow.is_main_process:
     mperceiver.config.check(EXPERIMENT)
+    mperceiver.config.settle(EXPERIMENT_FILE)  # Snakemake plans by times; they are made to agree with the cards

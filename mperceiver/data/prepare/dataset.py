@@ -62,7 +62,7 @@ def prepare_dataset(name: str, workers: int | None = None) -> Path:
     lineage.write_card(
         card,
         verb="prepare",
-        spec=dataset,
+        spec=config.read_part("datasets", name, "prepare"),
         inputs=inputs,
         outputs=[target],
         seed=dataset.seed,

@@ -68,7 +68,9 @@ def write(name: str) -> Path:
         card,
         verb="figure",
         spec=figure,
-        inputs=list(dict.fromkeys(map(str, [*config.files_of("figures", name), *inputs]))),
+        inputs=[
+            file for file in dict.fromkeys([*config.figure_inputs(name), *map(str, inputs)]) if Path(file).is_file()
+        ],
         outputs=[paths.figure_file(name, suffix) for suffix in suffixes],
         result=result,
     )

@@ -96,6 +96,5 @@ def _inputs(figure: Figure) -> list[Path]:
     """The files of the methods and of those that they are means of, and the cards of their scores, so far as they exist."""
     methods = list(dict.fromkeys(name for method in figure.methods for name in (method, *config.members(method))))
     datasets = [dataset for column in figure.columns for dataset in column.datasets]
-    inputs = [Path(file) for method in methods for file in config.files_of("methods", method)]
-    inputs += [paths.scores_card(method, dataset) for method in methods for dataset in datasets]
+    inputs = [paths.scores_card(method, dataset) for method in methods for dataset in datasets]
     return [path for path in inputs if path.is_file()]

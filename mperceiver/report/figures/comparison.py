@@ -70,7 +70,7 @@ def draw(name: str, figure: Figure):
     prepared = {
         dataset: PreparedDataset(dataset) for dataset in dict.fromkeys(panel.dataset for panel in figure.panels)
     }
-    inputs = [Path(file) for method in methods for file in config.files_of("methods", method)]
+    inputs: list[Path] = []
     rows, missing = [], []
     for panel in figure.panels:
         pairs = prepared[panel.dataset]

@@ -1,7 +1,5 @@
 """Quality against the sampler's steps, and against the seconds that a picture takes."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from mperceiver import config, paths
@@ -71,8 +69,7 @@ def draw(name: str, figure: Figure):
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes[0, 0].legend(fontsize=8)
     cards = [paths.scores_card(row.method, dataset) for row, column, _ in table.filled() for dataset in column.datasets]
-    inputs = [Path(file) for method in figure.methods for file in config.files_of("methods", method)]
-    return drawing, inputs + [card for card in cards if card.is_file()], {"steps": steps, "timed": timed}
+    return drawing, [card for card in cards if card.is_file()], {"steps": steps, "timed": timed}
 
 
 def _seconds(method: str, datasets: tuple[str, ...]) -> float | None:

@@ -43,14 +43,16 @@ def write(experiment_path: Path | str) -> Path:
             toys=_toys(filled),
             reported=any(cell.reported is not None for table in filled for cell in table.cells.values()),
         )
-    printed = [paths.table_file(name, "json") for name in experiment.tables]
-    printed += [paths.figure_file(name, "json") for name in experiment.figures]
     progress = [table.progress for table in filled]
     lineage.write_card(
         paths.REPORT_CARD,
         verb="report",
         spec=experiment,
-        inputs=[path for path in dict.fromkeys([experiment_path, *shown, *printed]) if path.is_file()],
+        inputs=[
+            path
+            for path in dict.fromkeys([*config.report_inputs(experiment_path), *map(str, shown)])
+            if Path(path).is_file()
+        ],
         outputs=[paths.REPORT],
         result={"cells": sum(total for _, total in progress), "run": sum(done for done, _ in progress)},
     )

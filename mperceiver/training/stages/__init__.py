@@ -7,6 +7,7 @@ results/resume/<run>/ until it has ended.
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -38,10 +39,10 @@ def train(run_name: str, stage: str) -> Path:
         raise config.ConfigError(f"{config.path_of('runs', run_name)}: no {stage} stage; it has {', '.join(stages)}")
     lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
     resume = paths.resume_folder(run_name)
-    inputs = {path: files.sha256(path) for path in config.stage_inputs(run_name, stage)}
+    inputs = config.stage_inputs(run_name, stage)
     # The fingerprint of a resume state holds what the run's file says of this stage in place of the file's digest: a changed
     # comment or tracker must not start the training from the beginning.
-    identity = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
+    identity: dict[str, Any] = {path: files.sha256(path) for path in inputs if not path.startswith("config/")}
     identity["config/runs"] = run.model_dump(mode="json", exclude={"title", *config.STAGES})
     module, curve = STAGES[stage](run_name, run, spec, resume, identity)
     if processes.is_main():
@@ -52,7 +53,7 @@ def train(run_name: str, stage: str) -> Path:
     return paths.weights_card(run_name, stage)
 
 
-def _write(run_name: str, run: Run, stage: str, spec: Stage, inputs: dict, module: nn.Module, curve: str) -> None:
+def _write(run_name: str, run: Run, stage: str, spec: Stage, inputs: list[str], module: nn.Module, curve: str) -> None:
     """Write the weights, the curve and, last, the card."""
     weights = paths.weights_file(run_name, stage)
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -61,7 +62,7 @@ def _write(run_name: str, run: Run, stage: str, spec: Stage, inputs: dict, modul
     lineage.write_card(
         paths.weights_card(run_name, stage),
         verb=f"train_{stage}",
-        spec=run,
+        spec=config.read_part("runs", run_name, f"train_{stage}"),
         inputs=inputs,
         outputs=[weights],
         seed=run.seed,

@@ -91,12 +91,14 @@ def test_reuse_of_what_is_not_there_is_refused(runs):
 def test_what_restoring_and_scoring_stand_on(runs):
     assert config.restore_inputs("plain", "d") == [
         "config/methods/plain.yaml",
-        "config/methods/part.yaml",  # it is like that one, so a change there is a change of this
         "data/prepared/d.json",
         "data/foundations/f.json",
         "results/runs/full/predictor.json",
         "results/runs/part/branches.json",
     ]
+    # plain is like part, so a change there is a change of it; Snakemake is told of both files.
+    methods = ["config/methods/plain.yaml", "config/methods/part.yaml"]
+    assert config.files_of_inputs(config.restore_inputs("plain", "d"))[:3] == [*methods, "data/prepared/d.json"]
     assert config.restore_inputs("input", "d") == ["config/methods/input.yaml", "data/prepared/d.json"]
     assert config.restore_inputs("ceiling", "d")[2:] == ["data/foundations/f.json"]
     with pytest.raises(ConfigError, match="Known methods: input"):
@@ -107,7 +109,6 @@ def test_what_restoring_and_scoring_stand_on(runs):
         "results/restored/input/d.json",
         "data/prepared/d.json",
         "config/protocols/rgb.yaml",
-        "config/protocols/base.yaml",
         "data/foundations/lpips-alex.json",
     ]
     describe("protocols", "rgb", "title: t\nlpips: vgg\nmetrics: [psnr, brisque, fid, lpips]\n")
@@ -131,12 +132,12 @@ def test_what_is_printed_stands_on(runs):
     scores = ["results/scores/input/d.json", "results/scores/net/d.json"]
     words = ["config/methods/input.yaml", "config/methods/net.yaml", "config/protocols/rgb.yaml"]  # titles are printed
     assert config.table_inputs("t") == ["config/tables/t.yaml", *scores, *words]  # a dataset in two columns, once
-    assert config.table_inputs("u") == ["config/tables/u.yaml", "config/tables/t.yaml", *scores, *words]
+    assert config.table_inputs("u") == ["config/tables/u.yaml", *scores, *words]
     describe("figures", "side", "title: t\ncaption: c\nkind: comparison\nmethods: [input, net]\n"
              "panels: [{dataset: d, picture: a}, {dataset: d, picture: b}]\n")  # fmt: skip
-    assert config.figure_inputs("side") == ["config/figures/side.yaml", "data/prepared/d.json", *scores]
+    assert config.figure_inputs("side") == ["config/figures/side.yaml", *words[:2], "data/prepared/d.json", *scores]
     describe("figures", "bars", "title: t\ncaption: c\nkind: bars\nmethods: [net]\ncolumns: [{dataset: d, label: l}]\n")
-    assert config.figure_inputs("bars") == ["config/figures/bars.yaml", scores[1]]
+    assert config.figure_inputs("bars") == ["config/figures/bars.yaml", words[1], scores[1]]
     describe("figures", "curves", "title: t\ncaption: c\nkind: curves\nruns: [part, net]\n")
     assert config.figure_inputs("curves") == [  # the curves that a run drew itself, not those it reuses
         "config/figures/curves.yaml",
@@ -188,7 +189,11 @@ def test_the_inputs_of_each_kind_of_card(graph):
     assert config.inputs_of("results/restored/input/d.json") == config.restore_inputs("input", "d")
     assert config.inputs_of("results/runs/full/drm.json") == config.stage_inputs("full", "drm")
     assert config.inputs_of("data/prepared/test.json") == ["config/datasets/test.yaml", "data/raw/photos.json"]
-    assert config.inputs_of("data/latents/f/d.json") == ["data/foundations/f.json", "data/prepared/d.json"]
+    assert config.inputs_of("data/latents/f/d.json") == [
+        "config/datasets/d.yaml",
+        "data/foundations/f.json",
+        "data/prepared/d.json",
+    ]
     assert config.inputs_of("data/raw/d.json") == ["config/datasets/d.yaml"]
     assert config.inputs_of("data/foundations/f.json") == ["config/foundations/f.yaml"]
     assert config.inputs_of("config/datasets/d.yaml") == config.inputs_of(config.REPORTED) == []

@@ -70,7 +70,7 @@ def test_trace_of_a_cell_that_has_not_been_run(tree):
         ("results/scores/one/toys.csv", "output results/scores/one/toys.csv was"),
         ("results/restored/one/toys/rain-1.png", "output results/restored/one/toys/rain-1.png was"),
         ("results/runs/one/network.safetensors", "output results/runs/one/network.safetensors was"),
-        ("data/raw/clean/a.png", "output data/raw/clean was"),
+        ("data/raw/clean/a.png", "output data/raw/clean/a.png was"),
         ("results/tables/toys.tex", "results/tables/toys.tex"),
     ],
 )

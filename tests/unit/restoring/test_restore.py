@@ -206,7 +206,7 @@ def write_prepared(sizes: list[tuple[int, int]], order: list[int] | None = None)
 
 
 def contents(folder: str) -> dict[str, bytes]:
-    return {path.name: images.decode(path).tobytes() for path in Path(folder).iterdir()}
+    return {path.name: images.decode(path).tobytes() for path in Path(folder).glob("*.png")}
 
 
 def test_identity_dataset_is_its_degraded_pictures(world):
@@ -222,7 +222,7 @@ def test_identity_dataset_is_its_degraded_pictures(world):
 def test_dataset_card_names_what_it_stands_on(world, monkeypatch):
     monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(noisy))
     card = lineage.read_card(datasets.restore_dataset("fake", "odd"))
-    stands_on = ["data/prepared/odd.json", "config/methods/fake.yaml", "results/runs/net/network.json"]
+    stands_on = ["data/prepared/odd.json", "config/methods/fake.yaml#restore", "results/runs/net/network.json"]
     assert sorted(card["inputs"]) == sorted(stands_on)
     assert list(card["outputs"]) == ["results/restored/fake/odd"]
     assert (card["verb"], card["result"], card["seed"]) == ("restore", {"count": 11, "tiled": 3}, 42)

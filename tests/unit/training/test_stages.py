@@ -119,7 +119,10 @@ def test_stage_has_a_card_and_a_curve(trained, name):
     path = Path(f"results/runs/{run}/{name}.json")
     card, spec = lineage.read_card(path), getattr(config.load("runs", run), name)
     assert card["verb"] == f"train_{name}"
-    assert sorted(card["inputs"]) == sorted(config.stage_inputs(run, name))
+    part, *cards = config.stage_inputs(run, name)
+    assert (
+        sorted(card["inputs"]) == sorted([part.label, *cards]) and part.label == f"config/runs/{run}.yaml#train_{name}"
+    )
     assert card["outputs"] == {str(path.with_suffix(".safetensors")): sha256(path.with_suffix(".safetensors"))}
     state = load_file(path.with_suffix(".safetensors"))
     floats = sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point())

@@ -101,7 +101,10 @@ def test_a_rule_pairs_in_natural_order_out_of_an_archive(world):
         assert np.array_equal(gt, picture(f"set/gt/{number}.png"))
     assert [p.name for p in Path("data/prepared").iterdir() if p.suffix not in (".arrow", ".json")] == []
     card = lineage.read_card(paths.prepared_card("d"))
-    assert card["result"]["count"] == 3 and card["inputs"].keys() == {"config/datasets/d.yaml", "data/raw/raw.json"}
+    assert card["result"]["count"] == 3 and card["inputs"].keys() == {
+        "config/datasets/d.yaml#prepare",
+        "data/raw/raw.json",
+    }
     assert lineage.verify(paths.prepared_card("d")) == []
     source = PreparedDataset("d").source(0)
     lq, gt = (hashlib.sha256(encoded(picture(f"set/{name}"))).hexdigest() for name in ("in/2_a.png", "gt/2.png"))

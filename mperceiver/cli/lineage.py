@@ -1,0 +1,41 @@
+"""Verbs that tell where a number comes from."""
+
+from typing import Annotated
+
+import typer
+
+from mperceiver.cli.base import fail, verb
+
+PANEL = "Where numbers come from"
+
+
+@verb(PANEL)
+def trace(
+    target: Annotated[str | None, typer.Argument(help="A table's name, or the path of a card or of an output.")] = None,
+    method: Annotated[str | None, typer.Option(help="The method of the cell's row.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The dataset of the cell's column.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task of the cell's column, if it has one, e.g. haze.")] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Hash every file again and compare with the cards; exit code 1 if one differs."),
+    ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="With --verify: every card in data/ and results/. A file whose size and time are as when it was last hashed is "
+            "not read again.",
+        ),
+    ] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="With --all: read every file all the same.")] = False,
+) -> None:
+    """Print what a table's cell or an output was made of, down to the files of the dataset's source."""
+    from mperceiver.report import trace as tracing
+
+    if everything and verify:
+        return tracing.print_verified(fresh)
+    if everything or fresh:
+        fail("--all belongs to --verify, and --fresh to both: mperceiver trace --verify --all")
+    if target is None:
+        fail("name a table, a card or an output: mperceiver trace demo-tasks (or everything: --verify --all)")
+    tracing.print_trace(target, method, dataset, task, verify)
