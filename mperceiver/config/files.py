@@ -1,14 +1,13 @@
-"""Reading the files of config/. No other module reads YAML."""
+"""Reading the files of config/ as models. Their YAML is read by plain_yaml.py."""
 
 import difflib
 import os
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, overload
 
-import yaml
 from pydantic import ValidationError
 
+from mperceiver.config import plain_yaml
 from mperceiver.config.base import NAME, ConfigError, Model
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.experiments import Experiment
@@ -21,6 +20,7 @@ from mperceiver.config.tables import Table
 from mperceiver.printing import masked
 
 CONFIG = Path("config")
+MOST_FAULTS = 30  # of a file that are named
 KINDS: dict[str, type[Model]] = {  # folder of config/ -> model of its files
     "foundations": Foundation,
     "datasets": Dataset,
@@ -50,7 +50,7 @@ def files_of(kind: str, name: str) -> list[str]:
     """Paths of the file config/<kind>/<name>.yaml and of the files it is `like`. Raises ConfigError as ``load`` does."""
     load(kind, name)
     files = [path_of(kind, name)]
-    while "like" in (raw := _parse_yaml(files[-1].read_text(encoding="utf-8"))):
+    while "like" in (raw := plain_yaml.read(files[-1])):
         files.append(path_of(kind, raw["like"]))
     return [str(path) for path in files]
 
@@ -127,7 +127,8 @@ def parse(path: Path, model: type[AnyModel]) -> AnyModel:
                 faults.append(f"  {key}: unknown key" + (f" (did you mean `{near[0]}`?)" if near else ""))
             else:
                 faults.append(f"  {key}: {fault['msg']}, got {masked(repr(fault['input'])):.80}")
-        text = "\n".join(faults)
+        more = [f"  and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
+        text = "\n".join(faults[:MOST_FAULTS] + more)
         raise ConfigError(f"{path}: {len(faults)} problem(s); config/README.md lists every key\n{text}") from None
 
 
@@ -158,18 +159,13 @@ def models_in(annotation: Any) -> list[type[Model]]:
 
 # ---------------------------------------------------------------- YAML
 
-# libyaml's parser, where PyYAML has it, is ten times as fast; planning the paper's tables reads some thousand files.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that is none of this project's kinds. Raises ConfigError if it cannot be read or is no mapping."""
     try:
-        mapping = _parse_yaml(path.read_text(encoding="utf-8"))
+        mapping = plain_yaml.read(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file{_no_config_here()}") from None
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: {error}") from None
     if not isinstance(mapping, dict):
         raise ConfigError(f"{path}: not a mapping of keys to values")
     return mapping
@@ -181,14 +177,12 @@ def _read_with_like(path: Path, liked_by: tuple[Path, ...] = ()) -> Any:
     ``liked_by``: the files whose `like` has led here.
     """
     try:
-        raw = _parse_yaml(path.read_text(encoding="utf-8"))
+        raw = plain_yaml.read(path)
     except FileNotFoundError:
         experiments = ", ".join(map(str, sorted(CONFIG.glob("*.yaml"))))
         at_top = bool(experiments) and path.parent in (Path(), CONFIG)
         hint = f". Experiments: {experiments}" if at_top else _no_config_here()
         raise ConfigError(f"{path}: no such file{hint}") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that does not exist
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict) or "like" not in raw:
         return raw
     if not isinstance(raw["like"], str) or not NAME.fullmatch(raw["like"]):
@@ -207,36 +201,6 @@ def _merge(below: Any, above: Any) -> Any:
         return above
     merged = below | {key: _merge(below.get(key), value) for key, value in above.items()}
     return {key: value for key, value in merged.items() if value is not None}
-
-
-@lru_cache(maxsize=1024)
-def _parse_yaml(text: str) -> Any:
-    """Plain YAML. A key that is given twice in one mapping is an error; YAML itself would silently use the last one.
-
-    The cache is by text, so that a changed file is read again. The value is shared, and must not be changed.
-    """
-    loader = _Loader(text)
-    try:
-        node = loader.get_single_node()
-        _check_keys(node)
-        return None if node is None else loader.construct_document(node)
-    finally:
-        loader.dispose()
-
-
-def _check_keys(node: yaml.Node | None) -> None:
-    """Raise YAMLError for a key that is given twice in one mapping."""
-    if isinstance(node, yaml.MappingNode):
-        keys = set()
-        for key, value in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in keys:
-                    raise yaml.MarkedYAMLError(problem=f"`{key.value}` is given twice", problem_mark=key.start_mark)
-                keys.add(key.value)
-            _check_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _check_keys(item)
 
 
 def _no_config_here() -> str:

@@ -88,7 +88,7 @@ def test_report_tables_stand_below_figures_and_pages(below):
 
 
 def test_only_config_reads_yaml():
-    assert importers("yaml", "ruamel") == {"config/files.py"}
+    assert importers("yaml", "ruamel") == {"config/plain_yaml.py"}
 
 
 def test_only_images_touches_picture_files():

@@ -1,0 +1,108 @@
+"""YAML as plain values, read within bounds.
+
+An alias (`*name`) stands for all that its anchor (`&name`) holds, so a few lines can stand for millions of values; libyaml's composer recurses, and
+a file of brackets alone would end the process. Both are counted before anything is built.
+"""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mperceiver.config.base import ConfigError
+
+DEEPEST = 64  # mappings and lists inside each other
+MOST_VALUES = 100_000  # with what aliases stand for
+MOST_LETTERS = 4_000_000
+LONG_NUMBER = re.compile(r"[-+0-9a-fA-FxXoO_:.]{400,}")  # it cannot even be printed
+
+# libyaml's parser, where PyYAML has it, is ten times as fast; planning the paper's tables reads some thousand files.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read(path: Path) -> Any:
+    """The value in a YAML file; it is shared with other callers, and must not be changed.
+
+    Raises:
+        FileNotFoundError: there is no such file. ConfigError, which names the file: it cannot be read, is not UTF-8, no valid YAML, or
+        larger than a configuration can be.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(MOST_LETTERS + 1)
+        if len(text) > MOST_LETTERS:
+            raise ConfigError(f"{path}: longer than {MOST_LETTERS} letters; this is no configuration")
+        return parse_text(text)
+    except (FileNotFoundError, ConfigError):
+        raise
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # YAMLError; ValueError for a date or a number that cannot be; RecursionError
+        raise ConfigError(f"{path}: not valid YAML: {str(error) or type(error).__name__}") from None
+
+
+@lru_cache(maxsize=1024)
+def parse_text(text: str) -> Any:
+    """Plain YAML. A key that is given twice in one mapping is an error; YAML itself would silently use the last one.
+
+    The cache is by text, so that a changed file is read again. Raises YAMLError, or ValueError for what no value can be.
+    """
+    _check_bounds(text)
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        _check_keys(node)
+        return None if node is None else loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_bounds(text: str) -> None:
+    """Raise YAMLError for a text that is nested too deeply, stands for too many values, or has an alias inside its own anchor."""
+    values: dict[str, int] = {}  # anchor: how many values it stands for
+    open_: list[
+        tuple[str | None, int]
+    ] = []  # of each mapping and list that has begun: its anchor, and the values before it
+    count = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in open_):
+                raise yaml.MarkedYAMLError(
+                    problem=f"*{event.anchor} stands inside its own anchor", problem_mark=event.start_mark
+                )
+            count += values.get(event.anchor, 0)  # an unknown one is an error of the composer
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_.append((event.anchor, count))
+            count += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_.pop()
+            if anchor is not None:
+                values[anchor] = count - before
+        elif isinstance(event, yaml.ScalarEvent):
+            count += 1
+            if event.anchor is not None:
+                values[event.anchor] = 1
+            if not event.style and LONG_NUMBER.fullmatch(event.value):
+                raise yaml.MarkedYAMLError(problem="a number of too many digits", problem_mark=event.start_mark)
+        if len(open_) > DEEPEST or count > MOST_VALUES:
+            what = (
+                f"more than {DEEPEST} levels" if len(open_) > DEEPEST else f"stands for more than {MOST_VALUES} values"
+            )
+            raise yaml.MarkedYAMLError(problem=f"{what}; this is no configuration", problem_mark=event.start_mark)
+
+
+def _check_keys(node: yaml.Node | None) -> None:
+    """Raise YAMLError for a key that is given twice in one mapping."""
+    if isinstance(node, yaml.MappingNode):
+        keys = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in keys:
+                    raise yaml.MarkedYAMLError(problem=f"`{key.value}` is given twice", problem_mark=key.start_mark)
+                keys.add(key.value)
+            _check_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_keys(item)
