@@ -5,6 +5,7 @@ from functools import lru_cache
 import pandas as pd
 
 from mperceiver import config, lineage, paths
+from mperceiver.csvs import unguarded
 from mperceiver.report.grid import TableError
 
 INPUT = "input"  # the method that leaves the degraded pictures as they are (config/methods/input.yaml)
@@ -51,6 +52,7 @@ def per_picture(method: str, dataset: str, task: str | None = None) -> pd.DataFr
     if not path.is_file():
         return pd.DataFrame({"task": pd.Series(dtype=str)}, index=pd.Index([], dtype=str, name="id"))
     pictures = pd.read_csv(path, dtype=str, keep_default_na=False, index_col="id")
+    pictures.index, pictures["task"] = pictures.index.map(unguarded), pictures["task"].map(unguarded)
     metrics = pictures.columns.drop("task")
     pictures[metrics] = pictures[metrics].replace("", "nan").astype(float)
     return pictures if task is None else pictures[pictures["task"] == task]

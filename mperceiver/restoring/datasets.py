@@ -1,12 +1,11 @@
 """Restoring a prepared dataset into results/restored/, with its card."""
 
-import csv
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from mperceiver import config, files, images, lineage, paths
+from mperceiver import config, csvs, files, images, lineage, paths
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
 from mperceiver.models.restorer import Restorer
@@ -74,11 +73,11 @@ def restore_dataset(method: str, dataset: str) -> Path:
 
 def _write_probabilities(path: Path, prepared: PreparedDataset, probabilities: dict[str, dict[str, float]]) -> None:
     classes = list(next(iter(probabilities.values())))
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["id", "task", *classes])
-        for name, task in zip(prepared.ids, prepared.tasks, strict=True):
-            writer.writerow([name, task, *(f"{probabilities[name][c]:.6g}" for c in classes)])
+    rows = (
+        [name, task, *(f"{probabilities[name][c]:.6g}" for c in classes)]
+        for name, task in zip(prepared.ids, prepared.tasks, strict=True)
+    )
+    path.write_text(csvs.to_csv(["id", "task", *classes], rows), encoding="utf-8")
 
 
 def _write(path: Path, picture: np.ndarray) -> None:

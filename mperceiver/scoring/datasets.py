@@ -1,8 +1,6 @@
 """Score a method's restored pictures of a dataset by its protocol: a CSV with a row a picture, and a card with the means."""
 
-import csv
 import hashlib
-import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +10,7 @@ import numpy as np
 
 from mperceiver import config, images, lineage, paths
 from mperceiver.config.protocols import Protocol
+from mperceiver.csvs import to_csv
 from mperceiver.data import DataError
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.files import ChecksumError, sha256, write_text
@@ -239,13 +238,9 @@ def _read_target(prepared: PreparedDataset, i: int) -> np.ndarray | None:
 
 def _csv(prepared: PreparedDataset, rows: list[Row], metrics: list[str]) -> str:
     """A row a picture; a metric of whole sets has no column."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
     metrics = [m for m in metrics if METRICS[m].score is not None]
-    writer.writerow(["id", "task", *metrics])
-    for name, task, row in zip(prepared.ids, prepared.tasks, rows, strict=True):
-        writer.writerow([name, task, *("" if row[m] is None else repr(row[m]) for m in metrics)])
-    return out.getvalue()
+    pictures = zip(prepared.ids, prepared.tasks, rows, strict=True)
+    return to_csv(["id", "task", *metrics], ([name, task, *(row[m] for m in metrics)] for name, task, row in pictures))
 
 
 def _task_summary(prepared: PreparedDataset, rows: list[Row], task: str, protocol: Protocol) -> dict[str, Any]:

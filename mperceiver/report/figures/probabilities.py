@@ -5,6 +5,7 @@ import pandas as pd
 
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
+from mperceiver.csvs import unguarded
 from mperceiver.report.figures.common import FigureError
 from mperceiver.report.figures.prompts import COLOURS
 
@@ -77,4 +78,5 @@ def _read(method: str, dataset: str) -> pd.DataFrame:
             f"{path}: no such file; restore first: snakemake --cores all {paths.restored_card(method, dataset)}"
         )
     texts = {"id": str, "task": str}
-    return pd.read_csv(path, dtype=texts, keep_default_na=False)
+    table = pd.read_csv(path, dtype=texts, keep_default_na=False)
+    return table.assign(**{column: table[column].map(unguarded) for column in texts})

@@ -1,14 +1,11 @@
 """A table as tidy CSV: a line for each cell, with numbers as they were computed."""
 
-import pandas as pd
-
+from mperceiver import csvs
 from mperceiver.report.grid import FilledTable
-
-EMPTY_IF_ZERO = {"n": "Int64", "rank": "Int64", "seen_in_training": "Int64"}
 
 
 def to_csv(table: FilledTable) -> str:
-    """The CSV's text. A field is empty where there is no number."""
+    """The CSV's text. A field is empty where there is no number. See ``csvs``."""
     lines = [
         {
             "block": block.title,
@@ -31,4 +28,4 @@ def to_csv(table: FilledTable) -> str:
         for row in block.rows
         for column, cell in ((column, table.cells[row, column]) for column in block.columns)
     ]
-    return pd.DataFrame(lines).astype(EMPTY_IF_ZERO).to_csv(index=False, lineterminator="\n")
+    return csvs.to_csv(list(lines[0]), [list(line.values()) for line in lines])

@@ -14,7 +14,7 @@ from support import PROJECT, reports
 from support.printed import cell, written, yaml_of
 
 from mperceiver import config, lineage
-from mperceiver.report import tables, trace
+from mperceiver.report import scores, tables, trace
 from mperceiver.report.columns.score import MEASURES
 from mperceiver.report.tables import latex
 from mperceiver.report.tables.ranks import places
@@ -271,3 +271,19 @@ def test_an_average_has_no_protocol_of_its_own_in_its_heading(tree):
 def test_tables_do_not_import_torch():
     code = "import sys, mperceiver.report.tables; from mperceiver.report.rendering import environment; environment(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT).returncode == 0
+
+
+def test_headings_are_no_formulas(tree):
+    """A heading from a file stands in the CSV so that a spreadsheet computes nothing, and in HTML and LaTeX as it is."""
+    path = Path("config/tables/toys.yaml")
+    path.write_text(path.read_text(encoding="utf-8").replace("Reference", "=cmd|'/C calc'!A0", 1), encoding="utf-8")
+    text = tables.to_csv(tables.build("toys"))
+    groups = {row["group"] for row in csv.DictReader(io.StringIO(text))}
+    assert "'=cmd|'/C calc'!A0" in groups and not any(group.startswith(("=", "+", "-", "@")) for group in groups)
+
+
+def test_a_picture_named_like_a_formula_has_its_scores(tree):
+    path = Path("results/scores/one/toys.csv")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    path.write_text("\n".join([lines[0], "'=1+1" + lines[1][lines[1].index(",") :], *lines[2:], ""]), encoding="utf-8")
+    assert scores.per_picture("one", "toys").index[0] == "=1+1"

@@ -1,0 +1,44 @@
+"""CSV files whose texts no spreadsheet takes for a formula: what begins with = + - @ could call a program.
+
+Names of files and headings of tables come from strangers. Where one begins so, the cell has an apostrophe before it, and what
+reads the file takes it away again. Numbers are written as they are.
+"""
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+LINE_END = "\r\n"  # so that csv quotes a text with either of the two
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """The text of a CSV file. A text is ``guarded``; None and a float that is no number are empty; lines end with \\n."""
+    lines = []
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator=LINE_END)
+    for row in (header, *rows):
+        out.seek(0)
+        out.truncate()
+        writer.writerow([_cell(value) for value in row])
+        lines.append(out.getvalue().removesuffix(LINE_END))
+    return "\n".join([*lines, ""])
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return guarded(value)
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def guarded(text: str) -> str:
+    """The text as it stands in a cell: no spreadsheet computes it, and ``unguarded`` gives it back."""
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def unguarded(cell: str) -> str:
+    """The text of a cell that ``guarded`` made."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
