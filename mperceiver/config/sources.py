@@ -122,14 +122,23 @@ class GeneratedSource(Model):
 
 
 class LocalSource(Model):
-    """A folder with pictures on this machine."""
+    """A folder on this machine: of pictures, or with `keep_folders` of anything that ready-made pairs are found in."""
 
     source: Literal["local"] = Field(description=KIND)
     folder: str = Field(description="absolute path of the folder, or its path inside one of the `mirror` folders")
-    glob: str = Field("*", description="pictures inside the folder")
+    glob: str | None = Field(
+        None,
+        description="files inside the folder; none: its pictures, or with `keep_folders` all files below it",
+    )
+    keep_folders: bool = Field(
+        False,
+        description="true: files keep their paths below the folder, so that `input/0.png` and `target/0.png` are two files; "
+        "archives and lists are copied too",
+    )
     sha256: Sha256 | None = Field(
         None,
-        description="SHA-256 over the lines '<sha256>  <basename>' of the folder's pictures, sorted by basename",
+        description="SHA-256 over the lines '<sha256>  <basename>' of the folder's pictures, sorted by basename; with "
+        "`keep_folders` of all files, '<sha256>  <path below the folder>', sorted by path",
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mperceiver import images
+from mperceiver.config.sources import matches
 from mperceiver.files import sha256
 
 
@@ -20,7 +21,18 @@ def left_out(folder: Path, glob: str = "*") -> list[Path]:
     return sorted((p for p in matching if p.is_file() and images.looks_like_a_picture(p)), key=lambda p: p.name)
 
 
-def folder_sha256(files: Iterable[Path]) -> str:
-    """SHA-256 over the lines '<sha256>  <basename>\\n' of the files, sorted by basename."""
-    lines = (f"{sha256(p)}  {p.name}\n" for p in sorted(files, key=lambda p: p.name))
+def files_below(folder: Path, glob: str = "**") -> list[str]:
+    """Paths, relative to a folder, of the files below it that fit a glob, sorted. Hidden files and folders are left out.
+
+    `*` stands for any characters within a part of a path, `**` for any number of parts.
+    """
+    inside = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    shown = (path.as_posix() for path in inside if not any(part.startswith(".") for part in path.parts))
+    return sorted(path for path in shown if matches(path, [glob]))
+
+
+def folder_sha256(files: Iterable[Path], root: Path | None = None) -> str:
+    """SHA-256 over the lines '<sha256>  <name>\\n' of the files, sorted by name: the basename, or the path below ``root``."""
+    names = {path.relative_to(root).as_posix() if root else path.name: path for path in files}
+    lines = (f"{sha256(names[name])}  {name}\n" for name in sorted(names))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import images, paths
-from mperceiver.config.sources import GeneratedSource, LocalSource, ManualSource, PackageSource
+from mperceiver.config.sources import GeneratedSource, LocalSource, ManualSource, PackageSource, file_path
 from mperceiver.data import DataError
-from mperceiver.data.raw.folder import folder_sha256, left_out, pictures_in
+from mperceiver.data.archives.base import is_archive
+from mperceiver.data.archives.unpack import check_archives
+from mperceiver.data.raw.folder import files_below, folder_sha256, left_out, pictures_in
 from mperceiver.data.raw.generated import GENERATORS
 from mperceiver.data.raw.sources.base import Download, Received, RemoteFile, describe_file, get_files
 from mperceiver.files import sha256
@@ -94,11 +96,12 @@ def fill_from_folder(download: Download, source: LocalSource, folder: Path) -> R
     failures = []
     for candidate in candidates:
         try:
-            return Received({f"local:{source.folder}": _copy_pictures(download, source, candidate, folder)})
+            copy = _copy_tree if source.keep_folders else _copy_pictures
+            return Received({f"local:{source.folder}": copy(download, source, candidate, folder)})
         except (DataError, OSError) as error:
             failures.append(str(error))
-            for file in folder.iterdir():
-                file.unlink()
+            for path in folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
     raise DataError("; ".join(failures) + f"; {advice}")
 
 
@@ -106,22 +109,51 @@ def _copy_pictures(download: Download, source: LocalSource, origin: Path, folder
     """Copy the pictures of ``origin`` into ``folder``; returns the copies' SHA-256 as a folder."""
     if not origin.is_dir():
         raise DataError(f"{origin}: no such folder")
-    files = pictures_in(origin, source.glob)
-    if unread := [file.name for file in left_out(origin, source.glob)]:
+    glob = source.glob or "*"
+    files = pictures_in(origin, glob)
+    if unread := [file.name for file in left_out(origin, glob)]:
         say(f"{origin}: pictures of a form that is not read are left out: {', '.join(unread)}", error=True)
+    keep = "`keep_folders: true` beside `folder` keeps the subfolders, for pairs to be found in them"
+    if not files and (below := pictures_in(origin, "**/*")):
+        inner = sorted({f"{path.relative_to(origin).parts[0]}/" for path in below})
+        raise DataError(f"{origin}: its pictures are in subfolders, {', '.join(inner[:5])}; {keep}")
     if not files:
-        raise DataError(f"{origin}: no pictures there ({source.glob})")
+        raise DataError(f"{origin}: no pictures there ({glob})")
     if download.dataset.expected not in (None, len(files)):  # checked here, so that the next mirror folder is tried
         raise DataError(f"{origin}: has {len(files)} pictures, expected {download.dataset.expected}")
     for file in files:
         if (folder / file.name).exists():
-            raise DataError(f"{origin}: two pictures are named {file.name}; narrow `glob`")
+            raise DataError(f"{origin}: two pictures are named {file.name}; narrow `glob`, or: {keep}")
         shutil.copyfile(file, folder / file.name)
-    digest = folder_sha256(folder.iterdir())
+    return _check_digest(source, origin, folder_sha256(folder.iterdir()), f"{len(files)} pictures")
+
+
+def _copy_tree(download: Download, source: LocalSource, origin: Path, folder: Path) -> str:
+    """Copy the files below ``origin`` into ``folder`` with their paths; returns the copies' SHA-256 as a folder."""
+    if not origin.is_dir():
+        raise DataError(f"{origin}: no such folder")
+    names = files_below(origin, source.glob or "**")
+    if not names:
+        raise DataError(f"{origin}: no files below it ({source.glob or '**'})")
+    for name in names:
+        try:
+            file_path(name)
+        except ValueError as error:
+            raise DataError(f"{origin}: {name!r}: {error}; rename it") from None
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(origin / name, folder / name)
+    check_archives([folder / name for name in names if is_archive(name)], download.dataset.names)
+    return _check_digest(
+        source, origin, folder_sha256((folder / name for name in names), folder), f"{len(names)} files"
+    )
+
+
+def _check_digest(source: LocalSource, origin: Path, digest: str, what: str) -> str:
+    """The digest of what was copied. Raises DataError if it is not the one that the config gives."""
     if source.sha256 is not None and digest != source.sha256:
         raise DataError(
-            f"{origin}: its {len(files)} pictures have SHA-256 {digest}, expected {source.sha256}: "
-            "a picture is missing, added or changed, or it is another edition of the dataset"
+            f"{origin}: its {what} have SHA-256 {digest}, expected {source.sha256}: "
+            "one is missing, added or changed, or it is another edition of the dataset"
         )
     return digest
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -151,6 +152,59 @@ def test_faults_of_a_source_are_named_and_leave_nothing(world, fault, message):
         download_dataset("d", [] if fault == "no mirror" else [Path("m")])
     assert "mperceiver download d" in str(caught.value) and "config/datasets/d.yaml" in str(caught.value)
     assert nothing_in("data/raw")
+
+
+def own_pairs(folder: Path) -> None:
+    """Two pairs in subfolders, with equal names, as people have them."""
+    put(folder / "input", "0.png", "1.png", height=40)
+    put(folder / "target", "1.png", "0.png", height=40)
+
+
+def test_a_folder_keeps_its_subfolders(world):
+    own_pairs(Path("m/my"))
+    put("m/my/.thumbnails", "0.png")
+    local("d", "my", "    keep_folders: true\n")
+    card = lineage.read_card(download_dataset("d", [Path("m")]))
+    raw, names = paths.raw_folder("d"), ["input/0.png", "input/1.png", "target/0.png", "target/1.png"]
+    assert sorted(path.relative_to(raw).as_posix() for path in raw.rglob("*.png")) == names
+    lines = "".join(f"{hashlib.sha256(Path('m/my', name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    assert card["inputs"]["local:my"] == hashlib.sha256(lines.encode()).hexdigest() and card["result"]["count"] == 4
+    local("e", "my", f"    keep_folders: true\n    sha256: {'f' * 64}\n")
+    with pytest.raises(DataError, match=r"its 4 files have SHA-256 .*, expected fff"):
+        download_dataset("e", [Path("m")])
+    assert not paths.raw_folder("e").exists()
+    local("f", "my", "    keep_folders: true\n    glob: input/*.png\n")
+    download_dataset("f", [Path("m")])
+    assert sorted(path.name for path in paths.raw_folder("f").rglob("*.png")) == ["0.png", "1.png"]
+
+
+def test_a_folder_may_hold_archives_which_must_be_sound(world):
+    own_pairs(Path("my"))
+    Path("m/zips").mkdir(parents=True)
+    shutil.make_archive("m/zips/my", "zip", ".", "my")
+    local("d", "zips", "    keep_folders: true\n")
+    download_dataset("d", [Path("m")])
+    assert (paths.raw_folder("d") / "my.zip").is_file()
+    Path("m/zips/my.zip").write_bytes(Path("m/zips/my.zip").read_bytes()[:-200])
+    with pytest.raises(DataError, match=r"my\.zip"):
+        download_dataset("d", [Path("m")], force=True)
+    assert (paths.raw_folder("d") / "my.zip").is_file()  # the one before
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ("", r"its pictures are in subfolders, input/, target/; `keep_folders: true`"),
+        ("    glob: '**/*.png'\n", r"two pictures are named 0\.png; narrow `glob`, or: `keep_folders: true`"),
+        ("    keep_folders: true\n    glob: '*.png'\n", r"no files below it \(\*\.png\)"),
+    ],
+)
+def test_subfolders_without_their_key_are_an_error_that_names_it(world, extra, message):
+    own_pairs(Path("m/my"))
+    local("d", "my", extra)
+    with pytest.raises(DataError, match=message):
+        download_dataset("d", [Path("m")])
+    assert not paths.raw_folder("d").exists() and not paths.raw_card("d").exists()
 
 
 def test_a_failed_download_leaves_the_old_one(world):
