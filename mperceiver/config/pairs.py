@@ -49,7 +49,7 @@ class GroundTruth(Model):
     sorted: Globs | None = Field(
         None,
         description="globs of the ground truths; both sides are sorted with numbers in numerical order and paired one to one, "
-        "so they must be equal in number",
+        "so they must be equal in number, and their names must not contradict the order",
     )
     listed: PairList | None = Field(None, description="a text file that lists the pairs; `lq` is then left out")
     itself: bool = Field(

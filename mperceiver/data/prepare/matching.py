@@ -18,6 +18,7 @@ from mperceiver.config.datasets import Dataset
 from mperceiver.config.pairs import Arrays, GroundTruth, PairList, Pairs
 from mperceiver.config.sources import matches
 from mperceiver.data import DataError
+from mperceiver.data.prepare.ordering import contradictions
 from mperceiver.seeds import picture_seed
 
 FEW = 5  # examples in a message
@@ -148,6 +149,12 @@ def _match_globs(
             raise DataError(
                 f"{name}: {len(degraded)} degraded pictures ({first_few(degraded)}) and {len(truths)} ground truths "
                 f"({first_few(truths)}) cannot be paired by their order; one is missing or too many"
+            )
+        if wrong := contradictions(degraded, truths):
+            named = "; ".join(f"{degraded[i]} with {truths[i]}" for i in wrong[:FEW])
+            raise DataError(
+                f"{name}: by their order {len(wrong)} of {len(truths)} pictures would get a ground truth whose name contradicts theirs: "
+                f"{named}. Is a picture missing on each side? If they are pairs, give `gt.rule` or a list (`gt.listed`)"
             )
         by_order = list(truths)
     pairs, faults, unfit = [], [], []

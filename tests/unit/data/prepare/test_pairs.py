@@ -130,6 +130,12 @@ def test_sorted_folders_pair_by_their_order(world):
     assert "2 degraded pictures (c/P9.png, c/P10.png) and 3 ground truths" in refused()
 
 
+def test_an_order_that_names_contradict_is_refused(world):
+    put("raw", dict.fromkeys(["c/1.png", "c/2.png", "c/4.png", "t/1.png", "t/3.png", "t/4.png"]))
+    describe("task: defocus, lq: c/*.png, gt: {sorted: t/*.png}")
+    assert "1 of 3 pictures would get a ground truth whose name contradicts theirs: c/2.png with t/3.png" in refused()
+
+
 def test_a_list_file_pairs(world):
     pictures = dict.fromkeys(["J/s1/gt/gt_1.png", "J/s1/blur/blur_1.png", "J/s2/gt/gt_1.png", "J/s2/blur/blur_1.png"])
     lines = b"J/s2/gt/gt_1.png J/s2/blur/blur_1.png\n./J/s1/gt/gt_1.png  J/s1/blur/blur_1.png \n\n"

@@ -1,0 +1,86 @@
+"""Pairs by order: do the names of two sorted lists of files contradict it?
+
+Order alone pairs whatever stands at one place, so a file that is missing on one side and another that is missing on the other shift all pairs
+between them. The names tell, wherever they have anything in common.
+"""
+
+import re
+from collections import Counter
+from itertools import pairwise
+from pathlib import PurePosixPath
+
+Numbers = tuple[int, ...]
+
+
+def contradictions(degraded: list[str], truths: list[str]) -> list[int]:
+    """Places of the pairs whose names contradict their being a pair.
+
+    Names agree if one has the numbers of the other, or, where there are none, its letters. If some pairs agree, all must. If none
+    does (DPDD's two pictures of a scene are shots with numbers one or two apart), no name may be that of another pair's partner, and
+    where most numbers differ by one amount, all must, unless each pair's numbers lie between those of its neighbours.
+
+    Args:
+        degraded, truths: paths, sorted, equally many.
+    """
+    left, right = _numbers(degraded), _numbers(truths)
+    for sides in ((left, right), (_all_numbers(degraded), _all_numbers(truths))):
+        agree = [_agree(*pair) for pair in zip(degraded, truths, *sides, strict=True)]
+        if any(agree) or all(known is None for known in agree):
+            return [i for i, known in enumerate(agree) if known is False]
+    keys = [left[i] or _letters(degraded[i]) for i in range(len(degraded))]
+    places: dict[Numbers | str, int] = {}
+    for i, numbers in enumerate(right):
+        places.setdefault(numbers or _letters(truths[i]), i)
+    if taken := [i for i, key in enumerate(keys) if key in places]:
+        return taken
+    return _odd_distances(left, right)
+
+
+def _odd_distances(left: list[Numbers], right: list[Numbers]) -> list[int]:
+    """Places where two numbers differ by another amount than most do; none where each pair lies apart from the next one."""
+    if len({len(numbers) for numbers in (*left, *right)}) != 1:
+        return []
+    both = list(zip(left, right, strict=True))
+    if all(max(pair) < min(following) for pair, following in pairwise(both)):
+        return []
+    distances = [tuple(b - a for a, b in zip(*pair, strict=True)) for pair in both]
+    usual, count = Counter(distances).most_common(1)[0]
+    return [i for i, distance in enumerate(distances) if distance != usual] if 2 * count > len(both) else []
+
+
+def _agree(degraded: str, truth: str, left: Numbers, right: Numbers) -> bool | None:
+    """Whether two names belong together; None if they have nothing that could tell."""
+    if bool(left) != bool(right):
+        return None
+    if left:
+        return _one_in_other(left, right)
+    first, second = _letters(degraded), _letters(truth)
+    return first in second or second in first
+
+
+def _one_in_other(left: Numbers, right: Numbers) -> bool:
+    """Whether the shorter of two lists of numbers stands, in its order, in the longer one."""
+    short, long = sorted((left, right), key=len)
+    rest = iter(long)
+    return bool(short) and all(number in rest for number in short)
+
+
+def _numbers(paths: list[str]) -> list[Numbers]:
+    """The numbers in each path, without those that all of them share (of a folder, of a camera); if these differ in count, of the stem."""
+    found = _all_numbers(paths)
+    if len(set(map(len, found))) != 1:
+        return [_numbers_in(PurePosixPath(path).stem) for path in paths]
+    varying = [len(set(column)) > 1 for column in zip(*found, strict=True)]
+    return [tuple(number for number, varies in zip(numbers, varying, strict=True) if varies) for numbers in found]
+
+
+def _all_numbers(paths: list[str]) -> list[Numbers]:
+    return [_numbers_in(str(PurePosixPath(path).with_suffix(""))) for path in paths]
+
+
+def _numbers_in(text: str) -> Numbers:
+    return tuple(int(digits) for digits in re.findall("[0-9]{1,4000}", text))
+
+
+def _letters(path: str) -> str:
+    return PurePosixPath(path).stem.casefold()
