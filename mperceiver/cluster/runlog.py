@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mperceiver.cluster.ask import ClusterError
+from mperceiver.cluster.refusals import refusals
 
 LOGS = Path(".snakemake/log")
 BLOCK = re.compile(
@@ -34,9 +35,9 @@ class FailedJob:
 
 
 def newest_log() -> Path:
-    """The log of the last head of this folder that had jobs to do.
+    """The log of the last head of this folder that had jobs to do, or that Snakemake refused.
 
-    Unlocking, which `orphans` does too, and a head that Snakemake refused write logs without a job.
+    Unlocking, which `orphans` does too, writes a log that has neither.
 
     Raises:
         ClusterError: there is no log.
@@ -46,7 +47,8 @@ def newest_log() -> Path:
         raise ClusterError(
             f"{LOGS.resolve()}: no log of Snakemake here. Run this command in the folder where snakemake was started"
         )
-    return next((path for path in logs if BLOCK.search(path.read_text(errors="replace", encoding="utf-8"))), logs[0])
+    texts = ((path, path.read_text(errors="replace", encoding="utf-8")) for path in logs)
+    return next((path for path, text in texts if BLOCK.search(text) or refusals(text)), logs[0])
 
 
 def failed_jobs(text: str) -> list[FailedJob]:

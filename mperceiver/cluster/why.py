@@ -8,6 +8,7 @@ from pathlib import Path
 from mperceiver.cluster import runlog
 from mperceiver.cluster.ask import ClusterError, ask, fields
 from mperceiver.cluster.causes import likely_cause
+from mperceiver.cluster.refusals import refusals
 from mperceiver.cluster.runlog import FailedJob
 from mperceiver.printing import say
 
@@ -102,16 +103,19 @@ def describe(failed: FailedJob) -> str:
 
 
 def print_failed_jobs() -> bool:
-    """Print the failed jobs of the last run. Returns whether every one of them has succeeded in a later attempt.
+    """Print the failed jobs of the last run, and what Snakemake itself refused.
+
+    Returns whether every failed job has succeeded in a later attempt, and nothing was refused.
 
     Raises:
         ClusterError: no Snakemake has run in this folder.
     """
     log = runlog.newest_log()
-    failed = runlog.failed_jobs(log.read_text(errors="replace", encoding="utf-8"))
+    text = log.read_text(errors="replace", encoding="utf-8")
+    failed, refused = runlog.failed_jobs(text), refusals(text)
     failed.sort(key=lambda job: job.succeeded_later)
-    if not failed:
+    if not failed and not refused:
         say(f"{log}: no job failed")
     else:
-        say("\n\n".join([str(log), *map(describe, failed)]))
-    return all(job.succeeded_later for job in failed)
+        say("\n\n".join([str(log), *map(describe, failed), *(refusal.describe() for refusal in refused)]))
+    return all(job.succeeded_later for job in failed) and not refused

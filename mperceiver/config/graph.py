@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from mperceiver import paths
+from mperceiver.clock import check_times
 from mperceiver.config import depends
 from mperceiver.config.experiments import Experiment
 from mperceiver.lineage import Part
@@ -73,7 +74,8 @@ def files_of_inputs(inputs: Iterable[str]) -> list[str]:
 
 
 def check(experiment: Experiment) -> None:
-    """Read every file of config/ that an experiment's tables and figures depend on. Raises ConfigError for the first fault.
+    """Read every file of config/ that an experiment's tables and figures depend on. Raises ConfigError for the first fault, and
+    ClockError for a file whose time is ahead of the clock.
 
     Snakemake does not report an error in an input function whose rule's output exists already; this walk does.
     """
@@ -85,3 +87,4 @@ def check(experiment: Experiment) -> None:
         new = [path for path in dict.fromkeys(inputs_of(file)) if path not in known]
         files += new
         known.update(new)
+    check_times(files_of_inputs(files))

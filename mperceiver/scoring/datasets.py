@@ -61,7 +61,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     cache.save()
 
     card = paths.scores_card(method, dataset)
-    write_text(paths.scores_file(method, dataset), _csv(prepared, rows, protocol.metrics), card)
+    write_text(paths.scores_file(method, dataset), _csv(prepared, rows, protocol.metrics), card=card)
     lineage.write_card(
         card,
         verb="score",

@@ -19,11 +19,12 @@ from mperceiver import paths
 from mperceiver.config.runs import Phase, Stage
 from mperceiver.training import nonfinite, preemption, processes
 from mperceiver.training.budget import Budget
+from mperceiver.training.discarding import unfinished_curve
 from mperceiver.training.guard import Guard, NonFinite
 from mperceiver.training.learner import SKIPS, Learner
 from mperceiver.training.meter import Meter, check_trackers, start_trackers
 from mperceiver.training.prefetch import DrawBatch, DrawnBatch, Turn, drawn_batches
-from mperceiver.training.resume import ResumeStates, unfinished_curve
+from mperceiver.training.resume import ResumeStates
 from mperceiver.training.schedule import TrainingError, learning_rate, own_batches, phase_at
 
 # (module, batch, torch generator, phase, step) -> scalar losses: "loss" is minimised, "loss_*" are shown in the curve, and

@@ -11,6 +11,7 @@ import torch
 from mperceiver import files
 from mperceiver.config.runs import Stage
 from mperceiver.training import processes
+from mperceiver.training.discarding import state_files
 from mperceiver.training.schedule import TrainingError
 
 STATES_KEPT = 2
@@ -43,7 +44,7 @@ class ResumeStates:
         Raises TrainingError if there are states but none of them can be used: days of training must not be lost unnoticed.
         """
         damaged, foreign = [], []
-        for path in reversed(_state_files(self.path)):
+        for path in reversed(state_files(self.path)):
             try:
                 state = read_state(path)
                 if "fingerprint" not in state:
@@ -75,7 +76,7 @@ class ResumeStates:
         with files.atomic_file(path) as beside:
             write_state(beside, state | {"fingerprint": self.fingerprint})
         self.sound = [*(sound for sound in self.sound if sound != path), path][-STATES_KEPT:]
-        for other in _state_files(self.path):
+        for other in state_files(self.path):
             if other not in self.sound:
                 other.unlink(missing_ok=True)
 
@@ -121,19 +122,3 @@ def _take_up(take_up: Callable[[dict], None], state: dict) -> None:
 def _words(error: Exception) -> str:
     """An error's message; its class too unless the message is one of ours."""
     return str(error) if isinstance(error, TrainingError) else f"{type(error).__name__}: {error}"
-
-
-def discard_states(path: Path) -> None:
-    """Remove a training's resume states and its unfinished curve, once its weights are written."""
-    for file in [*_state_files(path), unfinished_curve(path)]:
-        file.unlink(missing_ok=True)
-
-
-def unfinished_curve(path: Path) -> Path:
-    """The curve (CSV) of a training that is still running."""
-    return path.with_suffix(".csv")
-
-
-def _state_files(path: Path) -> list[Path]:
-    """All states, oldest first."""
-    return sorted(path.parent.glob(f"{path.stem}-{'[0-9]' * 8}{path.suffix}"))

@@ -2,6 +2,7 @@
 import os
 
 import mperceiver.config
+from mperceiver.clock import check_times
 from mperceiver.config.experiments import Experiment
 
 # config/demo.yaml, or the file that --configfile names. Snakemake makes its path absolute; cards hold relative paths.
@@ -24,10 +25,12 @@ wildcard_constraints:
 
 
 def inputs(function, **arguments):
-    """An input function: what a function of mperceiver.config lists for the rule's wildcards."""
+    """An input function: what a function of mperceiver.config lists for the rule's wildcards. None may be from the future."""
 
     def of_wildcards(wildcards):
-        return mperceiver.config.files_of_inputs(function(**wildcards, **arguments))
+        files = mperceiver.config.files_of_inputs(function(**wildcards, **arguments))
+        check_times(files)
+        return files
 
     return of_wildcards
 

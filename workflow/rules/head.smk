@@ -1,12 +1,14 @@
-# Workarounds for two faults in the main process of Snakemake 9.27, applied before its first job. A test fails when the code that
-# they change is gone from Snakemake or its plugin.
+# What the main process of Snakemake does before the first job and after the last one.
 import sys
+
+from mperceiver.training.discarding import discard_finished
 
 
 def no_pending_jobs(dag, rule):
     return 0
 
 
+# Workarounds for two faults in Snakemake 9.27. A test fails when the code that they change is gone from Snakemake or its plugin.
 onstart:
     # The limit of jobs a second schedules, for each job that has ended, one more look at all ready jobs, until the main process does
     # nothing else (snakemake/snakemake#3744). No job here is short enough to need the limit.
@@ -15,3 +17,8 @@ onstart:
     # drops the ones it has and waits for ever (snakemake-executor-plugin-slurm#473). With no pending jobs it submits what it has.
     if plugin := sys.modules.get("snakemake_executor_plugin_slurm"):
         plugin.pending_jobs_for_rule = no_pending_jobs
+
+
+# Now nothing takes the weights of a training away any more, so it needs no resume states.
+onsuccess:
+    discard_finished()

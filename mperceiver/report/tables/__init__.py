@@ -26,7 +26,7 @@ def write(name: str) -> Path:
     card = paths.table_file(name, "json")
     texts = {"html": to_html(table), "csv": to_csv(table), "tex": to_tex(table)}
     for suffix, text in texts.items():
-        files.write_text(paths.table_file(name, suffix), text, card)
+        files.write_text(paths.table_file(name, suffix), text, card=card)
     done, total = table.progress
     lineage.write_card(
         card,

@@ -5,7 +5,6 @@ results/resume/<run>/ until it has ended.
 """
 
 import csv
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from mperceiver import config, files, lineage, paths
 from mperceiver.config.runs import Run, Stage
 from mperceiver.models.weights import save_weights
 from mperceiver.training import processes
-from mperceiver.training.resume import discard_states
+from mperceiver.training.discarding import discard_stage, in_workflow
 from mperceiver.training.stages.branches import train_branches
-from mperceiver.training.stages.common import latents_folder
 from mperceiver.training.stages.drm import train_drm
 from mperceiver.training.stages.network import train_network
 from mperceiver.training.stages.predictor import train_predictor
@@ -47,8 +45,8 @@ def train(run_name: str, stage: str) -> Path:
     module, curve = STAGES[stage](run_name, run, spec, resume, identity)
     if processes.is_main():
         _write(run_name, run, stage, spec, inputs, module, curve)
-        discard_states(resume / f"{stage}.pt")
-        shutil.rmtree(latents_folder(run_name), ignore_errors=True)
+        if not in_workflow():  # there Snakemake may still remove the weights: its head discards the states at the end
+            discard_stage(run_name, stage)
     processes.wait_for_all()
     return paths.weights_card(run_name, stage)
 

@@ -1,7 +1,5 @@
 """What several stages need: the mixture of their datasets, the modules they start from, and the latents they share."""
 
-from pathlib import Path
-
 from torch import nn
 
 from mperceiver import config, paths
@@ -16,11 +14,6 @@ from mperceiver.models.towers import Towers
 from mperceiver.models.weights import Adopt, load_weights
 from mperceiver.training import processes
 from mperceiver.training.latents import CachedLatents
-
-
-def latents_folder(run_name: str) -> Path:
-    """The folder of the latents that stage 2 sampled for stage 3; it exists while stage 3 trains."""
-    return paths.resume_folder(run_name) / "latents"
 
 
 def mixed(datasets: list[PreparedDataset] | list[FixedCrops], tasks: list[str] | None = None) -> Mixture:

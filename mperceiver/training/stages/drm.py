@@ -19,10 +19,11 @@ from mperceiver.models.sampling import ddim
 from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
 from mperceiver.training import processes
+from mperceiver.training.discarding import latents_folder
 from mperceiver.training.latents import CachedLatents, SampledLatents, sample_latents
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import PictureLosses
-from mperceiver.training.stages.common import all_latents, latents_folder, mixed, ready_to_train, trained_predictor
+from mperceiver.training.stages.common import all_latents, mixed, ready_to_train, trained_predictor
 
 
 def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:

@@ -17,8 +17,9 @@ from support import loops
 from support.loops import Duel, at, equal, regress, stage, terminate, toy, train_toy
 from torch import nn
 
+from mperceiver.training.discarding import discard_states
 from mperceiver.training.loop import fit
-from mperceiver.training.resume import ResumeStates, discard_states, read_state
+from mperceiver.training.resume import ResumeStates, read_state
 from mperceiver.training.schedule import TrainingError
 
 WORLD = loops.__file__
