@@ -67,4 +67,6 @@ class ConfigError(ValueError):
 class Model(BaseModel):
     """Base of all models: unknown keys are refused, and values cannot be changed after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=(), allow_inf_nan=False
+    )

@@ -177,10 +177,18 @@ class FilledTable:
 
 
 def printed(value: float, measure: Measure) -> str:
-    """A value with the measure's number of decimals."""
-    return f"{value:.{measure.decimals}f}" if math.isfinite(value) else ("∞" if value > 0 else "−∞")
+    """A value with the measure's number of decimals; a negative one has a minus sign (U+2212), not a hyphen."""
+    if math.isnan(value):
+        return "NaN"
+    return _minus(f"{value:z.{measure.decimals}f}") if math.isfinite(value) else ("∞" if value > 0 else "−∞")
 
 
 def signed(value: float, measure: Measure) -> str:
     """A difference with its sign and the measure's number of decimals."""
-    return f"{value:+.{measure.decimals}f}".replace("-", "−")
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("+∞" if value > 0 else "−∞")
+    return _minus(f"{value:+z.{measure.decimals}f}")
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")

@@ -154,11 +154,11 @@ def _method(row: Row) -> str:
 
 
 def _cell(cell: Cell, measure: Measure) -> str:
-    paper = "" if cell.reported is None else printed(cell.reported, measure)
+    paper = "" if cell.reported is None else tex(printed(cell.reported, measure))
     if cell.mean is None:
         words = r"\textit{not run}" if cell.why == "not run" else "--"
         return (paper and (f"{words} ({paper})" if cell.why else paper)) or words
     text = rf"\textcolor{{{COLOURS[cell.rank]}}}{{{tex(cell.text)}}}" if cell.rank in COLOURS else tex(cell.text)
-    text += "" if cell.sd is None else rf"\,$\pm$\,{printed(cell.sd, measure)}"
+    text += "" if cell.sd is None else rf"\,$\pm$\,{tex(printed(cell.sd, measure))}"
     text += r"\,\S" if cell.trained_on else ""
     return f"{text} ({paper})" if paper else text

@@ -1,13 +1,15 @@
 """Tables as LaTeX."""
 
+import json
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from support import reports
 
-from mperceiver.report import tables
+from mperceiver.report import grid, tables
 from mperceiver.report.tables import latex
 
 GOLDEN_TEX = r"""
@@ -92,3 +94,41 @@ def test_wide_tables_break_into_blocks(tree):
     reports.dump("tables", "wide", table)
     text = latex.to_tex(tables.build("wide"))
     assert text.count(r"\begin{tabular}") == 2 and text.count(r"\midrule") == 4
+
+
+@pytest.mark.parametrize(
+    ("value", "plain", "in_latex"),
+    [
+        (-1.234, "−1.23", "$-$1.23"),
+        (-0.5, "−0.50", "$-$0.50"),
+        (-0.001, "0.00", "0.00"),
+        (12.5, "12.50", "12.50"),
+        (float("-inf"), "−∞", r"$-$$\infty$"),
+    ],
+)
+def test_negative_numbers_have_a_minus_sign(value, plain, in_latex):
+    """Our number, the paper's and the deviation, in LaTeX; the same number in HTML."""
+    measure = grid.Measure("Gain", 2, higher_is_better=True)
+    assert grid.printed(value, measure) == plain
+    ours = grid.Cell(mean=value, reported=value, sd=value, text=grid.printed(value, measure))
+    assert latex._cell(ours, measure) == rf"{in_latex}\,$\pm$\,{in_latex} ({in_latex})"
+    assert latex._cell(grid.Cell(reported=value), measure) == in_latex
+
+
+def test_a_table_of_losses_compiles_and_keeps_its_csv(tree):
+    path = Path("results/scores/one/toys.json")
+    card = json.loads(path.read_text(encoding="utf-8"))
+    for means in card["result"]["tasks"].values():
+        means["psnr"]["mean"] = -3.25
+    path.write_text(json.dumps(card), encoding="utf-8")
+    built = tables.build("toys")
+    text = latex.to_tex(built)
+    assert "$-$3.25" in text and not re.search(r"(?<![$\w{])-\d", text)
+    assert "−3.25" in tables.to_html(built) and ",-3.25," in tables.to_csv(built)
+    _compiles(text)
+
+
+def test_differences_have_a_sign():
+    measure = grid.Measure("Gain", 2, higher_is_better=True)
+    values = (1.0, -1.0, -0.001, float("-inf"), float("inf"), float("nan"))
+    assert [grid.signed(value, measure) for value in values] == ["+1.00", "−1.00", "+0.00", "−∞", "+∞", "NaN"]
