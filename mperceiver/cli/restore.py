@@ -25,13 +25,11 @@ def restore(
         ),
     ] = None,
     tile: Annotated[
-        int | None, typer.Option(min=1, help="Side of tiles in px.", show_default="as large as the memory allows")
+        int | None, typer.Option(help="Side of tiles in px.", show_default="as large as the memory allows")
     ] = None,
     memory_gib: Annotated[
         float | None,
-        typer.Option(
-            min=0.001, help="Most device memory to use, weights included, in GiB.", show_default="all that is free"
-        ),
+        typer.Option(help="Most device memory to use, weights included, in GiB.", show_default="all that is free"),
     ] = None,
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="For a folder: skip pictures that are in TARGET already.")
@@ -58,7 +56,7 @@ def restore(
     if Path(source).suffix or (is_folder and not is_dataset):
         what, example = ("a folder", "restored/") if is_folder else ("a photograph", "restored.png")
         fail(f"{source} is {what}: say where to write, e.g. mperceiver restore {method} {source} {example}")
-    if tile or memory_gib or skip_existing or json:
+    if (tile, memory_gib) != (None, None) or skip_existing or json:
         fail(
             f"{source} is taken for a dataset, and --tile, --memory-gib, --skip-existing and --json are for photographs only. "
             f"A dataset is restored by the settings in {config.path_of('methods', method)}, so that its scores can be repeated"

@@ -31,7 +31,18 @@ from mperceiver.config.depends import (
     table_inputs,
     weights_of,
 )
-from mperceiver.config.files import KINDS, check_name, files_of, load, mirrors, names, parse, path_of, read_yaml
+from mperceiver.config.files import (
+    KINDS,
+    check_name,
+    files_of,
+    load,
+    mirrors,
+    names,
+    parse,
+    path_of,
+    read_yaml,
+    with_options,
+)
 from mperceiver.config.graph import cards_here, check, files_of_inputs, inputs_of, job_of
 from mperceiver.config.parts import digest_of_label, experiment_part, part_of, read_part
 from mperceiver.config.uptodate import changes, settle

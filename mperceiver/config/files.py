@@ -132,6 +132,27 @@ def parse(path: Path, model: type[AnyModel]) -> AnyModel:
         raise ConfigError(f"{path}: {len(faults)} problem(s); config/README.md lists every key\n{text}") from None
 
 
+def with_options(spec: AnyModel, options: dict[str, tuple[str, Any]]) -> AnyModel:
+    """``spec`` with the values of a command's options, checked as if they stood in its file.
+
+    Args:
+        options: {option, such as --tile: (key, value)}; a value of None leaves the key as it is.
+
+    Raises ConfigError, which names the option and its value.
+    """
+    given = {key: value for key, value in options.values() if value is not None}
+    try:
+        return type(spec).model_validate(dict(spec) | given)
+    except ValidationError as error:
+        names = {key: option for option, (key, value) in options.items() if value is not None}
+        faults = []
+        for fault in error.errors():
+            key = str(fault["loc"][0]) if fault["loc"] else ""
+            words = f"{names[key]} {given[key]}" if key in names else " ".join(names.values())
+            faults.append(f"{words}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
+        raise ConfigError("; ".join(faults)) from None
+
+
 def keys_at(model: type[Model], location: tuple[int | str, ...]) -> list[str]:
     """The keys that are allowed in place of the last one of ``location``, e.g. ("sources", 0, "package", "files")."""
     owners = [model]

@@ -22,6 +22,7 @@ from mperceiver.restoring.restorers import load_restorer
 from mperceiver.restoring.stream import RestoreOutcome, RestoreRequest, restore_all
 
 SOURCE_SHA256, METHOD = "mperceiver source SHA-256", "mperceiver method"  # keywords of a PNG's text
+OPTIONS = {"tile_px": "--tile", "memory_gib": "--memory-gib"}  # keys of a method that the command has an option for
 LEAVINGS = {"desktop.ini", "thumbs.db", "ehthumbs.db"}  # files that systems leave in folders
 
 
@@ -91,13 +92,16 @@ class PhotographResult:
 
 
 def method_for_photographs(method: str, **changes: Any) -> Method:
-    """The method's specification with the changes (None: no change). Raises PictureError if it cannot restore photographs."""
+    """The method's specification, with other values for some of its keys (None: its own).
+
+    Raises PictureError if it cannot restore photographs; ConfigError if a value is none that its file could have.
+    """
     spec = config.load("methods", method)
     if spec.kind == "vae":
         raise PictureError(f"{method} needs the ground truth, which a photograph does not have; choose another method")
     if config.members(method) != [method]:
         raise PictureError(f"{method} is of kind {spec.kind} and restores nothing itself; choose another method")
-    return spec.model_copy(update={key: value for key, value in changes.items() if value is not None})
+    return config.with_options(spec, {OPTIONS.get(key, key): (key, value) for key, value in changes.items()})
 
 
 def in_file(source: Path, target: Path) -> list[Photograph]:

@@ -578,3 +578,19 @@ def test_trace_follows_a_card_to_the_pictures(prepared):
     path.write_bytes(path.read_bytes() + b"\0")
     message = error_of("trace", card, "--verify")
     assert f"output {path} was {was[:12]}…" in message and "1 file(s)" in message
+
+
+@pytest.mark.parametrize("method", ["input", "net", "ours"])
+@pytest.mark.parametrize(
+    "option", [("--tile", "0"), ("--tile", "-96"), ("--memory-gib", "nan"), ("--memory-gib", "inf")]
+)
+def test_an_option_is_checked_before_anything_is_restored(world, method, option):
+    photo("a.png")
+    assert error_of("restore", method, "a.png", "b.png", *option).startswith(
+        f"error: {' '.join(option)}: input should be"
+    )
+    assert not Path("b.png").exists()
+
+
+def test_an_option_of_value_zero_is_an_option(world):
+    assert "for photographs only" in error_of("restore", "input", "pairs", "--tile", "0")
