@@ -103,6 +103,32 @@ def commits_not_here(commits: Iterable[str]) -> set[str]:
     return {commit for commit, line in zip(wanted, answers.splitlines(), strict=True) if line.endswith(" missing")}
 
 
+def resolve_commit(name: str) -> str | None:
+    """The full hash of a commit, a branch or a tag; None if the checkout does not know it, or if git cannot be asked."""
+    try:
+        return _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def files_between(one: str, other: str, place: str) -> list[str]:
+    """Files below ``place`` that differ between two commits. Raises LineageError if git fails."""
+    try:
+        return _git("diff", "--name-only", one, other, "--", place).splitlines()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise LineageError(
+            f"git cannot compare {one} with {other}: {error}; in a shallow clone: git fetch --unshallow"
+        ) from None
+
+
+def file_at(commit: str, path: str) -> str | None:
+    """The text of a file at a commit; None if it is not there."""
+    try:
+        return _git("show", f"{commit}:{path}")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def _differs() -> bool:
     """Whether what the work depends on is another state than the commit's.
 

@@ -28,10 +28,30 @@ def trace(
         ),
     ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="With --all: read every file all the same.")] = False,
+    diff: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="A B",
+            help="Print what differs between two outputs and all that they stand on, nearest cause first. Each is a card, an "
+            "output, a run, or method/dataset; or both are commits.",
+        ),
+    ] = None,
+    stale: Annotated[
+        bool,
+        typer.Option(
+            "--stale", help="Print what other code or configuration than today's made, and what making it anew costs."
+        ),
+    ] = False,
 ) -> None:
     """Print what a table's cell or an output was made of, down to the files of the dataset's source."""
+    from mperceiver.report import differences
     from mperceiver.report import trace as tracing
+    from mperceiver.report import why as reasons
 
+    if diff is not None:
+        return differences.print_differences(*diff)
+    if stale:
+        return reasons.print_stale()
     if everything and verify:
         return tracing.print_verified(fresh)
     if everything or fresh:
@@ -39,3 +59,14 @@ def trace(
     if target is None:
         fail("name a table, a card or an output: mperceiver trace demo-tasks (or everything: --verify --all)")
     tracing.print_trace(target, method, dataset, task, verify)
+
+
+@verb(PANEL)
+def why(
+    rule: Annotated[str, typer.Argument(help="A rule of the workflow, e.g. restore.")],
+    names: Annotated[list[str] | None, typer.Argument(help="Its names, e.g. demo demo-mid6.")] = None,
+) -> None:
+    """Say why Snakemake would run a job, or would not: which key of which file, which input."""
+    from mperceiver.report.why import print_why
+
+    print_why(rule, tuple(names or ()))

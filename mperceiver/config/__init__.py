@@ -39,10 +39,11 @@ from mperceiver.config.files import (
     mirrors,
     names,
     parse,
+    parse_text,
     path_of,
     read_yaml,
     with_options,
 )
-from mperceiver.config.graph import cards_here, check, files_of_inputs, inputs_of, job_of
-from mperceiver.config.parts import digest_of_label, experiment_part, part_of, read_part
-from mperceiver.config.uptodate import changes, settle
+from mperceiver.config.graph import NAMES, RULES, cards_here, check, files_of_inputs, inputs_of, job_of
+from mperceiver.config.parts import WORDS, digest_of_label, experiment_part, part_of, read_part
+from mperceiver.config.uptodate import Change, changes, settle

@@ -192,6 +192,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return mapping
 
 
+def parse_text(text: str | None) -> Any:
+    """The text of a YAML file as plain data; {} without a text. Raises ConfigError if it is no YAML."""
+    try:
+        return _parse_yaml(text) if text else {}
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"not valid YAML: {error}") from None
+
+
 def _read_with_like(path: Path, liked_by: tuple[Path, ...] = ()) -> Any:
     """Read a YAML file. With `like: NAME`, its keys are merged over those of the file of that name beside it.
 

@@ -73,7 +73,7 @@ def trace(
         return _trace_cell(target, method, dataset, task, verify)
     if method or dataset:
         raise lineage.LineageError("a cell has a method and a dataset: give --method and --dataset, or neither")
-    card = str(_card_of(target))
+    card = str(card_of(target))
     verified = verify_cards([card]) if verify else None
     return Traced(_node(card, sha256(card), set()), *((verified.problems, verified.notes) if verified else ([], [])))
 
@@ -203,7 +203,7 @@ def _changes(table_card: str, scores: list[Path]) -> list[str]:
     return [f"{table_card}: {name} {now[name]}" for name, digest in files.items() if now[name] != digest]
 
 
-def _card_of(target: str) -> Path:
+def card_of(target: str) -> Path:
     """The card meant by a table's name, a card's path, or the path of an output. Raises LineageError if there is none."""
     path = Path(target)
     guesses = [paths.table_file(target, "json"), path, path.with_suffix(".json"), Path(f"{target}.json")]

@@ -21,7 +21,7 @@ from mperceiver.foundations import listing
 VERBS = [
     *("foundation", "download", "doctor", "prepare", "degradations", "encode", "show", "export"),
     *("train_predictor", "train_branches", "train_drm", "train_network"),
-    *("restore", "score", "table", "figure", "report", "explain", "trace"),
+    *("restore", "score", "table", "figure", "report", "explain", "trace", "why"),
     *("orphans", "why-failed"),
 ]
 FILES = {

@@ -1,0 +1,193 @@
+"""What differs between two outputs, in words: configuration, data, code, versions, device; nearest cause first."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mperceiver import config, lineage, paths
+from mperceiver.report.trace import card_of
+
+CHANGES, MAY, NOT = "changes numbers", "may change numbers", "changes no number"
+SHOWN = 60  # characters of a value
+
+
+class Difference(NamedTuple):
+    """One difference.
+
+    Attributes:
+        depth: steps from the two outputs that are compared; 0: of these themselves.
+        where: the card, or the pair of cards, that it is of.
+        what: the difference in words, old → new.
+        effect: whether it changes numbers.
+    """
+
+    depth: int
+    where: str
+    what: str
+    effect: str
+
+
+# ---------------------------------------------------------------- values
+
+
+def changed_keys(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(key, old, new) of every value that differs between two mappings, a key inside another one as ``sampler.steps``."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in [*old, *(name for name in new if name not in old)]:
+            yield from changed_keys(old.get(name), new.get(name), f"{key}.{name}" if key else str(name))
+    elif old != new:
+        yield key, old, new
+
+
+def in_words(key: str, old: Any, new: Any) -> str:
+    """``sampler.steps 1 → 4``; a value that is not there is "none"."""
+    return f"{key} {_shown(old)} → {_shown(new)}"
+
+
+def _shown(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+# ---------------------------------------------------------------- two cards and what they stand on
+
+
+def differences(one: str, other: str) -> list[Difference]:
+    """What differs between two outputs and all that they stand on.
+
+    Args:
+        one, other: each a path of a card or an output, a run, ``method/dataset``, or a commit (then both).
+
+    Raises:
+        LineageError: there is no such card; a commit is not in this checkout.
+    """
+    if (first := _commit(one)) and (second := _commit(other)):
+        return _between_commits(first, second)
+    pairs = [(0, _card(one), _card(other))]
+    seen: set[tuple[str, str]] = set()
+    found: list[Difference] = []
+    for depth, a, b in pairs:  # grows as it is read: nearest first
+        if (a, b) in seen:
+            continue
+        seen.add((a, b))
+        old, new = lineage.read_card(a), lineage.read_card(b)
+        below = _paired(old["inputs"], new["inputs"])
+        found += _of_cards(depth, a, b, old, new)
+        for x, y in below:
+            where = a if a == b else f"{a} and {b}"
+            if x is None or y is None:
+                what = f"reads {y}, which the first does not" if x is None else f"does not read {x}"
+                found.append(Difference(depth, where, what, CHANGES))
+            elif x.endswith(".json") and Path(x).is_file() and Path(y).is_file():
+                if x != y:
+                    pairs.append((depth + 1, x, y))
+            elif "#" not in x and old["inputs"][x] != new["inputs"][y]:
+                what = f"{x} {old['inputs'][x][:12]} → {y} {new['inputs'][y][:12]}"
+                found.append(Difference(depth, where, what, CHANGES))
+    return sorted(dict.fromkeys(found), key=lambda difference: difference.depth)
+
+
+def _of_cards(depth: int, a: str, b: str, old: dict, new: dict) -> list[Difference]:
+    """What two cards say differently of themselves."""
+    where = a if a == b else f"{a} and {b}"
+    same = list(old["outputs"].values()) == list(new["outputs"].values()) and bool(old["outputs"])
+    found = []
+    for key, was, now in changed_keys(old["spec"], new["spec"]):
+        effect = NOT if same or key in ("dataset", "method") or key.endswith("title") else CHANGES
+        found.append(Difference(depth, where, in_words(key, was, now), effect))
+    if old.get("seed") != new.get("seed"):
+        found.append(
+            Difference(depth, where, in_words("seed", old.get("seed"), new.get("seed")), NOT if same else CHANGES)
+        )
+    if old["code"] != new["code"]:
+        what = (
+            f"code {old['code'][:12]} (commit {old['commit'][:12]}) → {new['code'][:12]} (commit {new['commit'][:12]})"
+        )
+        found.append(Difference(depth, where, what, NOT if same else MAY))
+    for package, was, now in changed_keys(old.get("versions", {}), new.get("versions", {})):
+        found.append(Difference(depth, where, in_words(package, was, now), NOT if same else MAY))
+    if old.get("device") != new.get("device"):
+        what = in_words("device", old.get("device"), new.get("device"))
+        found.append(Difference(depth, where, what, NOT if same else MAY))
+    if old.get("lock") != new.get("lock"):
+        found.append(Difference(depth, where, "uv.lock is another one", NOT))
+    return found
+
+
+def _paired(old: dict[str, str], new: dict[str, str]) -> list[tuple[str | None, str | None]]:
+    """Inputs of two cards in pairs: of one name first, then in their order those that the same rule made."""
+    pairs: list[tuple[str | None, str | None]] = [(name, name) for name in old if name in new]
+    left, right = [name for name in old if name not in new], [name for name in new if name not in old]
+    for name in left:
+        partner = next((other for other in right if _kind(other) == _kind(name)), None)
+        pairs.append((name, partner))
+        if partner is not None:
+            right.remove(partner)
+    return pairs + [(None, name) for name in right]
+
+
+def _kind(name: str) -> str:
+    """What an input is: the rule that makes the card, or the folder of config/ with the rule that reads it."""
+    if "#" in name:
+        return f"{Path(name).parent}#{name.rpartition('#')[2]}"
+    try:
+        return config.job_of(name)[0]
+    except KeyError:
+        return name.partition(":")[0] if ":" in name else str(Path(name).parent)
+
+
+def _card(target: str) -> str:
+    """The card of a run's last stage, of ``method/dataset``, or of anything that ``trace`` takes."""
+    if re.fullmatch(f"{config.NAME.pattern}", target) and config.path_of("runs", target).is_file():
+        cards = [paths.weights_card(run, stage) for stage, run in config.weights_of(target).items()]
+        if there := [card for card in cards if card.is_file()]:
+            return str(there[-1])
+    method, _, dataset = target.partition("/")
+    if dataset and paths.scores_card(method, dataset).is_file():
+        return str(paths.scores_card(method, dataset))
+    return str(card_of(target))
+
+
+# ---------------------------------------------------------------- two commits
+
+
+def _commit(target: str) -> str | None:
+    """The full hash of a commit; None for a file, a run, or whatever else git does not know."""
+    if Path(target).exists() or "/" in target or config.path_of("runs", target).is_file():
+        return None
+    return lineage.resolve_commit(target)
+
+
+def _between_commits(one: str, other: str) -> list[Difference]:
+    found = []
+    for file in lineage.files_between(one, other, "config"):
+        if not file.endswith(".yaml"):
+            found.append(Difference(0, file, "another content", MAY))
+            continue
+        old, new = (config.parse_text(lineage.file_at(commit, file)) for commit in (one, other))
+        for key, was, now in changed_keys(old, new):
+            words = key.rpartition(".")[2] in config.WORDS
+            found.append(Difference(0, file, in_words(key, was, now), NOT if words else CHANGES))
+    sources = lineage.files_between(one, other, lineage.PACKAGE.name)
+    found += [Difference(1, file, "changed code", MAY) for file in sources]
+    found += [Difference(2, file, "another environment", MAY) for file in lineage.files_between(one, other, "uv.lock")]
+    return found
+
+
+# ---------------------------------------------------------------- in print
+
+
+def print_differences(one: str, other: str) -> None:
+    """Print what differs, a line a difference. Raises what ``differences`` raises."""
+    from mperceiver.printing import say
+
+    found = differences(one, other)
+    if not found:
+        say(f"{one} and {other}: nothing differs, by what their cards and all cards below say")
+    where = None
+    for difference in found:
+        if difference.where != where:
+            where = difference.where
+            say(where)
+        say(f"  {difference.what}   [{difference.effect}]")

@@ -1,0 +1,173 @@
+"""Why Snakemake would run a job or not, and what was made by other code or configuration than today's; with costs."""
+
+import csv
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mperceiver import config, lineage, paths
+from mperceiver.printing import say
+from mperceiver.report.differences import changed_keys, in_words
+
+PARTS_IN_SPEC = {"restore": "method", "score": "protocol"}  # rule -> where its card's spec holds the part that was read
+
+
+# ---------------------------------------------------------------- why a job would run
+
+
+def why(rule: str, names: tuple[str, ...]) -> tuple[bool, list[str]]:
+    """(whether Snakemake would run a job, the reasons in sentences).
+
+    Args:
+        rule: a rule, e.g. ``restore``.
+        names: its wildcards, e.g. ("demo", "demo-mid6"); none for the report.
+
+    Raises:
+        LineageError: there is no such rule, or it has another number of names. ConfigError: a name has no file.
+    """
+    card = _card_of_job(rule, names)
+    inputs = _inputs(card)
+    first = [reason for entry in inputs for reason in _reasons_below(str(entry))]
+    if not Path(card).is_file():
+        return True, [f"{card} is missing", *first]
+    reasons = _reasons(card, inputs) + first
+    return bool(reasons), reasons or [f"{card} names exactly the {len(inputs)} inputs that it would read now"]
+
+
+def print_why(rule: str, names: tuple[str, ...]) -> None:
+    """Print whether a job would run, and why. Raises what ``why`` raises."""
+    runs, reasons = why(rule, names)
+    job = " ".join((rule, *names))
+    say(f"{job} would {'run' if runs else 'not run'}: {reasons[0]}")
+    for reason in reasons[1:]:
+        say(f"  and: {reason}")
+
+
+def _card_of_job(rule: str, names: tuple[str, ...]) -> str:
+    if rule == "report":
+        return str(paths.REPORT_CARD)
+    if rule.startswith("train_") and len(names) == 1 and rule.removeprefix("train_") in config.STAGES:
+        return str(paths.weights_card(names[0], rule.removeprefix("train_")))
+    folder = next((folder for folder, of in config.RULES.items() if of == rule), None)
+    if folder is None:
+        stages = [f"train_{stage}" for stage in config.STAGES]
+        raise lineage.LineageError(
+            f"no rule {rule}; the rules are {', '.join([*config.RULES.values(), *stages, 'report'])}"
+        )
+    if len(names) != config.NAMES[folder]:
+        example = {1: "NAME", 2: "NAME NAME"}[config.NAMES[folder]]
+        raise lineage.LineageError(f"rule {rule} has {config.NAMES[folder]} name(s): mperceiver why {rule} {example}")
+    return f"{folder.joinpath(*names)}.json"
+
+
+def _inputs(card: str) -> list[str]:
+    if card == str(paths.REPORT_CARD):
+        return config.report_inputs(os.environ.get("MPERCEIVER_EXPERIMENT", "config/demo.yaml"))
+    return config.inputs_of(card)
+
+
+def _reasons_below(card: str, seen: frozenset[str] = frozenset()) -> list[str]:
+    """Why a card that is an input would be made again first; empty if it would not, or if it is no card of a job."""
+    if card in seen or not paths.is_output(card):
+        return []
+    inputs = config.inputs_of(card)
+    first = [reason for entry in inputs for reason in _reasons_below(str(entry), seen | {card})]
+    if first:
+        return first
+    rule, names = config.job_of(card)
+    job = " ".join((rule, *names))
+    if not Path(card).is_file():
+        return [f"{job} runs first: {card} is missing"]
+    return [f"{job} runs first: {reason}" for reason in _reasons(card, inputs)]
+
+
+def _reasons(card: str, inputs: list[str]) -> list[str]:
+    return [sentence for change in config.changes(card, inputs) for sentence in _sentences(card, change)]
+
+
+def _sentences(card: str, change: config.Change) -> list[str]:
+    """A change in words; of a configuration file the keys."""
+    file, _, rule = change.name.partition("#")
+    if rule and change.recorded is not None and Path(file).parent.name in config.KINDS:
+        now = config.read_part(Path(file).parent.name, Path(file).stem, rule)
+        changed = list(changed_keys(_recorded(card, rule, now), now))
+        return [f"{file}: {in_words(*one)}" for one in changed] or [f"{file}: a key has another value"]
+    if rule:
+        before = [name for name in lineage.read_card(card)["inputs"] if Path(name).parent == Path(file).parent]
+        return [
+            f"reads {file} now"
+            + (f"; before: {', '.join(name.partition('#')[0] for name in before)}" if before else "")
+        ]
+    if change.recorded is None:
+        return [f"reads {file} now, and did not before"]
+    return [f"{file} was made again since"]
+
+
+def _recorded(card: str, rule: str, now: dict[str, Any]) -> dict[str, Any]:
+    """The values of a part that a card recorded in its spec."""
+    spec = lineage.read_card(card)["spec"]
+    part = spec.get(PARTS_IN_SPEC[rule], {}) if rule in PARTS_IN_SPEC else spec
+    return {key: part.get(key) for key in now} if isinstance(part, dict) else {}
+
+
+# ---------------------------------------------------------------- what is stale
+
+
+class Stale(NamedTuple):
+    """An output that today's code or configuration did not make.
+
+    Attributes:
+        card: its card.
+        reasons: why, in sentences; empty if only the code is another one.
+        command: what makes it anew.
+        seconds: what that took last time; None: not known.
+    """
+
+    card: str
+    reasons: list[str]
+    command: str
+    seconds: float | None
+
+
+def stale() -> list[Stale]:
+    """All outputs that were made by other code or configuration than that of the working directory, from below."""
+    found = []
+    for card in config.cards_here():
+        try:
+            reasons = _reasons(card, config.inputs_of(card))
+            by_code = lineage.read_card(card).get("code") != lineage.code()
+        except config.ConfigError as error:
+            reasons, by_code = [f"its configuration is gone: {error}"], False
+        except lineage.LineageError as error:
+            reasons, by_code = [str(error)], False
+        if reasons or by_code:
+            command = f"snakemake --cores all {card}" if reasons else f"snakemake --cores all --forcerun {card}"
+            found.append(Stale(card, reasons, command, seconds(card)))
+    return found
+
+
+def seconds(card: str) -> float | None:
+    """Seconds that the job of a card took, from its benchmark file; None if there is none."""
+    rule, names = config.job_of(card)
+    path = paths.benchmark_file(rule, *(names or (rule,)))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return float(next(csv.DictReader(file, delimiter="\t"))["s"])
+    except (OSError, StopIteration, KeyError, ValueError):
+        return None
+
+
+def print_stale() -> None:
+    """Print what is stale, with commands and costs."""
+    found = stale()
+    for one in found:
+        cost = "" if one.seconds is None else f"  ({one.seconds:.0f} s last time)"
+        say(f"{one.card}: {'; '.join(one.reasons) or 'made by other code'}\n  {one.command}{cost}")
+    by_configuration = [one for one in found if one.reasons]
+    total = sum(one.seconds or 0 for one in found)
+    say(
+        f"{len(by_configuration)} output(s) by configuration, which `snakemake` makes again; {len(found) - len(by_configuration)} "
+        f"by code alone, which it leaves; {total:.0f} s in all, by the benchmark files"
+        if found
+        else "nothing is stale: today's code and configuration made every output"
+    )

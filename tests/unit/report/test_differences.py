@@ -1,0 +1,196 @@
+"""What differs between two outputs, why a job would run, and what is stale, on a small tree of results."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import reports
+
+from mperceiver import config, lineage
+from mperceiver.report import differences, why
+from mperceiver.report.differences import CHANGES, MAY, NOT
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(lineage, "commit", lambda: reports.COMMIT)
+    reports.build_world()
+    for name in ("one", "two"):  # no LPIPS, whose weights are not here
+        edit(f"config/runs/{name}.yaml", "network:", "network:\n  losses: {perceptual: 0}")
+    for name in ("rgb", "y"):
+        edit(f"config/protocols/{name}.yaml", "title:", "metrics: [psnr]\ntitle:")
+    for card in config.cards_here():  # as the verbs write them: with the parts of files that the rules read
+        renew(card)
+    return tmp_path
+
+
+def renew(card: str, **changes) -> None:
+    """Write a card again for the inputs of today, from below what it stands on having been written before."""
+    old = lineage.read_card(card)
+    inputs = [entry for entry in config.inputs_of(card) if Path(entry).is_file()]
+    rule = config.job_of(card)[0]
+    spec = {}
+    for part in (entry for entry in inputs if isinstance(entry, lineage.Part)):
+        values = config.read_part(Path(part).parent.name, Path(part).stem, rule)
+        spec |= {{"restore": "method", "score": "protocol"}[rule]: values} if rule in ("restore", "score") else values
+    outputs = [Path(card).with_suffix("")] if rule == "restore" else list(old["outputs"])
+    made = lineage.write_card(card, verb=rule, spec=spec, inputs=inputs, outputs=outputs, result=old["result"])
+    if changes:
+        Path(card).write_text(json.dumps(made | changes), encoding="utf-8")
+
+
+def edit(path: str, old: str, new: str) -> None:
+    text = Path(path).read_text(encoding="utf-8")
+    assert old in text
+    Path(path).write_text(text.replace(old, new), encoding="utf-8")
+
+
+# ---------------------------------------------------------------- why
+
+
+def test_a_job_whose_inputs_are_as_its_card_says_would_not_run(tree):
+    runs, reasons = why.why("restore", ("one", "toys"))
+    assert not runs and reasons == ["results/restored/one/toys.json names exactly the 3 inputs that it would read now"]
+
+
+def test_the_key_that_was_changed_is_named_with_both_values(tree):
+    edit("config/methods/one.yaml", "kind: network", "kind: network\ntile_px: 64")
+    runs, reasons = why.why("restore", ("one", "toys"))
+    assert runs and reasons == ["config/methods/one.yaml: tile_px none → 64"]
+    runs, reasons = why.why("score", ("one", "toys"))
+    assert runs and reasons == ["restore one toys runs first: config/methods/one.yaml: tile_px none → 64"]
+    assert not why.why("restore", ("two", "toys"))[0] and not why.why("prepare", ("toys",))[0]
+
+
+def test_another_protocol_is_named_with_the_one_before(tree):
+    edit("config/datasets/toys.yaml", "licence: none", "licence: none\nprotocol: y")
+    runs, reasons = why.why("score", ("one", "toys"))
+    assert runs and reasons == ["reads config/protocols/y.yaml now; before: config/protocols/rgb.yaml"]
+    assert not why.why("restore", ("one", "toys"))[0]
+
+
+def test_a_card_that_was_made_again_and_one_that_is_missing_are_named(tree):
+    renew("results/restored/one/toys.json", device="another")
+    assert why.why("score", ("one", "toys")) == (True, ["results/restored/one/toys.json was made again since"])
+    Path("results/restored/one/toys.json").unlink()
+    runs, reasons = why.why("score", ("one", "toys"))
+    assert runs and reasons == ["restore one toys runs first: results/restored/one/toys.json is missing"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "names", "problem"),
+    [
+        ("restor", ("one", "toys"), "no rule restor; the rules are foundation, download"),
+        ("restore", ("one",), r"rule restore has 2 name\(s\): mperceiver why restore NAME NAME"),
+        ("train_stage", ("one",), "no rule train_stage"),
+    ],
+)
+def test_a_job_that_there_is_not(tree, rule, names, problem):
+    with pytest.raises(lineage.LineageError, match=problem):
+        why.why(rule, names)
+
+
+# ---------------------------------------------------------------- what is stale
+
+
+def test_nothing_is_stale_at_first(tree, capsys):
+    why.print_stale()
+    assert capsys.readouterr().out == "nothing is stale: today's code and configuration made every output\n"
+
+
+def test_stale_outputs_with_command_and_cost(tree, capsys):
+    edit("config/protocols/rgb.yaml", "channel: rgb", "channel: rgb\nborder_px: 4")
+    renew("data/raw/clean.json", code="0" * 64)
+    for folder in ("score/one", "download"):
+        Path(f"results/benchmarks/{folder}").mkdir(parents=True)
+    Path("results/benchmarks/score/one/toys.tsv").write_text("s\th:m:s\n12.4\t0:00:12\n", encoding="utf-8")
+    Path("results/benchmarks/download/clean.tsv").write_text("s\th:m:s\n3\t0:00:03\n", encoding="utf-8")
+    found = {one.card: one for one in why.stale()}
+    score = found["results/scores/one/toys.json"]
+    assert score.reasons == ["config/protocols/rgb.yaml: border_px 0 → 4"] and score.seconds == 12.4
+    assert score.command == "snakemake --cores all results/scores/one/toys.json"
+    raw = found["data/raw/clean.json"]
+    assert (raw.reasons, raw.command) == ([], "snakemake --cores all --forcerun data/raw/clean.json")
+    assert "results/restored/one/toys.json" not in found
+    why.print_stale()
+    lines = capsys.readouterr().out.splitlines()
+    assert "  snakemake --cores all results/scores/one/toys.json  (12 s last time)" in lines
+    # the scores of four methods; toys.json, whose input was made again
+    assert (
+        lines[-1]
+        == "5 output(s) by configuration, which `snakemake` makes again; 1 by code alone, which it leaves; 15 s in all, by the benchmark files"
+    )
+
+
+# ---------------------------------------------------------------- two outputs
+
+
+def test_nearest_cause_first_and_what_changes_numbers(tree):
+    edit("config/methods/two.yaml", "kind: network", "kind: network\ntile_px: 64")
+    edit("config/runs/two.yaml", "steps: 4", "steps: 5")
+    Path("results/runs/two/network.safetensors").write_bytes(b"other weights")
+    for card in ("results/runs/two/network.json", "results/restored/two/toys.json", "results/scores/two/toys.json"):
+        renew(card)
+    found = differences.differences("one/toys", "two/toys")
+    told = [(d.depth, d.what, d.effect) for d in found]
+    assert (1, "method.tile_px none → 64", NOT) in told  # the pictures came out equal to the byte
+    assert (2, "network.steps 4 → 5", CHANGES) in told
+    assert [d.depth for d in found] == sorted(d.depth for d in found)
+    assert not any("title" in d.what for d in found), "a title is no part of what is read"
+
+
+def test_code_versions_and_device(tree):
+    card = "results/restored/two/toys.json"
+    made = lineage.read_card(card)
+    outputs = dict.fromkeys(made["outputs"], "0" * 64)
+    other = {
+        "code": "1" * 64,
+        "device": "NVIDIA H100",
+        "versions": made["versions"] | {"torch": "0.1"},
+        "outputs": outputs,
+    }
+    Path("results/restored/one/toys.json").write_text(json.dumps(made | other), encoding="utf-8")
+    told = {(d.what.split(" ")[0], d.effect) for d in differences.differences("results/restored/one/toys.json", card)}
+    assert told == {("code", MAY), ("torch", MAY), ("device", MAY)}
+
+
+def test_an_output_does_not_differ_from_itself(tree, capsys):
+    differences.print_differences("one/toys", "results/scores/one/toys.csv")
+    assert "nothing differs" in capsys.readouterr().out
+
+
+def test_a_run_is_its_last_stage(tree):
+    edit("config/runs/two.yaml", "steps: 4", "steps: 5")
+    renew("results/runs/two/network.json")
+    assert [d.what for d in differences.differences("one", "two")] == ["network.steps 4 → 5"]
+
+
+def test_two_commits(tree, monkeypatch, tmp_path):
+    for name in ("mperceiver", "config"):
+        Path(name).mkdir(exist_ok=True)
+    monkeypatch.setattr(lineage, "PACKAGE", tmp_path / "mperceiver")
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *who, *words], check=True, capture_output=True, encoding="utf-8")
+        return done.stdout.strip()
+
+    git("init", "-q")
+    commits = []
+    for steps in (4, 5):
+        Path("mperceiver/a.py").write_text(f"# {steps}\n", encoding="utf-8")
+        edit("config/runs/two.yaml", "steps: 4", f"steps: {steps}")
+        edit("config/runs/two.yaml", "title: two", f"title: two{'' if steps == 4 else ', longer'}")
+        git("add", "-A")
+        git("commit", "-qm", "c")
+        commits.append(git("rev-parse", "HEAD"))
+    told = [(d.where, d.what, d.effect) for d in differences.differences(*commits)]
+    assert told == [
+        ("config/runs/two.yaml", "title two → two, longer", NOT),
+        ("config/runs/two.yaml", "network.steps 4 → 5", CHANGES),
+        ("mperceiver/a.py", "changed code", MAY),
+    ]
+    with pytest.raises(lineage.LineageError, match="neither a table's name"):
+        differences.differences(commits[0], "f" * 40)
