@@ -195,8 +195,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def parse_text(text: str | None) -> Any:
     """The text of a YAML file as plain data; {} without a text. Raises ConfigError if it is no YAML."""
     try:
-        return _parse_yaml(text) if text else {}
-    except (yaml.YAMLError, ValueError) as error:
+        return plain_yaml.parse_text(text) if text else {}
+    except Exception as error:  # YAMLError, and ValueError for what no value can be
         raise ConfigError(f"not valid YAML: {error}") from None
 
 
