@@ -20,6 +20,7 @@ SCORES = RESULTS / "scores"
 TABLES = RESULTS / "tables"
 FIGURES = RESULTS / "figures"
 REPORT = RESULTS / "report"  # the site
+METRICS = RESULTS / "metrics"  # the tables' numbers in small files, for DVC
 REPORT_CARD = RESULTS / "report.json"
 TRACKERS = RESULTS / "trackers"
 BENCHMARKS = RESULTS / "benchmarks"

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mperceiver import files
-from tools import architecture, config_reference, datasets_page, draw_pipeline
+from tools import architecture, config_reference, datasets_page, draw_pipeline, dvc_stages
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -12,6 +12,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 PAGES: dict[str, Callable[[], str]] = {
     "ARCHITECTURE.md": architecture.page,
     "config/README.md": config_reference.page,
+    "dvc.yaml": dvc_stages.page,
     "docs/datasets.md": datasets_page.page,
     "docs/pipeline.svg": draw_pipeline.page,
 }

@@ -134,6 +134,7 @@ def test_dvc_knows_every_output_and_deletes_none():
     for stage in stages.values():
         words = stage["cmd"].split()
         assert words[:3] == ["snakemake", "--cores", "all"] and set(words[4:]) <= RULES.keys()
+        assert set(stage["params"][0]) and not any(set(dep.split("/")) & {"config"} for dep in stage.get("deps", []))
         outs |= {path: options for out in stage["outs"] for path, options in out.items()}
     assert all(options == {"persist": True} for options in outs.values())
     for rule in RULES.values():

@@ -51,6 +51,7 @@ rule report:
             labels={"site": "card"},
         ),
         site=directory("results/report"),
+        metrics=directory("results/metrics"),
     log:
         "results/logs/report/report.log",
     benchmark:

@@ -10,7 +10,7 @@ from pathlib import Path
 from mperceiver import config, lineage, paths
 from mperceiver.config.experiments import Experiment
 from mperceiver.files import atomic_folder, write_text
-from mperceiver.report import tables
+from mperceiver.report import summary, tables
 from mperceiver.report.grid import FilledTable
 from mperceiver.report.rendering import environment
 from mperceiver.report.site.cell_pages import CellPages
@@ -43,6 +43,8 @@ def write(experiment_path: Path | str) -> Path:
             toys=_toys(filled),
             reported=any(cell.reported is not None for table in filled for cell in table.cells.values()),
         )
+    with atomic_folder(paths.METRICS, paths.REPORT_CARD) as folder:
+        summary.write(folder, filled)
     progress = [table.progress for table in filled]
     lineage.write_card(
         paths.REPORT_CARD,
@@ -53,7 +55,7 @@ def write(experiment_path: Path | str) -> Path:
             for path in dict.fromkeys([*config.report_inputs(experiment_path), *map(str, shown)])
             if Path(path).is_file()
         ],
-        outputs=[paths.REPORT],
+        outputs=[paths.REPORT, paths.METRICS],
         result={"cells": sum(total for _, total in progress), "run": sum(done for done, _ in progress)},
     )
     return paths.REPORT_CARD

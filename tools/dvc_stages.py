@@ -1,0 +1,113 @@
+"""dvc.yaml: the stages of an experiment with every configuration file that they read, its metrics, plots and artifacts."""
+
+from pathlib import Path
+
+import yaml
+
+from mperceiver import config, paths
+from mperceiver.config.experiments import Experiment
+from mperceiver.report import summary
+
+HEAD = """\
+# Versions of data and results for `dvc push`, `dvc pull` and `dvc exp run`; see docs/dvc.md. `make docs` writes this file from the demo's
+# configuration. Each stage is one call of Snakemake, which alone decides what is out of date. `persist: true` keeps DVC from deleting
+# a stage's outputs before it runs. Jobs never call DVC; a person does.
+"""
+KEPT = {"persist": True}
+# Stage -> (rules that it leaves to later stages, folders of cards whose rules it runs, what it makes).
+STAGES: dict[str, tuple[list[str], list[Path], list[str]]] = {
+    "data": (
+        ["train_predictor", "train_network", "restore", "figure"],
+        [paths.FOUNDATIONS, paths.RAW, paths.PREPARED, paths.LATENTS],
+        ["data/foundations", "data/raw", "data/prepared", "data/latents"],
+    ),
+    "train": (["restore", "figure"], [paths.RUNS], ["results/runs"]),
+    "evaluate": (["table", "figure"], [paths.RESTORED, paths.SCORES], ["results/restored", "results/scores"]),
+    "report": (
+        [],
+        [paths.TABLES, paths.FIGURES],
+        ["results/tables", "results/figures", "results/report", "results/metrics", "results/report.json"],
+    ),
+}
+
+
+def page() -> str:
+    """The text of dvc.yaml for the demo."""
+    return HEAD + text("config/demo.yaml", "snakemake --cores all")
+
+
+def text(experiment: str, command: str) -> str:
+    """The stages of an experiment's file as YAML. ``command``: the call of Snakemake that a stage adds its end to."""
+    cards, runs = _cards(experiment), {}
+    stages, before = {}, []
+    for name, (later, folders, outs) in STAGES.items():
+        read = [
+            file for card in cards for folder in folders if Path(card).is_relative_to(folder) for file in _files(card)
+        ]
+        read += [experiment] * (name == "report")
+        stages[name] = {
+            "cmd": command + (f" --omit-from {' '.join(later)}" if later else ""),
+            "deps": before or None,
+            "params": [{file: None} for file in sorted(set(read))],
+            "outs": [{out: dict(KEPT)} for out in outs],
+        }
+        stages[name] = {key: value for key, value in stages[name].items() if value}
+        before = [*before, *outs]
+    for card in cards:
+        if Path(card).is_relative_to(paths.RUNS):
+            runs.setdefault(Path(card).parent.name, []).append(Path(card).stem)
+    described = {
+        "stages": stages,
+        "metrics": [f"{paths.METRICS}/{summary.METRICS}"],
+        "plots": _plots(runs),
+        "artifacts": _artifacts(cards, runs),
+    }
+    return yaml.safe_dump(described, sort_keys=False, width=160)
+
+
+def _cards(experiment: str) -> list[str]:
+    """Every card that an experiment stands on, in the order of the graph."""
+    config.parse(Path(experiment), Experiment)
+    cards = [str(entry) for entry in config.report_inputs(experiment) if str(entry).endswith(".json")]
+    for card in cards:  # grows as it is read
+        cards += [str(entry) for entry in config.inputs_of(card) if paths.is_output(entry) and str(entry) not in cards]
+    return sorted(dict.fromkeys(cards))
+
+
+def _files(card: str) -> list[str]:
+    """The configuration files that a card's job reads."""
+    return [
+        file
+        for file in config.files_of_inputs(config.inputs_of(card))
+        if not paths.is_output(file) and file.endswith(".yaml")
+    ]
+
+
+def _plots(runs: dict[str, list[str]]) -> list[dict]:
+    """Curves of every stage, PSNR of each task as bars, and quality against the sampler's steps."""
+    curves = [
+        {str(paths.curve_file(run, stage)): {"x": "step", "y": "loss", "title": f"{run}: {stage}"}}
+        for run, stages in runs.items()
+        for stage in config.STAGES
+        if stage in stages
+    ]
+    bars = {"x": "psnr", "y": "place", "template": "bar_horizontal", "title": "PSNR per task (dB)"}
+    steps = {"x": "steps", "y": "value", "template": "scatter", "title": "Quality against the sampler's steps"}
+    return [*curves, {f"{paths.METRICS}/{summary.BARS}": bars}, {f"{paths.METRICS}/{summary.STEPS}": steps}]
+
+
+def _artifacts(cards: list[str], runs: dict[str, list[str]]) -> dict[str, dict]:
+    """Every run's weights and every prepared dataset by name, with labels."""
+    artifacts: dict[str, dict] = {}
+    for run, stages in runs.items():
+        spec = config.load("runs", run)
+        labels = [spec.foundation or "no-foundation", *sorted(stages)]
+        path = str(paths.RUNS / run)
+        artifacts[run] = {"path": path, "type": "model", "desc": spec.title, "labels": labels}
+    for card in cards:
+        if Path(card).is_relative_to(paths.PREPARED):
+            spec = config.load("datasets", Path(card).stem)
+            name = f"pairs-{Path(card).stem}"
+            path = str(Path(card).with_suffix(".arrow"))
+            artifacts[name] = {"path": path, "type": "dataset", "desc": spec.title, "labels": spec.tasks}
+    return artifacts
