@@ -14,8 +14,8 @@ def _train(run: str, stage: str, threads: int) -> None:
     if settings := getattr(config.load("runs", run), stage):  # `train` below reports a stage that the run does not have
         slurm.relaunch_with_srun(f"train_{stage}", run, threads, settings.accumulate)
     # A launcher starts several processes of a training on one machine; they share its cores.
-    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    prepare_torch(threads and max(threads // local_processes, 1))
+    told = os.environ.get("LOCAL_WORLD_SIZE", "")
+    prepare_torch(threads and max(threads // max(int(told) if told.isdecimal() else 1, 1), 1))
     from mperceiver.training import processes
     from mperceiver.training.stages import train
 

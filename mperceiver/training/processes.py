@@ -1,7 +1,8 @@
 """The processes of one training: a single one, or several started by `accelerate launch`, `torchrun` or `srun`.
 
 Each process has its own device; only the main process writes files and prints. A launcher tells a process its rank by
-environment variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); ``slurm.export_ranks`` sets them from srun's.
+environment variables (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT); ``slurm.export_ranks`` sets them from srun's, and
+``environment.settle`` takes out what is not followed.
 """
 
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mperceiver import printing
-from mperceiver.training import slurm
+from mperceiver.training import environment
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -25,9 +26,12 @@ def world() -> "PartialState":
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
 
-    slurm.export_ranks()
+    if PartialState._shared_state:  # connected already
+        return PartialState()
+    environment.settle()
     cpu = not torch.cuda.is_available() or parse_flag_from_env("ACCELERATE_USE_CPU")  # accelerate launch --cpu
-    return PartialState(cpu=cpu, timeout=TIMEOUT)
+    with environment.meeting():
+        return PartialState(cpu=cpu, timeout=TIMEOUT)
 
 
 def device() -> torch.device:

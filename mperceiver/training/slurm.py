@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +12,11 @@ from mperceiver.printing import say
 ANSWER_TIMEOUT_S = 20  # a busy controller answers slowly, and KillWait is 30 s by default
 # SLURM ends a requeued job within KillWait, 30 s by default. If SLURM has not ended us by then, exit and free the nodes.
 WAIT_S = 600
+
+
+NO_JOB = re.compile(r"Invalid job id|not found|No such file")
+STEP = ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_JOB_ID", "SLURM_STEP_ID")
+INTERACTIVE_STEP = "4294967290"  # SLURM_INTERACTIVE_STEP of slurm.h
 
 
 class SlurmError(RuntimeError):
@@ -33,16 +39,27 @@ def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> No
     try:
         answer = _ask("scontrol", "-o", "show", "job", job)
     except (OSError, subprocess.SubprocessError) as error:
-        raise SlurmError(
-            f"{verb} {run}: SLURM does not say which tasks job {job} has ({_reason(error)}). The controller may be busy or down: "
-            "see scontrol ping, then run the same command again"
-        ) from None
+        if os.environ.get("SLURM_NTASKS", "1") != "1" and not (
+            isinstance(error, OSError) or NO_JOB.search(_reason(error))
+        ):
+            raise SlurmError(
+                f"{verb} {run}: SLURM does not say which tasks job {job} has ({_reason(error)}). The controller may be busy or down: "
+                "see scontrol ping, then run the same command again"
+            ) from None
+        _alone(verb, run, f"SLURM_JOB_ID={job}, but SLURM tells nothing of such a job ({_reason(error)})")
+        return
+    state = re.search(r"JobState=(\w+)", answer)
+    if state and state[1] not in ("RUNNING", "SUSPENDED", "COMPLETING"):
+        _alone(verb, run, f"SLURM_JOB_ID={job}, but that job is {state[1]}")
+        return
     granted = dict(re.findall(r"(NumNodes|NumTasks|CPUs/Task)=(\d+)", answer))
     tasks, nodes = int(granted.get("NumTasks", 1)), int(granted.get("NumNodes", 1))
     processes = max(number for number in range(1, tasks + 1) if accumulate % number == 0)
     if tasks > processes:
         say(f"{verb} {run}: accumulate is {accumulate}, so {processes} of the job's {tasks} tasks are used")
-    if processes > 1:
+    if processes > 1 and not shutil.which("srun"):
+        _alone(verb, run, f"job {job} has {tasks} tasks, but there is no srun here")
+    elif processes > 1:
         nodes = min(nodes, processes)
         options = {"nodes": nodes, "ntasks": processes, "ntasks-per-node": -(-processes // nodes)}
         options["cpus-per-task"] = int(granted.get("CPUs/Task", 1))  # a step does not inherit it from its job
@@ -57,20 +74,50 @@ def export_ranks() -> None:
     A launcher that runs inside the task (torchrun, accelerate launch) has set them already.
     """
     environment = os.environ
-    if "RANK" in environment or int(environment.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
+    if {"RANK", "WORLD_SIZE"} <= environment.keys() or environment.get("SLURM_STEP_NUM_TASKS", "1") == "1":
         return
-    job, step = int(environment["SLURM_JOB_ID"]), int(environment["SLURM_STEP_ID"])
-    environment |= {
-        "RANK": environment["SLURM_PROCID"],
-        "WORLD_SIZE": environment["SLURM_STEP_NUM_TASKS"],
-        "LOCAL_RANK": str(_gpu(int(environment["SLURM_LOCALID"]))),
-    }
+    try:
+        tasks, place, local, job, step = (int(environment[name]) for name in STEP)
+    except (KeyError, ValueError) as error:
+        say(
+            f"SLURM_STEP_NUM_TASKS is set, but {error} is missing or no number: training in this process alone",
+            error=True,
+        )
+        return
+    if is_interactive():
+        say(
+            f"an interactive step of {tasks} tasks: the others run no training, so this process trains alone",
+            error=True,
+        )
+        return
+    environment |= {"RANK": str(place), "WORLD_SIZE": str(tasks), "LOCAL_RANK": str(_gpu(local))}
     environment.setdefault(
         "MASTER_PORT", str(20000 + (7 * job + step) % 20000)
     )  # two trainings on one node need two ports
     if "MASTER_ADDR" not in environment:
-        nodes = _ask("scontrol", "show", "hostnames", environment["SLURM_STEP_NODELIST"])
-        environment["MASTER_ADDR"] = nodes.split()[0]
+        environment["MASTER_ADDR"] = _first_node(environment.get("SLURM_STEP_NODELIST", ""))
+
+
+def is_interactive() -> bool:
+    """Whether this process was started from a shell inside a job step: `srun --pty`, or the step that `salloc` starts."""
+    return "SLURM_PTY_PORT" in os.environ or os.environ.get("SLURM_STEP_ID") == INTERACTIVE_STEP
+
+
+def _first_node(nodes: str) -> str:
+    """The first of SLURM's list of nodes, such as gpu[03-05,7],cpu1. Raises SlurmError for an empty list."""
+    try:
+        return _ask("scontrol", "show", "hostnames", nodes).split()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        first = re.match(r"([\w.-]+)(?:\[(\w+))?", nodes)
+        if not first:
+            raise SlurmError(
+                f"SLURM_STEP_NODELIST={nodes!r} names no node, so the tasks cannot meet; run the same command again"
+            ) from None
+        return first[1] + (first[2] or "")
+
+
+def _alone(verb: str, run: str, reason: str) -> None:
+    say(f"{verb} {run}: {reason}: training in this process alone", error=True)
 
 
 def _gpu(local_rank: int) -> int:
