@@ -48,17 +48,29 @@ def report(experiment: Annotated[Path, typer.Argument(help="Experiment: a file c
 def explain(
     restored: Annotated[Path, typer.Argument(help="Folder of restored pictures.")],
     gt: Annotated[Path, typer.Argument(help="Folder of their ground truths, with the same file names.")],
-    psnr: Annotated[float | None, typer.Option(help="The reported PSNR in dB.")] = None,
-    ssim: Annotated[float | None, typer.Option(min=0, max=1, help="The reported SSIM, from 0 to 1.")] = None,
-    shown: Annotated[int, typer.Option(min=1, help="Number of conventions to show for each metric.")] = 6,
+    psnr: Annotated[
+        str | None, typer.Option(metavar="DB", help="The reported PSNR in dB, with the decimals that are printed.")
+    ] = None,
+    ssim: Annotated[
+        str | None, typer.Option(metavar="0..1", help="The reported SSIM, with the decimals that are printed.")
+    ] = None,
+    shown: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of conventions to show for each metric.", show_default="those that fit, up to 24"
+        ),
+    ] = None,
     workers: Workers = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print every convention as JSON instead of tables.")] = False,
 ) -> None:
     """Find the convention of scoring that gives a reported number: why does my PSNR differ by 2 dB from the paper's?"""
-    reported = {name: value for name, value in (("psnr", psnr), ("ssim", ssim)) if value is not None}
-    if not reported:
+    given = {name: text for name, text in (("psnr", psnr), ("ssim", ssim)) if text is not None}
+    if not given:
         fail("no reported number was given: add --psnr 29.98, --ssim 0.91, or both")
     from mperceiver.scoring.console import print_conventions
-    from mperceiver.scoring.explain import explain_numbers
+    from mperceiver.scoring.explain import ReportedNumber, explain_numbers
 
+    reported = {name: ReportedNumber.of(text) for name, text in given.items()}
+    if "ssim" in reported and not 0 <= reported["ssim"].value <= 1:
+        fail(f"--ssim {ssim}: SSIM is from 0 to 1 (91.2 % is 0.912)")
     print_conventions(explain_numbers(restored, gt, reported, workers or None), reported, shown, as_json)

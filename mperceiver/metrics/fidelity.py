@@ -11,6 +11,9 @@ from mperceiver.metrics.pictures import Pictures, channels, size
 # that differ by one level in one value have 95 dB.
 EQUAL_DB = 100.0
 SSIM_SIDE = 11  # px, of SSIM's window
+GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+GAUSSIAN /= GAUSSIAN.sum()
+Moments = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 def psnr(restored: Pictures, gt: Pictures, protocol: Protocol) -> list[float]:
@@ -37,17 +40,12 @@ def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> list[float]:
     side = 7 if protocol.ssim == "uniform" else SSIM_SIDE
     if min(first.shape[1:3]) < side and protocol.ssim != "matlab-3d":
         raise PictureError(f"a picture of {size(first)} px is too small for SSIM, whose window is {side} px wide")
+    maps = [similarity(window_moments(a, b, protocol.ssim)) for a, b in zip(first, second, strict=True)]
     if protocol.ssim == "matlab-3d":
-        return [_ssim_3d(a, b) for a, b in zip(first, second, strict=True)]
-    values, inside = [], (slice(side // 2, -(side // 2)),) * 2
-    covered = np.broadcast_to(covered, first.shape)
-    for a, b, weight in zip(first, second, covered, strict=True):
-        planes = [
-            np.average(_similarity(a[..., c], b[..., c], protocol.ssim)[inside], weights=weight[..., c][inside])
-            for c in range(a.shape[-1])
-        ]
-        values.append(float(np.mean(planes)))
-    return values
+        return [float(of_picture.mean()) for of_picture in maps]
+    inside, covered = (slice(side // 2, -(side // 2)),) * 2, np.broadcast_to(covered, first.shape)
+    weighted = zip(maps, covered, strict=True)
+    return [float(np.average(one[inside], axis=(0, 1), weights=weight[inside]).mean()) for one, weight in weighted]
 
 
 METRICS = {
@@ -56,40 +54,46 @@ METRICS = {
 }
 
 
-def _similarity(first: np.ndarray, second: np.ndarray, kind: str) -> np.ndarray:
-    """SSIM of each pixel's window, for two planes (H, W) of values from 0 to 255; only windows inside the picture are right.
+def similarity(moments: Moments, contrast: float = 1.0) -> np.ndarray:
+    """SSIM of each pixel's window, of the shape of the moments' arrays.
 
-    The window is separable, and SSIM needs only the sum of the two variances: four filtered planes instead of five.
+    ``contrast``: of both pictures; 0.5 is what a data range of 2 makes of pictures in [0, 1].
+    """
+    means, squared_means, covariance, variances = moments
+    c1, c2 = (0.01 * 255 / contrast) ** 2, (0.03 * 255 / contrast) ** 2
+    result = (2 * means + c1) * (2 * covariance + c2)
+    result /= (squared_means + c1) * (variances + c2)
+    return result
+
+
+def window_moments(first: np.ndarray, second: np.ndarray, kind: str) -> Moments:
+    """What SSIM takes of each window: the product of the means, the sum of their squares, the covariance, both variances' sum.
+
+    Of pictures (H, W, C) of values from 0 to 255; each result has this shape. Of the kinds gaussian and uniform only the values
+    of windows inside the picture are right: 5, or 3, px from its border.
     """
     import cv2
 
-    if kind == "gaussian":
-        taps = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-        norm = 1.0
-    else:  # skimage's default: the flat window, and the covariance of a sample
-        taps, norm = np.ones(7), 49 / 48
-    taps /= taps.sum()
-    first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
-    moments = first, second, first * first + second * second, first * second
-    mean, other, squares, product = (cv2.sepFilter2D(plane, cv2.CV_64F, taps, taps) for plane in moments)
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    means = mean * other
-    squared_means = mean * mean + other * other
-    similarity = (2 * means + c1) * (2 * norm * (product - means) + c2)
-    similarity /= (squared_means + c1) * (norm * (squares - squared_means) + c2)
-    return similarity
-
-
-def _ssim_3d(first: np.ndarray, second: np.ndarray) -> float:
-    """MATLAB's `ssim` of two arrays (H, W, C), 0 to 255: imgaussfilt3 with sigma 1.5, 11 taps an axis, edges repeated."""
-    from scipy.ndimage import gaussian_filter
+    taps, norm = GAUSSIAN, 1.0
+    if kind == "uniform":  # skimage's default: the flat window, and the covariance of a sample
+        taps, norm = np.full(7, 1 / 7), 49 / 48
+    mix = _across_channels(first.shape[2]) if kind == "matlab-3d" else None
 
     def blur(x: np.ndarray) -> np.ndarray:
-        return gaussian_filter(x, 1.5, mode="nearest", radius=SSIM_SIDE // 2)
+        blurred = cv2.sepFilter2D(x, cv2.CV_64F, taps, taps, borderType=cv2.BORDER_REPLICATE).reshape(x.shape)
+        return blurred if mix is None else blurred @ mix
 
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean, other = blur(first), blur(second)
-    variances = blur(first**2) - mean**2 + blur(second**2) - other**2
-    covariance = blur(first * second) - mean * other
-    similar = (2 * mean * other + c1) * (2 * covariance + c2) / ((mean**2 + other**2 + c1) * (variances + c2))
-    return float(similar.mean())
+    # The window is separable, and SSIM needs only the sum of the two variances: four filtered pictures instead of five.
+    first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
+    mean, other, squares, product = map(blur, (first, second, first * first + second * second, first * second))
+    means, squared_means = mean * other, mean * mean + other * other
+    return means, squared_means, norm * (product - means), norm * (squares - squared_means)
+
+
+def _across_channels(count: int) -> np.ndarray:
+    """(C, C): the Gaussian along the channels, the first and the last repeated beyond the ends."""
+    mix = np.zeros((count, count))
+    for to in range(count):
+        for offset, weight in zip(range(-(SSIM_SIDE // 2), SSIM_SIDE // 2 + 1), GAUSSIAN, strict=True):
+            mix[min(max(to + offset, 0), count - 1), to] += weight
+    return mix

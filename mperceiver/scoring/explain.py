@@ -1,27 +1,24 @@
-"""Which convention of scoring gives a reported number: every one in use, on the same pictures, the nearest first."""
+"""Which convention of scoring gives a reported number: every one in use, on the same pictures, those that fit first."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mperceiver import config, images
-from mperceiver.config.protocols import Protocol
-from mperceiver.data.raw.folder import pictures_in
+from mperceiver.data.raw.folder import left_out, pictures_in
 from mperceiver.metrics import fidelity
+from mperceiver.metrics.pictures import LUMA
 from mperceiver.parallel import cores, in_processes
+from mperceiver.printing import say
 from mperceiver.progress import progress
 
-CHANNELS: dict[str, dict[str, Any]] = {
-    "RGB": {},
-    "Y (BT.601)": {"channel": "y"},
-    "Y rounded to 8 bit (MATLAB)": {"channel": "y", "luma_rounded": True},
-}
+CHANNELS = ["RGB", "Y (BT.601)", "Y rounded to 8 bit (MATLAB)"]
 # Pixels cropped from each side; -16: the centre whose sides are multiples of 16.
 REGIONS = {
     "whole picture": 0,
@@ -33,19 +30,38 @@ POOLS = ["mean of the pictures' PSNR", "PSNR of the mean error"]
 SSIMS = {"Gaussian 11x11": "gaussian", "flat 7x7": "uniform", "MATLAB's 3-D": "matlab-3d"}
 # SSIM of [0, 1] with a data range of 2 equals SSIM of half the contrast with a data range of 1.
 RANGES = {"": 1.0, "data range of 2 for [0, 1]": 0.5}
-SCORES: dict[str, Callable[[np.ndarray, np.ndarray, Protocol], list[float]]] = {
-    "psnr": fidelity.psnr,
-    "ssim": fidelity.ssim,
-}
+SSIM_REGIONS = ["whole picture", "4 px cropped from each side"]  # SSIM, which is slower, only where papers use it
+PLAIN = {*CHANNELS[:2], "whole picture", EXPOSURES[0], POOLS[0], *SSIMS}  # what is no oddity in a convention's words
 GREY = np.array([0.299, 0.587, 0.114])
-CLOSE = {
-    "psnr": 0.02,
-    "ssim": 0.001,
-}  # differences up to which a number printed with two, or three, decimals is reached
+PICTURES_A_WORKER = 8  # for fewer, starting a process takes longer than scoring
 
 
 class ExplainError(ValueError):
     """The two folders cannot be compared; the message says why."""
+
+
+@dataclass(frozen=True)
+class ReportedNumber:
+    """A number as a paper prints it: 27.30 may stand for anything from 27.295 to 27.305."""
+
+    value: float
+    decimals: int | None = None  # None: the value is exact
+
+    @classmethod
+    def of(cls, text: str) -> "ReportedNumber":
+        """Read ``text``; its zeros at the end count. Raises ExplainError if it is no finite number."""
+        try:
+            number = Decimal(text.strip())
+        except InvalidOperation:
+            number = Decimal("nan")
+        if not number.is_finite():
+            raise ExplainError(f"{text!r} is not a number; give it as it is printed, such as 29.98 or 0.912")
+        exponent = number.as_tuple().exponent
+        return cls(float(number), max(0, -int(exponent)))
+
+    def is_fit_by(self, difference: float) -> bool:
+        """Whether a value that differs by ``difference`` is printed like this number: half of its last digit away at most."""
+        return abs(difference) <= (0 if self.decimals is None else 0.5 * 10.0**-self.decimals) + 1e-9
 
 
 @dataclass(frozen=True)
@@ -56,34 +72,45 @@ class ScoringConvention:
     words: tuple[str, ...]
     value: float
     difference: float  # value - reported number
+    fits: bool  # the value is printed like the reported number
     protocols: tuple[str, ...]
+
+    @property
+    def order(self) -> tuple:
+        """Those that fit are equal: a named protocol comes first, then whole pictures, then few oddities. Others by distance."""
+        oddities = sum(word not in PLAIN for word in self.words)
+        plainness = (not self.protocols, "whole picture" not in self.words, oddities) if self.fits else ()
+        return (not self.fits, plainness, abs(self.difference), len("".join(self.words)))
 
 
 def explain_numbers(
-    restored: Path, gt: Path, reported: dict[str, float], workers: int | None = None
+    restored: Path, gt: Path, reported: dict[str, ReportedNumber], workers: int | None = None
 ) -> list[ScoringConvention]:
     """Score two folders of pictures of the same names by every convention.
 
     Args:
-        reported: {"psnr": dB} or {"ssim": 0 to 1}, or both.
-        workers: processes; None: one a core.
+        reported: {"psnr": in dB} or {"ssim": 0 to 1}, or both.
+        workers: processes; None: as many as are worth it, one a core at most.
 
     Returns:
-        The conventions of each metric, in the order of ``reported``, the nearest to its reported number first.
+        The conventions of each metric, in the order of ``reported``: those that fit the number, the plainest first, then the
+        others, the nearest first.
 
     Raises:
         ExplainError: the folders do not have the same pictures. PictureError: a picture cannot be read, or the two of a
         pair differ in size.
     """
     pairs = _pairs(Path(restored), Path(gt))
+    workers = workers or min(cores(), 1 + len(pairs) // PICTURES_A_WORKER)
     by_picture: list[dict[tuple, float]] = []
     with (
-        closing(in_processes(_score_pair, [(*pair, tuple(reported)) for pair in pairs], workers or cores())) as scored,
+        closing(in_processes(_score_pair, [(*pair, tuple(reported)) for pair in pairs], workers)) as scored,
         progress("explain", len(pairs)) as advance,
     ):
         for values_of_picture in scored:
             by_picture.append(values_of_picture)
             advance(1)
+    protocols = _conventions_of_protocols()
     conventions = []
     for key in by_picture[0]:
         values = [values_of_picture[key] for values_of_picture in by_picture if key in values_of_picture]
@@ -94,12 +121,12 @@ def explain_numbers(
         for pool in pools:
             value = _psnr_of_mean_error(values) if pool == POOLS[1] else math.fsum(values) / len(values)
             all_words = (*words, pool) if pool else tuple(words)
-            difference = value - reported[metric]
-            conventions.append(
-                ScoringConvention(metric, all_words, value, difference, _protocols_like(metric, all_words))
-            )
+            difference = value - reported[metric].value
+            named = tuple(protocols.get((metric, *words), ())) if pool != POOLS[1] else ()
+            fits = reported[metric].is_fit_by(difference)
+            conventions.append(ScoringConvention(metric, all_words, value, difference, fits, named))
     order = list(reported)
-    return sorted(conventions, key=lambda c: (order.index(c.metric), abs(c.difference), len("".join(c.words))))
+    return sorted(conventions, key=lambda c: (order.index(c.metric), c.order))
 
 
 def _psnr_of_mean_error(decibels: list[float]) -> float:
@@ -107,12 +134,7 @@ def _psnr_of_mean_error(decibels: list[float]) -> float:
 
 
 def _pairs(restored: Path, gt: Path) -> list[tuple[Path, Path]]:
-    sides = []
-    for folder in (restored, gt):
-        if not folder.is_dir():
-            raise ExplainError(f"{folder}: no such folder of pictures")
-        sides.append({path.stem: path for path in pictures_in(folder)})
-    ours, theirs = sides
+    ours, theirs = (_by_name(folder) for folder in (restored, gt))
     if not ours or set(ours) != set(theirs):
         unpaired = sorted(set(ours) ^ set(theirs))[:3]
         raise ExplainError(
@@ -123,67 +145,102 @@ def _pairs(restored: Path, gt: Path) -> list[tuple[Path, Path]]:
     return [(ours[name], theirs[name]) for name in sorted(ours)]
 
 
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Stem -> picture of a folder; pictures that are not compared are named on standard error."""
+    if not folder.is_dir():
+        raise ExplainError(f"{folder}: no such folder of pictures")
+    by_name: dict[str, Path] = {}
+    for path in pictures_in(folder):
+        other = by_name.setdefault(path.stem, path)
+        if other is not path:
+            raise ExplainError(f"{folder}: {other.name} and {path.name} have one name; move one of them elsewhere")
+    below = sorted({path.relative_to(folder).parts[0] for path in pictures_in(folder, "*/**/*")})
+    others = [path.name for path in left_out(folder)]
+    if below or others:
+        named = ", ".join([*others, *(f"{name}/" for name in below)])
+        say(
+            f"{folder}: not compared: {named} (pictures of a form that is not read, and those in subfolders)",
+            error=True,
+        )
+    return by_name
+
+
+# ---------------------------------------------------------------- one pair
+
+
 def _score_pair(job: tuple[Path, Path, tuple[str, ...]]) -> dict[tuple, float]:
     """(metric, words…) -> value of one picture, by every convention that it is large enough for."""
-    restored, gt = (images.decode(path).astype(np.float64) / 255 for path in job[:2])
+    restored, gt = (images.decode(path).astype(np.float64) for path in job[:2])
     if restored.shape != gt.shape:
         raise images.PictureError(
             f"{job[0]}: is {restored.shape[1]}x{restored.shape[0]} px, its ground truth {gt.shape[1]}x{gt.shape[0]} px"
         )
-    values: dict[tuple, float] = {}
-    for exposure, (region, border) in product(EXPOSURES, REGIONS.items()):
-        pair = _exposed(restored, gt) if exposure == EXPOSURES[1] else restored, gt
-        cut = [_cut(picture, border) for picture in pair]
-        if min(cut[0].shape[:2]) < fidelity.SSIM_SIDE:
-            continue
-        for metric, words, scale, protocol in _variants(job[2], border in (0, 4), exposure == EXPOSURES[0]):
-            first, second = (picture[None] * scale for picture in cut)
-            values[metric, *words, region, exposure] = SCORES[metric](first, second, protocol)[0]
+    regions = {
+        name: _cut(gt.shape, border)
+        for name, border in REGIONS.items()
+        if min(gt[_cut(gt.shape, border)].shape[:2]) >= fidelity.SSIM_SIDE
+    }
+    metrics, values = job[2], {}
+    if "psnr" in metrics:
+        values |= {("psnr", *words): value for words, value in _psnrs(restored, gt, regions)}
+    if "ssim" in metrics:
+        values |= {("ssim", *words): value for words, value in _ssims(restored, gt, regions)}
     return values
 
 
-def _variants(
-    metrics: tuple[str, ...], usual_region: bool, plain_exposure: bool
-) -> Iterator[tuple[str, tuple[str, ...], float, Protocol]]:
-    """(metric, words, factor of the contrast, protocol); SSIM, which is slow, only where papers use it."""
-    for channel, how in CHANNELS.items():
-        if "psnr" in metrics:
-            yield "psnr", (channel,), 1.0, Protocol(title="", quantised=False, **how)
-        if "ssim" in metrics and usual_region and plain_exposure and not how.get("luma_rounded"):
-            for (kind, ssim), (data_range, scale) in product(SSIMS.items(), RANGES.items()):
-                words = (f"{kind}, {data_range}" if data_range else kind, channel)
-                yield "ssim", words, scale, Protocol(title="", quantised=False, ssim=ssim, **how)
+def _psnrs(restored: np.ndarray, gt: np.ndarray, regions: dict) -> Iterator[tuple[tuple[str, ...], float]]:
+    """(words, PSNR); the error of each pixel is computed once for all regions."""
+    for exposure in EXPOSURES:
+        picture = _exposed(restored, gt) if exposure == EXPOSURES[1] else restored
+        luma = [x @ LUMA + 16 for x in (picture, gt)]
+        pairs = ((picture, gt), luma, [x.round() for x in luma])
+        for channel, (first, second) in zip(CHANNELS, pairs, strict=True):
+            errors = np.square(first - second)
+            for region, cut in regions.items():
+                error = float(errors[cut].mean())
+                decibels = 10 * math.log10(255**2 / error) if error > 0 else fidelity.EQUAL_DB
+                yield (channel, region, exposure), min(decibels, fidelity.EQUAL_DB)
+
+
+def _ssims(restored: np.ndarray, gt: np.ndarray, regions: dict) -> Iterator[tuple[tuple[str, ...], float]]:
+    """(words, SSIM); what the windows hold is computed once for both data ranges."""
+    luma = [(x @ LUMA + 16)[..., None] for x in (restored, gt)]
+    usual = [region for region in SSIM_REGIONS if region in regions]
+    for channel, (first, second) in zip(CHANNELS[:2], ((restored, gt), luma), strict=True):
+        for (words, kind), region in product(SSIMS.items(), usual):
+            cut = regions[region]
+            moments = fidelity.window_moments(first[cut], second[cut], kind)
+            side = {"gaussian": fidelity.SSIM_SIDE // 2, "uniform": 3, "matlab-3d": 0}[kind]
+            for data_range, contrast in RANGES.items():
+                inside = (slice(side, -side or None),) * 2
+                value = float(fidelity.similarity(moments, contrast)[inside].mean())
+                yield (f"{words}, {data_range}" if data_range else words, channel, region, EXPOSURES[0]), value
 
 
 def _exposed(restored: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    return (restored * ((gt @ GREY).mean() / max((restored @ GREY).mean(), 1e-12))).clip(0, 1)
+    return (restored * ((gt @ GREY).mean() / max((restored @ GREY).mean(), 1e-9))).clip(0, 255)
 
 
-def _cut(picture: np.ndarray, border: int) -> np.ndarray:
+def _cut(shape: tuple[int, ...], border: int) -> tuple[slice, slice]:
     """``border`` pixels off each side; where it is negative, the centre whose sides are multiples of -``border``."""
     if border >= 0:
-        return picture[border : picture.shape[0] - border, border : picture.shape[1] - border]
-    height, width = (side - side % -border for side in picture.shape[:2])
-    top, left = (picture.shape[0] - height) // 2, (picture.shape[1] - width) // 2
-    return picture[top : top + height, left : left + width]
+        return slice(border, max(shape[0] - border, border)), slice(border, max(shape[1] - border, border))
+    height, width = (side - side % -border for side in shape[:2])
+    top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+    return slice(top, top + height), slice(left, left + width)
 
 
-def _protocols_like(metric: str, words: tuple[str, ...]) -> tuple[str, ...]:
-    """The protocols in config/protocols/ that score 8-bit pictures by the convention with these words."""
-    names = []
+def _conventions_of_protocols() -> dict[tuple[str, ...], list[str]]:
+    """(metric, words…) -> the protocols in config/protocols/ that score 8-bit pictures by this convention."""
+    followed: dict[tuple[str, ...], list[str]] = {}
     for name in config.names("protocols"):
         protocol = config.load("protocols", name)
-        channel = next(c for c, how in CHANNELS.items() if how == _channel(protocol))
+        channel = CHANNELS[0 if protocol.channel == "rgb" else 1 + protocol.luma_rounded]
         kind = next(k for k, ssim in SSIMS.items() if ssim == protocol.ssim)
         region = next((r for r, border in REGIONS.items() if border == protocol.border_px), None)
-        expected = (*((kind, channel) if metric == "ssim" else (channel,)), region, EXPOSURES[0])
-        comparable = protocol.align == "none" and metric in protocol.metrics
-        if comparable and words[: len(expected)] == expected and words[len(expected) :] in ((), (POOLS[0],)):
-            names.append(name)
-    return tuple(names)
-
-
-def _channel(protocol: Protocol) -> dict:
-    if protocol.channel == "rgb":
-        return {}
-    return {"channel": "y"} | ({"luma_rounded": True} if protocol.luma_rounded else {})
+        if protocol.align != "none" or region is None:
+            continue
+        for metric, words in (("psnr", (channel,)), ("ssim", (kind, channel))):
+            if metric in protocol.metrics:
+                followed.setdefault((metric, *words, region, EXPOSURES[0]), []).append(name)
+    return followed

@@ -1,6 +1,8 @@
 """Conventions of scoring: a number computed by one of them is traced back to it."""
 
 import json
+import shutil
+import time
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from typer.testing import CliRunner
 from mperceiver import cli, images, metrics
 from mperceiver.config.protocols import Protocol
 from mperceiver.scoring import explain
-from mperceiver.scoring.explain import POOLS
+from mperceiver.scoring.explain import POOLS, ReportedNumber
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,7 @@ def cases():
 def test_a_planted_number_is_explained(folders, case, monkeypatch):
     monkeypatch.chdir(PROJECT)
     metric, value, words, protocol = cases()[case]
-    best = explain.explain_numbers(*folders, {metric: value(pairs(folders))}, workers=1)[0]
+    best = explain.explain_numbers(*folders, {metric: ReportedNumber(value(pairs(folders)))}, workers=1)[0]
     assert abs(best.difference) < 1e-6, best
     assert all(any(word in said for said in best.words) for word in words), best
     assert (protocol in best.protocols) if protocol else not best.protocols, best
@@ -86,7 +88,9 @@ def test_a_planted_number_is_explained(folders, case, monkeypatch):
 
 def test_every_convention_gives_another_number(folders, monkeypatch):
     monkeypatch.chdir(PROJECT)
-    conventions = explain.explain_numbers(*folders, {"psnr": 30.0, "ssim": 0.9}, workers=2)
+    conventions = explain.explain_numbers(
+        *folders, {"psnr": ReportedNumber(30.0), "ssim": ReportedNumber(0.9)}, workers=2
+    )
     assert len({c.words for c in conventions if c.metric == "psnr"}) == 3 * 7 * 2 * 2
     differences = [abs(c.difference) for c in conventions if c.metric == "psnr"]
     assert differences == sorted(differences)
@@ -94,14 +98,14 @@ def test_every_convention_gives_another_number(folders, monkeypatch):
 
 def test_folders_that_do_not_fit_are_told(folders, tmp_path):
     with pytest.raises(explain.ExplainError, match="no such folder"):
-        explain.explain_numbers(folders[0], tmp_path / "no", {"psnr": 1}, 1)
+        explain.explain_numbers(folders[0], tmp_path / "no", {"psnr": ReportedNumber(1)}, 1)
     (tmp_path / "p0.png").write_bytes((folders[1] / "p0.png").read_bytes())
     with pytest.raises(explain.ExplainError, match="3 pictures and .* 1.*p1, p2"):
-        explain.explain_numbers(folders[0], tmp_path, {"psnr": 1}, 1)
+        explain.explain_numbers(folders[0], tmp_path, {"psnr": ReportedNumber(1)}, 1)
     for name in ("p1", "p2"):
         (tmp_path / f"{name}.png").write_bytes((folders[1] / "p0.png").read_bytes())
     with pytest.raises(images.PictureError, match=r"p1.*is 83x70 px, its ground truth 66x75 px"):
-        explain.explain_numbers(folders[0], tmp_path, {"psnr": 1}, 1)
+        explain.explain_numbers(folders[0], tmp_path, {"psnr": ReportedNumber(1)}, 1)
 
 
 def test_the_command_says_it_in_words(folders, monkeypatch):
@@ -113,7 +117,88 @@ def test_the_command_says_it_in_words(folders, monkeypatch):
     )
     assert done.exit_code == 0 and "Y (BT.601), whole picture" in done.stdout and "No convention" not in done.stdout
     done = run(cli.app, ["explain", *map(str, folders), "--psnr", "70", "--workers", "1"])
-    assert "No convention of scoring gives 70.00" in done.stdout
+    assert "No convention of scoring gives 70 on" in done.stdout
     done = run(cli.app, ["explain", *map(str, folders), "--psnr", "20", "--json", "--workers", "1"])
     assert len(json.loads(done.stdout)) == 84
     assert run(cli.app, ["explain", *map(str, folders)]).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "decimals"),
+    [("27.30", 27.3, 2), ("27.3", 27.3, 1), ("27", 27.0, 0), ("0.9120", 0.912, 4), ("3e1", 30.0, 0)],
+)
+def test_the_zeros_at_the_end_of_a_number_count(text, value, decimals):
+    number = ReportedNumber.of(text)
+    assert (number.value, number.decimals) == (value, decimals)
+    half = 0.5 * 10**-decimals
+    assert number.is_fit_by(half) and number.is_fit_by(-0.99 * half) and not number.is_fit_by(1.01 * half)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "27,3", "x", ""])
+def test_what_is_no_number_is_refused(text):
+    with pytest.raises(explain.ExplainError, match="is not a number"):
+        ReportedNumber.of(text)
+
+
+@pytest.mark.parametrize(
+    ("case", "decimals"), [("rgb", 1), ("y", 1), ("gaussian", 2), ("3-D", 2), ("matlab's luma", 2)]
+)
+def test_of_what_prints_alike_the_plain_one_comes_first(folders, case, decimals, monkeypatch):
+    """The order is checked by the words alone: protocols, then whole pictures, then oddities; then what does not fit."""
+    monkeypatch.chdir(PROJECT)
+    metric, value, _, protocol = cases()[case]
+    printed = f"{value(pairs(folders)):.{decimals}f}"
+    ways = explain.explain_numbers(*folders, {metric: ReportedNumber.of(printed)}, workers=1)
+    fitting = [way for way in ways if way.fits]
+    assert ways[: len(fitting)] == fitting
+    assert [f"{way.value:.{decimals}f}" == printed for way in ways] == [True] * len(fitting) + [False] * (
+        len(ways) - len(fitting)
+    )
+    assert protocol in [name for way in fitting for name in way.protocols]
+    named = [bool(way.protocols) for way in fitting]
+    assert named == sorted(named, reverse=True)
+    whole = ["whole picture" in way.words for way in fitting if not way.protocols]
+    assert whole == sorted(whole, reverse=True)
+    distances = [abs(way.difference) for way in ways[len(fitting) :]]
+    assert distances == sorted(distances)
+
+
+def test_it_is_said_how_many_fit(folders, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    value = cases()["rgb"][1](pairs(folders))
+    words = ["explain", *map(str, folders), "--workers", "1", "--psnr"]
+    wide = {"COLUMNS": "200"}
+    many = CliRunner().invoke(cli.app, [*words, f"{value:.0f}"], env=wide).stdout
+    count = int(many.split(" of 84 conventions give")[0].split()[-1])
+    assert count > 6 and many.count(" yes ") == count and " no " not in many  # all that fit are shown
+    three = CliRunner().invoke(cli.app, [*words, f"{value:.0f}", "--shown", "3"], env=wide).stdout
+    assert three.count(" yes ") == 3 and f"the 3 plainest are shown (--shown {count} shows all)" in three
+    few = CliRunner().invoke(cli.app, [*words, f"{value:.6f}"], env=wide).stdout
+    assert few.count(" yes ") == 1 and few.count(" no ") == 5 and "1 of 84 conventions give" in few
+    for wrong in ("nan", "27,3"):
+        assert CliRunner().invoke(cli.app, [*words, wrong]).exit_code == 1
+
+
+def test_what_is_not_compared_is_named(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    sides = [tmp_path / "r", tmp_path / "g"]
+    for side, source in zip(sides, folders, strict=True):
+        shutil.copytree(source, side)
+    (sides[0] / "more").mkdir()
+    shutil.copy(sides[0] / "p0.png", sides[0] / "more/q.png")
+    (sides[1] / "p9.gif").write_bytes(b"GIF89a" + bytes(20))
+    explain.explain_numbers(*sides, {"psnr": ReportedNumber(30)}, 1)
+    said = capsys.readouterr().err
+    assert f"{sides[0]}: not compared: more/" in said and f"{sides[1]}: not compared: p9.gif" in said
+    shutil.copy(sides[0] / "p0.png", sides[0] / "p0.jpg")
+    with pytest.raises(explain.ExplainError, match=r"p0\.jpg and p0\.png have one name"):
+        explain.explain_numbers(*sides, {"psnr": ReportedNumber(30)}, 1)
+
+
+def test_three_small_pictures_take_no_time(folders, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    reported = {"psnr": ReportedNumber(30), "ssim": ReportedNumber(0.9)}
+    explain.explain_numbers(*folders, reported, 1)  # imports
+    start = time.process_time()
+    explain.explain_numbers(*folders, reported, 1)
+    assert time.process_time() - start < 1
