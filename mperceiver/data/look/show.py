@@ -1,5 +1,6 @@
 """A contact sheet of a prepared dataset: degraded pictures beside their ground truths, to look at before a training."""
 
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.seeds import picture_seed
 
 DPI = 100
-CELL_PX = (180, 240)  # height and width into which a picture is shrunk, or enlarged a whole number of times
+CELL_PX = 240  # the longer side of a cell, which has the shape of most of the pictures
+NARROWEST = 0.5  # shorter side of a cell, as a share of the longer one
+CHARACTER_PX = 5  # of a caption
 COLUMNS = 3  # pairs side by side
 GAP_PX, CAPTION_PX = 8, 18
 
@@ -50,13 +53,22 @@ def _caption(pairs: PreparedDataset, i: int) -> str:
     return f"{pairs.ids[i]}   {pairs.tasks[i]}   {width}×{height}"
 
 
-def _fit_into_cell(picture: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) shrunk, or enlarged a whole number of times, into a cell."""
+def _cell(pictures: list[np.ndarray]) -> tuple[int, int]:
+    """Height and width of a cell, of the pictures' median shape, so that most of them fill it."""
+    tall = float(np.median([picture.shape[0] / picture.shape[1] for picture in pictures]))
+    tall = min(max(tall, NARROWEST), 1 / NARROWEST)
+    return (round(CELL_PX * tall), CELL_PX) if tall < 1 else (CELL_PX, round(CELL_PX / tall))
+
+
+def _fit_into_cell(picture: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
+    """A picture (H, W, 3) shrunk or enlarged until one of its sides is the cell's; what is enlarged keeps its pixels' edges."""
     height, width = picture.shape[:2]
-    scale = min(CELL_PX[0] / height, CELL_PX[1] / width)
+    scale = min(cell[0] / height, cell[1] / width)
+    size = max(1, round(height * scale)), max(1, round(width * scale))
     if scale < 1:
-        return images.resize(picture, max(1, round(height * scale)), max(1, round(width * scale)))
-    return picture.repeat(int(scale), axis=0).repeat(int(scale), axis=1)
+        return images.resize(picture, *size)
+    rows, columns = (np.arange(to) * side // to for to, side in zip(size, (height, width), strict=True))
+    return picture[rows][:, columns]
 
 
 def _draw_sheet(target: Path, pairs: list[tuple[str, np.ndarray, np.ndarray | None]]) -> None:
@@ -67,7 +79,8 @@ def _draw_sheet(target: Path, pairs: list[tuple[str, np.ndarray, np.ndarray | No
     import matplotlib.pyplot as plt
 
     columns = min(COLUMNS, len(pairs))
-    block_height, block_width = CELL_PX[0] + CAPTION_PX + GAP_PX, 2 * CELL_PX[1] + 2 * GAP_PX
+    cell = _cell([picture for _, *pictures in pairs for picture in pictures if picture is not None])
+    block_height, block_width = cell[0] + CAPTION_PX + GAP_PX, 2 * cell[1] + 2 * GAP_PX
     height, width = -(-len(pairs) // columns) * block_height + GAP_PX, columns * block_width + GAP_PX
     sheet = np.full((height, width, 3), 255, np.uint8)
     captions = []
@@ -76,10 +89,12 @@ def _draw_sheet(target: Path, pairs: list[tuple[str, np.ndarray, np.ndarray | No
         top, left = GAP_PX + row * block_height, GAP_PX + column * block_width
         for side, picture in enumerate(pictures):
             if picture is not None:
-                fitted = _fit_into_cell(picture)
-                x = left + side * (CELL_PX[1] + GAP_PX // 2)
+                fitted = _fit_into_cell(picture, cell)
+                x = left + side * (cell[1] + GAP_PX // 2)
                 sheet[top : top + fitted.shape[0], x : x + fitted.shape[1]] = fitted
-        captions.append((left, top + CELL_PX[0] + 2, caption))
+        captions.append(
+            (left, top + cell[0] + 2, textwrap.shorten(caption, 2 * cell[1] // CHARACTER_PX, placeholder="…"))
+        )
     figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     figure.figimage(sheet)
     for x, y, caption in captions:

@@ -11,7 +11,7 @@ from PIL import Image
 from mperceiver import files, images, paths
 from mperceiver.data import DataError
 from mperceiver.data.look.export import export_pairs
-from mperceiver.data.look.show import CELL_PX, draw_contact_sheet
+from mperceiver.data.look.show import _cell, _fit_into_cell, draw_contact_sheet
 from mperceiver.data.read.loader import PreparedDataset
 
 
@@ -55,23 +55,39 @@ def test_a_sheet_has_the_pictures_in_their_cells(world):
     path = draw_contact_sheet("d")
     assert path == Path("results/shown/d.png")
     sheet = images.decode(path)
-    first = picture(0).repeat(CELL_PX[1] // 32, 0).repeat(CELL_PX[1] // 32, 1)  # enlarged a whole number of times
-    second = picture(1).repeat(CELL_PX[1] // 32, 0).repeat(CELL_PX[1] // 32, 1)
+    rows, columns = np.arange(180) * 24 // 180, np.arange(240) * 32 // 240  # the cell has the shape of most pictures
+    first, second = (picture(seed)[rows][:, columns] for seed in (0, 1))
     assert np.array_equal(sheet[8 : 8 + first.shape[0], 8 : 8 + first.shape[1]], first)
-    left = 8 + CELL_PX[1] + 4
+    left = 8 + 240 + 4
     assert np.array_equal(sheet[8 : 8 + second.shape[0], left : left + second.shape[1]], second)
-    assert (sheet[8 + CELL_PX[0] : 8 + CELL_PX[0] + 16, 8:200] < 128).any(), "a caption"
+    assert (sheet[8 + 180 : 8 + 180 + 16, 8:200] < 128).any(), "a caption"
     again = path.read_bytes()
     draw_contact_sheet("d")
     assert path.read_bytes() == again
     one = images.decode(draw_contact_sheet("d", Path("x/one.png"), count=1, task="haze"))
-    assert one.shape[1] < sheet.shape[1] and np.array_equal(
-        one[8:20, 8:20], picture(4).repeat(7, 0).repeat(7, 1)[:12, :12]
-    )
+    assert one.shape[1] < sheet.shape[1] and np.array_equal(one[8:188, 8:248], picture(4)[rows][:, columns])
     with pytest.raises(images.PictureError, match="d: has no pictures of task fog, but clean, haze, rain, snow"):
         draw_contact_sheet("d", task="fog")
     with pytest.raises(DataError, match="mperceiver prepare e"):
         draw_contact_sheet("e")
+
+
+@pytest.mark.parametrize(
+    "size", [(96, 96), (128, 128), (64, 64), (100, 150), (321, 481), (481, 321), (1200, 900), (17, 23)]
+)
+def test_pictures_of_one_shape_fill_their_cells(size):
+    one = picture(0, *size)
+    cell = _cell([one, one])
+    assert max(cell) == 240 and abs(cell[0] / cell[1] - size[0] / size[1]) < 0.01
+    fitted = _fit_into_cell(one, cell)
+    assert all(abs(a - b) <= 1 for a, b in zip(fitted.shape[:2], cell, strict=True))
+
+
+def test_a_picture_of_another_shape_touches_two_sides_of_its_cell():
+    cell = _cell([picture(0, 100, 150), picture(1, 100, 150), picture(2, 30, 300)])
+    assert cell == (160, 240)
+    assert _fit_into_cell(picture(2, 30, 300), cell).shape == (24, 240, 3)
+    assert _fit_into_cell(picture(3, 90, 30), cell).shape == (160, 53, 3)
 
 
 def test_exported_folders_hold_the_pairs_under_equal_names(world):
