@@ -17,6 +17,12 @@ class Sampler(Model):
         description="how the steps are spaced over the schedule's time steps, as in diffusers; trailing starts at the last "
         "time step",
     )
+    offset: int = Field(
+        1,
+        ge=0,
+        description="for spacing leading: added to every time step, as in diffusers; 1: 981 to 1 for 50 of 1000 steps; "
+        "0: 980 to 0, the grid of the authors' release",
+    )
     init: Literal["noise", "lq_noised"] = Field(
         "noise",
         description="where sampling starts: from pure noise, or from the degraded picture's latent with the noise of the "
@@ -33,7 +39,9 @@ class Sampler(Model):
     )
 
     @model_validator(mode="after")
-    def _check_strength(self) -> "Sampler":
+    def _check_schedule(self) -> "Sampler":
         if self.strength < 1 and self.init == "noise":
             raise ValueError("`strength` below 1 starts from the degraded picture: it needs `init: lq_noised`")
+        if self.spacing == "trailing" and self.offset != 1:
+            raise ValueError("`offset` belongs to `spacing: leading`; trailing always starts at the last time step")
         return self

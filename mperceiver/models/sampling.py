@@ -16,7 +16,7 @@ def timesteps(spec: Sampler, total: int) -> list[int]:
     """The timesteps t that a sampler visits, descending, out of a schedule of ``total``.
 
     ``strength`` < 1 starts at that share of the schedule. Spacing ``leading`` with an offset of 1 is Stable Diffusion's default
-    (981 … 1 for 50 of 1000); ``trailing`` begins at the last timestep (999 … 19).
+    (981 … 1 for 50 of 1000), with 0 the grid of the authors' release (980 … 0); ``trailing`` begins at the last timestep (999 … 19).
 
     Raises ConfigError if that share of the schedule has fewer timesteps than the sampler has steps.
     """
@@ -24,7 +24,7 @@ def timesteps(spec: Sampler, total: int) -> list[int]:
     if spec.spacing == "trailing":
         steps = [round(first - i * first / spec.steps) - 1 for i in range(spec.steps)]
     else:
-        steps = [i * (first // spec.steps) + 1 for i in reversed(range(spec.steps))]
+        steps = [i * (first // spec.steps) + spec.offset for i in reversed(range(spec.steps))]
     if len(set(steps)) < spec.steps or steps[0] >= total:
         raise ConfigError(f"a sampler of {spec.steps} steps does not fit the {first} timesteps from which it starts")
     return steps

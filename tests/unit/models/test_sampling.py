@@ -87,6 +87,44 @@ def test_timesteps_are_diffusers(spacing, steps, strength):
     assert timesteps(spec, 1000) == theirs.timesteps.tolist()
 
 
+@pytest.mark.parametrize("offset", [0, 1, 2, 5])
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 10, 25, 50])
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_offsets_are_diffusers(offset, steps, strength):
+    theirs = scheduler(steps_offset=offset, num_train_timesteps=round(1000 * strength))
+    theirs.set_timesteps(steps)
+    spec = Sampler(steps=steps, offset=offset, strength=strength, init="lq_noised")
+    assert timesteps(spec, 1000) == theirs.timesteps.tolist()
+
+
+def test_the_grid_of_the_release():
+    """980 … 0: uniform stride of 20; the default is what it was."""
+    assert timesteps(Sampler(offset=0), 1000) == list(range(980, -1, -20))
+    assert timesteps(Sampler(), 1000)[::49] == [981, 1]
+    with pytest.raises(ConfigError, match="does not fit"):
+        timesteps(Sampler(steps=50, offset=20), 1000)  # would begin at t = 1000
+    for wrong in ({"offset": -1}, {"offset": 0, "spacing": "trailing"}):
+        with pytest.raises(ValueError):
+            Sampler(**wrong)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_the_grid_of_the_release_is_diffusers_step_by_step(alphas, prediction):
+    """With `last: release`: the step at t = 0 goes to alpha_0, which changes nothing."""
+    theirs = scheduler(steps_offset=0, prediction_type=prediction)
+    theirs.set_timesteps(50)
+
+    def network(z: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return (z * 0.7).sin() + t.view(-1, 1, 1, 1) / 1000
+
+    start = z = random(2, 4, 6, 5)
+    for t in theirs.timesteps:
+        before, z = z, theirs.step(network(z, t.expand(2)), t, z).prev_sample
+    found = ddim(network, start, alphas, prediction, Sampler(offset=0, last="release"))
+    assert torch.allclose(found, z, atol=1e-5)
+    assert torch.allclose(z, before, atol=1e-5)
+
+
 # ---------------------------------------------------------------- targets
 
 
