@@ -26,10 +26,21 @@ TRACKERS = RESULTS / "trackers"
 BENCHMARKS = RESULTS / "benchmarks"
 
 
-def is_output(path: Path | str) -> bool:
-    """Whether a rule of the workflow makes the file: it lies under data/ or results/, and is not brought by a person."""
+def command_for(path: Path | str) -> str | None:
+    """The command that makes a missing file under data/ or results/; None if no command does."""
     path = Path(path)
-    return (path.is_relative_to(DATA) or path.is_relative_to(RESULTS)) and not path.is_relative_to(MANUAL)
+    for above, verb in ((FOUNDATIONS, "foundation"), (RAW, "download"), (PREPARED, "prepare")):
+        if path.is_relative_to(above) and path != above:
+            name = path.relative_to(above).parts[0].partition(".")[0]
+            return f"mperceiver {verb} {name}" if name else None
+    for above, levels in ((LATENTS, 2), (RESTORED, 2), (SCORES, 2), (TABLES, 1), (FIGURES, 1)):
+        parts = path.relative_to(above).parts if path.is_relative_to(above) else ()
+        if len(parts) >= levels:
+            card = above.joinpath(*parts[: levels - 1], parts[levels - 1].rpartition(".")[0] or parts[levels - 1])
+            return f"snakemake {card}.json"
+    if path.is_relative_to(RUNS) and path.suffix in (".safetensors", ".json", ".csv"):
+        return f"snakemake {path}"
+    return f"snakemake {REPORT_CARD}" if path.is_relative_to(REPORT) or path == REPORT_CARD else None
 
 
 # ---------------------------------------------------------------- data

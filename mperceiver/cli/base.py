@@ -108,8 +108,8 @@ def _message(error: Exception) -> str | None:
             f"the disk is full ({place}). No half-written file was left. Free space, then run the same command again "
             "(df -h . shows how full the disk is, quota how full your share of it)"
         )
-    if isinstance(error, FileNotFoundError) and error.filename and paths.is_output(error.filename):
-        return f"{error.filename}: no such file; the work that makes it has not been done: snakemake {error.filename}"
+    if isinstance(error, FileNotFoundError) and error.filename and (command := _command_for(error.filename)):
+        return f"{error.filename}: no such file; the work that makes it has not been done: {command}"
     if isinstance(error, OSError) and error.filename:
         return (
             f"{error.filename}: {error.strerror}. Check the path, its owner and its permissions: ls -ld {error.filename} "
@@ -138,6 +138,12 @@ def _errno(error: BaseException) -> int | None:
     number = getattr(error, "errno", None)
     found = None if number else re.search(r"\(os error (\d+)\)", str(error))
     return int(found[1]) if found else number
+
+
+def _command_for(path: str | bytes | int) -> str | None:
+    """The command that makes a missing file, if one does. A download that is there in part is only made again with --force."""
+    command = paths.command_for(path) if isinstance(path, str) else None
+    return f"{command} --force" if command and command.startswith("mperceiver download") else command
 
 
 def fail(message: str) -> Never:

@@ -6,7 +6,6 @@ wait in ``data/foundations/.<name>.part/`` until all of them are there, so an in
 """
 
 import contextlib
-import json
 import os
 import shutil
 from pathlib import Path
@@ -15,6 +14,7 @@ from mperceiver import config, lineage, paths
 from mperceiver.config.foundations import Mirror
 from mperceiver.fetch import FetchError, fetch, hub, packages
 from mperceiver.files import locked, read_checksum_cache, replace_folder, sha256, write_checksum_cache
+from mperceiver.foundations.complete import check_files, check_names, fault_of
 from mperceiver.foundations.listing import CARD, FIRST_STAGING, Staging, WantedFile, wanted_files
 from mperceiver.printing import say
 
@@ -34,6 +34,7 @@ def stage(name: str) -> Path:
     with locked(paths.foundation_folder(name)):
         staging = Staging(name, spec, _earlier_entries(paths.foundation_folder(name), card))
         files = wanted_files(staging)
+        check_names(name, spec, [file.path for file in files], staging.local)
         if staging.local and (staging.local / CARD).is_file():
             sources[f"project:{spec.local}/{CARD}"] = sha256(staging.local / CARD)
         entries: dict[str, dict] = {}
@@ -44,6 +45,7 @@ def stage(name: str) -> Path:
         for path in staging.partial.rglob("*"):  # left by a staging of other files
             if path.is_file() and path.relative_to(staging.partial).as_posix() not in entries:
                 path.unlink()
+        check_files(name, staging.partial, entries)
         replace_folder(staging.partial, staging.folder, card)
         shutil.rmtree(staging.archives, ignore_errors=True)
         write_checksum_cache(staging.folder, entries)
@@ -188,17 +190,9 @@ def _check_format(file: WantedFile, target: Path, mirror: Mirror) -> None:
     """Open a file whose SHA-256 nobody states. Raises LineageError if it is not what its suffix says."""
     if file.sha256:
         return
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        if target.suffix == ".json":
-            json.loads(target.read_text(encoding="utf-8"))
-        else:
-            with safe_open(target, framework="numpy"):
-                pass
-    except (ValueError, SafetensorError) as error:
+    if words := fault_of(target):
         target.unlink()
-        raise lineage.LineageError(f"{mirror} gave no {target.suffix} file: {error}") from None
+        raise lineage.LineageError(f"{mirror} gave no {target.suffix} file: it {words}")
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 from support import PROJECT
 from support.weights import link_weights
 from typer.testing import CliRunner
 
 from mperceiver import __version__, cli, config, files, images, lineage
-from mperceiver.foundations import listing
+from mperceiver.foundations import complete, listing
 
 VERBS = [
     *("foundation", "download", "doctor", "prepare", "degradations", "encode", "show", "export"),
@@ -501,13 +502,17 @@ def test_mirrors_of_the_experiment(world, monkeypatch):
 # ---------------------------------------------------------------- foundation
 
 
+UNET = complete.WEIGHTS_OF["unet"]
+
+
 @pytest.fixture
 def fake(world):
     """A foundation's folder as --build writes it: files, and a card that names them relative to the folder."""
     folder = Path("assets/foundations/fake")
-    for name in ("vae/config.json", "vae/weights.safetensors", "unet/weights.safetensors"):
+    for name in complete.NEEDED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(name, encoding="utf-8")
+        whole = json.dumps({"name": name}).encode() if name.endswith(".json") else save({name: np.zeros(3, np.float32)})
+        (folder / name).write_bytes(whole)
     outputs = {p.relative_to(folder).as_posix(): files.sha256(p) for p in folder.rglob("*") if p.is_file()}
     card = lineage.write_card(folder / listing.CARD, verb="foundation --build", spec={})
     files.write_json(folder / listing.CARD, card | {"outputs": outputs})
@@ -528,11 +533,11 @@ def test_a_foundation_is_staged(fake):
 def test_a_changed_byte_of_a_foundation_is_refused(fake):
     stdout_of("foundation", "fake")
     staged = files.sha256("data/foundations/fake")
-    path = fake / "unet/weights.safetensors"
+    path = fake / UNET
     wanted = files.sha256(path)
-    path.write_text("unet/weightsXsafetensors", encoding="utf-8")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
     message = error_of("foundation", "fake")
-    assert f"foundation fake: unet/weights.safetensors is {files.sha256(path)}, its card says {wanted}" in message
+    assert f"foundation fake: {UNET} is {files.sha256(path)}, its card says {wanted}" in message
     assert files.sha256("data/foundations/fake") == staged  # the foundation staged before is still there, with its card
     assert lineage.verify("data/foundations/fake.json") == []
 

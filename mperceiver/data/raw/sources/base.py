@@ -19,6 +19,7 @@ from mperceiver.data import DataError
 from mperceiver.data.archives.base import is_archive
 from mperceiver.data.archives.unpack import check_archives
 from mperceiver.fetch import DigestMismatch, fetch
+from mperceiver.fetch.stand_ins import stand_in
 from mperceiver.files import sha256
 from mperceiver.progress import progress
 
@@ -176,6 +177,9 @@ def _get_file(download: Download, file: RemoteFile, partial: Path, target: Path)
             if file.bytes not in (None, size) or expected not in (None, digest):
                 rejected.append(_rejection(download, file, f"{path} has {size} bytes and SHA-256 {digest}"))
                 continue
+            if expected is None and (words := stand_in(path)):
+                rejected.append(f"{path} {words}")
+                continue
             shutil.copyfile(path, target)
             if (digest_of_copy := sha256(target)) != digest:
                 raise DataError(
@@ -196,6 +200,8 @@ def _get_file(download: Download, file: RemoteFile, partial: Path, target: Path)
         if file.sha256 is None:
             raise DataError(f"{error}. {_about_recorded_digest(download)}") from None
         raise
+    if expected is None and (words := stand_in(partial)):
+        raise DataError(f"{url}: what came {words}")
     try:
         os.link(partial, target)
     except OSError:  # a file system without hard links

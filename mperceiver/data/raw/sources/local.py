@@ -1,5 +1,6 @@
 """Sources without a network: installed packages, generators, folders, and files that a person has brought."""
 
+import errno
 import importlib.util
 import shutil
 from contextlib import closing
@@ -15,6 +16,7 @@ from mperceiver.data.archives.unpack import check_archives
 from mperceiver.data.raw.folder import files_below, folder_sha256, left_out, pictures_in
 from mperceiver.data.raw.generated import GENERATORS
 from mperceiver.data.raw.sources.base import Download, Received, RemoteFile, describe_file, get_files
+from mperceiver.fetch.stand_ins import stand_in
 from mperceiver.files import sha256
 from mperceiver.parallel import cores, in_processes
 from mperceiver.printing import say
@@ -99,6 +101,8 @@ def fill_from_folder(download: Download, source: LocalSource, folder: Path) -> R
             copy = _copy_tree if source.keep_folders else _copy_pictures
             return Received({f"local:{source.folder}": copy(download, source, candidate, folder)})
         except (DataError, OSError) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise  # of the disk that is copied to: no other folder would help
             failures.append(str(error))
             for path in folder.iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -124,7 +128,7 @@ def _copy_pictures(download: Download, source: LocalSource, origin: Path, folder
     for file in files:
         if (folder / file.name).exists():
             raise DataError(f"{origin}: two pictures are named {file.name}; narrow `glob`, or: {keep}")
-        shutil.copyfile(file, folder / file.name)
+        _copy(file, folder / file.name)
     return _check_digest(source, origin, folder_sha256(folder.iterdir()), f"{len(files)} pictures")
 
 
@@ -141,11 +145,18 @@ def _copy_tree(download: Download, source: LocalSource, origin: Path, folder: Pa
         except ValueError as error:
             raise DataError(f"{origin}: {name!r}: {error}; rename it") from None
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(origin / name, folder / name)
+        _copy(origin / name, folder / name)
     check_archives([folder / name for name in names if is_archive(name)], download.dataset.names)
     return _check_digest(
         source, origin, folder_sha256((folder / name for name in names), folder), f"{len(names)} files"
     )
+
+
+def _copy(file: Path, target: Path) -> None:
+    """Copy a file. Raises DataError for one that stands in for another: a pointer of git-lfs, a web page, nothing."""
+    if words := stand_in(file):
+        raise DataError(f"{file} {words}")
+    shutil.copyfile(file, target)
 
 
 def _check_digest(source: LocalSource, origin: Path, digest: str, what: str) -> str:
