@@ -4,6 +4,8 @@
 #                texlive-latex-recommended). PAPER=folder keeps what was built there
 # make cluster   the workflow on SLURM clusters that the tests start on this machine. Needs root, and from Debian slurmctld, slurmd,
 #                slurm-client, munge, slurmdbd and mariadb-server
+# make rivals    all-in-one methods at toy width, each trained for the same CPU time, and their table in docs/rivals.md: about an hour and a
+#                half on two cores. The same command continues after a stop. Runs nothing beside it: seconds are counted
 # make lint      style, types, import contracts, the workflow's rules: what the hooks in .pre-commit-config.yaml run before a commit
 # make docs      writes the generated pages; a test fails while one of them is out of date
 # make install   the environment in .venv, exactly as uv.lock describes it; every other target does it first
@@ -18,7 +20,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # Install what uv.lock names; never look for newer versions.
 export UV_FROZEN := 1
 
-.PHONY: demo test paper cluster lint docs install
+.PHONY: demo test paper cluster rivals lint docs install
 
 demo: install
 	$(UV) run snakemake --cores all
@@ -32,6 +34,10 @@ paper: install
 
 cluster: install
 	$(UV) run pytest -m cluster --durations 20 tests/system/slurm
+
+rivals: install
+	$(UV) run snakemake --cores 2 --configfile config/rivals.yaml --set-threads train_network=1 train_drm=1 train_branches=1 train_predictor=1
+	$(UV) run python -m tools.rivals
 
 lint: install
 	$(UV) run ruff check

@@ -17,6 +17,7 @@ RESULTS = Path("results")
 RUNS = RESULTS / "runs"
 RESTORED = RESULTS / "restored"
 SCORES = RESULTS / "scores"
+COSTS = RESULTS / "costs"
 TABLES = RESULTS / "tables"
 FIGURES = RESULTS / "figures"
 REPORT = RESULTS / "report"  # the site
@@ -127,6 +128,11 @@ def resume_folder(run: str) -> Path:
 def trackers_folder(run: str, stage: str) -> Path:
     """Folder in which TensorBoard and DVCLive log a stage's training."""
     return TRACKERS / f"{run}-{stage}"
+
+
+def cost_card(method: str) -> Path:
+    """Card of what a method costs: it holds the measurements themselves."""
+    return COSTS / f"{method}.json"
 
 
 def restored_folder(method: str, dataset: str) -> Path:

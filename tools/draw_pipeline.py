@@ -21,6 +21,7 @@ PLACES = {
     "train_network": (1.0, 4, ORANGE, "a baseline, on the same pairs"),
     "train_drm": (2.0, 5, ORANGE, "stage 3: detail refinement"),
     "restore": (1.5, 6, GREEN, "a method × a dataset"),
+    "measure": (2.5, 6, GREEN, "what a method costs"),
     "score": (1.5, 7, GREEN, "under the dataset's protocol"),
     "table": (1.0, 8, VIOLET, "HTML, CSV, LaTeX"),
     "figure": (2.0, 8, VIOLET, "pictures, curves"),

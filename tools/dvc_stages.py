@@ -22,7 +22,11 @@ STAGES: dict[str, tuple[list[str], list[Path], list[str]]] = {
         ["data/foundations", "data/raw", "data/prepared", "data/latents"],
     ),
     "train": (["restore", "figure"], [paths.RUNS], ["results/runs"]),
-    "evaluate": (["table", "figure"], [paths.RESTORED, paths.SCORES], ["results/restored", "results/scores"]),
+    "evaluate": (
+        ["table", "figure"],
+        [paths.RESTORED, paths.SCORES, paths.COSTS],
+        ["results/restored", "results/scores", "results/costs"],
+    ),
     "report": (
         [],
         [paths.TABLES, paths.FIGURES],

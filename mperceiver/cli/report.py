@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from mperceiver.cli.base import DatasetName, MethodName, Workers, fail, verb
+from mperceiver.cli.base import DatasetName, MethodName, Threads, Workers, fail, prepare_torch, verb
 from mperceiver.printing import say
 
 PANEL = "Scores, tables and figures"
@@ -18,6 +18,15 @@ def score(method: MethodName, dataset: DatasetName, workers: Workers = 0) -> Non
     from mperceiver.scoring.datasets import score_dataset
 
     say(score_dataset(method, dataset, workers or cores()))
+
+
+@verb(PANEL)
+def measure(method: MethodName, threads: Threads = 0) -> None:
+    """Measure what restoring costs a method at 256, 512 and 1024 px: parameters, GMAC, seconds, memory; write results/costs/."""
+    prepare_torch(threads)
+    from mperceiver.restoring import cost
+
+    say(cost.measure(method))
 
 
 @verb(PANEL)

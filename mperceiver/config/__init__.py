@@ -17,6 +17,7 @@ from mperceiver.config.depends import (
     figure_inputs,
     foundation_inputs,
     learned_from,
+    measure_inputs,
     members,
     method_foundation,
     method_weights,

@@ -15,7 +15,7 @@ from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import load, parse, path_of
 from mperceiver.config.parts import experiment_part, part_of
 from mperceiver.config.protocols import Protocol
-from mperceiver.config.tables import Table
+from mperceiver.config.tables import COST, TRAINING, Table
 
 Item = TypeVar("Item")
 
@@ -206,6 +206,15 @@ def restore_inputs(method: str, dataset: str) -> list[str]:
     return inputs + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method).items()]
 
 
+def measure_inputs(method: str) -> list[str]:
+    """The method's file, and the cards of the foundation and the weights."""
+    inputs: list[str] = [part_of("methods", method, "measure")]
+    foundation = method_foundation(method)
+    if foundation:
+        inputs.append(str(paths.foundation_card(foundation)))
+    return inputs + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method).items()]
+
+
 def score_inputs(method: str, dataset: str) -> list[str]:
     """The cards of the restored and the prepared pictures, the protocol's file, and the cards of its metrics' weights."""
     protocol = load("datasets", dataset).protocol
@@ -232,7 +241,21 @@ def cells(table: Table) -> list[tuple[str, str]]:
         for method in group.methods
         for member in members(method)
         for column in block.columns
+        if column.kind not in (COST, TRAINING)
         for dataset in column.datasets
+    )
+
+
+def _costed(table: Table) -> list[str]:
+    """The methods whose costs a table shows: those with a network to measure."""
+    return _unique(
+        member
+        for block in table.parts
+        if any(column.kind == COST for column in block.columns)
+        for group in block.rows
+        for method in group.methods
+        for member in members(method)
+        if load("methods", member).kind not in ("identity", "vae")
     )
 
 
@@ -241,6 +264,7 @@ def table_inputs(table: str) -> list[str]:
     spec = load("tables", table)
     inputs: list[str] = [part_of("tables", table, "table")]
     inputs += [str(paths.scores_card(method, dataset)) for method, dataset in cells(spec)]
+    inputs += [str(paths.cost_card(method)) for method in _costed(spec)]
     rows = [method for block in spec.parts for group in block.rows for method in group.methods]
     methods = _unique(method for row in rows for method in (row, *members(row)))
     inputs += [part_of("methods", method, "table") for method in methods]

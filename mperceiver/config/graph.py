@@ -18,6 +18,7 @@ CARD_INPUTS: dict[Path, Callable[..., list[str]]] = {
     paths.RUNS: depends.stage_inputs,
     paths.RESTORED: depends.restore_inputs,
     paths.SCORES: depends.score_inputs,
+    paths.COSTS: depends.measure_inputs,
     paths.TABLES: depends.table_inputs,
     paths.FIGURES: depends.figure_inputs,
 }
@@ -28,6 +29,7 @@ RULES = {  # folder of cards -> the rule whose jobs write them
     paths.LATENTS: "encode",
     paths.RESTORED: "restore",
     paths.SCORES: "score",
+    paths.COSTS: "measure",
     paths.TABLES: "table",
     paths.FIGURES: "figure",
 }

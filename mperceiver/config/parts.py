@@ -23,6 +23,7 @@ NOT_READ: dict[tuple[str, str], set[str]] = {
     ("foundations", "foundation"): WORDS,
     ("datasets", "prepare"): WORDS | {"sources", "passwords", "encode", "protocol", "example"},
     ("methods", "restore"): {"title", "citation", "reported"},
+    ("methods", "measure"): {"title", "citation", "reported"},
     ("protocols", "score"): {"title"},
     ("experiments", "report"): {"mirror"},
 }

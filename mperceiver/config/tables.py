@@ -4,7 +4,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import MetricName, Model, Name
+from mperceiver.config.base import MetricName, Model, Name, Positive
+
+COST_SIZES = (256, 512, 1024)  # px, sides of the pictures that a method's costs are measured at
+COST, TRAINING = "cost", "training"  # kinds of columns whose numbers are of a method alone, whatever the dataset
 
 Average = bool | Literal["mixed"]
 AVERAGE = (
@@ -38,8 +41,10 @@ class ColumnGroup(Model):
     label: str = Field(description="heading")
     kind: Name = Field(
         "score",
-        description="what the columns show; score: mean scores; any other: a kind in mperceiver/report/columns",
+        description="what the columns show; score: mean scores; cost: what a method costs at the picture of `px`, or without it "
+        "its parameters; training: how long its training was; any other: a kind in mperceiver/report/columns",
     )
+    px: Positive | None = Field(None, description="for kind cost: side of the square picture, 256, 512 or 1024")
     metrics: list[MetricName] = Field(
         ["psnr", "ssim"], description="for kind score: metrics, each of them among those of the dataset's protocol"
     )
@@ -50,6 +55,8 @@ class ColumnGroup(Model):
 
     @model_validator(mode="after")
     def _check_metrics(self) -> "ColumnGroup":
+        if self.px is not None and (self.kind != COST or self.px not in COST_SIZES):
+            raise ValueError(f"`px` is for columns of kind cost, one of {', '.join(map(str, COST_SIZES))}")
         if self.kind != "score" and "metrics" in self.model_fields_set:
             raise ValueError("`metrics` is for columns of kind score")
         return self

@@ -11,3 +11,17 @@ rule restore:
         "results/benchmarks/restore/{method}/{dataset}.tsv"
     shell:
         "mperceiver restore {wildcards.method} {wildcards.dataset} --threads {threads} > {log} 2>&1"
+
+
+# What restoring costs, on the machine that this job runs on.
+rule measure:
+    input:
+        inputs(mperceiver.config.measure_inputs),
+    output:
+        card="results/costs/{method}.json",
+    log:
+        "results/logs/measure/{method}.log",
+    benchmark:
+        "results/benchmarks/measure/{method}.tsv"
+    shell:
+        "mperceiver measure {wildcards.method} --threads {threads} > {log} 2>&1"

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mperceiver.models.predictor import DegradationPredictor, estimate_degradations
@@ -50,14 +49,13 @@ def plain(network: nn.Module, multiple: int, device: torch.device | str, minimum
 class Told:
     """The task of whole pictures, as it was given or predicted."""
 
-    probabilities: (
-        Tensor  # of the restorer's tasks (B, N); of a given task 1, and zeros if the run was not trained on it
-    )
-    flags: Tensor  # the network's task of each picture, one-hot (B, the run's tasks); zeros for the general weights
+    # Of the restorer's tasks (B, N): predicted; or 1 for the given task, and zeros if the run was not trained on it.
+    probabilities: Tensor
+    numbers: list[int | None]  # of each picture's task among the network's; None for the general weights
 
 
 class TaskNetwork:
-    """A trained baseline that has weights for each task, and is told whose to take: ``network`` is called with flags (B, N)."""
+    """A trained baseline that has weights for each task, and is told whose to take: ``network`` gets a flag (N,)."""
 
     batch = 8
     sees = ("lq",)
@@ -90,19 +88,32 @@ class TaskNetwork:
             foundation, predictor, names = self.predictor
             probabilities = estimate_degradations(foundation, predictor, whole, self.clip_crop_px).probabilities
             found = [names[number] for number in probabilities.argmax(1).tolist()]
-            return Told(probabilities, self._flags(found))
-        flags = self._flags(list(tasks) or [""] * len(whole))
-        return Told(flags, flags)
+            return Told(probabilities, self._numbers(found))
+        numbers = self._numbers(list(tasks) or [""] * len(whole))
+        return Told(torch.stack([self._flag(number) for number in numbers]), numbers)
 
-    def _flags(self, tasks: Sequence[str]) -> Tensor:
-        rows = [[float(task == own) for own in self.own_tasks] for task in tasks]
-        return torch.tensor(rows, device=self.device)
+    def _numbers(self, tasks: Sequence[str]) -> list[int | None]:
+        return [self.own_tasks.index(task) if task in self.own_tasks else None for task in tasks]
+
+    def _flag(self, number: int | None) -> Tensor:
+        flag = torch.zeros(len(self.own_tasks), device=self.device)
+        if number is not None:
+            flag[number] = 1
+        return flag
+
+    def _restored(self, part: Tensor, numbers: list[int | None]) -> Tensor:
+        """A batch of tiles (n, 3, h, w), each with the weights of its task."""
+        restored = torch.empty_like(part)
+        for number in set(numbers):
+            rows = [row for row, other in enumerate(numbers) if other == number]
+            restored[rows] = self.network(part[rows], self._flag(number)).to(part.dtype)
+        return restored.clamp(0, 1)
 
     @torch.no_grad()
     def restore(self, whole: Tensor, seen: Told, seeds: list[int], tiles: Tiles) -> Tensor:
         """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored pictures of the same shape and range, on the CPU."""
         batches = zip(tiles.cut(whole), tiles.owners(len(whole)), strict=True)
-        restored = (self.network(part, seen.flags[pictures]).clamp(0, 1) for part, pictures in batches)
+        restored = (self._restored(part, [seen.numbers[picture] for picture in pictures]) for part, pictures in batches)
         return tiles.blend(restored, len(whole), whole.device)
 
     def modules(self) -> list[nn.Module]:
@@ -111,7 +122,7 @@ class TaskNetwork:
     @torch.no_grad()
     def probe(self, pictures: Tensor) -> None:
         """Run the network once on tiles (n, 3, h, w), so that the memory it takes can be counted."""
-        flags = F.one_hot(torch.zeros(len(pictures), dtype=torch.long), len(self.own_tasks)).float()
         if self.predictor:
-            self.look(pictures)
-        self.network(pictures.to(self.device), flags.to(self.device))
+            foundation, predictor, _ = self.predictor
+            estimate_degradations(foundation, predictor, pictures, self.clip_crop_px)
+        self._restored(pictures.to(self.device), [0] * len(pictures))

@@ -202,11 +202,13 @@ class WGWSNet(nn.Module):
         """
         Args:
             picture: (B, 3, H, W).
-            flags: the weight of each bank for each picture, (B, banks); or the number of each picture's bank, int64 (B,); None
-                for the general weights alone.
+            flags: the weight of each bank for each picture, (B, banks), or for all pictures, float (banks,); or the number of
+                each picture's bank, int64 (B,); None for the general weights alone.
         """
         if flags is None or not self.banks:
             return self._restored(picture, None)
+        if flags.ndim == 1 and flags.is_floating_point():
+            return self._restored(picture, flags)
         if flags.ndim == 1:
             flags = F.one_hot(flags, self.banks).to(picture.dtype)
         kinds, kind_of = flags.unique(dim=0, return_inverse=True)

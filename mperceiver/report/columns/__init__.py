@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mperceiver.config.tables import ColumnGroup
-from mperceiver.report.columns import score
+from mperceiver.report.columns import cost, score, training
 from mperceiver.report.grid import Column, Measure, Value
 
 
@@ -33,5 +33,7 @@ class Kind(Protocol):
 
 
 KINDS: dict[str, Kind] = {
+    "cost": cost,
     "score": score,
+    "training": training,
 }

@@ -127,6 +127,12 @@ def test_every_cell_is_measured_or_says_why(world, name):
     )
 
 
+def test_what_every_method_costs_is_measured(world):
+    built = build("efficiency")
+    assert [row.method for row in built.rows if not row.measured] == []
+    assert [(row.title, column.key, cell.why) for row, column, cell in built.filled() if not cell.mean] == []
+
+
 def test_all_tables_compile_as_latex(world, tmp_path):
     """With nothing but the packages that their first lines name (Debian: texlive-latex-recommended)."""
     assert shutil.which("pdflatex"), "apt-get install texlive-latex-base texlive-latex-recommended"
@@ -162,7 +168,7 @@ def test_test_pictures_that_were_trained_on_are_told(world):
 
 def test_all_figures_are_drawn(world):
     experiment = config.parse(Path("config/paper.yaml"), Experiment)
-    assert experiment.tables == TABLES and len(experiment.figures) == 8
+    assert experiment.tables == [*TABLES, "efficiency"] and len(experiment.figures) == 8
     for name in experiment.figures:
         assert (world / f"results/figures/{name}.png").stat().st_size > 5000, name
     bars = (world / "results/figures/fig-2.svg").read_text(encoding="utf-8")

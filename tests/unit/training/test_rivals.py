@@ -8,7 +8,9 @@ import torch
 from support import rivals
 from support.loops import at, terminate
 
-from mperceiver import config, lineage
+from mperceiver import config, images, lineage, paths
+from mperceiver.models import baselines, towers
+from mperceiver.models.predictor import build_predictor
 from mperceiver.training.loop import fit
 from mperceiver.training.stages import train
 
@@ -76,3 +78,66 @@ def restored(method: str, tasks=("",)) -> torch.Tensor:
 @pytest.mark.parametrize("name", rivals.NETWORKS)
 def test_trained_weights_restore(trained, name):
     assert torch.equal(restored(name), restored(name))
+
+
+def test_a_given_or_predicted_task_chooses_the_bank(trained):
+    """Each picture of a batch gets its own task's; one that was not trained the general weights."""
+    from mperceiver.models.weights import load_weights, save_weights
+
+    run = config.load("runs", "tiny")
+    torch.manual_seed(0)
+    save_weights(paths.weights_file("tiny", "predictor"), build_predictor(towers.load("tiny"), run), run)
+    file = Path("results/runs/wgws/network.safetensors")
+    network = baselines.build("wgws", config.load("runs", "wgws")).requires_grad_(True)
+    load_weights(file, network)
+    for name, parameter in network.named_parameters():
+        if name.endswith("_residual"):
+            torch.nn.init.normal_(
+                parameter, std=0.2, generator=torch.Generator().manual_seed(len(name) + int(name[-10]))
+            )
+    save_weights(file, network, config.load("runs", "wgws"))
+    Path("results/runs/wgws/network.json").unlink(missing_ok=True)
+    for task, more in (("given", ""), ("predicted", "predictor: tiny\n")):
+        text = f"like: wgws\ntask: {task}\n{more}"
+        Path(f"config/methods/wgws-{task}.yaml").write_text(text, encoding="utf-8")
+    general, haze, rain = restored("wgws"), restored("wgws-given", ["haze"]), restored("wgws-given", ["rain"])
+    assert torch.equal(restored("wgws-given", ["moire"]), general) and torch.equal(restored("wgws-given"), general)
+    assert not torch.equal(haze, rain) and not torch.equal(haze, general)
+    flags = torch.zeros(1, 9)
+    flags[0, config.load("runs", "wgws").tasks.index("rain")] = 1
+    picture = torch.rand(1, 3, 50, 75, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        alone = network(images.pad(picture, 4, 4), flags)[..., :50, :75].clamp(0, 1)
+    assert torch.equal(rain, alone)
+    predicted = restored("wgws-predicted")
+    assert any(torch.equal(predicted, restored("wgws-given", [task])) for task in config.load("runs", "tiny").tasks)
+
+
+@pytest.mark.parametrize("name", rivals.NETWORKS)
+def test_the_memory_and_the_work_of_a_picture_are_counted(trained, name, monkeypatch):
+    """Nothing in restoring depends on what is in the tensors; work grows with the pixels."""
+    from mperceiver.restoring import cost
+    from mperceiver.restoring.memory import TilePlanner, estimate_peak
+    from mperceiver.restoring.restorers import load_restorer
+
+    if name == "wgws":
+        Path("config/methods/wgws.yaml").write_text(
+            "title: t\nkind: network\nrun: wgws\ntask: given\n", encoding="utf-8"
+        )
+    planner = TilePlanner(load_restorer(name), config.load("methods", name))
+    small, large = (estimate_peak(planner.restorer, 1, side, side) for side in (64, 128))
+    assert 3 < large / small < 5
+    assert 3 < cost.count(planner, 128) / cost.count(planner, 64) < 5.5
+
+
+def test_the_costs_of_a_method_are_a_card(trained, monkeypatch):
+    from mperceiver.restoring import cost
+
+    monkeypatch.setattr(cost, "COST_SIZES", (64, 96))
+    found = lineage.read_card(cost.measure("airnet"))
+    assert found["verb"] == "measure" and sorted(found["inputs"]) == sorted(config.measure_inputs("airnet"))
+    assert found["result"]["sizes"].keys() == {"64", "96"}
+    small, large = found["result"]["sizes"]["64"], found["result"]["sizes"]["96"]
+    assert 0 < small["gmac"] < large["gmac"] and small["seconds"] > 0 and 0 < small["gib"] <= large["gib"]
+    with pytest.raises(config.ConfigError, match="identity has no costs"):
+        cost.measure("input")
