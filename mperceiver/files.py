@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mperceiver import temporary
+from mperceiver.disks import writing_to
 from mperceiver.printing import say
 
 MANIFEST = ".sha256"  # of a folder, in it: a line a file, as sha256sum writes it
@@ -48,9 +49,10 @@ def atomic_file(path: Path | str, card: Path | None = None) -> Iterator[Path]:
     place = temporary.real_place(path)
     beside = temporary.new_file(place)
     try:
-        yield beside
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
+        with writing_to(place):
+            yield beside
+            with beside.open("rb") as file:
+                os.fsync(file.fileno())
         if card:
             card.unlink(missing_ok=True)
         beside.replace(place)
@@ -65,8 +67,9 @@ def atomic_folder(path: Path | str, card: Path | None = None) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary.new_folder(temporary.real_place(path))
     try:
-        yield beside
-        replace_folder(beside, path, card)
+        with writing_to(path):
+            yield beside
+            replace_folder(beside, path, card)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

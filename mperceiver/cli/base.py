@@ -6,7 +6,6 @@
 import errno
 import functools
 import os
-import re
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Never, ParamSpec
 
@@ -14,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from mperceiver import __version__, paths
+from mperceiver.disks import DISK_FULL, in_words, system_errno
 from mperceiver.printing import console, print_anything, say, shown
 
 P = ParamSpec("P")
@@ -44,7 +44,6 @@ FoundationName = Annotated[str, typer.Argument(help="Foundation: the stem of con
 Workers = Annotated[int, typer.Option(min=0, help="Number of worker processes; 0: one for each core.")]
 Threads = Annotated[int, typer.Option(min=0, help="Number of CPU threads of torch; 0: one for each core.")]
 
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
 
 
@@ -101,12 +100,11 @@ def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], C
 
 def _message(error: Exception) -> str | None:
     """The message for a user; None if the error is a bug of ours, whose traceback is wanted."""
-    disk = next((e for e in _chain(error) if _errno(e) in DISK_FULL), None)
-    if disk:
-        place = getattr(disk, "filename", None) or "while writing"
+    full = next((e for e in _chain(error) if system_errno(e) in DISK_FULL), None)
+    if full:
         return (
-            f"the disk is full ({place}). No half-written file was left. Free space, then run the same command again "
-            "(df -h . shows how full the disk is, quota how full your share of it)"
+            f"{in_words(full)}. No half-written file was left. Free space, then run the same command again "
+            "(df -h shows how full the disks are, quota how full your share of them)"
         )
     if isinstance(error, FileNotFoundError) and error.filename and (command := _command_for(error.filename)):
         return f"{error.filename}: no such file; the work that makes it has not been done: {command}"
@@ -117,7 +115,7 @@ def _message(error: Exception) -> str | None:
         )
     if isinstance(error, (ValueError, RuntimeError)) and type(error).__module__.startswith("mperceiver"):
         return str(error)
-    number = _errno(error)
+    number = system_errno(error)
     if number in REFUSED or isinstance(error, OSError):
         return (
             f"the system refused a file: {os.strerror(number) if number else error}. See whether it can be written here: "
@@ -131,13 +129,6 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error:
         yield error
         error = error.__context__
-
-
-def _errno(error: BaseException) -> int | None:
-    """The system's number of an error. Libraries in Rust (safetensors, tokenizers) have classes of their own and print it."""
-    number = getattr(error, "errno", None)
-    found = None if number else re.search(r"\(os error (\d+)\)", str(error))
-    return int(found[1]) if found else number
 
 
 def _command_for(path: str | bytes | int) -> str | None:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from mperceiver.disks import writing_to
 from mperceiver.fetch.base import CHUNK_BYTES, FetchError, RetryableError, content_length
 from mperceiver.files import write_text
 from mperceiver.progress import MEGABYTE, progress
@@ -176,7 +177,7 @@ def write_body(
         write_text(partial.notes_file, json.dumps(partial.notes))
     large = total is None or total > MEGABYTE
     bar = progress(label, total, "bytes", start) if large else contextlib.nullcontext(lambda count: None)
-    with bar as advance, partial.path.open("r+b" if start else "wb") as file:
+    with bar as advance, writing_to(partial.path), partial.path.open("r+b" if start else "wb") as file:
         file.seek(start)
         for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
             if file.tell() == 0:

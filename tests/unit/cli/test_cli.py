@@ -287,7 +287,7 @@ def test_a_full_disk(world, monkeypatch):
 
     monkeypatch.setattr(files.os, "fsync", fsync)
     message = error_of("restore", "input", "a.png", "out.png")
-    assert "the disk is full (while writing). No half-written file was left" in message
+    assert "out.png: the disk is full: /" in message and " free. No half-written file was left" in message
     assert Path("out.png").read_text(encoding="utf-8") == "old" and not list(Path().glob(".out*"))
 
 
@@ -295,7 +295,7 @@ def test_a_full_disk_as_libraries_report_it():
     from safetensors import SafetensorError
 
     assert "disk is full" in cli.base._message(SafetensorError("I/O error: No space left on device (os error 28)"))
-    assert "disk is full (a.png)" in cli.base._message(OSError(errno.ENOSPC, "No space left on device", "a.png"))
+    assert "a.png: the disk is full: /" in cli.base._message(OSError(errno.ENOSPC, "No space left on device", "a.png"))
     try:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")

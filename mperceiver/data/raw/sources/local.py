@@ -1,6 +1,5 @@
 """Sources without a network: installed packages, generators, folders, and files that a person has brought."""
 
-import errno
 import importlib.util
 import shutil
 from contextlib import closing
@@ -16,6 +15,7 @@ from mperceiver.data.archives.unpack import check_archives
 from mperceiver.data.raw.folder import files_below, folder_sha256, left_out, pictures_in
 from mperceiver.data.raw.generated import GENERATORS
 from mperceiver.data.raw.sources.base import Download, Received, RemoteFile, describe_file, get_files
+from mperceiver.disks import DISK_FULL, system_errno
 from mperceiver.fetch.stand_ins import stand_in
 from mperceiver.files import sha256
 from mperceiver.parallel import cores, in_processes
@@ -101,7 +101,7 @@ def fill_from_folder(download: Download, source: LocalSource, folder: Path) -> R
             copy = _copy_tree if source.keep_folders else _copy_pictures
             return Received({f"local:{source.folder}": copy(download, source, candidate, folder)})
         except (DataError, OSError) as error:
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            if system_errno(error) in DISK_FULL:
                 raise  # of the disk that is copied to: no other folder would help
             failures.append(str(error))
             for path in folder.iterdir():

@@ -1,0 +1,76 @@
+"""Full disks: an error says which one, not which file was being read."""
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class DiskFullError(OSError):
+    """A disk is full, or a share of it: ``filename`` is what was to be written, ``str`` says it in words."""
+
+    def __init__(self, number: int, path: Path) -> None:
+        super().__init__(number, os.strerror(number), str(path))
+        self.words = describe(path, number)  # now: what was written in part is deleted soon, and the disk is free again
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@contextlib.contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Where the block finds a disk full, raise DiskFullError, which names ``path``, or the file on another disk that was written."""
+    try:
+        yield
+    except Exception as error:
+        number = system_errno(error)
+        if isinstance(error, DiskFullError) or number not in DISK_FULL:
+            raise
+        written = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, the second
+        elsewhere = isinstance(written, str) and _device(Path(written)) != _device(path)
+        raise DiskFullError(number, Path(written) if elsewhere else path) from error
+
+
+def system_errno(error: BaseException) -> int | None:
+    """The system's number of an error. Libraries in Rust (safetensors, tokenizers) have classes of their own and print it."""
+    number = getattr(error, "errno", None)
+    found = None if number else re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else number
+
+
+def in_words(error: BaseException) -> str:
+    """An error of a full disk in words, also one that was not raised by ``writing_to``."""
+    if isinstance(error, DiskFullError):
+        return error.words
+    written = getattr(error, "filename2", None) or getattr(error, "filename", None) or "."
+    return describe(Path(written), system_errno(error))
+
+
+def describe(path: Path, number: int | None = errno.ENOSPC) -> str:
+    """In words: ``path`` cannot be written because its disk is full, where the disk begins, and how much of it is free."""
+    place = _existing(path)
+    mount = next(folder for folder in (place, *place.parents) if os.path.ismount(folder))
+    space, about = shutil.disk_usage(mount), os.statvfs(mount)
+    free = f"{_size(space.free)} of {_size(space.total)} free"
+    if about.f_files and not about.f_favail:
+        free += ", but can hold no more files"
+    what = "the disk is full" if number != errno.EDQUOT else "your share of the disk is full (Disk quota exceeded)"
+    return f"{path}: {what}: {mount} has {free}"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
+
+
+def _existing(path: Path) -> Path:
+    absolute = Path(os.path.realpath(path))
+    return next(folder for folder in (absolute, *absolute.parents) if folder.exists())
+
+
+def _device(path: Path) -> int:
+    return _existing(path).stat().st_dev
