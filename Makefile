@@ -17,6 +17,11 @@ PYTHON ?= python3
 UV := $(or $(shell command -v uv),.venv/bin/uv)
 # If this variable is set, every job compiles all that it imports again, some ten seconds a job. An empty value counts as not set.
 export PYTHONDONTWRITEBYTECODE :=
+# Without a home directory that can be written (a service account's), uv, snakemake and dvc keep their caches and settings here.
+ifneq ($(shell test -d "$$HOME" -a -w "$$HOME" && echo yes),yes)
+export XDG_CACHE_HOME ?= $(CURDIR)/.cache
+export XDG_CONFIG_HOME ?= $(CURDIR)/.config
+endif
 # Install what uv.lock names; never look for newer versions.
 export UV_FROZEN := 1
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Never, ParamSpec
 import typer
 from typer.core import TyperGroup
 
-from mperceiver import __version__, paths
+from mperceiver import __version__, homes, paths
 from mperceiver.disks import DISK_FULL, in_words, system_errno
 from mperceiver.printing import console, print_anything, say, shown
 
@@ -85,6 +85,7 @@ def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], C
     def decorate(function: Callable[P, None]) -> Callable[P, None]:
         @functools.wraps(function)
         def command(*args: P.args, **kwargs: P.kwargs) -> None:
+            homes.provide()
             try:
                 function(*args, **kwargs)
             except Exception as error:

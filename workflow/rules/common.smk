@@ -4,6 +4,7 @@ import os
 import mperceiver.config
 from mperceiver.clock import check_times
 from mperceiver.config.experiments import Experiment
+from mperceiver.protection import release_outputs
 
 # config/demo.yaml, or the file that --configfile names. Snakemake makes its path absolute; cards hold relative paths.
 EXPERIMENT_FILE = os.path.relpath((workflow.overwrite_configfiles or workflow.configfiles)[-1])
@@ -36,5 +37,6 @@ def inputs(function, **arguments):
 
 
 if workflow.is_main_process:
+    release_outputs()
     mperceiver.config.check(EXPERIMENT)
     mperceiver.config.settle(EXPERIMENT_FILE)  # Snakemake plans by times; they are made to agree with the cards
