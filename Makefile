@@ -1,5 +1,6 @@
 # make demo      the whole pipeline at toy scale, from a fresh checkout to results/report/index.html
 # make test      the tests, but for those of `paper` and `cluster`, and the coverage of the package
+# make fuzz      damaged files of every kind, from another seed each time: MINUTES=10 for each of the fifteen kinds
 # make paper     all of the paper's tables and figures in miniature, and checks of what they print. Needs pdflatex (Debian:
 #                texlive-latex-recommended). PAPER=folder keeps what was built there
 # make cluster   the workflow on SLURM clusters that the tests start on this machine. Needs root, and from Debian slurmctld, slurmd,
@@ -25,7 +26,7 @@ endif
 # Install what uv.lock names; never look for newer versions.
 export UV_FROZEN := 1
 
-.PHONY: demo test paper cluster rivals lint docs install
+.PHONY: demo test fuzz paper cluster rivals lint docs install
 
 demo: install
 	$(UV) run snakemake --cores all
@@ -33,6 +34,10 @@ demo: install
 
 test: install
 	$(UV) run pytest -n auto --dist worksteal --cov
+
+MINUTES ?= 1
+fuzz: install
+	FUZZ_SECONDS=$$(($(MINUTES) * 60)) FUZZ_SEED=$${FUZZ_SEED:-$$$$} $(UV) run pytest -n auto tests/fuzz
 
 paper: install
 	$(UV) run pytest -m paper tests/system/paper

@@ -108,8 +108,13 @@ def read_tar(raw: Joined, name: str, encoding: str | None, limit: int) -> Iterat
         if len(stream.read(padding)) < padding:
             raise Damaged("it is cut short within a member")
         before = Before()
-    if len(block) < BLOCK:
-        raise Damaged(f"it ends after {position + len(block)} bytes without the mark of its end: it is cut short")
+    second = stream.read(BLOCK) if len(block) == BLOCK else b""
+    if any(second):
+        raise Damaged("after its end something else follows, perhaps a second archive or a damaged part of this one")
+    if len(second) < BLOCK:
+        raise Damaged(
+            f"it ends after {position + len(block) + len(second)} bytes without the mark of its end (two blocks of zeros): it is cut short"
+        )
     if before != Before():
         raise Damaged("it ends after the name of a member that is not there")
     while block := stream.read(1 << 20):  # a compressed stream has its checksum at the end
