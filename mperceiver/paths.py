@@ -27,6 +27,12 @@ TRACKERS = RESULTS / "trackers"
 BENCHMARKS = RESULTS / "benchmarks"
 
 
+def is_output(path: Path | str) -> bool:
+    """Whether a rule of the workflow makes the file: it lies under data/ or results/, and is not brought by a person."""
+    path = Path(path)
+    return (path.is_relative_to(DATA) or path.is_relative_to(RESULTS)) and not path.is_relative_to(MANUAL)
+
+
 def command_for(path: Path | str) -> str | None:
     """The command that makes a missing file under data/ or results/; None if no command does."""
     path = Path(path)
