@@ -180,7 +180,8 @@ def _score_pair(job: tuple[Path, Path, tuple[str, ...]]) -> dict[tuple, float]:
         for name, border in REGIONS.items()
         if min(gt[_cut(gt.shape, border)].shape[:2]) >= fidelity.SSIM_SIDE
     }
-    metrics, values = job[2], {}
+    metrics = job[2]
+    values: dict[tuple, float] = {}
     if "psnr" in metrics:
         values |= {("psnr", *words): value for words, value in _psnrs(restored, gt, regions)}
     if "ssim" in metrics:

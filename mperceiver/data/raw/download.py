@@ -67,7 +67,7 @@ def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, for
         existing = None if force or not folder.is_dir() else folder
         download = Download(name, dataset, mirrors, recorded, existing, again=force)
         place, received, count = _fill(download, folder, card)
-    elif last["spec"] == config.read_part("datasets", name, "download"):
+    elif last["spec"] == masked_data(config.read_part("datasets", name, "download")):
         return card
     else:  # the config has changed, but not the source: only the card is written again
         inputs = {origin: digest for origin, digest in last["inputs"].items() if ":" in origin}  # others are files here
