@@ -8,6 +8,7 @@ All of the package prints by ``say`` and ``console``.
 """
 
 import io
+import json
 import re
 import sys
 from typing import TYPE_CHECKING, Any
@@ -66,6 +67,11 @@ def _escape(character: str) -> str:
 def say(text: object, error: bool = False) -> None:
     """Print a line, or several, on standard output, or on standard error; see ``shown``."""
     print(shown(text), file=sys.stderr if error else sys.stdout, flush=True)
+
+
+def say_json(data: Any, indent: int | None = None) -> None:
+    """Print data as JSON in ASCII for other programs, its texts exactly as they are."""
+    print(json.dumps(data, indent=indent).replace("\x7f", "\\u007f"), flush=True)
 
 
 def console(error: bool = False, **settings: Any) -> "Console":

@@ -1,11 +1,10 @@
 """Restore photographs as the command line does: what was written goes to standard output, all else to standard error."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mperceiver.images import PictureError
-from mperceiver.printing import say, shown
+from mperceiver.printing import say, say_json, shown
 from mperceiver.progress import progress
 from mperceiver.restoring import photographs
 from mperceiver.restoring.photographs import PhotographResult
@@ -60,7 +59,7 @@ def restore_photographs(
             elif result.outcome.tiles:
                 _note(_described(result))
             if as_json:
-                say(json.dumps(result.record()))
+                say_json(result.record())
             elif not result.error:
                 say(shown(result.photograph.target, lines=False))
             if not single:

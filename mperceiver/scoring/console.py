@@ -1,13 +1,12 @@
 """Print the conventions of scoring that `explain` compared: a table for each metric, or JSON."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 
 from rich.table import Table
 
 from mperceiver.metrics import METRICS
-from mperceiver.printing import console, say
+from mperceiver.printing import console, say_json
 from mperceiver.scoring.explain import ReportedNumber, ScoringConvention
 
 FEWEST, MOST = 6, 24  # rows of a table, if their number is not given: all conventions that fit
@@ -29,7 +28,7 @@ def print_conventions(
         as_json: print every convention as JSON instead.
     """
     if as_json:
-        say(json.dumps([dataclasses.asdict(convention) for convention in conventions], indent=1))
+        say_json([dataclasses.asdict(convention) for convention in conventions], indent=1)
         return
     output = console()
     for metric, number in reported.items():

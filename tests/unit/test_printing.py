@@ -1,6 +1,7 @@
 """What is printed: control characters as escapes, secrets masked, no markup, whatever the output's encoding."""
 
 import io
+import json
 import re
 
 import pytest
@@ -76,3 +77,10 @@ def test_the_rich_console_prints_text_as_it_is(terminal):
     assert [part for part in shown if part not in plain] == []
     assert not any(part in text for part in ("\x1b[2J", "\x1b]", "\x9b", "\x07"))
     assert ("\x1b[31m" in text) == terminal  # its own colours are not text
+
+
+def test_json_is_exact_and_has_no_control_characters(capsys):
+    data = {"path": "a\x1b[31m\x7f\udce9?token=1\n雪", "n": [1.5, None]}
+    printing.say_json(data)
+    text = capsys.readouterr().out
+    assert json.loads(text) == data and text.isascii() and not re.search("[\x00-\x09\x0b-\x1f\x7f]", text)

@@ -6,7 +6,6 @@ the config or the card names); `unreachable`; `manual` (a person has to bring th
 """
 
 import importlib.util
-import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ from mperceiver.data import DataError
 from mperceiver.data.raw.sources import LIST_FILES, RemoteFile
 from mperceiver.data.raw.sources.base import SourceRefused, manual_folders, state_of_status
 from mperceiver.fetch import FetchError, hub, packages, probe
-from mperceiver.printing import console, say, shown
+from mperceiver.printing import console, masked_data, say_json, shown
 from mperceiver.progress import progress
 
 PARALLEL_QUESTIONS = 16
@@ -107,7 +106,7 @@ def _questions(kind: str, name: str, mirrors: list[Path]) -> Iterator[Callable[[
 def print_answers(answers: list[SourceAnswer], as_json: bool) -> None:
     """Print answers: a table and the number of each state, or JSON."""
     if as_json:
-        say(json.dumps([asdict(answer) for answer in answers], indent=1))
+        say_json(masked_data([asdict(answer) for answer in answers]), indent=1)
         return
     from rich.table import Table
     from rich.text import Text
