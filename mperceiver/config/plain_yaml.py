@@ -7,7 +7,7 @@ a file of brackets alone would end the process. Both are counted before anything
 import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -69,10 +69,8 @@ def _check_bounds(text: str) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
             if any(anchor == event.anchor for anchor, _ in open_):
-                raise yaml.MarkedYAMLError(
-                    problem=f"*{event.anchor} stands inside its own anchor", problem_mark=event.start_mark
-                )
-            count += values.get(event.anchor, 0)  # an unknown one is an error of the composer
+                raise _fault(f"*{event.anchor} stands inside its own anchor", event)
+            count += values.get(str(event.anchor), 0)  # an unknown one is an error of the composer
         elif isinstance(event, yaml.CollectionStartEvent):
             open_.append((event.anchor, count))
             count += 1
@@ -85,12 +83,16 @@ def _check_bounds(text: str) -> None:
             if event.anchor is not None:
                 values[event.anchor] = 1
             if not event.style and LONG_NUMBER.fullmatch(event.value):
-                raise yaml.MarkedYAMLError(problem="a number of too many digits", problem_mark=event.start_mark)
+                raise _fault("a number of too many digits", event)
         if len(open_) > DEEPEST or count > MOST_VALUES:
             what = (
                 f"more than {DEEPEST} levels" if len(open_) > DEEPEST else f"stands for more than {MOST_VALUES} values"
             )
-            raise yaml.MarkedYAMLError(problem=f"{what}; this is no configuration", problem_mark=event.start_mark)
+            raise _fault(f"{what}; this is no configuration", event)
+
+
+def _fault(problem: str, event: yaml.Event) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=cast(Any, event.start_mark))
 
 
 def _check_keys(node: yaml.Node | None) -> None:

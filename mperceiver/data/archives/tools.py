@@ -4,6 +4,7 @@ The tool first lists the archive, so that a dangerous name or a link is refused 
 into an empty folder, whose size is watched meanwhile and whose contents are checked afterwards.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from mperceiver.data import DataError
 from mperceiver.data.archives.base import Archive, Member, MemberKind
 from mperceiver.data.archives.names import safe_path
 
+FULL_BYTES = 1 << 16  # with less free than this, a tool's failure is the disk's
 PAUSE_SECONDS = 0.2  # between two looks at the size of what a tool has written
 HINT = "sudo apt-get install unar   (or unrar, 7zip, libarchive-tools; without root: conda install -c conda-forge unar)"
 
@@ -121,6 +123,9 @@ def _run_unpacking(tool: Tool, archive: Archive, scratch: Path, limit: int, pass
             running.kill()
             running.wait()
         if running.returncode:
+            output.seek(0)
+            if shutil.disk_usage(scratch).free < FULL_BYTES or "No space left" in output.read():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(scratch))
             output.seek(0)
             raise DataError(
                 f"{path}: {tool.name} could not unpack it: {_last_lines(output.read())}; it is damaged, or its password "

@@ -1,5 +1,6 @@
 """Unpacking: every kind of archive, whole or split, and those that must not be unpacked."""
 
+import errno
 import io
 import json
 import os
@@ -337,7 +338,7 @@ archive = json.load(open(path))
 if archive.get("password") and "-p" + archive["password"] not in words:
     sys.exit("Incorrect password for " + path)
 if words[0] == "lt":
-    for name, (kind, data) in archive["files"].items():
+    for name, (kind, data) in [*archive["files"].items()] + [("b.png", ("File", ""))] * bool(archive.get("twice")):
         print(f"        Name: {{name}}\\n        Type: {{kind}}\\n        Size: {{archive.get('size', len(data))}}\\n")
 else:
     for name, (kind, data) in archive["files"].items():
@@ -345,7 +346,7 @@ else:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(data) if kind == "File" else file.symlink_to("/etc/passwd")
     if archive.get("fails"):
-        sys.exit("CRC failed in " + name)
+        sys.exit(archive["fails"])
 """
 
 
@@ -391,7 +392,11 @@ def test_a_tool_opens_what_python_does_not(unrar):
     [
         ({"../a.png": "1"}, {}, "member '../a.png' would be written outside its folder"),
         ({"a.png": "1"}, {"others": {"l": ["Unix symbolic link", ""]}}, "member 'l' is a link"),
-        ({"a.png": "1"}, {"fails": True}, "unrar could not unpack it: CRC failed in a.png; it is damaged"),
+        (
+            {"a.png": "1"},
+            {"fails": "CRC failed in a.png"},
+            "unrar could not unpack it: CRC failed in a.png; it is damaged",
+        ),
         ({"a.png": "1"}, {"size": 7}, "unrar unpacked 1 bytes, its listing has 7"),
         ({"a.png": "1"}, {"size": 10**12}, r"\d+ bytes inside, more than"),
     ],
@@ -402,6 +407,34 @@ def test_a_tool_is_not_trusted_either(unrar, files, more, message):
     asked = [json.loads(line)[0] for line in Path("asked").read_text(encoding="utf-8").splitlines()]
     assert asked == ["lt", "x"] or ("x" not in asked and message.startswith(("member", r"\d+ bytes")))
     assert untouched() and not Path("../a.png").exists()
+
+
+def test_a_full_disk_is_not_the_archives_fault(unrar):
+    with pytest.raises(OSError) as caught:
+        unpack_archives(
+            [rar("a.rar", {"a.png": "1"}, fails="Write error in a.png: No space left on device")], Path("out")
+        )
+    assert caught.value.errno == errno.ENOSPC and untouched()
+
+
+@pytest.mark.parametrize("name", ["-o..rar", "@list.rar", "-p.rar"])
+def test_names_that_look_like_options(unrar, name):
+    members = {"-o..png": "1", "@list.png": "2", "-d/--.png": "3"}
+    unpack_archives([rar(name, members)], Path("out"))
+    assert unpacked() == {member: data.encode() for member, data in members.items()}
+    for line in Path("asked").read_text(encoding="utf-8").splitlines():
+        assert (
+            str(Path(name).absolute()) in (words := json.loads(line))
+            and name not in words
+            and not {*members} & {*words}
+        )
+
+
+def test_a_tool_that_lost_a_file_is_not_believed(unrar):
+    """Two members of one name: the tool writes the second over the first."""
+    archive = rar("a.rar", {"a.png": "12"}, twice=True)
+    with pytest.raises(DataError, match="unrar unpacked 1 files, its listing has 2"):
+        unpack_archives([archive], Path("out"))
 
 
 def test_without_a_tool_it_says_what_to_install(monkeypatch):
