@@ -7,6 +7,7 @@ locale's encoding does not have is shown as an escape, too, so that no work ends
 All of the package prints by ``say`` and ``console``.
 """
 
+import contextlib
 import io
 import json
 import re
@@ -94,4 +95,5 @@ def print_anything() -> None:
     """Make standard output and error print what their encoding does not have as an escape, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            with contextlib.suppress(OSError):  # its descriptor was a file's, and is now a pipe's
+                stream.reconfigure(errors="backslashreplace")
