@@ -44,6 +44,11 @@ FoundationName = Annotated[str, typer.Argument(help="Foundation: the stem of con
 Workers = Annotated[int, typer.Option(min=0, help="Number of worker processes; 0: one for each core.")]
 Threads = Annotated[int, typer.Option(min=0, help="Number of CPU threads of torch; 0: one for each core.")]
 
+INTERRUPTED = 130  # exit code 128 + SIGINT, as a shell reports a process that Ctrl-C ended
+STOPPED = (
+    "stopped by Ctrl-C. What was finished stands whole, and nothing half-written was left. The same command starts again; a "
+    "training, a download or an encoding continues from what it has kept"
+)
 REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
 
 
@@ -93,6 +98,9 @@ def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], C
                 if message is None or os.environ.get("MPERCEIVER_TRACEBACK"):
                     raise
                 fail(message)
+            except KeyboardInterrupt:
+                say(STOPPED, error=True)
+                raise typer.Exit(INTERRUPTED) from None
 
         return app.command(name or function.__name__, rich_help_panel=panel)(command)
 

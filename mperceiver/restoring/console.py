@@ -1,5 +1,7 @@
 """Restore photographs as the command line does: what was written goes to standard output, all else to standard error."""
 
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,13 @@ def restore_photographs(
     failed: list[PhotographResult] = []
     single = len(waiting) == 1  # its progress is told in steps of the sampler
     total, unit = (photographs.sampler_steps(spec), "steps") if single else (len(waiting), "pictures")
-    with progress(f"restore {method} {source}", total, unit) as advance:
+    restored = len(all_photographs) - len(waiting)
+    with (
+        progress(f"restore {method} {source}", total, unit) as advance,
+        _told_if_stopped(lambda: restored, len(all_photographs), target),
+    ):
         for result in photographs.restore_each(method, spec, waiting, advance if single else None):
+            restored += not result.error
             for note in result.photograph.notes:
                 _note(f"{result.photograph.source}: {note}")
             if result.error:
@@ -69,6 +76,19 @@ def restore_photographs(
     if failed or unread:
         paths = [*(result.photograph.source for result in failed), *unread]
         raise PictureError(_not_restored(paths, len(all_photographs) + len(unread)))
+
+
+@contextlib.contextmanager
+def _told_if_stopped(restored: Callable[[], int], count: int, target: Path) -> Iterator[None]:
+    """Say how to go on after Ctrl-C in the middle of a folder."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if count > 1:
+            _note(
+                f"{restored()} of {count} pictures are in {target}, each whole; with --skip-existing the same command does the others"
+            )
+        raise
 
 
 def _not_restored(paths: list[Path], count: int) -> str:

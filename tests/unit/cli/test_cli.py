@@ -291,6 +291,32 @@ def test_a_full_disk(world, monkeypatch):
     assert Path("out.png").read_text(encoding="utf-8") == "old" and not list(Path().glob(".out*"))
 
 
+def test_ctrl_c_in_the_middle_of_a_folder(world, monkeypatch):
+    """Exit code 130, the finished pictures whole, and how to go on; then nothing is done twice."""
+    Path("photos").mkdir()
+    for name in ("a", "b", "c"):
+        photo(f"photos/{name}.png")
+    from mperceiver.restoring import photographs
+
+    restore_each = photographs.restore_each
+
+    def stopped(*arguments):
+        for number, result in enumerate(restore_each(*arguments)):
+            yield result
+            if number == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(photographs, "restore_each", stopped)
+    done = CliRunner().invoke(cli.app, ["restore", "input", "photos", "out"])
+    assert done.exit_code == 130 and "Traceback" not in done.output
+    assert "2 of 3 pictures are in out, each whole; with --skip-existing" in done.output
+    assert "stopped by Ctrl-C" in done.output
+    monkeypatch.setattr(photographs, "restore_each", restore_each)
+    done = CliRunner().invoke(cli.app, ["restore", "input", "photos", "out", "--skip-existing"])
+    assert done.exit_code == 0 and len(list(Path("out").glob("*.png"))) == 3
+    assert not list(Path("out").glob(".[a-z].png.*")) and images.decode(Path("out/c.png")).any()
+
+
 def test_a_full_disk_as_libraries_report_it():
     from safetensors import SafetensorError
 
