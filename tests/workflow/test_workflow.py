@@ -143,7 +143,9 @@ def test_snakemakes_own_report(built):
 @pytest.mark.slow
 def test_a_cell_leads_to_a_package_file(built, monkeypatch):
     words = "mperceiver trace tiny --method tiny --dataset tiny-test --task haze --verify".split()
-    output = subprocess.run(words, cwd=built, env=WARM, check=True, capture_output=True, text=True).stdout
+    traced = subprocess.run(words, cwd=built, env=WARM, capture_output=True, text=True)
+    output = traced.stdout
+    assert traced.returncode == 0, output[-3000:] + traced.stderr
     assert "package:skimage/data/astronaut.png" in output and "results/runs/tiny/drm.json" in output
     assert "data/foundations/lpips-alex/trunk.ckpt" in output  # the weights of a metric
     monkeypatch.chdir(built)
