@@ -20,9 +20,10 @@ from mperceiver.config.datasets import Dataset
 from mperceiver.data import CLEAN, DataError
 from mperceiver.data.prepare.cutting import crop_corners, cut, most_detailed
 from mperceiver.data.prepare.rows import Row
-from mperceiver.data.raw.folder import pictures_in
+from mperceiver.data.raw.folder import left_out, pictures_in
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.degradations.mix import check_layers, degrade
+from mperceiver.printing import say
 from mperceiver.seeds import picture_seed
 
 ROWS_A_JOB = 32  # about
@@ -97,12 +98,18 @@ def plan_rows(name: str, dataset: Dataset) -> list[RowsToRender]:
 
 
 def pictures_of(origin: str, name: str) -> list[OriginPicture]:
-    """The pictures of a dataset named in `from` of ``name``. Raises DataError if there are none."""
+    """The pictures of a dataset named in `from` of ``name``; what is no picture that is read is named on standard error.
+
+    Raises DataError if there are none.
+    """
     if config.load("datasets", origin).sources:
         folder = paths.raw_folder(origin)
         pictures = [OriginPicture(origin, file.stem, str(file.absolute())) for file in pictures_in(folder)]
         if not pictures:
             raise DataError(f"{name}: {folder} has no pictures; run: mperceiver download --force {origin}")
+        below = {f"{path.relative_to(folder).parts[0]}/" for path in pictures_in(folder, "*/**/*")}
+        if others := [*(path.name for path in left_out(folder)), *sorted(below)]:
+            say(f"{name}: of {folder} are left out: {', '.join(others)} (other forms, and subfolders)", error=True)
         return pictures
     return [OriginPicture(origin, picture, row) for row, picture in enumerate(_open_dataset(origin).ids)]
 

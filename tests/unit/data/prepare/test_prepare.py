@@ -87,6 +87,20 @@ def test_worker_count_never_matters_and_recipes_replay(world):
     assert paths.prepared_file("d").read_bytes() != alone
 
 
+def test_pictures_that_are_left_out_are_named(world, capsys):
+    put("m/set", "photo.png", height=40, width=90)
+    local("photos", "set")
+    download_dataset("photos", [Path("m")])
+    folder = paths.raw_folder("photos")
+    capsys.readouterr()
+    assert [p.id for p in synthesised.pictures_of("photos", "d")] == ["photo"] and capsys.readouterr().err == ""
+    (folder / "old.gif").write_bytes(b"GIF89a" + bytes(40))
+    (folder / "more").mkdir()
+    (folder / "more/other.png").hardlink_to(folder / "photo.png")
+    assert [p.id for p in synthesised.pictures_of("photos", "d")] == ["photo"]
+    assert "are left out: old.gif, more/" in capsys.readouterr().err
+
+
 def test_whole_pictures_every_way_and_clean_ones(world):
     put("m/set", "b.png", "a.png")
     local("photos", "set")
