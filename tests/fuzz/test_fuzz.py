@@ -35,6 +35,7 @@ from mperceiver.data import DataError
 from mperceiver.data.archives.unpack import check_archives, unpack_archives
 from mperceiver.fetch import FetchError, fetch, hub, probe, transfer
 from mperceiver.files import ChecksumError
+from mperceiver.images import limits
 from mperceiver.models.weights import load_weights
 from mperceiver.training.resume import StateError, read_state
 
@@ -141,8 +142,9 @@ PICTURES = pictures()
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("form", PICTURES)
-def test_pictures(form):
-    """A damaged picture is refused by its name, or decoded to 8-bit RGB."""
+def test_pictures(form, monkeypatch):
+    """A damaged picture is refused by its name, or decoded to 8-bit RGB, within the memory that the limit of pixels stands for."""
+    monkeypatch.setattr(limits, "MAX_PIXELS", MEMORY_BYTES // limits.BYTES_PER_PIXEL)
     for which, data in rounds(PICTURES[form], 150):
         try:
             picture = images.decode(data, "the picture")

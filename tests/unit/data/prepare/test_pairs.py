@@ -130,6 +130,17 @@ def test_sorted_folders_pair_by_their_order(world):
     assert "2 degraded pictures (c/P9.png, c/P10.png) and 3 ground truths" in refused()
 
 
+def test_two_names_that_become_one_id_are_refused_by_name(world):
+    put(
+        "raw",
+        dict.fromkeys(["in/\u96e81.png", "in/\u96ea1.png", "gt/\u96e81.png", "gt/\u96ea1.png"]),
+        archive="set.zip",
+    )
+    describe("task: rain, lq: in/*.png, " + RULE)
+    text = refused()
+    assert "ids are given twice" in text and "in/\u96e81.png and in/\u96ea1.png" in text
+
+
 def test_an_order_that_names_contradict_is_refused(world):
     put("raw", dict.fromkeys(["c/1.png", "c/2.png", "c/4.png", "t/1.png", "t/3.png", "t/4.png"]))
     describe("task: defocus, lq: c/*.png, gt: {sorted: t/*.png}")
