@@ -241,7 +241,7 @@ def read_card(path: Path | str) -> dict[str, Any]:
         card["inputs"], card["outputs"], card["verb"]
     except FileNotFoundError:
         raise LineageError(f"{path}: no such card; make it with: snakemake {path}") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise LineageError(f"{path}: not a card; delete it and make it again: snakemake {path}") from None
     return card
 

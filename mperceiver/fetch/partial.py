@@ -79,9 +79,12 @@ def resume_point(partial: PartialFile) -> tuple[int, dict[str, str]]:
 
 
 def _read_notes(partial: PartialFile) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
+    """What is noted of the last response; nothing if the notes are not as ``write_body`` writes them."""
+    kinds = {"url": str, "etag": str, "modified": str, "total": int, "sha256": str}
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         notes = json.loads(partial.notes_file.read_text(encoding="utf-8"))
-        return notes if isinstance(notes, dict) else {}
+        if isinstance(notes, dict) and all(isinstance(notes.get(key), kind | None) for key, kind in kinds.items()):
+            return {key: notes.get(key) for key in kinds}
     return {}
 
 

@@ -59,7 +59,12 @@ def list_members(archive: Archive, password: str | None = None) -> tuple[Tool, l
         command = tool.list_command(archive.parts[0].absolute(), password)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=_english_environment())
         out, err = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
-        if done.returncode == 0 and (members := tool.parse_listing(out)):
+        try:
+            members = tool.parse_listing(out) if done.returncode == 0 else []
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+            failures.append(f"{tool.name}: its listing cannot be read ({error!s:.100})")
+            continue
+        if members:
             return tool, members
         failures.append(f"{tool.name}: {_last_lines(err or out)}")
     path = archive.parts[0]

@@ -167,3 +167,14 @@ def test_a_dead_address_is_given_up_soon(tmp_path, monkeypatch, url):
     with pytest.raises(FetchError, match="refused"):
         fetch(url, tmp_path / "a")
     assert len(slept) == 2 and sum(slept) < 4
+
+
+@pytest.mark.parametrize(
+    "notes",
+    [b"[" * 100_000, b"\xff", b'{"total": "x", "etag": "\\"a\\""}', b'{"url": 5}', b'{"total": 1.5}', b"null", b""],
+)
+def test_odd_notes_of_an_earlier_transfer(server, tmp_path, notes):
+    url = server.put("/a", b"hello")
+    (tmp_path / "a.part").write_bytes(b"he")
+    (tmp_path / "a.part.json").write_bytes(notes)
+    assert fetch(url, tmp_path / "a").path.read_bytes() == b"hello" and len(list(tmp_path.iterdir())) == 1

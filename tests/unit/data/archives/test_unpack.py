@@ -430,6 +430,11 @@ def test_names_that_look_like_options(unrar, name):
         )
 
 
+def test_a_listing_that_makes_no_sense(unrar):
+    with pytest.raises(DataError, match=r"a\.rar: no tool here opens it \(unrar: its listing cannot be read"):
+        unpack_archives([rar("a.rar", {"a.png": "1"}, size="many")], Path("out"))
+
+
 def test_a_tool_that_lost_a_file_is_not_believed(unrar):
     """Two members of one name: the tool writes the second over the first."""
     archive = rar("a.rar", {"a.png": "12"}, twice=True)
