@@ -1,8 +1,13 @@
-"""Verbs that train: one for each stage."""
+"""Verbs that train, one for each stage, and the one that takes published weights."""
 
 import os
+from pathlib import Path
+from typing import Annotated
 
-from mperceiver.cli.base import RunName, Threads, prepare_torch, verb
+import typer
+
+from mperceiver.cli.base import RunName, Threads, fail, prepare_torch, verb
+from mperceiver.printing import say
 
 PANEL = "Training"
 
@@ -45,3 +50,30 @@ def train_drm(run: RunName, threads: Threads = 0) -> None:
 def train_network(run: RunName, threads: Threads = 0) -> None:
     """Train the one stage of a baseline's run."""
     _train(run, "network", threads)
+
+
+@verb(PANEL)
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A published checkpoint: .safetensors, .pth, .pt or .ckpt.")],
+    run: Annotated[str, typer.Argument(help="Name of the run to make: config/runs/<name>.yaml.")],
+    architecture: Annotated[str, typer.Option(help="The network it is of: airnet, promptir, restormer, …")],
+    arguments: Annotated[
+        str, typer.Option(help="Its size where it is not the published default, as JSON: '{\"width\": 20}'.")
+    ] = "{}",
+    tasks: Annotated[
+        str, typer.Option(help="Of wgws: the tasks in the order of its flags, with commas: snow,rain,raindrop.")
+    ] = "",
+) -> None:
+    """Make a run of a published checkpoint of another method. Code in the file is never run; what does not fit is listed."""
+    import json
+
+    prepare_torch()
+    from mperceiver.training import published
+
+    try:
+        given = json.loads(arguments)
+    except json.JSONDecodeError as error:
+        fail(f"--arguments: no JSON ({error})")
+    if not isinstance(given, dict):
+        fail("--arguments: a JSON object is wanted, such as '{\"width\": 20}'")
+    say(published.convert(checkpoint, run, architecture, given, tasks.split(",") if tasks else None))

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import STAGES, TASKS, Model, Name, Positive, Precision, Share
+from mperceiver.config.base import STAGES, TASKS, Model, Name, Positive, Precision, Sha256, Share
 from mperceiver.config.samplers import Sampler
 
 
@@ -173,6 +173,13 @@ class NetworkStage(Stage):
     arguments: dict[str, Any] = Field(default_factory=dict, description="arguments of the architecture's function")
 
 
+class Published(Model):
+    """A published checkpoint that a run's weights were converted from."""
+
+    file: str = Field(description="its name")
+    sha256: Sha256 = Field(description="its SHA-256")
+
+
 class Run(Model):
     """config/runs/<name>.yaml: how weights are trained."""
 
@@ -194,6 +201,9 @@ class Run(Model):
     network: NetworkStage | None = Field(None, description="the only stage of a baseline")
     latents: Sampler | None = Field(
         None, description="how stage 2 samples the latents on which the drm stage is trained"
+    )
+    published: Published | None = Field(
+        None, description="the checkpoint that `mperceiver convert` made the weights of; nothing is trained then"
     )
     reuse: dict[Literal["predictor", "branches", "drm"], Name] = Field(
         default_factory=dict, description="stage: run whose weights of that stage are used unchanged"

@@ -127,6 +127,17 @@ def smooth() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
 
 
+def networks(world: Path) -> None:
+    """Every run `two-<name>` in a tiny world, by the verb."""
+    from mperceiver import lineage
+    from mperceiver.cli import app
+
+    os.chdir(world)
+    lineage.commit = lambda: ("0" * 40, False)
+    for file in sorted(Path("config/runs").glob("two-*.yaml")):
+        app(["train_network", file.stem], standalone_mode=False)
+
+
 def verbs(world: Path) -> None:
     """Every stage of the runs `both` and `net` in a tiny world, by the verbs."""
     from mperceiver import lineage
@@ -145,6 +156,8 @@ def main(what: str, folder: Path) -> None:
     """One process of a training, which leaves its weights in ``folder``."""
     if what == "verbs":
         return verbs(folder)
+    if what == "networks":
+        return networks(folder)
     from mperceiver.training import processes
 
     rank = processes.world().process_index

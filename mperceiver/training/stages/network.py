@@ -19,6 +19,11 @@ from mperceiver.training.stages.common import mixed, ready_to_train
 
 def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
     """Train a network with its architecture's own losses. Raises ConfigError for an unknown architecture."""
+    if run.published:
+        raise config.ConfigError(
+            f"{config.path_of('runs', run_name)}: its weights are those of {run.published.file}, which are not trained; remove the run's "
+            f"file and make it again: mperceiver convert {run.published.file} {run_name} --architecture {spec.architecture}"
+        )
     torch.manual_seed(run.seed)
     architecture = baselines.architecture_of(spec)
     mixture = mixed([PreparedDataset(name) for name in run.train])

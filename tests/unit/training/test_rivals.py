@@ -1,11 +1,14 @@
 """The other all-in-one methods in the one loop: resumed exactly, shared by processes, and restoring with what they learnt."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from support import rivals
+from support import loops, rivals
 from support.loops import at, terminate
 
 from mperceiver import config, images, lineage, paths
@@ -141,3 +144,34 @@ def test_the_costs_of_a_method_are_a_card(trained, monkeypatch):
     assert 0 < small["gmac"] < large["gmac"] and small["seconds"] > 0 and 0 < small["gib"] <= large["gib"]
     with pytest.raises(config.ConfigError, match="identity has no costs"):
         cost.measure("input")
+
+
+def test_two_processes_train_what_one_does(trained, tmp_path):
+    """Parameters without a gradient, in some steps (encoders that learn alone) or in all (PromptIR's six), hang nothing.
+
+    AirNet's norms and queue are of a process's own pictures, so of it only the run is compared with nothing.
+    """
+    from safetensors.torch import load_file
+
+    for name in rivals.NETWORKS:
+        text = f"like: {name}\nnetwork: {{accumulate: 2, steps: 3, lr: 1.0e-4}}\n"
+        Path(f"config/runs/two-{name}.yaml").write_text(text, encoding="utf-8")
+    other = tmp_path / "other"
+    shutil.copytree(trained, other)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for command, world in (([sys.executable], trained), (launcher, other)):
+        done = subprocess.run(
+            [*command, loops.__file__, "networks", str(world)],
+            env=os.environ | {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=400,
+        )
+        assert done.returncode == 0, done.stdout[-4000:]
+    for name in rivals.NETWORKS:
+        one, two = (load_file(world / f"results/runs/two-{name}/network.safetensors") for world in (trained, other))
+        assert one.keys() == two.keys()
+        if name != "airnet":
+            far = {key: (one[key] - two[key]).abs().max().item() for key in one}
+            assert {key: value for key, value in far.items() if value > 2e-5} == {}, name
