@@ -36,3 +36,14 @@ def _cgroup_limits() -> list[int]:
         if limit != "max":
             limits.append(max(0, int(limit) - int(used)))
     return limits
+
+
+def quiet_model_libraries() -> None:
+    """Let diffusers and transformers ask no hub and print no notices; call this before they are imported."""
+    for name, value in (
+        ("HF_HUB_OFFLINE", "1"),
+        ("TRANSFORMERS_VERBOSITY", "error"),
+        ("DIFFUSERS_VERBOSITY", "error"),
+        ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
+    ):
+        os.environ.setdefault(name, value)

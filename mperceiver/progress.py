@@ -16,13 +16,13 @@ MEGABYTE = 1_000_000
 
 
 @contextlib.contextmanager
-def progress(label: str, total: int | None, unit: str = "pictures", done: int = 0) -> Iterator[Callable[[int], None]]:
+def progress(label: str, total: int | None, unit: str = "pictures", done: int = 0) -> Iterator[Callable[[float], None]]:
     """Yield a function ``advance(n)`` that reports ``n`` more units of work.
 
     Args:
         label: what the work is.
         total: number of units; None if it is unknown.
-        unit: name of a unit; "bytes" are shown in MB.
+        unit: name of a unit; "bytes" are shown in MB, "%" as whole percents of a total of 100.
         done: units that were done before.
     """
     if sys.stderr.isatty():
@@ -30,27 +30,29 @@ def progress(label: str, total: int | None, unit: str = "pictures", done: int = 
             task = bar.add_task(label, total=total, completed=done)
             yield lambda n: bar.advance(task, n)
         return
-    before, start = done, time.monotonic()
-    last_line = start
+    before, start = float(done), time.monotonic()
+    last_line, state = start, before
 
-    def advance(n: int) -> None:
-        nonlocal done, last_line
-        done += n
+    def advance(n: float) -> None:
+        nonlocal state, last_line
+        state += n
         now = time.monotonic()
-        if now - last_line >= LINE_SECONDS or done == total:
-            rate, last_line = (done - before) / max(now - start, 1e-9), now
-            say(f"{label}: {_state(done, total, unit, rate)}", error=True)
+        if now - last_line >= LINE_SECONDS or (total is not None and abs(state - total) < 1e-6):
+            rate, last_line = (state - before) / max(now - start, 1e-9), now
+            say(f"{label}: {_state(state, total, unit, rate)}", error=True)
 
     yield advance
 
 
-def _state(done: int, total: int | None, unit: str, rate: float) -> str:
+def _state(done: float, total: int | None, unit: str, rate: float) -> str:
     """The state in words, e.g. ``12/80 pictures, 3/s, 23 s left``; ``rate`` in units a second."""
     left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 else ""
     if unit == "bytes":
         of_total = "" if total is None else f"/{total / MEGABYTE:.1f}"
         return f"{done / MEGABYTE:.1f}{of_total} MB, {rate / MEGABYTE:.1f} MB/s{left}"
-    return f"{done}{'' if total is None else f'/{total}'} {unit}, {rate:.0f}/s{left}"
+    if unit == "%":
+        return f"{done:.0f} %{left}"
+    return f"{done:.0f}{'' if total is None else f'/{total}'} {unit}, {rate:.0f}/s{left}"
 
 
 def _bar(unit: str) -> "Progress":
@@ -59,12 +61,18 @@ def _bar(unit: str) -> "Progress":
         DownloadColumn,
         MofNCompleteColumn,
         Progress,
+        ProgressColumn,
+        TaskProgressColumn,
         TextColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
 
-    counts = (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+    counts: tuple[ProgressColumn, ...] = (
+        (DownloadColumn(), TransferSpeedColumn()) if unit == "bytes" else (MofNCompleteColumn(),)
+    )
+    if unit == "%":
+        counts = (TaskProgressColumn(),)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), *counts, TimeRemainingColumn())
     # rich would otherwise move what is printed to standard output above the bar, onto standard error.
     return Progress(*columns, console=console(error=True), redirect_stdout=False)

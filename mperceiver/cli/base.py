@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from mperceiver import __version__, homes, paths
 from mperceiver.disks import DISK_FULL, in_words, system_errno
+from mperceiver.machine import quiet_model_libraries
 from mperceiver.printing import console, print_anything, say, shown
 
 P = ParamSpec("P")
@@ -161,7 +162,4 @@ def prepare_torch(threads: int = 0) -> None:
     """
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    quiet_model_libraries()

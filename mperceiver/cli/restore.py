@@ -34,6 +34,13 @@ def restore(
     skip_existing: Annotated[
         bool, typer.Option("--skip-existing", help="For a folder: skip pictures that are in TARGET already.")
     ] = False,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Also write the picture before and after, side by side: TARGET-compare.png, or TARGET/compare/.",
+        ),
+    ] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print one line of JSON for each photograph instead of its path.")
     ] = False,
@@ -45,10 +52,12 @@ def restore(
     """
     prepare_torch(threads)
     if target is not None:
+        from mperceiver import config
         from mperceiver.restoring.console import restore_photographs
 
+        config.or_shipped()
         changes = {"tile_px": tile, "memory_gib": memory_gib}
-        restore_photographs(method, Path(source), target, changes, skip_existing, json)
+        restore_photographs(method, Path(source), target, changes, skip_existing, json, compare)
         return
     from mperceiver import config
 
@@ -56,9 +65,9 @@ def restore(
     if Path(source).suffix or (is_folder and not is_dataset):
         what, example = ("a folder", "restored/") if is_folder else ("a photograph", "restored.png")
         fail(f"{source} is {what}: say where to write, e.g. mperceiver restore {method} {source} {example}")
-    if (tile, memory_gib) != (None, None) or skip_existing or json:
+    if (tile, memory_gib) != (None, None) or skip_existing or json or compare:
         fail(
-            f"{source} is taken for a dataset, and --tile, --memory-gib, --skip-existing and --json are for photographs only. "
+            f"{source} is taken for a dataset, and --tile, --memory-gib, --skip-existing, --compare and --json are for photographs only. "
             f"A dataset is restored by the settings in {config.path_of('methods', method)}, so that its scores can be repeated"
         )
     from mperceiver.restoring.datasets import restore_dataset

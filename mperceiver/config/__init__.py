@@ -30,6 +30,7 @@ from mperceiver.config.depends import (
     score_inputs,
     stage_inputs,
     table_inputs,
+    weights_files,
     weights_of,
 )
 from mperceiver.config.files import (
@@ -39,6 +40,7 @@ from mperceiver.config.files import (
     load,
     mirrors,
     names,
+    or_shipped,
     parse,
     parse_text,
     path_of,

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from mperceiver import paths
+from mperceiver import paths, shipped
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import load, parse, path_of
@@ -175,6 +175,14 @@ def method_weights(method: str) -> dict[str, str]:
     return weights
 
 
+def weights_files(method: str) -> dict[str, Path]:
+    """{stage: weights file} of all weights that a method needs; the card of each stands beside it."""
+    folder = load("methods", method).weights
+    if folder is not None:
+        return {stage: shipped.find(Path(folder) / f"{stage}.safetensors") for stage in method_weights(method)}
+    return {stage: paths.weights_file(run, stage) for stage, run in method_weights(method).items()}
+
+
 def method_foundation(method: str) -> str | None:
     """The foundation that a method uses, if any."""
     spec = load("methods", method)
@@ -203,7 +211,7 @@ def restore_inputs(method: str, dataset: str) -> list[str]:
     foundation = method_foundation(method)
     if foundation:
         inputs.append(str(paths.foundation_card(foundation)))
-    return inputs + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method).items()]
+    return inputs + [str(file.with_suffix(".json")) for file in weights_files(method).values()]
 
 
 def measure_inputs(method: str) -> list[str]:

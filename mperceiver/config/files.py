@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar, get_args, overload
 
 from pydantic import ValidationError
 
+from mperceiver import shipped
 from mperceiver.config import plain_yaml
 from mperceiver.config.base import NAME, ConfigError, Model
 from mperceiver.config.datasets import Dataset
@@ -20,6 +21,7 @@ from mperceiver.config.tables import Table
 from mperceiver.printing import masked
 
 CONFIG = Path("config")
+_root = Path()  # above config/: the working directory, unless `or_shipped` chose the shipped files
 MOST_FAULTS = 30  # of a file that are named
 KINDS: dict[str, type[Model]] = {  # folder of config/ -> model of its files
     "foundations": Foundation,
@@ -36,14 +38,23 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 # ---------------------------------------------------------------- by name
 
 
+def or_shipped() -> None:
+    """Where the working directory has no folder config/: from now on read the files that ship with the package.
+
+    For what makes no card: restoring photographs, and the package as a library.
+    """
+    global _root
+    _root = Path() if CONFIG.is_dir() else shipped.root()
+
+
 def names(kind: str) -> list[str]:
     """The stems of all files in config/<kind>/, sorted."""
-    return sorted(path.stem for path in (CONFIG / kind).glob("*.yaml"))
+    return sorted(path.stem for path in (_root / CONFIG / kind).glob("*.yaml"))
 
 
 def path_of(kind: str, name: str) -> Path:
-    """Path of the file config/<kind>/<name>.yaml, relative to the working directory."""
-    return CONFIG / kind / f"{name}.yaml"
+    """Path of the file config/<kind>/<name>.yaml, relative to the working directory unless it has no config/ (`or_shipped`)."""
+    return _root / CONFIG / kind / f"{name}.yaml"
 
 
 def files_of(kind: str, name: str) -> list[str]:

@@ -19,6 +19,11 @@ class Method(Model):
         "seeds; reported: not run here, only the paper's numbers are shown"
     )
     run: Name | None = Field(None, description="run whose weights are used")
+    weights: str | None = Field(
+        None,
+        description="folder with the run's weights, <stage>.safetensors with their cards, that ship with the project; none: they "
+        "are trained, into results/runs/<run>/",
+    )
     methods: list[Name] = Field([], description="for kind mean: the methods to average, two or more")
     foundation: Name | None = Field(None, description="for kind vae without a `run`: the foundation with the VAE")
     sampler: Sampler = Field(Sampler(), description="for kind mperceiver: how latents are sampled")
@@ -88,6 +93,8 @@ class Method(Model):
             raise ValueError(
                 "`predictor` belongs to `task: predicted`, which needs it: the run whose predictor tells the task"
             )
+        if self.weights is not None and (self.kind not in ("mperceiver", "network") or self.predictor is not None):
+            raise ValueError("`weights` belongs to kinds mperceiver and network, and cannot stand beside `predictor`")
         if (self.kind == "mean") != bool(self.methods):
             raise ValueError("`methods` belongs to kind mean, and a method of kind mean needs it")
         if self.kind == "mean" and (len(self.methods) < 2 or len(set(self.methods)) != len(self.methods)):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mperceiver import config, lineage, paths
+from mperceiver import config, lineage, paths, shipped
 from mperceiver.config.foundations import WEIGHTS, Foundation, Mirror
 from mperceiver.printing import say
 
@@ -55,8 +55,7 @@ class Staging:
 
 def local_folder(local: str) -> Path:
     """A folder relative to the working directory if it exists there, else relative to the project."""
-    here = Path(local).expanduser()
-    return here if here.is_dir() else lineage.PACKAGE.parent / local
+    return shipped.find(local)
 
 
 def wanted_files(staging: Staging) -> list[WantedFile]:

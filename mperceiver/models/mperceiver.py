@@ -1,6 +1,7 @@
 """MPerceiver, ready to restore: predictor, dual branch, sampler and DRM around their foundation (section 3, Fig. 3)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,9 @@ from mperceiver.models.sampling import ddim
 from mperceiver.models.tiling import Tiles
 from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
+
+# In steps of the sampler at toy width, where it is dearest: what encoding a tile, and decoding it with the DRM, costs.
+COST_OF_ENCODING, COST_OF_DECODING = 0.2, 1.2
 
 
 class MPerceiver:
@@ -38,6 +42,7 @@ class MPerceiver:
         precision: Precision = "no",
         channels_last: bool = False,
         compile: bool = False,
+        weights: Mapping[str, Path] | None = None,
     ) -> None:
         """
         Args:
@@ -47,13 +52,15 @@ class MPerceiver:
             drm: whether to repair detail in the VAE's decoder.
             clip_crop_px: side of the crops that CLIP sees; None for the whole picture.
             precision, channels_last, compile: see ``Branches.set_up``; on the CPU the precision is always "no".
+            weights: {stage: file}; none: the files that the run trains.
         """
         run = config.load("runs", run_name)
-        owners = config.weights_of(run_name)
+        weights = weights or {s: paths.weights_file(owner, s) for s, owner in config.weights_of(run_name).items()}
         self.foundation, self.sampler, self.device = foundation, sampler, foundation.device
         self.clip_crop_px, self.tasks = clip_crop_px, run.tasks
         self.multiple, self.minimum = foundation.multiple, foundation.minimum
-        self.on_step: Callable[[int], None] = lambda steps: None  # called with 1 after each step of the sampler
+        # Called after each batch of tiles with the share of `restore`'s work that it was; the shares add up to 1.
+        self.on_share: Callable[[float], None] = lambda share: None
         self.alphas = foundation.alphas()
         self.predictor = build_predictor(foundation, run)
         self.branches = Branches(foundation, len(run.tasks), run.model)
@@ -63,7 +70,7 @@ class MPerceiver:
             stages["drm"] = self.drm
         for stage, module in stages.items():
             if next(module.parameters(), None) is not None:  # a run without both branches has no weights of stage 2
-                load_weights(paths.weights_file(owners[stage], stage), module)
+                load_weights(weights[stage], module)
             towers.freeze(module).to(foundation.device)
         on_cpu = torch.device(self.device).type == "cpu"
         self.branches.set_up("no" if on_cpu else precision, channels_last, compile)
@@ -83,7 +90,7 @@ class MPerceiver:
             seeds: of each picture's noise.
             tiles: how the pictures are cut.
         """
-        return self._restore(whole, seen, seeds, tiles, self.sampler, self.on_step)
+        return self._restore(whole, seen, seeds, tiles, self.sampler, self.on_share)
 
     @torch.no_grad()
     def _restore(
@@ -93,15 +100,20 @@ class MPerceiver:
         seeds: list[int],
         tiles: Tiles,
         sampler: Sampler,
-        on_step: Callable[[int], None],
+        on_share: Callable[[float], None],
     ) -> Tensor:
         static = self.branches.prepare(seen.embedding, seen.probabilities)
         statics = _by_batch(static, tiles.owners(len(whole)))
-        lq_latent, features = self._encode(whole, tiles)
-        latent = self._sample(lq_latent, statics, seeds, tiles, sampler, on_step)
-        return tiles.blend(self._decode(latent, whole, features, statics, tiles), len(whole), whole.device)
+        work = COST_OF_ENCODING + sampler.steps + COST_OF_DECODING
 
-    def _encode(self, whole: Tensor, tiles: Tiles) -> tuple[Tensor, list[Features]]:
+        def report(cost: float) -> None:
+            on_share(cost / work / len(statics))
+
+        lq_latent, features = self._encode(whole, tiles, report)
+        latent = self._sample(lq_latent, statics, seeds, tiles, sampler, report)
+        return tiles.blend(self._decode(latent, whole, features, statics, tiles, report), len(whole), whole.device)
+
+    def _encode(self, whole: Tensor, tiles: Tiles, report: Callable[[float], None]) -> tuple[Tensor, list[Features]]:
         """The LQ latent (B, 4, h, w), and the features that the DRM needs, by batch, if each picture is one tile.
 
         The features of several tiles would fill the memory; they are computed again when their tile is decoded.
@@ -111,9 +123,11 @@ class MPerceiver:
 
         def encode(tile: Tensor) -> Tensor:
             if drm is None:
-                return self.foundation.encode(tile)
-            latent, degraded = drm.degraded_features(self.foundation.encode, tile)
-            features.append(degraded)
+                latent = self.foundation.encode(tile)
+            else:
+                latent, degraded = drm.degraded_features(self.foundation.encode, tile)
+                features.append(degraded)
+            report(COST_OF_ENCODING)
             return latent
 
         return tiles.blend(map(encode, tiles.cut(whole)), len(whole), self.device), features
@@ -125,7 +139,7 @@ class MPerceiver:
         seeds: list[int],
         tiles: Tiles,
         sampler: Sampler,
-        on_step: Callable[[int], None],
+        report: Callable[[float], None],
     ) -> Tensor:
         """The restored latent (B, 4, h, w), by DDIM on the whole latent; each prediction is blended from those of its tiles."""
         generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
@@ -137,26 +151,36 @@ class MPerceiver:
             return torch.stack([torch.randn(lq_latent.shape[1:], generator=generator) for generator in generators])
 
         def predict(z: Tensor, t: Tensor) -> Tensor:
-            batches = zip(tiles.cut(z), lq_tiles, statics, strict=True)
-            outputs = (self.branches.predict(tile, t[:1].expand(len(tile)), static, lq) for tile, lq, static in batches)
-            output = tiles.blend(outputs, len(z), z.device)
-            on_step(1)
-            return output
+            def outputs() -> Iterator[Tensor]:
+                for tile, lq, static in zip(tiles.cut(z), lq_tiles, statics, strict=True):
+                    yield self.branches.predict(tile, t[:1].expand(len(tile)), static, lq)
+                    report(1)
+
+            return tiles.blend(outputs(), len(z), z.device)
 
         noise = draw().to(self.device)
         return ddim(predict, noise, self.alphas, self.foundation.prediction, sampler, lq_latent, draw)
 
     def _decode(
-        self, latent: Tensor, whole: Tensor, features: list[Features], statics: list[StaticInputs], tiles: Tiles
+        self,
+        latent: Tensor,
+        whole: Tensor,
+        features: list[Features],
+        statics: list[StaticInputs],
+        tiles: Tiles,
+        report: Callable[[float], None],
     ) -> Iterator[Tensor]:
         """Batches of restored tiles (n, 3, h, w) in [0, 1]."""
         encode, decode, drm = self.foundation.encode, self.foundation.decode, self.drm
         if drm is None:
-            yield from (decode(tile).clamp(0, 1) for tile in tiles.cut(latent))
+            for tile in tiles.cut(latent):
+                yield decode(tile).clamp(0, 1)
+                report(COST_OF_DECODING)
             return
         degraded = iter(features) if features else (drm.degraded_features(encode, tile)[1] for tile in tiles.cut(whole))
         for tile, lq_features, static in zip(tiles.cut(latent), degraded, statics, strict=True):
             yield drm(decode, tile, lq_features, static.probabilities).clamp(0, 1)
+            report(COST_OF_DECODING)
 
     def modules(self) -> list[nn.Module]:
         """Every module that has weights."""
@@ -167,7 +191,7 @@ class MPerceiver:
         count, _, height, width = pictures.shape
         tiles = Tiles((height, width), [0], [0], (height, width), count, self.device)
         one_step = self.sampler.model_copy(update={"steps": 1})
-        self._restore(pictures, self.look(pictures), [0] * count, tiles, one_step, lambda steps: None)
+        self._restore(pictures, self.look(pictures), [0] * count, tiles, one_step, lambda share: None)
 
 
 def _by_batch(static: StaticInputs, owners: list[list[int]]) -> list[StaticInputs]:
@@ -184,7 +208,7 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
     Raises ConfigError, LineageError: the method is not described, or its foundation or weights are missing.
     """
     method = config.load("methods", method_name)
-    config.method_weights(method_name)  # reports a missing stage before the foundation is loaded
+    weights = config.weights_files(method_name)  # reports a missing stage before the foundation is loaded
     foundation_name = config.method_foundation(method_name)
     assert method.run is not None and foundation_name is not None
     foundation = towers.load(foundation_name, device)
@@ -197,4 +221,5 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
         method.precision,
         method.channels_last,
         method.compile,
+        weights,
     )

@@ -9,6 +9,8 @@ from mperceiver import images
 from mperceiver.config.runs import Run
 from mperceiver.models.towers import Towers
 
+CROP_PIXELS = 2**18  # of the crops that CLIP gets at once
+
 
 class DegradationPredictor(nn.Module):
     """Linear-ReLU-Linear: e_img (B, C_clip) -> logits (B, N). 529,417 parameters at 1024-512-9."""
@@ -61,7 +63,11 @@ def estimate_degradations(
         embedding = foundation.embed(pictures)
         return DegradationEstimate(embedding, predictor.probabilities(embedding))
     tops, lefts = (images.tiles(side, crop_px, 0) for side in pictures.shape[-2:])
-    crops = [pictures[..., y : y + crop_px, x : x + crop_px] for y in tops for x in lefts]
-    embeddings = torch.stack([foundation.embed(crop) for crop in crops])  # (crops, B, C_clip)
+    together = max(1, CROP_PIXELS // crop_px**2)
+    of_pictures = []
+    for picture in pictures:  # each by itself, so that its last bits do not depend on what is restored with it
+        crops = torch.stack([picture[:, y : y + crop_px, x : x + crop_px] for y in tops for x in lefts])
+        of_pictures.append(torch.cat([foundation.embed(batch) for batch in crops.split(together)]))
+    embeddings = torch.stack(of_pictures)  # (B, crops, C_clip)
     logits = predictor(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
-    return DegradationEstimate(embeddings.mean(0), logits.mean(0).softmax(dim=1))
+    return DegradationEstimate(embeddings.mean(1), logits.mean(1).softmax(dim=1))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mperceiver import config, paths
+from mperceiver import config, paths, shipped
 from mperceiver.config.foundations import Tokens
 from mperceiver.files import staged_again, verify_checksums
 from mperceiver.lineage import LineageError, read_card
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+SHIPPED_CARD = "card.json"  # beside weights that this project made
 TRUNK_NORMS = ("encoder.conv_norm_out", "decoder.conv_norm_out")
 
 M = TypeVar("M", bound=nn.Module)
@@ -230,7 +231,7 @@ def load(
 
     spec = config.load("foundations", name)
     command = f"mperceiver foundation {name}"
-    staged = paths.foundation_folder(name)
+    staged = _staged_or_shipped(name)
     folder = folder or staged
     for part in ("vae", "unet", "text_encoder", "scheduler", "image_encoder"):
         if not (folder / part).is_dir():
@@ -256,7 +257,7 @@ def load(
 
 def load_image_tower(name: str) -> ImageTower:
     """The image tower of a staged foundation, frozen, on the CPU. Errors as in ``load``."""
-    command, folder = f"mperceiver foundation {name}", paths.foundation_folder(name)
+    command, folder = f"mperceiver foundation {name}", _staged_or_shipped(name)
     if not (folder / "image_encoder").is_dir():
         raise LineageError(f"{folder}: no image_encoder/; stage the foundation first: {command}")
     _check_files(name, command)
@@ -264,9 +265,20 @@ def load_image_tower(name: str) -> ImageTower:
     return ImageTower(freeze(tower), px)
 
 
+def _staged_or_shipped(name: str) -> Path:
+    """Folder of a foundation: data/foundations/<name>/, or the shipped one where it is not staged. A card names staged ones only."""
+    staged, local = paths.foundation_folder(name), config.load("foundations", name).local
+    if local is not None and not staged.exists() and (shipped.find(local) / SHIPPED_CARD).is_file():
+        return shipped.find(local)
+    return staged
+
+
 def _check_files(name: str, command: str) -> None:
     """Compare the staged files with the card's digests; a line on standard error says so where there is no card."""
-    card, folder = paths.foundation_card(name), paths.foundation_folder(name)
+    card, folder = paths.foundation_card(name), _staged_or_shipped(name)
+    if folder != paths.foundation_folder(name):
+        verify_checksums(folder, read_card(folder / SHIPPED_CARD)["outputs"], "install the package again")
+        return
     if not card.is_file():
         say(f"{folder}: no card ({card}), so nothing vouches for these weights; stage them: {command}", error=True)
         return

@@ -12,11 +12,18 @@ from mperceiver.restoring import photographs
 from mperceiver.restoring.photographs import PhotographResult
 
 MOST_NAMED = 3  # degradations that are named, the most probable first
+SURE = 0.5  # least probability of the first one, below which the output says that the predictor is not sure
 LEAST_PROBABILITY = 0.05  # of a degradation that is named
 
 
 def restore_photographs(
-    method: str, source: Path, target: Path, changes: dict[str, Any], skip_existing: bool = False, as_json: bool = False
+    method: str,
+    source: Path,
+    target: Path,
+    changes: dict[str, Any],
+    skip_existing: bool = False,
+    as_json: bool = False,
+    compare: bool = False,
 ) -> None:
     """Restore the photograph ``source`` into the file ``target``, or those in a folder into the folder ``target``.
 
@@ -25,6 +32,7 @@ def restore_photographs(
 
     Args:
         changes: settings of the method that the command line sets otherwise; None leaves a setting as it is.
+        compare: write a picture of before and after, too; see ``photographs.compare_in``.
         skip_existing: pass over photographs whose restored file is there, by this method from the file as it is now.
 
     Raises:
@@ -48,14 +56,21 @@ def restore_photographs(
             raise PictureError(_not_restored(list(unread), len(all_photographs) + len(unread)))
         return
     failed: list[PhotographResult] = []
-    single = len(waiting) == 1  # its progress is told in steps of the sampler
-    total, unit = (photographs.sampler_steps(spec), "steps") if single else (len(waiting), "pictures")
+    if compare:
+        photographs.compare_in(waiting, target)
+    single = len(waiting) == 1  # its progress is told in parts of its work
+    total, unit = (100, "%") if single else (len(waiting), "pictures")
     restored = len(all_photographs) - len(waiting)
     with (
         progress(f"restore {method} {source}", total, unit) as advance,
         _told_if_stopped(lambda: restored, len(all_photographs), target),
     ):
-        for result in photographs.restore_each(method, spec, waiting, advance if single else None):
+        views = photographs.views(spec) if single else 1
+
+        def report(share: float) -> None:
+            advance(100 * share / views)
+
+        for result in photographs.restore_each(method, spec, waiting, report if single else None):
             restored += not result.error
             for note in result.photograph.notes:
                 _note(f"{result.photograph.source}: {note}")
@@ -108,4 +123,7 @@ def _described(result: PhotographResult) -> str:
     line = f"{photograph.source}: {size}{tiles}, {outcome.seconds:.1f} s"
     likely = sorted((outcome.probabilities or {}).items(), key=lambda item: -item[1])[:MOST_NAMED]
     degradations = ", ".join(f"{name.replace('-', ' ')} {p:.0%}" for name, p in likely if p >= LEAST_PROBABILITY)
-    return line + (f"; looks like {degradations}" if degradations else "")
+    if not degradations:
+        return line
+    sure = likely[0][1] >= SURE
+    return f"{line}; " + (f"looks like {degradations}" if sure else f"not sure what is wrong with it: {degradations}")

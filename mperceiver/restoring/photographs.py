@@ -23,6 +23,7 @@ from mperceiver.restoring.stream import RestoreOutcome, RestoreRequest, restore_
 
 SOURCE_SHA256, METHOD = "mperceiver source SHA-256", "mperceiver method"  # keywords of a PNG's text
 OPTIONS = {"tile_px": "--tile", "memory_gib": "--memory-gib"}  # keys of a method that the command has an option for
+GAP_PX = 8  # between the two pictures of a comparison
 LEAVINGS = {"desktop.ini", "thumbs.db", "ehthumbs.db"}  # files that systems leave in folders
 
 
@@ -35,8 +36,10 @@ class Photograph:
     method: str = ""
     sha256: str | None = None  # of the source; known once it was read
     size: tuple[int, int] | None = None  # (W, H), upright; known once it was read
+    comparison: Path | None = None  # PNG to write with the picture before and after, side by side
     notes: list[str] = field(default_factory=list)  # how reading changed the picture, in words
     metadata: dict[str, bytes] = field(default_factory=dict)  # colour profile and EXIF
+    _before: np.ndarray | None = None  # the pixels as they were read, kept for the comparison
 
     def read(self) -> np.ndarray:
         """The pixels, uint8 (H, W, 3); sets size, notes and metadata. Raises PictureError."""
@@ -44,6 +47,7 @@ class Photograph:
         photo, self.sha256 = images.read_photograph(data, str(self.source)), hashlib.sha256(data).hexdigest()
         self.notes, self.metadata = photo.notes, photo.metadata
         self.size = (photo.pixels.shape[1], photo.pixels.shape[0])
+        self._before = photo.pixels if self.comparison else None
         return photo.pixels
 
     def write(self, picture: np.ndarray) -> None:
@@ -51,6 +55,11 @@ class Photograph:
         with files.atomic_file(self.target) as beside:
             text = {SOURCE_SHA256: self.sha256 or "", METHOD: self.method}
             beside.write_bytes(images.encode(picture, text, **self.metadata))
+        if self.comparison is not None and self._before is not None:
+            gap = np.full((len(picture), GAP_PX, 3), 255, np.uint8)
+            with files.atomic_file(self.comparison) as beside:
+                beside.write_bytes(images.encode(np.concatenate([self._before, gap, picture], 1), {}, **self.metadata))
+            self._before = None
 
     def is_restored(self, method: str) -> bool:
         """Whether the PNG is there, and is what ``method`` restored from the source as it is now."""
@@ -174,19 +183,27 @@ def _is_picture(path: Path) -> bool:
     return path.suffix.lower() in images.SUFFIXES and path.is_file() and not path.name.startswith(".")
 
 
-def sampler_steps(spec: Method) -> int:
-    """The number of the sampler's steps for one picture, over all views of a self-ensemble."""
+def compare_in(photographs: list[Photograph], target: Path) -> None:
+    """Have each photograph write its comparison, too: <target>-compare.png, or in a folder <target>/compare/<stem>.png."""
+    for photograph in photographs:
+        file = photograph.target
+        single = target == file
+        photograph.comparison = file.with_name(f"{file.stem}-compare.png") if single else target / "compare" / file.name
+
+
+def views(spec: Method) -> int:
+    """The number of views of a picture that go through the model: 1 without a self-ensemble."""
     from mperceiver.restoring.ensemble import VIEWS  # imports torch, which a wrong argument should not wait for
 
-    return spec.sampler.steps * len(VIEWS[spec.self_ensemble])
+    return len(VIEWS[spec.self_ensemble])
 
 
 def restore_each(
-    method: str, spec: Method, photographs: list[Photograph], on_step: Callable[[int], None] | None = None
+    method: str, spec: Method, photographs: list[Photograph], on_share: Callable[[float], None] | None = None
 ) -> Iterator[PhotographResult]:
     """Restore photographs with the weights of ``method`` as ``spec`` says; yield each result, also a failed one.
 
-    ``on_step`` is called with 1 after each step of the sampler, see ``sampler_steps``.
+    ``on_share``: see ``load_restorer``; it hears of each of a picture's ``views``.
 
     Raises ConfigError, LineageError: the method's weights are missing, or its tiles cannot be cut.
     """
@@ -194,7 +211,7 @@ def restore_each(
     for photograph in photographs:
         photograph.method = method
     requests = (RestoreRequest(name, photo.read, photo.write, seed) for name, photo in by_source.items())
-    for outcome in restore_all(load_restorer(method, on_step), spec, requests):
+    for outcome in restore_all(load_restorer(method, on_share), spec, requests):
         name = outcome.request.name
         if outcome.error and not outcome.error.startswith(name):  # an error of reading already names the file
             outcome.error = f"{name}: {outcome.error}"

@@ -34,11 +34,12 @@ class Identity:
         return None
 
 
-def load_restorer(method: str, on_step: Callable[[int], None] | None = None) -> Restorer:
+def load_restorer(method: str, on_share: Callable[[float], None] | None = None) -> Restorer:
     """The model of config/methods/<method>.yaml with its weights, on the GPU where there is one.
 
     Args:
-        on_step: called with 1 after each step of the sampler; never by a method without a sampler.
+        on_share: called with the share of a picture's work that was done, now and then; the shares of one call of the model
+            add up to 1. Only kind mperceiver calls it.
 
     Raises ConfigError, LineageError: the method is not described, or its weights are missing.
     """
@@ -59,6 +60,6 @@ def load_restorer(method: str, on_step: Callable[[int], None] | None = None) -> 
     from mperceiver.models import mperceiver
 
     model = mperceiver.load_restorer(method, device)
-    if on_step:
-        model.on_step = on_step
+    if on_share:
+        model.on_share = on_share
     return model

@@ -30,3 +30,27 @@ def link_weights(root: Path, staged: Path) -> None:
     for path in (staged / "data/foundations").iterdir():
         if not path.name.startswith("."):
             (folder / path.name).symlink_to(path)
+
+
+def write_stirred_weights(run_name: str, run, foundation) -> None:
+    """The three stages' weights of a run, drawn instead of trained: nothing hides behind a convolution that starts at zero."""
+    import torch
+
+    from mperceiver import paths
+    from mperceiver.models.branches import Branches
+    from mperceiver.models.drm import DetailRefinement
+    from mperceiver.models.predictor import build_predictor
+    from mperceiver.models.weights import save_weights
+
+    torch.manual_seed(0)
+    parts = {
+        "predictor": build_predictor(foundation, run),
+        "branches": Branches(foundation, len(run.tasks), run.model),
+        "drm": DetailRefinement(foundation.vae, len(run.tasks), run.model),
+    }
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for stage, part in parts.items():
+            for parameter in part.parameters():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+            save_weights(paths.weights_file(run_name, stage), part, run)

@@ -7,7 +7,7 @@ same for all: a run of kind `network` trains it, a method of kind `network` rest
 import torch
 from torch import nn
 
-from mperceiver import config, paths
+from mperceiver import config
 from mperceiver.config.runs import NetworkStage, Run
 from mperceiver.models import towers
 from mperceiver.models.baselines import airnet, da_clip, wgws
@@ -82,7 +82,8 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Resto
     assert run.network is not None
     architecture = architecture_of(run.network)
     network = build(weights["network"], run).requires_grad_(True)
-    load_weights(paths.weights_file(weights["network"], "network"), network)
+    files = config.weights_files(method_name)
+    load_weights(files["network"], network)
     parts = towers.freeze(network), architecture.multiple, device, architecture.minimum
     if method.task == "general":
         return architecture.restorer(*parts, run.tasks)
@@ -96,6 +97,6 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Resto
     assert foundation_name is not None and method.predictor is not None
     foundation, telling = towers.load(foundation_name, device), config.load("runs", weights["predictor"])
     predictor = build_predictor(foundation, telling)
-    load_weights(paths.weights_file(weights["predictor"], "predictor"), predictor)
+    load_weights(files["predictor"], predictor)
     told_by = (foundation, towers.freeze(predictor).to(device), telling.tasks)
     return TaskNetwork(*parts, run.tasks, told_by, method.clip_crop_px)

@@ -33,7 +33,7 @@ def network(monkeypatch):
     restorer = Network(blur, 8, "cpu")
     restorer.given = []
     blur.register_forward_pre_hook(lambda module, inputs: restorer.given.append(tuple(inputs[0].shape)))
-    monkeypatch.setattr(photographs, "load_restorer", lambda name, on_step: restorer)
+    monkeypatch.setattr(photographs, "load_restorer", lambda name, on_share: restorer)
     return restorer
 
 
@@ -213,3 +213,25 @@ def test_the_record_is_json(world, network):
         "source": "a.png", "path": "b.png", "size": [53, 37], "probabilities": None, "seed": 42, "error": None,
         "tiles": {"count": 4, "px": [32, 24], "batch": 8}, "notes": ["grey repeated in three channels"],
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------- before and after
+
+
+def test_a_comparison_has_the_picture_before_and_after(world, network):
+    before = photo("in/a.png")
+    photo("in/b.jpg")
+    found = photographs.in_folder(Path("in"), Path("out"))
+    photographs.compare_in(found, Path("out"))
+    assert not any(result.error for result in restored("net", found, tile_px=64))
+    assert sorted(path.as_posix() for path in Path("out").rglob("*.png")) == [
+        "out/a.png", "out/b.png", "out/compare/a.png", "out/compare/b.png",
+    ]  # fmt: skip
+    both, after = images.decode("out/compare/a.png"), images.decode("out/a.png")
+    gap = both.shape[1] - 2 * before.shape[1]
+    assert gap > 0 and (both[:, before.shape[1] : -before.shape[1]] == 255).all()
+    assert np.array_equal(both[:, : before.shape[1]], before) and np.array_equal(both[:, -before.shape[1] :], after)
+    single = photographs.in_file(Path("in/a.png"), Path("one.png"))
+    photographs.compare_in(single, Path("one.png"))
+    restored("net", single)
+    assert np.array_equal(images.decode("one-compare.png")[:, : before.shape[1]], before)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from support.weights import write_stirred_weights
 from torch import nn
 from typer.testing import CliRunner
 
@@ -12,12 +13,8 @@ from mperceiver import cli, config, images, paths
 from mperceiver.config.samplers import Sampler
 from mperceiver.lineage import LineageError
 from mperceiver.models import mperceiver as model
-from mperceiver.models import weights
 from mperceiver.models.baselines.network import Network
-from mperceiver.models.branches import Branches
 from mperceiver.models.ceiling import load_restorer as load_ceiling
-from mperceiver.models.drm import DetailRefinement
-from mperceiver.models.predictor import build_predictor
 from mperceiver.models.tiling import lay_out
 from mperceiver.restoring import memory, stream
 
@@ -33,20 +30,8 @@ def restored(restorer, whole, seeds, side=512, overlap=16, batch=8):
 
 @pytest.fixture
 def restorer(tiny_world, tiny_run, foundation):
-    """`tiny` with weights that were stirred, not trained: nothing hides behind a convolution that starts at zero."""
-    torch.manual_seed(0)
-    count = len(tiny_run.tasks)
-    parts = {
-        "predictor": build_predictor(foundation, tiny_run),
-        "branches": Branches(foundation, count, tiny_run.model),
-        "drm": DetailRefinement(foundation.vae, count, tiny_run.model),
-    }
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():
-        for stage, part in parts.items():
-            for parameter in part.parameters():
-                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
-            weights.save_weights(paths.weights_file("tiny", stage), part, tiny_run)
+    """`tiny` with weights that were stirred, not trained."""
+    write_stirred_weights("tiny", tiny_run, foundation)
     return model.load_restorer("tiny")
 
 
@@ -171,13 +156,18 @@ def test_noise_is_of_the_whole_picture_and_never_the_same(restorer, monkeypatch)
     assert not any(torch.equal(fields[i], fields[j]) for i in range(6) for j in range(i))
 
 
-def test_each_step_is_told_whatever_the_tiles_and_a_probe_tells_none(restorer):
-    told = []
-    restorer.on_step = told.append
-    restored(restorer, pictures(1, 3, 48, 96), [1], side=48)
-    assert told == [1] * restorer.sampler.steps and restorer.sampler.steps > 1
+@pytest.mark.parametrize("drm", [True, False])
+def test_progress_is_told_by_tiles_and_steps_and_a_probe_tells_none(restorer, drm, monkeypatch):
+    if not drm:
+        monkeypatch.setattr(restorer, "drm", None)
+    shares = []
+    restorer.on_share = shares.append
+    restored(restorer, pictures(1, 3, 48, 96), [1], side=48, batch=1)
+    steps, batches = restorer.sampler.steps, len(shares) / (restorer.sampler.steps + 2)
+    assert steps > 1 and batches >= 2 and batches == int(batches)
+    assert sum(shares) == pytest.approx(1) and min(shares) > 0
     restorer.probe(pictures(1, 3, 16, 16))
-    assert len(told) == restorer.sampler.steps
+    assert len(shares) == batches * (steps + 2)
 
 
 def test_methods_without_the_drm_do_not_load_it(restorer, tiny_world):
@@ -304,7 +294,7 @@ def test_photographs_of_odd_sizes_by_the_verb(restorer, tiny_world):
         height, width = sizes[int(record["source"][3])]
         assert images.decode(record["path"]).shape == (height, width, 3)
         assert (record["tiles"]["count"] > 1) == (height == 96)
-    assert "in/6.png: 130x96 in " in told and "; looks like " in told
+    assert "in/6.png: 130x96 in " in told and "not sure what is wrong with it: " in told
     [alone], _ = said("in/6.png", "alone.png")
     assert alone["tiles"] == next(r for r in records if r["source"] == "in/6.png")["tiles"]
     assert (tiny_world / "alone.png").read_bytes() == (tiny_world / "out/6.png").read_bytes()

@@ -1,0 +1,155 @@
+"""What ships with the package, and the package as a library."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support import PROJECT
+from support.weights import write_stirred_weights
+
+import mperceiver
+from mperceiver import config, images, lineage, paths, shipped
+from mperceiver.models import mperceiver as model
+from mperceiver.models import towers
+from tools.ship import ship
+
+
+def pixels(height: int = 40, width: int = 56) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def trained_world(tiny_world, tiny_run, foundation, monkeypatch):
+    """The tiny world with the cards of a training from a clean tree."""
+    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    write_stirred_weights("tiny", tiny_run, foundation)
+    for stage in ("predictor", "branches", "drm"):
+        lineage.write_card(
+            paths.weights_card("tiny", stage),
+            verb=f"train_{stage}",
+            spec={},
+            inputs=["config/runs/tiny.yaml"],
+            outputs=[paths.weights_file("tiny", stage)],
+        )
+    return tiny_world
+
+
+@pytest.fixture
+def shipped_world(trained_world):
+    """The tiny world with its weights in assets/ alone."""
+    before = model.load_restorer("tiny")
+    ship("tiny")
+    shutil.rmtree("results/runs/tiny")
+    Path("config/methods/sent.yaml").write_text("like: tiny\nweights: assets/runs/tiny\n", encoding="utf-8")
+    return before
+
+
+def test_a_method_with_shipped_weights_restores_as_the_trained_one(shipped_world):
+    after = model.load_restorer("sent")
+    for one, other in zip(shipped_world.modules(), after.modules(), strict=True):
+        assert all(
+            torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+        )
+    with pytest.raises(lineage.LineageError, match="train them first"):
+        model.load_restorer("tiny")
+
+
+def test_its_chain_names_the_shipped_cards_which_name_the_training(shipped_world):
+    dataset = config.names("datasets")[0]
+    cards = [path for path in config.restore_inputs("sent", dataset) if path.startswith("assets/")]
+    assert cards == [f"assets/runs/tiny/{stage}.json" for stage in ("predictor", "branches", "drm")]
+    card = lineage.read_card(cards[-1])
+    assert card["verb"] == "train_drm" and list(card["inputs"]) == ["at-build:config/runs/tiny.yaml"]
+    assert lineage.verify(cards[-1]) == []
+    file = Path("assets/runs/tiny/drm.safetensors")
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    assert any("drm.safetensors" in problem for problem in lineage.verify(cards[-1]))
+    with pytest.raises(lineage.LineageError, match=r"assets/runs/tiny/drm\.safetensors"):
+        model.load_restorer("sent")
+
+
+def test_only_sound_trainings_of_commits_ship(trained_world):
+    card = paths.weights_card("tiny", "predictor")
+    text = card.read_text(encoding="utf-8")
+    card.write_text(text.replace('"dirty": false', '"dirty": true'), encoding="utf-8")
+    with pytest.raises(lineage.LineageError, match="no commit has"):
+        ship("tiny")
+    card.write_text(text.replace('"dirty": true', '"dirty": false'), encoding="utf-8")
+    paths.weights_file("tiny", "predictor").write_bytes(b"other")
+    with pytest.raises(lineage.LineageError, match="is not what its card describes"):
+        ship("tiny")
+    assert not Path("assets/runs/tiny/predictor.json").exists()
+
+
+def test_a_foundation_that_ships_is_used_where_none_is_staged(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.or_shipped()
+    assert towers.load("mini").factor == 4
+    assert list(tmp_path.iterdir()) == []  # nothing is staged by it
+    monkeypatch.chdir(PROJECT)
+    config.or_shipped()
+
+
+def test_a_checkouts_own_files_come_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config.or_shipped()
+    assert config.path_of("methods", "small").is_file()
+    Path("config/methods").mkdir(parents=True)
+    Path("config/methods/own.yaml").write_text("title: own\nkind: identity\n", encoding="utf-8")
+    config.or_shipped()
+    assert config.names("methods") == ["own"] and config.path_of("methods", "small") == Path(
+        "config/methods/small.yaml"
+    )
+    Path("assets/runs").mkdir(parents=True)
+    assert (
+        shipped.find("assets/runs") == Path("assets/runs") and shipped.find("Snakefile") == shipped.root() / "Snakefile"
+    )
+
+
+# ---------------------------------------------------------------- the package as a library
+
+
+@pytest.fixture
+def sent(shipped_world):
+    return mperceiver.load("sent")
+
+
+def test_three_kinds_of_picture_give_the_same_values(sent):
+    array = pixels()
+    restored = sent.restore(array)
+    assert restored.dtype == np.uint8 and restored.shape == array.shape and not np.array_equal(restored, array)
+    assert np.array_equal(array, pixels())  # the argument is not changed
+    picture = sent.restore(Image.fromarray(array))
+    assert picture.mode == "RGB" and np.array_equal(np.asarray(picture), restored)
+    batch = torch.cat([images.to_tensor(array), images.to_tensor(array[::-1].copy())])
+    both = sent.restore(batch)
+    assert both.shape == batch.shape and both.dtype == torch.float32
+    assert np.array_equal(images.to_picture(both[:1]), restored)
+    assert len(sent.degradations) == 2 and sum(sent.degradations[0].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("picture", "says"),
+    [
+        (np.zeros((4, 4)), r"expected an array \(H, W, 3\), uint8; got \(4, 4\), float64"),
+        (torch.full((1, 3, 20, 20), 2.0), r"in \[0, 1\], got .* in \[2, 2\]"),
+        (torch.zeros(3, 20, 20), r"\(B, 3, H, W\)"),
+        (Image.new("L", (20, 20)), r"expected a picture of mode RGB, got L; convert it"),
+    ],
+)
+def test_another_picture_is_refused_by_name(sent, picture, says):
+    with pytest.raises(images.PictureError, match=says):
+        sent.restore(picture)
+
+
+def test_import_is_light():
+    code = "import sys, mperceiver; print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'numpy', 'pydantic', 'PIL', 'diffusers'}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
+    assert done.stdout.strip() == "[]"
