@@ -7,7 +7,7 @@ from importlib.resources import files
 import torch
 
 from mperceiver.config.foundations import Tokens
-from mperceiver.models import towers
+from mperceiver.models import image_tower, towers
 
 # As in the scheduler_config.json of Stable Diffusion 2.1-base.
 SCHEDULE = {
@@ -72,6 +72,6 @@ def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.
                 hidden_act="gelu",
             )
         )
-        tower = towers.build_clip_tower(clip)
+        tower = image_tower.build_clip_tower(clip)
     parts = [towers.freeze(part) for part in (vae, unet, text, tower)]
     return towers.Towers("sd21", *parts, SCHEDULE, Tokens(), clip["vision_cfg"]["image_size"])

@@ -11,10 +11,11 @@ from mperceiver.restoring.restorers import load_restorer
 from mperceiver.restoring.stream import RestoreRequest, restore_all
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
-    Picture = TypeVar("Picture", Image, Tensor, np.ndarray)
+    from mperceiver.images.pil import PilImage
+
+    Picture = TypeVar("Picture", PilImage, Tensor, np.ndarray)
 else:
     Picture = TypeVar("Picture")
 
@@ -59,7 +60,7 @@ class LoadedMethod:
                 raise images.PictureError(
                     f"expected a picture of mode RGB, got {picture.mode}; convert it: picture.convert('RGB')"
                 )
-            return _pil(self._restore([np.asarray(picture)])[0])
+            return images.to_pil(self._restore([np.asarray(picture)])[0])
         images.check(picture, "picture")
         arrays = [images.to_picture(one) for one in picture.detach().cpu().float()]
         restored = [images.to_tensor(array) for array in self._restore(arrays)]
@@ -84,9 +85,3 @@ class LoadedMethod:
             told[outcome.request.name] = outcome.probabilities
         self.degradations = [told[str(i)] for i in range(len(pictures))]
         return [results[str(i)] for i in range(len(pictures))]
-
-
-def _pil(picture: np.ndarray) -> "Image":
-    from PIL import Image
-
-    return Image.fromarray(picture)

@@ -14,6 +14,7 @@ show its colours as before. CMYK: converted to sRGB by the picture's own profile
 
 from mperceiver.images.forms import SUFFIXES, looks_like_a_picture
 from mperceiver.images.limits import PictureError
+from mperceiver.images.pil import to_pil
 from mperceiver.images.reading import Photograph, content, decode, read_photograph, size, stored
 from mperceiver.images.tensors import check, pad, resize, tiles, to_picture, to_tensor
 from mperceiver.images.writing import encode, text_of
@@ -35,5 +36,6 @@ __all__ = [
     "text_of",
     "tiles",
     "to_picture",
+    "to_pil",
     "to_tensor",
 ]

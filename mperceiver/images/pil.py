@@ -1,9 +1,12 @@
-"""PIL's reader, asked for one form of pictures only and without limits of its own."""
+"""PIL: its reader, asked for one form of pictures only and without limits of its own; and its pictures in memory."""
 
 import io
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from PIL.Image import Image as PilImage
     from PIL.ImageFile import ImageFile
 
 
@@ -13,3 +16,10 @@ def open_with_pil(data: bytes, form: str) -> "ImageFile":
 
     Image.MAX_IMAGE_PIXELS = None  # replaced by limits.check_size
     return Image.open(io.BytesIO(data), formats=[form])
+
+
+def to_pil(picture: np.ndarray) -> "PilImage":
+    """uint8 (H, W, 3) as a PIL picture of mode RGB."""
+    from PIL import Image
+
+    return Image.fromarray(picture)

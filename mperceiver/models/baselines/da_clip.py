@@ -19,8 +19,8 @@ from mperceiver.models.baselines.architecture import PictureLosses
 from mperceiver.models.baselines.da_clip_unet import ConditionalUNet
 from mperceiver.models.baselines.ir_sde import MeanRevertingDiffusion
 from mperceiver.models.blocks import start_at_zero
+from mperceiver.models.image_tower import ImageTower
 from mperceiver.models.tiling import Tiles
-from mperceiver.models.towers import ImageTower
 
 TEMPERATURE = 0.07  # of both contrastive losses
 

@@ -19,7 +19,7 @@ from support import PROJECT
 from mperceiver import config, files, lineage
 from mperceiver.config.foundations import WeightFile
 from mperceiver.foundations import listing, staging
-from mperceiver.models import towers
+from mperceiver.models import image_tower, towers
 
 COMMIT = ("0" * 40, False)
 
@@ -176,7 +176,7 @@ def test_real_architectures_have_the_counts_of_the_notes_and_the_weights_of_the_
         unet = UNet2DConditionModel.from_config(SD21["unet/config.json"])
         text = CLIPTextModel(CLIPTextConfig.from_dict(SD21["text_encoder/config.json"]))
         clip = OpenClip(**get_model_config("ViT-H-14"))
-        visual = towers.build_clip_tower(get_model_config("ViT-H-14"))
+        visual = image_tower.build_clip_tower(get_model_config("ViT-H-14"))
     assert vae.config.scaling_factor == 0.18215, "the file does not give it"
     assert (count(vae), count(unet), count(text), count(visual)) == (83_653_863, 865_910_724, 340_387_840, 632_076_800)
     sizes = {path.partition("/")[0]: file.bytes for path, file in pinned().items() if path.endswith(".safetensors")}
@@ -358,7 +358,7 @@ def test_the_text_half_of_clip_is_not_read(world, mirror, tiny_sd, monkeypatch):
     file = Path("data/foundations/far") / CLIP_FILE
     state = load_file(file)
     save_file({name: value for name, value in state.items() if name.startswith("visual.")}, file)
-    clip, px = towers.load_clip(file.parent)
+    clip, px = image_tower.load_clip(file.parent)
     assert px == 28 and all(value.device.type == "cpu" for value in clip.state_dict().values())
     torch.testing.assert_close(clip.state_dict()["class_embedding"], state["visual.class_embedding"])
 
@@ -585,7 +585,7 @@ def test_what_is_wanted_no_more_does_not_come_along(world, server, mirror, tiny_
     inside = {
         p.relative_to("data/foundations/far").as_posix() for p in Path("data/foundations/far").rglob("*") if p.is_file()
     }
-    assert inside == {*told(), files.CHECKSUM_CACHE}
+    assert inside == {*told(), files.CHECKSUM_CACHE, files.MANIFEST}
 
 
 def test_two_processes_fetch_each_file_once(world, server, mirror):
