@@ -103,7 +103,8 @@ def stage_inputs(run: str, stage: str) -> list[str]:
     inputs: list[str] = [part_of("runs", run, f"train_{stage}")]
     inputs += [str(paths.prepared_card(dataset)) for dataset in spec.train]
     if stage == "network":
-        inputs += [str(paths.foundation_card(spec.foundation))] * (spec.foundation is not None)
+        if spec.foundation is not None:
+            inputs.append(str(paths.foundation_card(spec.foundation)))
     else:
         if spec.foundation is None:
             raise ConfigError(f"{file}: stage {stage} needs a `foundation`")

@@ -17,7 +17,7 @@ from mperceiver.data.read.mixture import Mixture
 from mperceiver.foundations.captions import END, PAD, START, attributes, caption, tokenise
 from mperceiver.foundations.pretrain.pictures import PicturePool
 from mperceiver.foundations.pretrain.storage import save_half
-from mperceiver.models import towers
+from mperceiver.models import image_tower
 from mperceiver.training.loop import fit
 
 if TYPE_CHECKING:
@@ -62,7 +62,10 @@ def pretrain_clip(name: str, recipe: Build, pool: PicturePool, out: Path, work: 
     prompts = torch.tensor(
         [tokenise(["a", "picture", "with", task], recipe.context_tokens) for task in [*TASKS, "clean"]]
     )
-    mean, std = torch.tensor(towers.CLIP_MEAN).view(1, 3, 1, 1), torch.tensor(towers.CLIP_STD).view(1, 3, 1, 1)
+    mean, std = (
+        torch.tensor(image_tower.CLIP_MEAN).view(1, 3, 1, 1),
+        torch.tensor(image_tower.CLIP_STD).view(1, 3, 1, 1),
+    )
 
     def embed(pictures: Tensor) -> Tensor:
         small = F.interpolate(pictures, (recipe.clip_px, recipe.clip_px), mode="bicubic", antialias=True).clamp(0, 1)

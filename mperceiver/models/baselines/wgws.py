@@ -262,7 +262,7 @@ def losses(
     """
     parts = picture_losses(network(batch["lq"], batch["task"]), batch["gt"], step)
     used = {f"B{number + 1}_indicator" for number in batch["task"].unique().tolist()}
-    indicators = [p for name, p in network.named_parameters() if name.rpartition(".")[2] in used]
+    indicators: list[Tensor] = [p for name, p in network.named_parameters() if name.rpartition(".")[2] in used]
     sparsity = torch.cat(indicators).abs().sum()
     return parts | {"loss": parts["loss"] + SPARSITY * sparsity, "loss_sparsity": sparsity}
 

@@ -83,8 +83,9 @@ def error_of(*arguments: str | Path) -> str:
     """The message of a command that fails: on standard error, without a traceback, with exit code 1."""
     result = run(*arguments)
     assert result.exit_code == 1 and isinstance(result.exception, SystemExit), (result.output, result.exception)
-    assert result.stderr.startswith("error: ") and "Traceback" not in result.output
-    return result.stderr
+    notes, error, message = ("\n" + result.stderr).partition("\nerror: ")  # notes may stand before the error
+    assert error and "Traceback" not in result.output, (notes, result.output)
+    return "error: " + message
 
 
 def photo(path: Path | str, height: int = 40, width: int = 56) -> Path:

@@ -283,7 +283,7 @@ def test_messages_of_this_project_are_recognised(tmp_path, monkeypatch):
     assert cause(OSError(errno.ENOSPC, "No space left on device", "a.png")) == "the disk is full"
     missing = "weights or pictures are missing or damaged"
     assert cause(raised(lineage.read_card, paths.prepared_card("rain"))) == missing
-    assert cause(raised(Path("data/latents/a.arrow").read_bytes)) == missing
+    assert cause(raised(Path("data/latents/sd21/a.arrow").read_bytes)) == missing
     assert cause(raised(PreparedDataset, "rain")) == missing
     assert cause(raised(CachedLatents, "sd21", "rain")) == missing
     assert cause(raised(towers.load, "sd21")) == missing
