@@ -118,16 +118,17 @@ def _settle_card(card: Path, inputs: list[str], digests: dict[str, str]) -> int:
     times = [os.stat(file).st_mtime_ns for entry in inputs for file in _files(entry) if os.path.exists(file)]
     if not times:
         return 0
-    outputs = [card, *map(Path, lineage.read_card(card)["outputs"])]
-    outputs = [path / TIMESTAMP if (path / TIMESTAMP).is_file() else path for path in outputs if path.exists()]
+    # What lies beside the card under its name is an output of the rule too, such as a curve, which no card names.
+    outputs = dict.fromkeys([*map(Path, lineage.read_card(card)["outputs"]), *card.parent.glob(f"{card.stem}.*")])
+    files = [path / TIMESTAMP if (path / TIMESTAMP).is_file() else path for path in outputs if path.exists()]
     if changes(card, inputs, digests):
         oldest = min(times)
-        if any(path.stat().st_mtime_ns < oldest for path in outputs):
+        if any(path.stat().st_mtime_ns < oldest for path in files):
             return 0
         _set_time(card, oldest - SECOND_NS)
         return 1
     newest = max(times)
-    old = [path for path in outputs if path.lstat().st_mtime_ns < newest or path.stat().st_mtime_ns < newest]
+    old = [path for path in files if path.lstat().st_mtime_ns < newest or path.stat().st_mtime_ns < newest]
     for path in old:
         _set_time(path, newest)
     return len(old)

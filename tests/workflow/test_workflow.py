@@ -13,48 +13,11 @@ from pathlib import Path
 
 import pytest
 from support import PROJECT, warm
-from support.once import built_once
+from support.workflow import WARM, plan, run, snakemake
 
 from mperceiver import files, lineage
 
-NOTHING = "Nothing to be done"
-WARM: dict[str, str] = {}  # the environment of commands; filled by `commands`
-
-
-@pytest.fixture(scope="module", autouse=True)
-def commands(warm_commands):
-    """`snakemake` and `mperceiver` are forks of a process that has imported the libraries, where a test does not say `warm.cold()`."""
-    WARM.update(warm.environment(warm_commands))
-
-
-def snakemake(
-    world: Path,
-    *arguments: str,
-    snakefile: Path = PROJECT / "Snakefile",
-    mirror: str = "",
-    variables: dict[str, str] | None = None,
-    **options,
-) -> subprocess.CompletedProcess:
-    words = ["snakemake", "--snakefile", str(snakefile), *arguments]
-    variables = (variables or WARM) | {"MPERCEIVER_MIRROR": mirror}
-    to_text = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.run(words, cwd=world, env=variables, timeout=600, **to_text, **options)
-
-
-def run(world: Path, *targets: str, **options) -> str:
-    done = snakemake(world, "--cores", "2", *targets, **options)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-def plan(world: Path, *arguments: str, **options) -> dict[str, int]:
-    """Rule -> number of jobs that a dry run would do."""
-    done = snakemake(world, "-n", *arguments, **options)
-    assert done.returncode == 0, done.stdout
-    if NOTHING in done.stdout:
-        return {}
-    table = done.stdout.partition("Job stats:")[2].partition("total")[0]
-    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+pytestmark = pytest.mark.usefixtures("commands")
 
 
 @pytest.mark.parametrize(
@@ -79,26 +42,6 @@ def test_dry_run_of_a_fresh_checkout(arguments, tmp_path):
         "report",
     }
     assert ("figure" in jobs) == ("--configfile" not in arguments), "--configfile chooses the experiment"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory) -> Path:
-    """The tiny world, built by the workflow, its foundation by the command line. Do not change it: copy it."""
-
-    def build(world: Path) -> None:
-        shutil.copytree(PROJECT / "tests/tiny", world)
-        for words in ("download leaves", "prepare leaves", "prepare tiny-train", "foundation tiny --build --threads 1"):
-            subprocess.run(["mperceiver", *words.split()], cwd=world, env=WARM, check=True)
-        shutil.rmtree(world / "data")
-        run(world)
-
-    return built_once(tmp_path_factory, "workflow", build)
-
-
-@pytest.fixture
-def world(built, tmp_path) -> Path:
-    """A copy of the built world, times and Snakemake's records included."""
-    return Path(shutil.copytree(built, tmp_path / "world"))
 
 
 def describe(world: Path, path: str, text: str) -> None:

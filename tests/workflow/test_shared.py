@@ -1,0 +1,275 @@
+"""Results that somebody else made: git clone, dvc pull, what an edit makes again there, DVC's experiments, and what is damaged."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import PROJECT
+from support.workflow import WARM, plan
+
+from mperceiver import config, files, lineage
+from mperceiver.report import verify
+from tools import dvc_stages
+
+pytestmark = pytest.mark.slow
+LAST = {"table": 1, "report": 1, "all": 1}
+SCORED = {"score": 7, "figure": 1} | LAST
+RESTORED = {"restore": 7} | SCORED
+IGNORED = "/data/\n/results/\n/.snakemake/\n/dvc_plots/\n"
+
+
+def variables(home: Path) -> dict[str, str]:
+    """The environment of git and dvc: nothing of this machine's settings, and an author."""
+    who = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    folders = {name: str(home / name.lower()) for name in ("DVC_SITE_CACHE_DIR", "DVC_GLOBAL_CONFIG_DIR")}
+    without = {key: value for key, value in WARM.items() if not key.startswith("GIT_")}
+    return without | who | folders | {"GIT_CONFIG_GLOBAL": os.devnull, "DVC_NO_ANALYTICS": "1"}
+
+
+def do(folder: Path, *words: str, code: int = 0) -> str:
+    """Run a command and return what it printed on standard output, or if it is to fail, all that it printed."""
+    home = next(path for path in (folder, *folder.parents) if path.name.startswith("shared"))
+    done = subprocess.run(words, cwd=folder, env=variables(home), capture_output=True, encoding="utf-8", timeout=600)
+    assert (done.returncode != 0) == bool(code), f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout + (done.stderr if code else "")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.fixture(scope="module")
+def origin(built, home) -> Path:
+    """The tiny world as a git repository whose results are in a DVC remote, a folder beside it."""
+    world = Path(shutil.copytree(built, home / "origin"))
+    shutil.rmtree(world / ".snakemake")
+    (world / ".gitignore").write_text(IGNORED, encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(world)
+        stages = dvc_stages.text("config/demo.yaml", f"snakemake --snakefile {PROJECT}/Snakefile --cores 2")
+    (world / "dvc.yaml").write_text(stages, encoding="utf-8")
+    do(world, "git", "init", "-q", "-b", "main")
+    do(world, "dvc", "init", "-q")
+    do(world, "dvc", "remote", "add", "-q", "-d", "lab", str(home / "remote"))
+    do(world, "dvc", "commit", "-q", "--force")
+    do(world, "git", "add", "-A")
+    do(world, "git", "commit", "-qm", "Results")
+    do(world, "dvc", "push", "-q")
+    return world
+
+
+@pytest.fixture(scope="module")
+def clone(origin, home) -> Path:
+    """A fresh clone with its results pulled. A test that changes a file puts it back."""
+    do(home, "git", "clone", "-q", str(origin), "clone")
+    do(home / "clone", "dvc", "pull", "-q")
+    return home / "clone"
+
+
+# ---------------------------------------------------------------- nothing, and exactly what an edit reaches
+
+
+def test_nothing_is_to_be_done_in_a_pulled_clone(clone, monkeypatch):
+    assert not (clone / ".snakemake").exists()
+    before = {path: files.sha256(path) for path in (clone / "results").rglob("*.json")}
+    assert plan(clone) == {}
+    assert {path: files.sha256(path) for path in before} == before
+    monkeypatch.chdir(clone)
+    verified = verify.verify_all(fresh=True)
+    assert verified.problems == [] and verified.cards == len(config.cards_here()) + 1 > 25
+
+
+def edited(path: str, old: str, new: str):
+    return path, lambda text: re.sub(old, new, text, count=1, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("edit", "jobs"),
+    [
+        (edited("config/runs/tiny.yaml", "^", "# a comment\n"), {}),
+        (edited("config/datasets/tiny-test.yaml", "licence: .*", "licence: another"), {}),
+        (edited("config/datasets/tiny-test.yaml", "^crops: 2", "crops: 2\nprotocol: y"), SCORED),
+        (edited("config/datasets/tiny-test.yaml", "^crops: 2", "crops: 2\nseed: 1"), {"prepare": 1} | RESTORED),
+        (
+            edited("config/datasets/tiny-train.yaml", "^every", "encode: {crop_px: 16}\nevery"),
+            {
+                "encode": 1,
+                "train_predictor": 1,
+                "train_branches": 1,
+                "train_drm": 2,
+                "restore": 4,
+                "score": 4,
+                "figure": 2,
+            }
+            | LAST,
+        ),
+        (edited("config/protocols/rgb.yaml", "^title: .*", "title: RGB\nborder_px: 2"), SCORED),
+        (edited("config/protocols/rgb.yaml", "^title: .*", "title: Another title"), LAST),
+        (
+            edited("config/protocols/rgb.yaml", "^title: .*", "title: RGB\nmetrics: [psnr, ssim, lpips, niqe]"),
+            {"foundation": 1} | SCORED,
+        ),
+        (edited("config/methods/tiny-net.yaml", "^title: .*", "title: Another title"), {"figure": 1} | LAST),
+        (edited("config/methods/tiny-plus.yaml", "flip4", "geometric8"), {"restore": 1, "score": 1} | LAST),
+        (
+            edited("config/runs/tiny.yaml", "steps: 4", "steps: 5"),  # of stage 3
+            {"train_drm": 2, "restore": 4, "score": 4, "figure": 2} | LAST,
+        ),
+        (edited("config/tables/tiny.yaml", "^title: .*", "title: Another title"), LAST),
+        (edited("config/demo.yaml", "^title: .*", "title: Another title"), {"report": 1, "all": 1}),
+    ],
+)
+def test_an_edit_in_a_pulled_clone_makes_again_exactly_what_hangs_on_it(clone, edit, jobs):
+    (clone / "config/protocols/y.yaml").write_text("title: On Y\nchannel: y\n", encoding="utf-8")
+    shutil.copy(PROJECT / "config/foundations/niqe.yaml", clone / "config/foundations")
+    path, change = edit
+    text = (clone / path).read_text(encoding="utf-8")
+    assert change(text) != text
+    try:
+        (clone / path).write_text(change(text), encoding="utf-8")
+        assert plan(clone) == jobs
+    finally:
+        (clone / path).write_text(text, encoding="utf-8")
+    assert plan(clone) == {}, "put back, there is nothing to be done again"
+
+
+# ---------------------------------------------------------------- what is damaged
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "results/runs/tiny/drm.safetensors",
+        "results/restored/tiny/tiny-test/astronaut-0-haze.png",
+        "results/scores/tiny/tiny-test.csv",
+        "data/raw/astronaut/astronaut.png",
+        "data/prepared/tiny-test.arrow",
+        "data/latents/tiny/tiny-train.arrow",
+        "results/restored/tiny/tiny-test.json",
+        "results/metrics/metrics.json",
+        "data/foundations/lpips-alex/trunk.ckpt",
+    ],
+)
+def test_a_flipped_byte_is_named(clone, monkeypatch, path):
+    monkeypatch.chdir(clone)
+    whole, times = Path(path).read_bytes(), os.stat(path)
+    flip(Path(path))
+    try:
+        problems = verify.verify_all().problems
+    finally:
+        Path(path).write_bytes(whole)
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert any(path in problem for problem in problems), problems
+    assert all(path in problem or "not a card" in problem for problem in problems), "and nothing else is named"
+
+
+def test_a_card_that_is_gone_edited_or_of_another_repository_is_named(clone, monkeypatch):
+    monkeypatch.chdir(clone)
+    card = Path("results/scores/tiny/tiny-test.json")
+    text = card.read_text(encoding="utf-8")
+    try:
+        card.unlink()
+        assert f"results/tables/tiny.json: input {card} is missing" in verify.verify_all().problems
+        better = json.loads(text)
+        better["result"]["means"]["psnr"] += 1
+        card.write_text(json.dumps(better), encoding="utf-8")
+        assert any(f"results/tables/tiny.json: input {card} was" in problem for problem in verify.verify_all().problems)
+        shutil.copy("results/scores/tiny-net/tiny-test.json", card)
+        assert any(
+            problem.startswith(f"{card}: is the card of results/scores/tiny-net/tiny-test.csv")
+            for problem in verify.verify_all().problems
+        )
+        card.write_text(json.dumps(json.loads(text) | {"commit": "f" * 40}), encoding="utf-8")
+        verified = verify.verify_all()
+        assert any(f"first {card} (ffffffffffff)" in note for note in verified.notes) and verified.problems
+    finally:
+        card.write_text(text, encoding="utf-8")
+    assert verify.verify_all().problems == []
+
+
+def test_a_push_that_was_interrupted(origin, home):
+    """Half of the files have come to a remote: the pull says what is missing; the same push again brings the rest."""
+    remote, half = home / "remote", home / "half"
+    shutil.copytree(remote, half)
+    gone = sorted(
+        path for path in (half / "files/md5").rglob("*") if path.is_file() and not path.name.endswith(".dir")
+    )[::2]
+    for path in gone:
+        path.unlink()
+    do(origin, "dvc", "remote", "add", "-q", "--local", "half", str(half))
+    do(home, "git", "clone", "-q", str(origin), "late")
+    late = home / "late"
+    do(late, "dvc", "remote", "add", "-q", "--local", "half", str(half))
+    said = do(late, "dvc", "pull", "-r", "half", code=1)
+    assert f"{len(gone)} files failed to download" in said
+    do(origin, "dvc", "push", "-q", "-r", "half")
+    do(late, "dvc", "pull", "-q", "-r", "half")
+    assert plan(late) == {}
+    shutil.rmtree(late)
+
+
+# ---------------------------------------------------------------- DVC's own commands
+
+
+def test_experiments_metrics_and_plots(clone):
+    do(clone, "git", "stash", "-q", "--include-untracked")  # y.yaml and niqe.yaml
+    do(clone, "dvc", "exp", "run", "-q", "-n", "longer", "-S", "config/runs/tiny-net.yaml:network.steps=5")
+    assert "steps: 5" in (clone / "config/runs/tiny-net.yaml").read_text(encoding="utf-8")
+    assert plan(clone) == {}
+    shown = do(clone, "dvc", "exp", "show", "--csv", "--drop", ".*sha256.*")
+    assert "longer" in shown and "tiny-net.tiny-test/haze.psnr" in shown
+    changed = json.loads(do(clone, "dvc", "exp", "diff", "--json", "main", "longer"))
+    assert changed["params"]["config/runs/tiny-net.yaml"]["network.steps"]["diff"] == 1
+    assert list(changed["params"]) == ["config/runs/tiny-net.yaml"]
+    moved = json.loads(do(clone, "dvc", "metrics", "diff", "--json"))
+    assert list(moved) == ["results/metrics/metrics.json"], "no whole cards"
+    assert {name.split(".")[0] for name in moved["results/metrics/metrics.json"]} == {"tiny-net"}
+    page = do(clone, "dvc", "plots", "diff", "-o", "dvc_plots", "HEAD")
+    html = Path(page.strip().removeprefix("file://")).read_text(encoding="utf-8")
+    assert "tiny-net: network" in html and "PSNR per task" in html
+    do(clone, "git", "checkout", "-q", ".")
+    do(clone, "dvc", "checkout", "-q")
+    assert plan(clone) == {}, "back at what the commit says"
+
+
+def test_one_checkpoint_from_another_checkout(origin, home):
+    other = home / "other"
+    other.mkdir()
+    do(other, "git", "init", "-q")
+    do(other, "dvc", "init", "-q")
+    name = "results/runs/tiny-net/network.safetensors"
+    do(other, "dvc", "get", "-q", str(origin), name, "-o", "got.safetensors")
+    do(other, "dvc", "import", "-q", str(origin), name, "-o", "imported.safetensors")
+    assert {files.sha256(other / f"{way}.safetensors") for way in ("got", "imported")} == {files.sha256(origin / name)}
+    assert "rev_lock" in (other / "imported.safetensors.dvc").read_text(encoding="utf-8")
+
+
+def test_a_shallow_clone_knows_its_commit_and_says_what_it_lacks(origin, home, monkeypatch):
+    (origin / "config/note.txt").write_text("another commit\n", encoding="utf-8")
+    do(origin, "git", "add", "-A")
+    do(origin, "git", "commit", "-qm", "Note")
+    do(home, "git", "clone", "-q", "--depth", "1", f"file://{origin}", "shallow")
+    shallow = home / "shallow"
+    (shallow / "mperceiver").mkdir()
+    (shallow / "mperceiver/lineage.py").touch()
+    do(shallow, "git", "add", "-f", "mperceiver")
+    do(shallow, "git", "commit", "-qm", "As if it were this project")
+    monkeypatch.setattr(lineage, "PACKAGE", shallow / "mperceiver")
+    monkeypatch.chdir(shallow)
+    head = do(shallow, "git", "rev-parse", "HEAD").strip()
+    first = do(origin, "git", "rev-parse", "HEAD~1").strip()
+    assert lineage.commit.__wrapped__() == (head, False)
+    assert lineage.commits_not_here({head, first}) == {first}
+    with pytest.raises(lineage.LineageError, match="git fetch --unshallow"):
+        lineage.files_between(first, head, "config")
