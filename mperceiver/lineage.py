@@ -111,6 +111,14 @@ def resolve_commit(name: str) -> str | None:
         return None
 
 
+def commit_date(commit: str) -> str | None:
+    """The day of a commit, YYYY-MM-DD; None if the checkout does not hold it, or if git cannot be asked."""
+    try:
+        return _git("show", "-s", "--format=%cs", commit)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
 def files_between(one: str, other: str, place: str) -> list[str]:
     """Files below ``place`` that differ between two commits. Raises LineageError if git fails."""
     try:

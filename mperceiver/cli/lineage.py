@@ -1,10 +1,12 @@
 """Verbs that tell where a number comes from."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mperceiver.cli.base import fail, verb
+from mperceiver.cli.base import DatasetName, fail, verb
+from mperceiver.printing import say
 
 PANEL = "Where numbers come from"
 
@@ -70,3 +72,35 @@ def why(
     from mperceiver.report.why import print_why
 
     print_why(rule, tuple(names or ()))
+
+
+@verb(PANEL)
+def crate(
+    experiment: Annotated[Path, typer.Argument(help="Experiment: a file config/<name>.yaml.")] = Path(
+        "config/demo.yaml"
+    ),
+) -> None:
+    """Write an experiment's lineage as a Workflow Run RO-Crate, with PROV-JSON in it, into results/export/."""
+    from mperceiver.export.crate import write_crate
+
+    say(write_crate(experiment))
+
+
+@verb(PANEL)
+def croissant(dataset: DatasetName) -> None:
+    """Describe a prepared dataset in MLCommons' Croissant format, in results/export/croissant/."""
+    from mperceiver.export.croissant import write_croissant
+
+    say(write_croissant(dataset))
+
+
+@verb(PANEL)
+def bundle(
+    table: Annotated[str, typer.Argument(help="Table: the stem of config/tables/<name>.yaml.")],
+    with_pictures: Annotated[bool, typer.Option("--with-pictures", help="Add the restored pictures.")] = False,
+    with_weights: Annotated[bool, typer.Option("--with-weights", help="Add the trained weights.")] = False,
+) -> None:
+    """Put a table with all that its numbers came from into one zip, which a reviewer checks without this project."""
+    from mperceiver.export.bundle import write_bundle
+
+    say(write_bundle(table, with_pictures, with_weights))

@@ -22,7 +22,7 @@ from mperceiver.foundations import complete, listing
 VERBS = [
     *("foundation", "download", "doctor", "prepare", "degradations", "encode", "show", "export"),
     *("train_predictor", "train_branches", "train_drm", "train_network"),
-    *("restore", "score", "table", "figure", "report", "explain", "trace", "why"),
+    *("restore", "score", "table", "figure", "report", "explain", "trace", "why", "crate", "croissant", "bundle"),
     *("orphans", "why-failed"),
 ]
 FILES = {
