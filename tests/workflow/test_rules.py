@@ -8,7 +8,7 @@ import shlex
 import pytest
 import typer
 import yaml
-from support import PROJECT
+from support import PROJECT, TINY
 
 from mperceiver import cli, config, paths
 from mperceiver.config import graph
@@ -170,3 +170,9 @@ def test_what_is_mended_of_snakemakes_head_is_still_there():
     assert "pending_jobs_for_rule(dag, rule_name)" in inspect.getsource(plugin.Executor.run_jobs)
     head = (PROJECT / "workflow/rules/head.smk").read_text(encoding="utf-8")
     assert "workflow.scheduler.job_rate_limiter = None" in head and "plugin.pending_jobs_for_rule = " in head
+
+
+def test_the_tiny_world_has_the_shipped_weights_of_a_metric():
+    """A copy and no link, so that the world can be copied to elsewhere."""
+    file = "config/foundations/lpips-alex.yaml"
+    assert (TINY / file).read_bytes() == (PROJECT / file).read_bytes() and not (TINY / file).is_symlink()
