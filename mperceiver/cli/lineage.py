@@ -104,3 +104,11 @@ def bundle(
     from mperceiver.export.bundle import write_bundle
 
     say(write_bundle(table, with_pictures, with_weights))
+
+
+@verb(PANEL)
+def runs(as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False) -> None:
+    """List all runs: state, mean scores, cost, commit, and what differs from the run each is like."""
+    from mperceiver.report.runs import print_runs
+
+    print_runs(as_json)

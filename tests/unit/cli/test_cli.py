@@ -22,7 +22,20 @@ from mperceiver.foundations import complete, listing
 VERBS = [
     *("foundation", "download", "doctor", "prepare", "degradations", "encode", "show", "export"),
     *("train_predictor", "train_branches", "train_drm", "train_network"),
-    *("restore", "score", "table", "figure", "report", "explain", "trace", "why", "crate", "croissant", "bundle"),
+    *(
+        "restore",
+        "score",
+        "table",
+        "figure",
+        "report",
+        "explain",
+        "trace",
+        "why",
+        "crate",
+        "croissant",
+        "bundle",
+        "runs",
+    ),
     *("orphans", "why-failed"),
 ]
 FILES = {

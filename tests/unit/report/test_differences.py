@@ -8,7 +8,7 @@ import pytest
 from support import reports
 
 from mperceiver import config, lineage
-from mperceiver.report import differences, why
+from mperceiver.report import differences, runs, why
 from mperceiver.report.differences import CHANGES, MAY, NOT
 
 
@@ -194,3 +194,28 @@ def test_two_commits(tree, monkeypatch, tmp_path):
     ]
     with pytest.raises(lineage.LineageError, match="neither a table's name"):
         differences.differences(commits[0], "f" * 40)
+
+
+# ---------------------------------------------------------------- all runs
+
+
+def test_every_run_with_state_scores_and_cost(tree, capsys):
+    reports.dump("runs", "three", {"title": "three", "like": "one", "network": {"steps": 9}})
+    Path("results/benchmarks/train_network").mkdir(parents=True)
+    text = "s\tcpu_time\n7200\t14400\n"
+    Path("results/benchmarks/train_network/one.tsv").write_text(text, encoding="utf-8")
+    edit("config/runs/two.yaml", "steps: 4", "steps: 5")
+    found = {run["name"]: run for run in runs.runs()}
+    assert {name: run["state"] for name, run in found.items()} == {"one": "done", "two": "stale", "three": "planned"}
+    assert (found["one"]["seconds"], found["one"]["cpu_seconds"]) == (7200, 14400)
+    # (19 + 21.008 + 24 + 24.5) / 4
+    assert found["one"]["scores"] == {"one": {"toys": pytest.approx(22.127)}}
+    assert (found["three"]["like"], found["three"]["differs"]) == ("one", ["network.steps 4 → 9"])
+    Path("results/resume/three").mkdir(parents=True)
+    Path("results/resume/three/network.csv").write_text("step,loss\n1,2\n3,1\n", encoding="utf-8")
+    assert next(run for run in runs.runs() if run["name"] == "three")["stages"]["network"]["step"] == 3
+    runs.print_runs()
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert "step 3 of 9" in lines["three"] and "2.00" in lines["one"] and "4.00" in lines["one"]
+    runs.print_runs(as_json=True)
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "one"

@@ -1,0 +1,119 @@
+"""Every run in a line: state, scores, cost, commit, and what differs from the run it is like."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from mperceiver import config, lineage, paths
+from mperceiver.printing import console, say
+from mperceiver.report import scores
+from mperceiver.report.differences import changed_keys, in_words
+from mperceiver.report.why import seconds
+
+HEADLINE = "psnr"
+
+
+def runs() -> list[dict[str, Any]]:
+    """A dictionary a run of config/runs/, in the order of their names.
+
+    Keys: name, title, state ("planned", "training", "done" or "stale"), stages {stage: {state, and where known step, steps,
+    seconds, cpu_seconds, commit}}, scores {method: {dataset: mean PSNR}}, seconds, cpu_seconds, like, differs (sentences).
+    """
+    methods = {name: config.load("methods", name) for name in config.names("methods")}
+    found = []
+    for name in config.names("runs"):
+        spec = config.load("runs", name)
+        own = [stage for stage, trainer in config.weights_of(name).items() if trainer == name]
+        stages = {stage: _stage(name, stage, getattr(spec, stage).steps) for stage in own}
+        states = [stage["state"] for stage in stages.values()]
+        like = _like(name)
+        found.append(
+            {
+                "name": name,
+                "title": spec.title,
+                "state": next((state for state in ("training", "stale", "planned") if state in states), "done"),
+                "stages": stages,
+                "scores": {method: of for method, m in methods.items() if m.run == name and (of := _scores(method))},
+                "seconds": sum(stage.get("seconds") or 0 for stage in stages.values()),
+                "cpu_seconds": sum(stage.get("cpu_seconds") or 0 for stage in stages.values()),
+                "like": like,
+                "differs": _differs(name, like) if like else [],
+            }
+        )
+    return found
+
+
+def _stage(run: str, stage: str, steps: int) -> dict[str, Any]:
+    card = paths.weights_card(run, stage)
+    if card.is_file():
+        stale = bool(config.changes(card, config.inputs_of(str(card))))
+        made = {"state": "stale" if stale else "done", "steps": steps, "commit": lineage.read_card(card)["commit"]}
+        return made | {"seconds": seconds(str(card)), "cpu_seconds": _cpu_seconds(run, stage)}
+    curve = paths.resume_folder(run) / f"{stage}.csv"
+    if not curve.is_file():
+        return {"state": "planned", "steps": steps}
+    with curve.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {"state": "training", "step": int(float(rows[-1]["step"])) if rows else 0, "steps": steps}
+
+
+def _cpu_seconds(run: str, stage: str) -> float | None:
+    try:
+        with paths.benchmark_file(f"train_{stage}", run).open(newline="", encoding="utf-8") as file:
+            return float(next(csv.DictReader(file, delimiter="\t"))["cpu_time"])
+    except (OSError, StopIteration, KeyError, ValueError):
+        return None
+
+
+def _scores(method: str) -> dict[str, float]:
+    """{dataset: mean of the headline metric} of every dataset that a method was scored on."""
+    cards = sorted((paths.SCORES / method).glob("*.json"))
+    found = {card.stem: scores.result(method, card.stem) for card in cards}
+    means = {dataset: of["means"].get(HEADLINE) for dataset, of in found.items() if of}
+    return {dataset: mean for dataset, mean in means.items() if mean is not None}
+
+
+def _like(run: str) -> str | None:
+    """The run whose keys this one takes."""
+    liked = config.files_of("runs", run)[1:]
+    return Path(liked[0]).stem if liked else None
+
+
+def _differs(run: str, like: str) -> list[str]:
+    own, other = (config.load("runs", name).model_dump(mode="json", by_alias=True) for name in (run, like))
+    return [in_words(*change) for change in changed_keys(other, own) if change[0] != "title"]
+
+
+def print_runs(as_json: bool = False) -> None:
+    """Print all runs as a table, or as JSON."""
+    found = runs()
+    if as_json:
+        say(json.dumps(found, indent=1))
+        return
+    from rich.table import Table
+
+    table = Table(
+        "run",
+        "state",
+        f"{HEADLINE.upper()} (mean over datasets)",
+        "hours",
+        "CPU-hours",
+        "commit",
+        "differs from",
+        box=None,
+    )
+    for run in found:
+        means = [mean for of in run["scores"].values() for mean in of.values()]
+        at = next((stage for stage in run["stages"].values() if stage["state"] == "training"), None)
+        commits = dict.fromkeys(stage["commit"][:8] for stage in run["stages"].values() if "commit" in stage)
+        table.add_row(
+            run["name"],
+            f"step {at['step']} of {at['steps']}" if at else run["state"],
+            f"{sum(means) / len(means):.2f}" if means else "",
+            f"{run['seconds'] / 3600:.2f}" if run["seconds"] else "",
+            f"{run['cpu_seconds'] / 3600:.2f}" if run["cpu_seconds"] else "",
+            " ".join(commits),
+            f"{run['like']}: {len(run['differs'])} keys" if run["like"] else "",
+        )
+    console(soft_wrap=True).print(table)
