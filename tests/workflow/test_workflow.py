@@ -94,7 +94,8 @@ def test_a_cell_leads_to_a_package_file(built, monkeypatch):
     monkeypatch.chdir(built)
     verbs = {card["verb"] for card in lineage.chain("results/report.json").values()}
     rules = (PROJECT / "workflow/rules").glob("*.smk")
-    assert verbs == {
+    # A report has `measure` in its chain only if a table shows costs, which this one does not.
+    assert verbs | {"measure"} == {
         name for file in rules for name in re.findall(r"^rule (\w+):", file.read_text(encoding="utf-8"), re.MULTILINE)
     }
 
