@@ -128,14 +128,16 @@ def smooth() -> nn.Module:
 
 
 def networks(world: Path) -> None:
-    """Every run `two-<name>` in a tiny world, by the verb."""
+    """Every run `two-<name>` in a tiny world, one after the other in the same processes."""
     from mperceiver import lineage
-    from mperceiver.cli import app
+    from mperceiver.training import processes
+    from mperceiver.training.stages import train
 
     os.chdir(world)
     lineage.commit = lambda: ("0" * 40, False)
     for file in sorted(Path("config/runs").glob("two-*.yaml")):
-        app(["train_network", file.stem], standalone_mode=False)
+        train(file.stem, "network")
+    processes.leave()
 
 
 def verbs(world: Path) -> None:
