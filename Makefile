@@ -29,8 +29,7 @@ export UV_FROZEN := 1
 .PHONY: demo test fuzz paper cluster rivals lint docs install
 
 demo: install
-	$(UV) run snakemake --cores all
-	@echo "The report: $(CURDIR)/results/report/index.html"
+	$(UV) run python -m tools.demo --cores all
 
 test: install
 	$(UV) run pytest -n auto --dist worksteal --cov

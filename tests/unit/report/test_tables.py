@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from support import PROJECT, reports
 from support.printed import cell, written, yaml_of
 
@@ -18,6 +19,7 @@ from mperceiver.report import scores, tables, trace
 from mperceiver.report.columns.score import MEASURES
 from mperceiver.report.tables import latex
 from mperceiver.report.tables.ranks import places
+from mperceiver.report.terminal import terminal_tables
 
 GOLDEN_CSV = """\
 block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported,seen_in_training
@@ -45,6 +47,15 @@ def test_csv_is_golden(tree):
 def test_tables_are_the_same_bytes_each_time(tree):
     first = tables.write("toys").read_bytes()
     assert tables.write("toys").read_bytes() == first
+
+
+def test_on_a_terminal_the_first_metric_of_each_column_and_all_averages(tree):
+    (drawn,) = terminal_tables("toys")
+    text = io.StringIO()
+    Console(file=text, width=200).print(drawn)
+    lines = [line.split() for line in text.getvalue().splitlines()]
+    assert ["PSNR", "↑", "PSNR", "↑", "PSNR", "↑", "SSIM", "↑", "LPIPS", "↓"] in lines
+    assert any(line[-5:] == ["12.50", "25.25", "18.88", "0.630", "0.378"] for line in lines), text.getvalue()
 
 
 def test_a_tie_is_what_prints_alike(tree):
