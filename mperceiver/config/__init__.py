@@ -9,8 +9,8 @@ The functions are named here; a model is imported from the module of its kind (`
 """
 
 from mperceiver.config.base import METRIC_FOUNDATIONS, NAME, STAGES, TASKS, ConfigError, lpips_foundation
+from mperceiver.config.checks import REPORTED
 from mperceiver.config.depends import (
-    REPORTED,
     cells,
     download_inputs,
     encode_inputs,

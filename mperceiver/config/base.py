@@ -53,7 +53,10 @@ Url = Annotated[str, AfterValidator(_check_url)]
 
 def _check_metric(value: str) -> str:
     if value not in METRIC_FOUNDATIONS:
-        raise ValueError(f"no metric {value!r}; the metrics are {', '.join(METRIC_FOUNDATIONS)}")
+        raise ValueError(
+            f"no metric {value!r}; the metrics are {', '.join(METRIC_FOUNDATIONS)} (the keys of METRIC_FOUNDATIONS in "
+            "mperceiver/config/base.py, where a new one is named too)"
+        )
     return value
 
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from mperceiver import paths, shipped
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
+from mperceiver.config.checks import REPORTED, check_figure, check_table
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import load, parse, path_of
 from mperceiver.config.parts import experiment_part, part_of
@@ -18,8 +19,6 @@ from mperceiver.config.protocols import Protocol
 from mperceiver.config.tables import COST, TRAINING, Table
 
 Item = TypeVar("Item")
-
-REPORTED = "config/reported/cvpr2024.csv"  # the paper's own numbers
 
 
 # ---------------------------------------------------------------- data
@@ -38,6 +37,9 @@ def download_inputs(dataset: str) -> list[str]:
 def prepare_inputs(dataset: str) -> list[str]:
     """The file of a prepared dataset, and the cards of the datasets it is made of: downloaded ones or ready-made pairs."""
     spec = load("datasets", dataset)
+    load(
+        "protocols", spec.protocol
+    )  # no part of the pairs; but a name that is mistyped is told before the work, not after it
     inputs: list[str] = [part_of("datasets", dataset, "prepare")]
     for origin in spec.from_ or [dataset]:
         source = load("datasets", origin)
@@ -271,6 +273,7 @@ def _costed(table: Table) -> list[str]:
 def table_inputs(table: str) -> list[str]:
     """The table's file, the score cards of its cells, and the files whose titles and numbers it prints."""
     spec = load("tables", table)
+    check_table(table, spec)
     inputs: list[str] = [part_of("tables", table, "table")]
     inputs += [str(paths.scores_card(method, dataset)) for method, dataset in cells(spec)]
     inputs += [str(paths.cost_card(method)) for method in _costed(spec)]
@@ -287,6 +290,7 @@ def table_inputs(table: str) -> list[str]:
 def figure_inputs(figure: str) -> list[str]:
     """The figure's file and the cards of what it shows."""
     spec = load("figures", figure)
+    check_figure(figure, spec)
     inputs: list[str] = [part_of("figures", figure, "figure")]
     methods = [member for method in spec.methods for member in members(method)]
     inputs += [part_of("methods", method, "figure") for method in _unique([*spec.methods, *methods])]  # their titles

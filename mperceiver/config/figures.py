@@ -2,10 +2,19 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive
 from mperceiver.config.tables import ColumnGroup
+
+NEEDS = {  # kind of figure -> keys that it cannot do without
+    "comparison": ["panels"],
+    "curves": ["runs"],
+    "bars": ["methods", "columns"],
+    "prompts": ["runs"],
+    "probabilities": ["methods", "columns"],
+    "tradeoff": ["methods", "columns"],
+}
 
 
 class Panel(Model):
@@ -49,3 +58,15 @@ class Figure(Model):
         description="bars: a group of bars each, of the first metric; tradeoff: a curve each, of the first metric; "
         "probabilities: a bar each",
     )
+
+    @model_validator(mode="after")
+    def _check_needs(self) -> "Figure":
+        if missing := [key for key in NEEDS[self.kind] if not getattr(self, key)]:
+            raise ValueError(f"a figure of kind {self.kind} needs {' and '.join(f'`{key}`' for key in missing)}")
+        if self.kind == "probabilities" and len(self.methods) != 1:
+            raise ValueError("probabilities are those of one method: give `methods` one name")
+        if self.kind == "prompts" and len(self.runs) != 1:
+            raise ValueError("prompts are those of one run: give `runs` one name")
+        if self.kind == "bars" and len({column.metrics[0] for column in self.columns}) > 1:
+            raise ValueError("bars show one metric: the `columns` must all begin with the same one")
+        return self

@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, overload
 
@@ -95,8 +96,23 @@ def load(kind: str, name: str) -> Any:
             raise ConfigError(f"{path}: no such file{hint}")
         known = names(kind)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
-        raise ConfigError(f"{path}: no such file. Known {kind}: {', '.join(near) or 'none'} (see ls {path.parent})")
+        raise ConfigError(
+            f"{path}: no such file{_named_in(name)}. Known {kind}: {', '.join(near) or 'none'} (see ls {path.parent})"
+        )
     return parse(path, KINDS[kind])
+
+
+def _named_in(name: str) -> str:
+    """Where the configuration names what has no file, for an error's message: the lines with the name, but for texts."""
+    word = re.compile(rf"(?<![\w/.-]){re.escape(name)}(?![\w/-])")
+    places = []
+    for path in sorted(CONFIG.glob("*.yaml")) + sorted(CONFIG.glob("*/*.yaml")):
+        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+            key, _, value = line.partition("#")[0].strip().partition(":")
+            if word.search(f"{key} {value}") and key not in ("title", "caption", "citation", "licence", "like"):
+                places.append(f"{path}, line {number}: `{masked(line.strip()):.80}`")
+    more = f", and {len(places) - 3} more lines" if len(places) > 3 else ""
+    return f"; it is named in {'; '.join(places[:3])}{more}" if places else ""
 
 
 def check_name(kind: str, name: str) -> None:

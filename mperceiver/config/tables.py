@@ -46,7 +46,9 @@ class ColumnGroup(Model):
     )
     px: Positive | None = Field(None, description="for kind cost: side of the square picture, 256, 512 or 1024")
     metrics: list[MetricName] = Field(
-        ["psnr", "ssim"], description="for kind score: metrics, each of them among those of the dataset's protocol"
+        ["psnr", "ssim"],
+        min_length=1,
+        description="for kind score: metrics, each of them among those of the dataset's protocol",
     )
     reported: Reported | None = Field(None, description="the paper's numbers, shown beside ours")
     scored: str = Field(

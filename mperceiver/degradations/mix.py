@@ -4,6 +4,7 @@ The layers of a mix follow the path of light: scene -> lens -> blur -> noise -> 
 made; docs/mid6.md says how it is made here.
 """
 
+import difflib
 import inspect
 from collections.abc import Sequence
 from itertools import pairwise
@@ -118,14 +119,45 @@ def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: 
 
 
 def check_layers(layers: Sequence[tuple[str, dict[str, Any]]]) -> None:
-    """Raise ValueError or TypeError for layers that ``degrade`` may refuse for some of the parameters that can be drawn."""
+    """Raise ValueError or TypeError for layers that ``degrade`` may refuse for some of the parameters that can be drawn.
+
+    It is also one if a degradation's function returns something else than a picture of the size that it was given.
+    """
     choices = [list(alternatives(name, parameters).items()) for name, parameters in layers]
+    for name, parameters in (way for of_layer in choices for way in of_layer):
+        _check_parameters(name, parameters)
+        _check_output(name)
     for i in range(max(map(len, choices), default=0)):
         selected = [of_layer[i % len(of_layer)] for of_layer in choices]
         draw_recipe(selected, seed=0)
         for end in (0, -1):  # what is allowed at both ends of a range is allowed between them
             at_end = [(name, {key: _end(spec, end) for key, spec in specs.items()}) for name, specs in selected]
             degrade(np.full((32, 32, 3), 0.5, np.float32), at_end, seed=0)
+
+
+def _check_parameters(name: str, parameters: dict[str, Any]) -> None:
+    """Raise ValueError for a parameter that a degradation does not have."""
+    _check_names([name])
+    known = list(inspect.signature(DEGRADATIONS[name].apply).parameters)[2:]  # behind image and rng
+    for parameter in parameters:
+        if parameter not in known or parameter == "depth":
+            near = difflib.get_close_matches(str(parameter), known, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise ValueError(
+                f"{name} has no parameter {parameter}{meant}; it has {', '.join(sorted(set(known) - {'depth'})) or 'none'}. "
+                f"`mperceiver degradations {name}` explains them"
+            )
+
+
+def _check_output(name: str) -> None:
+    """Raise ValueError unless a degradation's function, with its defaults, gives a picture of the size of its input."""
+    image = np.full((32, 48, 3), 0.5, np.float32)
+    degraded = DEGRADATIONS[name].apply(image, _generator(0, 1))
+    if not isinstance(degraded, np.ndarray) or degraded.shape != image.shape:
+        returned = f"an array {degraded.shape}" if isinstance(degraded, np.ndarray) else f"{degraded!r}"[:60]
+        raise ValueError(
+            f"the function of {name} returned {returned} for a picture {image.shape}; a degradation returns a picture of the same size"
+        )
 
 
 def _end(spec: Any, end: int) -> Any:

@@ -8,6 +8,7 @@ foundations (config/foundations/); nothing is downloaded while scoring.
 
 import numpy as np
 
+from mperceiver.config.base import METRIC_FOUNDATIONS, ConfigError
 from mperceiver.config.protocols import Protocol
 from mperceiver.metrics import blind, fid, fidelity, perceptual
 from mperceiver.metrics.metric import Features, Metric
@@ -15,6 +16,18 @@ from mperceiver.metrics.pictures import Pictures
 
 # In order of importance: where there is room for one number of a picture, it is that of the first metric.
 METRICS: dict[str, Metric] = fidelity.METRICS | perceptual.METRICS | blind.METRICS | fid.METRICS
+
+if METRICS.keys() != METRIC_FOUNDATIONS.keys():
+    without = [name for name in METRICS if name not in METRIC_FOUNDATIONS]
+    raise ConfigError(
+        "a metric is named in two places: "
+        + (
+            f"METRIC_FOUNDATIONS in mperceiver/config/base.py lacks {', '.join(without)}"
+            if without
+            else f"METRICS in mperceiver/metrics/ lacks {', '.join(name for name in METRIC_FOUNDATIONS if name not in METRICS)}"
+        )
+        + " (docs/add-a-metric.md)"
+    )
 
 
 def score_pair(restored: np.ndarray, gt: np.ndarray | None, protocol: Protocol) -> dict[str, float | None]:

@@ -4,6 +4,10 @@ To add a baseline: write its network in a file of its own, name it in ARCHITECTU
 same for all: a run of kind `network` trains it, a method of kind `network` restores with it.
 """
 
+import difflib
+import inspect
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -47,18 +51,32 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 
 
-def architecture_of(spec: NetworkStage) -> Architecture:
-    """The architecture that a run's stage names. Raises ConfigError if it is unknown."""
+def architecture_of(run_name: str, spec: NetworkStage) -> Architecture:
+    """The architecture that a run's stage names. Raises ConfigError if it is unknown, or cannot be trained on the run's crops."""
+    file = config.path_of("runs", run_name)
     if spec.architecture not in ARCHITECTURES:
-        raise config.ConfigError(f"architecture {spec.architecture!r}: known ones are {', '.join(ARCHITECTURES)}")
-    return ARCHITECTURES[spec.architecture]
+        near = difflib.get_close_matches(spec.architecture, ARCHITECTURES, n=1)
+        raise config.ConfigError(
+            f"{file}: network.architecture: {spec.architecture} is unknown{f' (did you mean {near[0]}?)' if near else ''}. Known are "
+            f"{', '.join(ARCHITECTURES)}; a new one is named in ARCHITECTURES in mperceiver/models/baselines/__init__.py"
+        )
+    architecture = ARCHITECTURES[spec.architecture]
+    for phase in spec.phases:
+        if phase.crop_px % architecture.multiple or phase.crop_px < architecture.minimum:
+            least = f", at least {architecture.minimum}" if architecture.minimum > 1 else ""
+            raise config.ConfigError(
+                f"{file}: network.phases: crop_px: {phase.crop_px}: {spec.architecture} takes pictures with sides that are multiples of "
+                f"{architecture.multiple} px{least}"
+            )
+    return architecture
 
 
 def build(run_name: str, run: Run) -> nn.Module:
     """The untrained network of a run. Raises ConfigError for arguments that the architecture or the run's tasks do not allow."""
     spec, file = run.network, config.path_of("runs", run_name)
     assert spec is not None
-    architecture, arguments = architecture_of(spec), dict(spec.arguments)
+    architecture, arguments = architecture_of(run_name, spec), dict(spec.arguments)
+    _check_arguments(f"{file}: network.arguments", architecture, arguments)
     if architecture.count:
         if arguments.setdefault(architecture.count, len(run.tasks)) != len(run.tasks):
             raise config.ConfigError(
@@ -70,8 +88,28 @@ def build(run_name: str, run: Run) -> nn.Module:
         arguments["clip"] = towers.load_image_tower(run.foundation)
     try:
         return architecture.build(**arguments)
-    except TypeError as error:
-        raise config.ConfigError(f"{file}: network.arguments: {error}") from None
+    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # whatever a network's code says of a value that it cannot use
+        raise config.ConfigError(
+            f"{file}: network.arguments: {spec.architecture} cannot be built with {spec.arguments}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_arguments(where: str, architecture: Architecture, arguments: dict[str, Any]) -> None:
+    """Raise ConfigError for an argument that the architecture's function does not have, or one that it needs and is not given."""
+    parameters = inspect.signature(architecture.build).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    given_here = {architecture.count, "clip" if "clip_view" in architecture.needs else None}  # by ``build``
+    known = [name for name in parameters if name not in given_here]
+    for name in arguments:
+        if name not in parameters:
+            near = difflib.get_close_matches(name, known, n=1)
+            meant = f" (did you mean {near[0]}?)" if near else ""
+            raise config.ConfigError(f"{where}: no argument {name}{meant}; there are {', '.join(known) or 'none'}")
+    for name in known:
+        if parameters[name].default is inspect.Parameter.empty and name not in arguments:
+            raise config.ConfigError(f"{where}: {name} is missing; it has no default")
 
 
 def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Restorer:
@@ -80,7 +118,7 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Resto
     weights = config.method_weights(method_name)
     run = config.load("runs", weights["network"])
     assert run.network is not None
-    architecture = architecture_of(run.network)
+    architecture = architecture_of(weights["network"], run.network)
     network = build(weights["network"], run).requires_grad_(True)
     files = config.weights_files(method_name)
     load_weights(files["network"], network)

@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from mperceiver.config import ConfigError
 from mperceiver.models.baselines.network import plain
 from mperceiver.models.restorer import Restorer
 from mperceiver.models.weights import Adopt
@@ -35,8 +36,18 @@ class Losses(Protocol):
 def picture_losses_alone(
     network: nn.Module, batch: dict[str, Any], picture_losses: PictureLosses, step: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The picture losses of the restored batch: the losses of a network that has no loss of its own."""
-    return picture_losses(network(batch["lq"]), batch["gt"], step)
+    """The picture losses of the restored batch: the losses of a network that has no loss of its own.
+
+    Raises ConfigError for a network that returns something else than pictures of the size that it was given.
+    """
+    restored, wanted = network(batch["lq"]), batch["gt"].shape
+    if not isinstance(restored, Tensor) or restored.shape != wanted:
+        returned = tuple(restored.shape) if isinstance(restored, Tensor) else type(restored).__name__
+        raise ConfigError(
+            f"{type(network).__name__} returned {returned} for pictures {tuple(batch['lq'].shape)}; a network named in ARCHITECTURES in "
+            f"mperceiver/models/baselines/__init__.py returns pictures of the same size, {tuple(wanted)}"
+        )
+    return picture_losses(restored, batch["gt"], step)
 
 
 def unchanged(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

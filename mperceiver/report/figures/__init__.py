@@ -39,6 +39,15 @@ KINDS: dict[str, Kind] = {
 }
 
 
+def kind_of(figure: Figure) -> Kind:
+    """The module of a figure's kind. Raises FigureError for one that the configuration knows and KINDS does not."""
+    if figure.kind not in KINDS:
+        raise FigureError(
+            f"kind {figure.kind} of figures has no entry in KINDS in mperceiver/report/figures/__init__.py; it has {', '.join(KINDS)}"
+        )
+    return KINDS[figure.kind]
+
+
 def write(name: str) -> Path:
     """Draw ``config/figures/{name}.yaml`` as results/figures/{name}.png, a plot as .svg too; return the path of its card.
 
@@ -49,7 +58,7 @@ def write(name: str) -> Path:
 
     matplotlib.use("Agg")
     figure = config.load("figures", name)
-    kind = KINDS[figure.kind]
+    kind = kind_of(figure)
     means = [method for method in figure.methods if config.load("methods", method).kind == "mean"]
     if means and not kind.SHOWS_MEANS:
         raise FigureError(

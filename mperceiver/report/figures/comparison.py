@@ -65,8 +65,6 @@ def draw(name: str, figure: Figure):
     outputs = [method for method, spec in methods.items() if spec.kind != "identity"]
     identity = next((method for method, spec in methods.items() if spec.kind == "identity"), INPUT)
     titles = ["Input", *(methods[method].title for method in outputs), "Ground truth"]
-    if not figure.panels:
-        raise FigureError(f"{config.path_of('figures', name)}: a comparison needs `panels`")
     prepared = {
         dataset: PreparedDataset(dataset) for dataset in dict.fromkeys(panel.dataset for panel in figure.panels)
     }

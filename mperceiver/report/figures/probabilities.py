@@ -26,10 +26,6 @@ def draw(name: str, figure: Figure):
     """A bar for each of `columns`, with a share for each class: its mean probability over the column's pictures, for one method."""
     import matplotlib.pyplot as plt
 
-    if len(figure.methods) != 1 or not figure.columns:
-        raise FigureError(
-            f"{config.path_of('figures', name)}: probabilities are of one method: `methods: [one]`, and `columns`"
-        )
     method = figure.methods[0]
     datasets = dict.fromkeys(dataset for column in figure.columns for dataset in column.datasets)
     frames = {dataset: _read(method, dataset) for dataset in datasets}

@@ -25,8 +25,6 @@ def draw(name: str, figure: Figure):
     """A plot for each scale of the visual prompt pools and one for the textual pool; each point is a token."""
     import matplotlib.pyplot as plt
 
-    if len(figure.runs) != 1:
-        raise FigureError(f"{config.path_of('figures', name)}: prompts are those of one run: give `runs` one name")
     run = config.load("runs", figure.runs[0])
     path = paths.weights_file(config.weights_of(figure.runs[0]).get("branches", ""), "branches")
     pools = _pools(path)

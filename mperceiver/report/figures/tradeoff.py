@@ -27,8 +27,6 @@ def draw(name: str, figure: Figure):
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-    if not figure.methods or not figure.columns:
-        raise FigureError(f"{config.path_of('figures', name)}: a trade-off needs `methods` and `columns`")
     rows = [RowGroup(title="", methods=figure.methods)]
     columns = [column.model_copy(update={"metrics": column.metrics[:1]}) for column in figure.columns]
     table = fill(name, Table(title=figure.title, caption=figure.caption, rows=rows, columns=columns))

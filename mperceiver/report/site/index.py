@@ -33,7 +33,7 @@ def table_entry(site: SiteFolder, table: FilledTable) -> dict:
 def figure_entry(site: SiteFolder, name: str) -> dict:
     """A figure with its files, its size in the page in px, and a text for who cannot see it."""
     figure = config.load("figures", name)
-    kind = figures.KINDS[figure.kind]
+    kind = figures.kind_of(figure)
     files = [paths.figure_file(name, suffix) for suffix in ("svg", "png")]
     return {
         "name": name,

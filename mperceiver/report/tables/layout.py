@@ -35,7 +35,7 @@ def _columns(name: str, group: ColumnGroup, numbers: Iterator[int]) -> list[Colu
     if kind is None:
         raise TableError(
             f"table {name}, column {group.label}: there is no kind of column `{group.kind}`. "
-            f"Known kinds (mperceiver/report/columns): {', '.join(KINDS)}"
+            f"Known kinds (mperceiver/report/columns): {', '.join(KINDS)}. A new module there is named in KINDS in its __init__.py"
         )
     return [
         Column(

@@ -25,7 +25,7 @@ def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inp
             f"file and make it again: mperceiver convert {run.published.file} {run_name} --architecture {spec.architecture}"
         )
     torch.manual_seed(run.seed)
-    architecture = baselines.architecture_of(spec)
+    architecture = baselines.architecture_of(run_name, spec)
     mixture = mixed([PreparedDataset(name) for name in run.train])
     number_of_task = _numbers(run_name, run, mixture.tasks) if "task" in architecture.needs else None
     network = ready_to_train(baselines.build(run_name, run), run, "network", architecture.adopt)

@@ -127,7 +127,7 @@ def test_what_restoring_and_scoring_stand_on(runs):
 
 def test_what_is_printed_stands_on(runs):
     describe("tables", "t", "title: t\ncaption: c\nrows: [{title: r, methods: [input, net]}]\n"
-             "columns: [{dataset: d, task: haze, label: l}, {dataset: d, task: rain, label: l}]\n")  # fmt: skip
+             "columns: [{dataset: d, label: l}, {dataset: d, task: clean, label: l}]\n")  # fmt: skip
     describe("tables", "u", "like: t\ntitle: u\n")
     scores = ["results/scores/input/d.json", "results/scores/net/d.json"]
     words = ["config/methods/input.yaml", "config/methods/net.yaml", "config/protocols/rgb.yaml"]  # titles are printed

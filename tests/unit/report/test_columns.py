@@ -12,6 +12,7 @@ import pytest
 from support import PROJECT, reports
 
 from mperceiver import config, lineage
+from mperceiver.config import checks
 from mperceiver.report import columns, site, tables, trace
 from mperceiver.report.grid import Measure, Value
 from mperceiver.report.tables import latex
@@ -34,6 +35,7 @@ def sized(tree, monkeypatch):
         inputs=lambda method, dataset: [SIZE_FILE],
     )
     monkeypatch.setitem(columns.KINDS, "size", kind)
+    monkeypatch.setattr(checks, "_kinds_of_column", lambda: sorted(columns.KINDS))
     SIZE_FILE.write_text("3.25 and 1.5", encoding="utf-8")
     extra = {"dataset": "toys", "label": "Weights", "kind": "size"}
     reports.dump("tables", "toys", reports.TABLE | {"columns": [*reports.TABLE["columns"], extra]})
@@ -74,7 +76,7 @@ def test_an_unknown_kind_is_refused_by_name(tree):
     column = reports.TABLE["columns"][0] | {"kind": "sizes"}
     del column["metrics"]
     reports.dump("tables", "toys", reports.TABLE | {"columns": [column]})
-    with pytest.raises(tables.TableError, match=r"table toys, column Haze: .*`sizes`. Known kinds .*: score"):
+    with pytest.raises(tables.TableError, match=r"table toys, column Haze: .*`sizes`. Known kinds .*: cost, score"):
         tables.build("toys")
 
 

@@ -1,0 +1,120 @@
+"""What a table's or a figure's columns ask for is there: told when the work is planned, not after everything has been restored and scored."""
+
+import csv
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+from mperceiver.config.base import ConfigError
+from mperceiver.config.figures import Figure
+from mperceiver.config.files import load, path_of
+from mperceiver.config.tables import COST, TRAINING, ColumnGroup, Reported, Table
+
+REPORTED = "config/reported/cvpr2024.csv"  # the paper's own numbers
+KINDS_OF_COLUMN = Path(__file__).parents[1] / "report/columns"  # a module a kind
+
+
+def check_table(name: str, table: Table) -> None:
+    """Raise ConfigError for a column, or a method's name in the paper, that cannot be; the message names the file and the key."""
+    file = path_of("tables", name)
+    kinds = _kinds_of_column()
+    for block in table.parts:
+        for column in block.columns:
+            if column.kind not in kinds:
+                raise ConfigError(
+                    f"{file}: {_of(column)}: kind: there is no kind of column {column.kind}{_near(column.kind, kinds)}"
+                )
+            _check_column(file, column)
+        places = [(f"{_of(column)}: reported", column.reported) for column in block.columns if column.reported]
+        places += [("average_reported", block.average_reported)] if block.average_reported else []
+        for key, place in places:
+            _check_place(f"{file}: {key}", place)
+        for method in dict.fromkeys(method for group in block.rows for method in group.methods if places):
+            _check_reported_name(method)
+
+
+def check_figure(name: str, figure: Figure) -> None:
+    """Raise ConfigError for a column that its dataset or protocol does not have, and for a method without what the figure shows."""
+    file = path_of("figures", name)
+    for column in figure.columns:
+        if column.kind != "score":
+            raise ConfigError(f"{file}: {_of(column)}: kind: a figure shows scores only; leave `kind` out")
+        _check_column(file, column, metrics=figure.kind != "probabilities")
+    for method in figure.methods if figure.kind in ("probabilities", "tradeoff") else ():
+        if (kind := load("methods", method).kind) in ("identity", "vae", "reported"):
+            raise ConfigError(
+                f"{file}: methods: {method} is of kind {kind}; it has no {'predictor' if figure.kind == 'probabilities' else 'sampler'}"
+            )
+
+
+def _check_column(file: Path, column: ColumnGroup, metrics: bool = True) -> None:
+    """That the datasets of a column have its task, and their protocols its metrics."""
+    for name in column.datasets:
+        dataset = load("datasets", name)
+        if column.kind in (COST, TRAINING):
+            continue
+        if column.task is not None and column.task not in dataset.tasks:
+            raise ConfigError(
+                f"{file}: {_of(column)}: task: {name} has no pictures of {column.task}{_near(column.task, dataset.tasks)}"
+            )
+        computed = load("protocols", dataset.protocol).metrics
+        for metric in column.metrics if metrics and column.kind == "score" else ():
+            if metric not in computed:
+                raise ConfigError(
+                    f"{file}: {_of(column)}: metrics: {metric} is not computed on {name}, whose protocol {dataset.protocol} has "
+                    f"{', '.join(computed)}. Ask for one of these, or give {path_of('datasets', name)} a protocol with {metric}"
+                )
+
+
+def _check_place(where: str, place: Reported) -> None:
+    """That the paper's numbers of a column are in the file of its numbers."""
+    places = {(row["table"], row["task"], row["dataset"]) for row in _reported_rows()}
+    tables = {table for table, _, _ in places}
+    if str(place.table) not in tables:
+        raise ConfigError(f"{where}.table: {REPORTED} has no table {place.table}{_near(str(place.table), tables)}")
+    tasks = {task for table, task, _ in places if table == str(place.table)}
+    if place.task not in tasks:
+        raise ConfigError(
+            f"{where}.task: table {place.table} in {REPORTED} has no {place.task}{_near(place.task, tasks)}"
+        )
+    datasets = {dataset for *of, dataset in places if of == [str(place.table), place.task]}
+    if place.dataset not in datasets:
+        raise ConfigError(
+            f"{where}.dataset: table {place.table}, {place.task} in {REPORTED} has no {place.dataset}"
+            f"{_near(place.dataset, datasets)}"
+        )
+
+
+def _check_reported_name(method: str) -> None:
+    """That the paper has each name by which a method asks for the paper's numbers."""
+    asked = load("methods", method).reported
+    known = {row["method"] for row in _reported_rows()} if asked else set()
+    for name in [asked] if isinstance(asked, str) else asked:
+        if name not in known:
+            raise ConfigError(
+                f"{path_of('methods', method)}: reported: {REPORTED} has no method {name}{_near(name, known)}"
+            )
+
+
+def _reported_rows() -> list[dict[str, str]]:
+    try:
+        with open(REPORTED, encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        raise ConfigError(f"{REPORTED}: cannot be read: {error.strerror}; `reported` needs it") from None
+
+
+def _kinds_of_column() -> list[str]:
+    return sorted(path.stem for path in KINDS_OF_COLUMN.glob("*.py") if path.stem != "__init__")
+
+
+def _of(column: ColumnGroup) -> str:
+    return f"columns, {column.label}"
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """The end of a message: the nearest of the known words, and all of them if they are few."""
+    words = sorted(known)
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
+    few = f"; there {'is' if len(words) == 1 else 'are'} {', '.join(words)}" if 0 < len(words) <= 12 else ""
+    return (f" (did you mean {near[0]}?)" if near else "") + few
