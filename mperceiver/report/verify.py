@@ -51,7 +51,7 @@ def verify_cards(roots: Iterable[str | Path], cached: bool = False, shown: bool 
                 problems.append(str(error))
     files = list(dict.fromkeys(file for card in cards.values() for file in _files_of(card)))
     known = _known(files) if cached else {}
-    digests = known | _hashed([file for file in files if file not in known], shown)
+    digests = known | hashed([file for file in files if file not in known], shown)
     if cached:
         _remember(digests)
 
@@ -81,7 +81,7 @@ def _files_of(card: dict) -> Iterable[str]:
             yield str(Path(name))
 
 
-def _hashed(files: list[str], shown: bool) -> dict[str, str]:
+def hashed(files: list[str], shown: bool) -> dict[str, str]:
     """{path: SHA-256}, computed by threads; if it is to be ``shown``, with a progress bar in bytes."""
     jobs = [files[start : start + FILES_A_JOB] for start in range(0, len(files), FILES_A_JOB)]
     digests: dict[str, str] = {}

@@ -1,0 +1,82 @@
+"""What it costs to keep pictures as many small files, and as this project keeps them, one Arrow file a dataset.
+
+python benchmarks/lineage.py [--pictures 100000] measures `dvc add`, `push`, `pull` and the hashing of `trace --verify` of one store of
+small pictures in both forms, in a temporary folder on this disk. The ratio is of pictures a second.
+"""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import shared
+
+from mperceiver import files
+from mperceiver.report import verify
+
+
+def timed(work: Callable[[], object]) -> float:
+    """Seconds of a call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def dvc(folder: Path, *words: str) -> Callable[[], object]:
+    """A call of DVC in a folder."""
+    environment = os.environ | {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": str(folder / ".site")}
+    return lambda: subprocess.run(["dvc", *words, "-q"], cwd=folder, env=environment, check=True)
+
+
+def measured(folder: Path, store: str) -> dict[str, float]:
+    """Seconds of each step for the store ``store`` in ``folder``, a fresh repository without git."""
+    dvc(folder, "init", "--no-scm")()
+    dvc(folder, "remote", "add", "-d", "lab", str(folder / "remote"))()
+    seconds = {"add": timed(dvc(folder, "add", store)), "push": timed(dvc(folder, "push"))}
+    path = folder / store
+    shutil.rmtree(folder / ".dvc/cache")
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    seconds["pull"] = timed(dvc(folder, "pull"))
+    names = [str(path / member) for member in files.members(path)] if path.is_dir() else [str(path)]
+    seconds["verify"] = timed(lambda: verify.hashed(names, False))
+    return seconds
+
+
+def main() -> None:
+    parser = shared.arguments(__doc__)
+    parser.add_argument("--pictures", type=int, default=100_000, help="number of pictures (default: %(default)s)")
+    parser.add_argument("--bytes", type=int, default=2_000, help="bytes of a picture (default: %(default)s)")
+    options = parser.parse_args()
+    pictures = np.random.default_rng(0).integers(0, 256, (options.pictures, options.bytes), dtype=np.uint8)
+    seconds = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        for form in ("files", "arrow"):
+            folder = Path(temporary) / form
+            (folder / "store").mkdir(parents=True)
+            if form == "files":
+                for i, picture in enumerate(pictures):
+                    (folder / "store" / f"{i}.png").write_bytes(picture.tobytes())
+            else:
+                table = pa.table({"lq": pa.array([picture.tobytes() for picture in pictures], pa.binary())})
+                with (
+                    pa.OSFile(str(folder / "store.arrow"), "wb") as file,
+                    pa.ipc.new_file(file, table.schema) as writer,
+                ):
+                    writer.write_table(table)
+            seconds[form] = measured(folder, "store" if form == "files" else "store.arrow")
+    ratios = {step: seconds["files"][step] / seconds["arrow"][step] for step in seconds["files"]}
+    for step, ratio in ratios.items():
+        print(
+            f"{step:>7}: {seconds['files'][step]:8.2f} s as files, {seconds['arrow'][step]:6.2f} s as one file, {ratio:6.1f} times"
+        )
+    results = {"pictures": options.pictures, "bytes": options.bytes, "seconds": seconds, "ratios": ratios}
+    shared.write(options.out, machine=shared.machine("dvc"), **results)
+
+
+if __name__ == "__main__":
+    main()
