@@ -21,21 +21,9 @@ from mperceiver.foundations import complete, listing
 
 VERBS = [
     *("foundation", "download", "doctor", "prepare", "degradations", "encode", "show", "export"),
-    *("train_predictor", "train_branches", "train_drm", "train_network"),
-    *(
-        "restore",
-        "score",
-        "table",
-        "figure",
-        "report",
-        "explain",
-        "trace",
-        "why",
-        "crate",
-        "croissant",
-        "bundle",
-        "runs",
-    ),
+    *("train_predictor", "train_branches", "train_drm", "train_network", "convert"),
+    *("restore", "score", "measure", "table", "figure", "report", "explain"),
+    *("trace", "why", "crate", "croissant", "bundle", "runs"),
     *("orphans", "why-failed"),
 ]
 FILES = {
@@ -124,7 +112,13 @@ def test_every_rule_of_the_workflow_is_a_verb():
         "degradations",
         "show",
         "export",
+        "convert",
         "trace",
+        "why",
+        "crate",
+        "croissant",
+        "bundle",
+        "runs",
         "explain",
         "orphans",
         "why-failed",
