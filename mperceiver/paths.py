@@ -15,6 +15,7 @@ LATENTS = DATA / "latents"
 
 RESULTS = Path("results")
 RUNS = RESULTS / "runs"
+COMMANDED = RESULTS / "commanded"
 RESTORED = RESULTS / "restored"
 SCORES = RESULTS / "scores"
 COSTS = RESULTS / "costs"
@@ -40,7 +41,7 @@ def command_for(path: Path | str) -> str | None:
         if path.is_relative_to(above) and path != above:
             name = path.relative_to(above).parts[0].partition(".")[0]
             return f"mperceiver {verb} {name}" if name else None
-    for above, levels in ((LATENTS, 2), (RESTORED, 2), (SCORES, 2), (TABLES, 1), (FIGURES, 1)):
+    for above, levels in ((LATENTS, 2), (COMMANDED, 2), (RESTORED, 2), (SCORES, 2), (TABLES, 1), (FIGURES, 1)):
         parts = path.relative_to(above).parts if path.is_relative_to(above) else ()
         if len(parts) >= levels:
             card = above.joinpath(*parts[: levels - 1], parts[levels - 1].rpartition(".")[0] or parts[levels - 1])
@@ -139,6 +140,16 @@ def trackers_folder(run: str, stage: str) -> Path:
 def cost_card(method: str) -> Path:
     """Card of what a method costs: it holds the measurements themselves."""
     return COSTS / f"{method}.json"
+
+
+def commanded_folder(method: str, dataset: str) -> Path:
+    """Folder of what the program of a method of kind command made of a dataset, as it wrote it."""
+    return COMMANDED / method / dataset
+
+
+def commanded_card(method: str, dataset: str) -> Path:
+    """Card of what the program of a method of kind command made of a dataset."""
+    return COMMANDED / method / f"{dataset}.json"
 
 
 def restored_folder(method: str, dataset: str) -> Path:

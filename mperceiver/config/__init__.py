@@ -33,6 +33,7 @@ from mperceiver.config.depends import (
     weights_files,
     weights_of,
 )
+from mperceiver.config.doorways import command_inputs, covers, manifest, manifest_file, results_folder
 from mperceiver.config.files import (
     KINDS,
     check_name,

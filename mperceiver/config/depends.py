@@ -12,6 +12,8 @@ from typing import TypeVar
 from mperceiver import paths, shipped
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
 from mperceiver.config.checks import REPORTED, check_figure, check_table
+from mperceiver.config.doors import TAKEN_IN
+from mperceiver.config.doorways import covers, door_inputs, module_inputs, trained_on
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import load, parse, path_of
 from mperceiver.config.parts import experiment_part, part_of
@@ -196,7 +198,7 @@ def method_foundation(method: str) -> str | None:
 def learned_from(method: str) -> list[str]:
     """The datasets that a method's weights were trained on, those of the runs that its runs started from among them."""
     runs = _unique(method_weights(method).values())
-    datasets = []
+    datasets = trained_on(method)
     for run in runs:  # grows as it is read
         spec = load("runs", run)
         datasets += spec.train
@@ -214,6 +216,7 @@ def restore_inputs(method: str, dataset: str) -> list[str]:
     foundation = method_foundation(method)
     if foundation:
         inputs.append(str(paths.foundation_card(foundation)))
+    inputs += door_inputs(method, dataset)
     return inputs + [str(file.with_suffix(".json")) for file in weights_files(method).values()]
 
 
@@ -223,6 +226,7 @@ def measure_inputs(method: str) -> list[str]:
     foundation = method_foundation(method)
     if foundation:
         inputs.append(str(paths.foundation_card(foundation)))
+    inputs += module_inputs(method)
     return inputs + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method).items()]
 
 
@@ -254,6 +258,7 @@ def cells(table: Table) -> list[tuple[str, str]]:
         for column in block.columns
         if column.kind not in (COST, TRAINING)
         for dataset in column.datasets
+        if covers(member, dataset)
     )
 
 
@@ -266,7 +271,7 @@ def _costed(table: Table) -> list[str]:
         for group in block.rows
         for method in group.methods
         for member in members(method)
-        if load("methods", member).kind not in ("identity", "vae")
+        if load("methods", member).kind not in ("identity", "vae", *TAKEN_IN)
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mperceiver import paths
 from mperceiver.clock import check_times
-from mperceiver.config import depends
+from mperceiver.config import depends, doorways
 from mperceiver.config.experiments import Experiment
 from mperceiver.lineage import Part
 
@@ -16,6 +16,7 @@ CARD_INPUTS: dict[Path, Callable[..., list[str]]] = {
     paths.PREPARED: depends.prepare_inputs,
     paths.LATENTS: depends.encode_inputs,
     paths.RUNS: depends.stage_inputs,
+    paths.COMMANDED: doorways.command_inputs,
     paths.RESTORED: depends.restore_inputs,
     paths.SCORES: depends.score_inputs,
     paths.COSTS: depends.measure_inputs,
@@ -27,6 +28,7 @@ RULES = {  # folder of cards -> the rule whose jobs write them
     paths.RAW: "download",
     paths.PREPARED: "prepare",
     paths.LATENTS: "encode",
+    paths.COMMANDED: "command",
     paths.RESTORED: "restore",
     paths.SCORES: "score",
     paths.COSTS: "measure",
@@ -34,7 +36,8 @@ RULES = {  # folder of cards -> the rule whose jobs write them
     paths.FIGURES: "figure",
 }
 NAMES = {
-    folder: 2 if folder in (paths.LATENTS, paths.RUNS, paths.RESTORED, paths.SCORES) else 1 for folder in CARD_INPUTS
+    folder: 2 if folder in (paths.LATENTS, paths.RUNS, paths.COMMANDED, paths.RESTORED, paths.SCORES) else 1
+    for folder in CARD_INPUTS
 }
 
 

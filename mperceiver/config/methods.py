@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive, Precision
+from mperceiver.config.doors import DOORS, Checkpoint, Command, Python, Results
 from mperceiver.config.samplers import Sampler
 
 
@@ -12,10 +13,14 @@ class Method(Model):
     """config/methods/<name>.yaml: how a picture is restored."""
 
     title: str = Field(description="label of its row in tables")
-    kind: Literal["identity", "mperceiver", "network", "vae", "mean", "reported"] = Field(
+    kind: Literal[
+        "identity", "mperceiver", "network", "vae", "results", "checkpoint", "python", "command", "mean", "reported"
+    ] = Field(
         description="identity: the degraded picture, unchanged; mperceiver: this project's model; network: a baseline trained "
         "here; vae: the ground truth, encoded and decoded, which bounds any method without the DRM, or with a `run` the "
-        "methods with that run's DRM; mean: mean and standard deviation over other methods, such as runs with different "
+        "methods with that run's DRM; results: pictures that were restored elsewhere; checkpoint: published weights of an "
+        "architecture that spandrel knows; python: a module of yours; command: a program that turns a folder into a folder; "
+        "mean: mean and standard deviation over other methods, such as runs with different "
         "seeds; reported: not run here, only the paper's numbers are shown"
     )
     run: Name | None = Field(None, description="run whose weights are used")
@@ -25,7 +30,24 @@ class Method(Model):
         "are trained, into results/runs/<run>/",
     )
     methods: list[Name] = Field([], description="for kind mean: the methods to average, two or more")
-    foundation: Name | None = Field(None, description="for kind vae without a `run`: the foundation with the VAE")
+    foundation: Name | None = Field(
+        None,
+        description="for kind vae without a `run`: the foundation with the VAE; for kind checkpoint: the one with the weights",
+    )
+    results: Results | None = Field(None, description="for kind results: where the restored pictures are")
+    checkpoint: Checkpoint | None = Field(None, description="for kind checkpoint: which file, and what is in it")
+    python: Python | None = Field(None, description="for kind python: the function that makes the module")
+    command: Command | None = Field(None, description="for kind command: the program")
+    datasets: list[Name] = Field(
+        [],
+        description="for these four kinds: the datasets that it restores; in tables, columns of other datasets show only the "
+        "paper's numbers; none: all",
+    )
+    trained_on: list[str] = Field(
+        [],
+        description="for kinds checkpoint, python and command: what its weights were trained on; of datasets in config/datasets/ "
+        "their names, so that test pictures among the training pictures are found",
+    )
     sampler: Sampler = Field(Sampler(), description="for kind mperceiver: how latents are sampled")
     drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module (DRM)")
     task: Literal["general", "predicted", "given"] = Field(
@@ -95,6 +117,15 @@ class Method(Model):
             )
         if self.weights is not None and (self.kind not in ("mperceiver", "network") or self.predictor is not None):
             raise ValueError("`weights` belongs to kinds mperceiver and network, and cannot stand beside `predictor`")
+        for door in DOORS:
+            if (getattr(self, door) is not None) != (self.kind == door):
+                raise ValueError(f"`{door}` belongs to kind {door}, and a method of kind {door} needs it")
+        if self.datasets and self.kind not in DOORS:
+            raise ValueError(f"`datasets` belongs to the kinds {', '.join(DOORS)}")
+        if self.trained_on and self.kind not in DOORS[1:]:
+            raise ValueError(f"`trained_on` belongs to the kinds {', '.join(DOORS[1:])}")
+        if self.kind == "checkpoint" and self.foundation is None:
+            raise ValueError("a method of kind checkpoint needs a `foundation`: the one with the file")
         if (self.kind == "mean") != bool(self.methods):
             raise ValueError("`methods` belongs to kind mean, and a method of kind mean needs it")
         if self.kind == "mean" and (len(self.methods) < 2 or len(set(self.methods)) != len(self.methods)):

@@ -14,16 +14,18 @@ from typing import Any
 from mperceiver.config.base import STAGES, Model
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import KINDS, files_of, load, parse, path_of
+from mperceiver.files import sha256
 from mperceiver.lineage import Part
 
+PICTURES = "pictures"  # in place of a rule, in the label of a folder of pictures: "results-of-x/rain1400#pictures"
 WORDS = {"title", "licence", "citation", "page", "access", "defects"}  # they describe, and decide nothing
 READ_BY_DOWNLOAD = {"sources", "passwords", "expected", "seed"}
 # (folder of config/, rule) -> keys that the rule does not read. A rule that is not here reads the whole file.
 NOT_READ: dict[tuple[str, str], set[str]] = {
     ("foundations", "foundation"): WORDS,
     ("datasets", "prepare"): WORDS | {"sources", "passwords", "encode", "protocol", "example"},
-    ("methods", "restore"): {"title", "citation", "reported"},
-    ("methods", "measure"): {"title", "citation", "reported"},
+    ("methods", "restore"): {"title", "citation", "reported", "datasets", "trained_on"},
+    ("methods", "measure"): {"title", "citation", "reported", "datasets", "trained_on"},
     ("protocols", "score"): {"title"},
     ("experiments", "report"): {"mirror"},
 }
@@ -33,6 +35,7 @@ NOT_READ |= {("runs", f"train_{stage}"): {"title", "latents", *STAGES} - {stage}
 ONLY_READ: dict[tuple[str, str], set[str]] = {
     ("datasets", "download"): READ_BY_DOWNLOAD,
     ("datasets", "encode"): {"encode"},
+    ("methods", "command"): {"kind", "command"},
 }
 
 
@@ -67,6 +70,11 @@ def _part(path: str, files: list[str], rule: str, values: Callable[[], dict[str,
     return Part(path, f"{path}#{rule}", files, digest)
 
 
+def pictures_digest(folder: Path | str) -> str | None:
+    """SHA-256 of a folder of restored pictures, hidden files left out; None if there is no such folder."""
+    return sha256(folder) if Path(folder).is_dir() else None
+
+
 def digest_of_label(label: str) -> str | None:
     """The digest now of a part that a card names by its label; None if there is no such file any more.
 
@@ -74,6 +82,8 @@ def digest_of_label(label: str) -> str | None:
     """
     path, _, rule = label.rpartition("#")
     file = Path(path)
+    if rule == PICTURES:
+        return pictures_digest(file)
     if not file.is_file():
         return None
     if file.parent.name in KINDS:

@@ -44,7 +44,7 @@ def _add(names: list[str], name: str) -> None:
 
 def _unscored(method: str, datasets: tuple[str, ...]) -> list[tuple[str, str]]:
     pairs = [(member, dataset) for member in config.members(method) for dataset in datasets]
-    return [pair for pair in pairs if not paths.scores_card(*pair).is_file()]
+    return [pair for pair in pairs if config.covers(*pair) and not paths.scores_card(*pair).is_file()]
 
 
 def _waits_for(method: str, dataset: str) -> tuple[tuple[str, ...], list[str]]:

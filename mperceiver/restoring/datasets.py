@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import config, csvs, files, images, lineage, paths
+from mperceiver.config.doors import TAKEN_IN
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
 from mperceiver.models.restorer import Restorer
 from mperceiver.progress import progress
 from mperceiver.restoring.restorers import load_restorer
 from mperceiver.restoring.stream import RestoreRequest, restore_all
+from mperceiver.restoring.taking import take_in
 from mperceiver.seeds import picture_seed
 
 
@@ -34,7 +36,9 @@ def restore_dataset(method: str, dataset: str) -> Path:
         if path.endswith(".json"):
             lineage.read_card(path)
     prepared = PreparedDataset(dataset)
-    restorer = load_restorer(method)
+    if spec.kind in TAKEN_IN:
+        return take_in(method, dataset, prepared, inputs)
+    restorer = load_restorer(method, dataset=dataset)
     read = partial(prepared.stacked, restorer.sees)
     folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
     tiled, probabilities = 0, {}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mperceiver import config, files, images
+from mperceiver.config.doors import TAKEN_IN
 from mperceiver.config.methods import Method
 from mperceiver.images import PictureError
 from mperceiver.restoring.restorers import load_restorer
@@ -108,6 +109,10 @@ def method_for_photographs(method: str, **changes: Any) -> Method:
     spec = config.load("methods", method)
     if spec.kind == "vae":
         raise PictureError(f"{method} needs the ground truth, which a photograph does not have; choose another method")
+    if spec.kind in TAKEN_IN:
+        raise PictureError(
+            f"{method} is of kind {spec.kind}: another program restores with it, and only datasets; choose another method"
+        )
     if config.members(method) != [method]:
         raise PictureError(f"{method} is of kind {spec.kind} and restores nothing itself; choose another method")
     return config.with_options(spec, {OPTIONS.get(key, key): (key, value) for key, value in changes.items()})

@@ -34,12 +34,13 @@ class Identity:
         return None
 
 
-def load_restorer(method: str, on_share: Callable[[float], None] | None = None) -> Restorer:
+def load_restorer(method: str, on_share: Callable[[float], None] | None = None, dataset: str | None = None) -> Restorer:
     """The model of config/methods/<method>.yaml with its weights, on the GPU where there is one.
 
     Args:
         on_share: called with the share of a picture's work that was done, now and then; the shares of one call of the model
             add up to 1. Only kind mperceiver calls it.
+        dataset: what is to be restored; only a method with a file of weights for each dataset asks.
 
     Raises ConfigError, LineageError: the method is not described, or its weights are missing.
     """

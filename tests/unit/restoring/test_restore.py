@@ -220,7 +220,7 @@ def test_identity_dataset_is_its_degraded_pictures(world):
 
 
 def test_dataset_card_names_what_it_stands_on(world, monkeypatch):
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(noisy))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Fake(noisy))
     card = lineage.read_card(datasets.restore_dataset("fake", "odd"))
     stands_on = ["data/prepared/odd.json", "config/methods/fake.yaml#restore", "results/runs/net/network.json"]
     assert sorted(card["inputs"]) == sorted(stands_on)
@@ -234,7 +234,7 @@ def test_neither_batch_nor_order_matters(world, monkeypatch):
     for batch, order in ((1, None), (3, None), (16, None), (3, [9, 3, 8, 10, 0, 1, 2, 7, 4, 6, 5])):
         write_prepared(sizes, order)
         fake = Fake(noisy, batch=batch)
-        monkeypatch.setattr(datasets, "load_restorer", lambda name, fake=fake: fake)
+        monkeypatch.setattr(datasets, "load_restorer", lambda name, fake=fake, **_: fake)
         datasets.restore_dataset("fake", "odd")
         found.append(contents("results/restored/fake/odd"))
         assert max(shape[0] for shape in fake.wholes) == min(batch, 8)
@@ -257,7 +257,7 @@ class Looking(Fake):
 
 
 def test_what_is_seen_of_a_dataset_is_written_down(world, monkeypatch):
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: Looking(same, batch=4))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Looking(same, batch=4))
     datasets.restore_dataset("fake", "odd")
     with paths.probabilities_file("fake", "odd").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -267,14 +267,14 @@ def test_what_is_seen_of_a_dataset_is_written_down(world, monkeypatch):
         assert float(row["dark"]) + float(row["bright"]) == pytest.approx(1, abs=1e-5)
         padded = images.pad(images.to_tensor(prepared.lq(i)), 8, 16)
         assert float(row["bright"]) == pytest.approx(padded.mean().item(), abs=1e-5)
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(same))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Fake(same))
     datasets.restore_dataset("fake", "odd")
     assert not paths.probabilities_file("fake", "odd").exists()
 
 
 def test_seed_of_a_picture_is_a_hash_of_its_names(world, monkeypatch):
     fake = Fake(same)
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: fake)
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: fake)
     datasets.restore_dataset("fake", "odd")
     assert fake.seeds == [[picture_seed("odd", f"p-{i}", 42)] for i in range(11)]
 
@@ -282,7 +282,7 @@ def test_seed_of_a_picture_is_a_hash_of_its_names(world, monkeypatch):
 def test_ceiling_is_fed_the_ground_truth(world, monkeypatch):
     fake = Fake(same, batch=4)
     fake.sees = ("gt",)
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: fake)
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: fake)
     with pytest.raises(RuntimeError, match="p-0 has no ground truth"):
         datasets.restore_dataset("ceiling", "odd")
     write_prepared([(8, 8), (32, 40), (20, 24)], order=[1, 2])
@@ -298,16 +298,16 @@ def test_a_failure_in_the_middle_leaves_nothing_behind(world, monkeypatch):
         return tile / 0 if dies.calls == 6 else tile
 
     dies.calls = 0
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(dies))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Fake(dies))
     with pytest.raises(PictureError, match="odd, p-5: the model returned"):
         datasets.restore_dataset("fake", "odd")
     assert list(Path("results/restored/fake").iterdir()) == []
 
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(same))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Fake(same))
     datasets.restore_dataset("fake", "odd")
     before = contents("results/restored/fake/odd")
     dies.calls = 0
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(dies))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Fake(dies))
     with pytest.raises(PictureError):
         datasets.restore_dataset("fake", "odd")
     assert contents("results/restored/fake/odd") == before
@@ -319,7 +319,7 @@ def test_a_failing_disk_is_not_overlooked(world, monkeypatch):
     def full(path, picture):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: Fake(same))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Fake(same))
     monkeypatch.setattr(datasets, "_write", full)
     with pytest.raises(OSError, match="No space left"):
         datasets.restore_dataset("fake", "odd")
@@ -327,7 +327,7 @@ def test_a_failing_disk_is_not_overlooked(world, monkeypatch):
 
 
 def test_missing_weights_are_told_before_the_work(world, monkeypatch):
-    monkeypatch.setattr(datasets, "load_restorer", lambda name: pytest.fail("loaded"))
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: pytest.fail("loaded"))
     Path("results/runs/net/network.json").unlink()
     with pytest.raises(lineage.LineageError, match=r"results/runs/net/network\.json: no such card"):
         datasets.restore_dataset("fake", "odd")

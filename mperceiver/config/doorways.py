@@ -1,0 +1,84 @@
+"""What the jobs of methods that were not trained here read (their files are described by doors.py)."""
+
+import os
+from pathlib import Path
+
+from mperceiver import paths
+from mperceiver.config.base import ConfigError
+from mperceiver.config.doors import Manifest
+from mperceiver.config.files import load, names, parse, path_of
+from mperceiver.config.parts import PICTURES, part_of, pictures_digest
+from mperceiver.files import members
+from mperceiver.lineage import Part
+
+
+def covers(method: str, dataset: str) -> bool:
+    """Whether a method restores a dataset: not those that its `datasets` leave out."""
+    chosen = load("methods", method).datasets
+    return not chosen or dataset in chosen
+
+
+def manifest_file(method: str) -> Path:
+    """manifest.yaml of a method of kind results."""
+    return Path(load("methods", method).results.folder).expanduser() / "manifest.yaml"
+
+
+def results_folder(method: str, dataset: str) -> Path:
+    """The folder with a dataset's pictures of a method of kind results."""
+    return manifest_file(method).parent / dataset
+
+
+def manifest(method: str) -> Manifest:
+    """What the restored pictures of a method of kind results are. Raises ConfigError if the file is missing or has faults."""
+    return parse(manifest_file(method), Manifest)
+
+
+def trained_on(method: str) -> list[str]:
+    """The datasets of config/datasets/ that a method which was not trained here says it was trained on."""
+    spec = load("methods", method)
+    told = spec.trained_on
+    if spec.results and manifest_file(method).is_file():
+        told = manifest(method).trained_on
+    return [name for name in told if name in names("datasets")]
+
+
+def door_inputs(method: str, dataset: str) -> list[str]:
+    """What restoring reads beside the method's file, the pairs and the foundation."""
+    spec = load("methods", method)
+    if not covers(method, dataset):
+        raise ConfigError(
+            f"{path_of('methods', method)}: `datasets` leaves out {dataset}; add it there if the method restores it"
+        )
+    if spec.results:
+        folder = results_folder(method, dataset)
+        inside = [str(folder / member) for member in members(folder)] if folder.is_dir() else []
+        label = f"{folder}#{PICTURES}"
+        return [
+            str(manifest_file(method)),
+            Part(str(folder), label, [str(folder), *inside], lambda: pictures_digest(folder) or "missing"),
+        ]
+    if spec.command:
+        return [str(paths.commanded_card(method, dataset))]
+    return module_inputs(method)
+
+
+def module_inputs(method: str) -> list[str]:
+    """The files that a method of kind python is made of: its module, where it lies in the working directory, and `reads`."""
+    spec = load("methods", method)
+    if not spec.python:
+        return []
+    path = Path(*spec.python.entry.partition(":")[0].split("."))
+    sources = [path.with_suffix(".py"), path / "__init__.py"]
+    return [os.fspath(file) for file in sources if file.is_file()] + spec.python.reads
+
+
+def command_inputs(method: str, dataset: str) -> list[str]:
+    """The method's file, the card of the pairs, and the files that the program reads."""
+    spec = load("methods", method)
+    if not spec.command:
+        raise ConfigError(
+            f"{path_of('methods', method)}: of kind {spec.kind}; only a method of kind command runs a program"
+        )
+    if not covers(method, dataset):
+        raise ConfigError(f"{path_of('methods', method)}: `datasets` leaves out {dataset}")
+    return [part_of("methods", method, "command"), str(paths.prepared_card(dataset)), *spec.command.reads]

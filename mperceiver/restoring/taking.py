@@ -1,0 +1,94 @@
+"""Pictures that another program restored: checked against the dataset, and taken into results/restored/ with a card."""
+
+from collections import Counter
+from pathlib import Path
+
+from mperceiver import config, files, images, lineage, paths
+from mperceiver.data.read.loader import PreparedDataset
+from mperceiver.images import PictureError
+from mperceiver.progress import progress
+
+SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # forms that keep every pixel; the scores of a JPEG would be JPEG's too
+MOST_NAMED = 5
+
+
+def take_in(method: str, dataset: str, prepared: PreparedDataset, inputs: list[str]) -> Path:
+    """Write results/restored/{method}/{dataset}/ from pictures that another program restored, and the card; return its path.
+
+    Nothing is resized. Pictures of 16 bit are rounded to 8, as what every other method restores is.
+
+    Args:
+        inputs: what the card names, ``config.restore_inputs``.
+
+    Raises PictureError, which names the pictures, for a folder that does not hold exactly those of the dataset.
+    """
+    spec = config.load("methods", method)
+    if spec.results:
+        manifest = config.manifest(method)
+        source, about = config.results_folder(method, dataset), manifest.model_dump(mode="json")
+    else:
+        source, about = paths.commanded_folder(method, dataset), {}
+    folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
+    found = check_pictures(source, prepared)
+    notes: Counter[str] = Counter()
+    with files.atomic_folder(folder, card) as beside, progress(f"restore {method} {dataset}", len(found)) as advance:
+        for name, file in found.items():
+            photograph = images.read_photograph(file)
+            notes.update(photograph.notes)
+            (beside / f"{name}.png").write_bytes(images.encode(photograph.pixels))
+            advance(1)
+    lineage.write_card(
+        card,
+        verb="restore",
+        spec={"method": config.read_part("methods", method, "restore"), "dataset": dataset},
+        inputs=inputs,
+        outputs=[folder],
+        result={"count": len(found), "taken_from": str(source)}
+        | ({"manifest": about} if about else {})
+        | ({"notes": dict(sorted(notes.items()))} if notes else {}),
+    )
+    return card
+
+
+def check_pictures(folder: Path, prepared: PreparedDataset) -> dict[str, Path]:
+    """{picture id: file} of a folder that has exactly one picture of each id of a dataset, each of its size, and nothing else.
+
+    Raises PictureError; the message names up to MOST_NAMED pictures.
+    """
+    if not folder.is_dir():
+        raise PictureError(f"{folder}: no such folder; it has to hold the restored pictures of {prepared.name}")
+    ids, found, other, twice = set(prepared.ids), {}, [], []
+    for member in files.members(folder):
+        if len(member.parts) > 1 or member.suffix.lower() not in SUFFIXES or member.stem not in ids:
+            other.append(str(member))
+        elif member.stem in found:
+            twice.append(str(member))
+        else:
+            found[member.stem] = folder / member
+    missing = [name for name in prepared.ids if name not in found]
+    faults = []
+    if missing:
+        faults.append(f"{len(missing)} of {len(prepared)} pictures are missing: {_few(missing)}")
+    if other:
+        faults.append(
+            f"{len(other)} file(s) are no pictures of {prepared.name} (<picture id>{' or '.join(SUFFIXES)}): {_few(other)}"
+        )
+    if twice:
+        faults.append(f"{len(twice)} picture(s) are there twice: {_few(twice)}")
+    if faults:
+        raise PictureError(f"{folder}: " + "; ".join(faults))
+    wrong = []
+    for i, name in enumerate(prepared.ids):
+        height, width = images.decode(found[name]).shape[:2]
+        if (height, width) != prepared.size(i):
+            wrong.append(f"{found[name].name} is {width}x{height} px, not {prepared.size(i)[1]}x{prepared.size(i)[0]}")
+    if wrong:
+        raise PictureError(
+            f"{folder}: {len(wrong)} picture(s) have another size than in {prepared.name}: {_few(wrong)}. Nothing is resized here: "
+            "restore them again at their own size"
+        )
+    return {name: found[name] for name in prepared.ids}
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")
