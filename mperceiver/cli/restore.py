@@ -1,11 +1,11 @@
-"""The verb that restores."""
+"""The verbs that restore."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mperceiver.cli.base import MethodName, Threads, fail, prepare_torch, verb
+from mperceiver.cli.base import DatasetName, MethodName, Threads, fail, prepare_torch, verb
 from mperceiver.printing import say
 
 
@@ -73,3 +73,11 @@ def restore(
     from mperceiver.restoring.datasets import restore_dataset
 
     say(restore_dataset(method, source))
+
+
+@verb("Restoring")
+def command(method: MethodName, dataset: DatasetName) -> None:
+    """Run the program of a method of kind command on a prepared dataset, and check what it wrote; `restore` then takes it in."""
+    from mperceiver.restoring.commands import run_command
+
+    say(run_command(method, dataset))

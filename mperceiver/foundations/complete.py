@@ -99,13 +99,13 @@ def check_files(name: str, folder: Path, paths: Iterable[str]) -> None:
 
 
 def fault_of(file: Path) -> str | None:
-    """What is wrong with a file of a foundation, to be read after its path; None if nothing is, or if it is of another kind."""
+    """What is wrong with a file of a foundation, to be read after its path; None if nothing is. Of a pickle, only whether it is one."""
     from safetensors import SafetensorError, safe_open
 
-    if file.suffix not in WEIGHTS:
-        return None
     if words := stand_in(file):
         return words
+    if file.suffix not in WEIGHTS:
+        return None
     try:
         if file.suffix == ".json":
             whole = isinstance(json.loads(file.read_text(encoding="utf-8")), dict)

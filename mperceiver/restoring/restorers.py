@@ -54,6 +54,14 @@ def load_restorer(method: str, on_share: Callable[[float], None] | None = None, 
         from mperceiver.models import baselines
 
         return baselines.load_restorer(method, device)
+    if kind == "checkpoint":
+        from mperceiver.models import checkpoints
+
+        return checkpoints.load_restorer(method, dataset, device)
+    if kind == "python":
+        from mperceiver.models import plugged
+
+        return plugged.load_restorer(method, device)
     if kind == "vae":
         from mperceiver.models import ceiling
 

@@ -1,7 +1,6 @@
 """Published checkpoints of the other all-in-one methods, as the weights of a run."""
 
 import json
-import pickle
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,15 +12,10 @@ from torch import Tensor, nn
 from mperceiver import config, files, lineage, paths
 from mperceiver.config.runs import Run
 from mperceiver.models import baselines
+from mperceiver.models.checkpoint_files import CheckpointError, read, unwrapped, without_prefix
 from mperceiver.models.weights import save_weights
 
-WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
-PREFIXES = ("module.", "net.", "model.")  # of DataParallel, of Lightning
 SHOWN = 12  # lines of a shape diff
-
-
-class CheckpointError(ValueError):
-    """A file is no checkpoint of the network it is taken for. The message says what differs."""
 
 
 def _banks(state: dict[str, Tensor]) -> dict[str, int]:
@@ -65,7 +59,7 @@ def convert(
         known = [name for name, entry in baselines.ARCHITECTURES.items() if "clip_view" not in entry.needs]
         raise config.ConfigError(f"architecture {architecture!r}: checkpoints of {', '.join(known)} can be converted")
     lineage.commit()
-    state = _unwrapped(checkpoint, _read(checkpoint))
+    state = _named(checkpoint)
     told = SIZES.get(architecture, lambda _: {})(state)
     count = baselines.ARCHITECTURES[architecture].count
     if count and len(tasks or []) != told.get(count, 0):
@@ -79,46 +73,12 @@ def convert(
     return paths.weights_card(run_name, "network")
 
 
-def _read(checkpoint: Path) -> Any:
-    """What is in the file. Raises CheckpointError if it is damaged, or a pickle with anything but tensors and plain data."""
-    if checkpoint.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(checkpoint)
-        except SafetensorError as error:
-            raise CheckpointError(f"{checkpoint}: damaged, or not a safetensors file ({error})") from None
-    try:
-        return torch.load(checkpoint, weights_only=True, map_location="cpu")
-    except OSError:
-        raise
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("WeightsUnpickler error: ")[2].split("\n")[0] or str(error).split("\n")[0]
-        raise CheckpointError(
-            f"{checkpoint}: holds more than tensors, and nothing of it was run: {reason.strip()}. Save its tensors alone in a place "
-            "where you trust it: torch.save(checkpoint['state_dict'], …)"
-        ) from None
-    except Exception as error:  # a damaged file raises a dozen classes
-        raise CheckpointError(f"{checkpoint}: damaged, or not a file of torch.save ({error})") from None
-
-
-def _unwrapped(checkpoint: Path, found: Any) -> dict[str, Tensor]:
-    """Tensors by their names in the network, out of the wrappers of trainers. Raises CheckpointError if there are none."""
-    while isinstance(found, dict) and (inner := next((w for w in WRAPPERS if isinstance(found.get(w), dict)), None)):
-        found = found[inner]
-    if not isinstance(found, dict) or not found:
-        raise CheckpointError(f"{checkpoint}: no tensors by name in it, but {type(found).__name__}")
-    other = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
-    if other:
-        raise CheckpointError(f"{checkpoint}: {other[0]} is no tensor ({len(other)} such entries)")
-    state = {str(name): tensor for name, tensor in found.items()}
-    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
-        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-    bad = [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
-    if bad:
-        raise CheckpointError(f"{checkpoint}: {bad[0]} has values that are not numbers ({len(bad)} such tensors)")
-    return {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+def _named(checkpoint: Path) -> dict[str, Tensor]:
+    """The tensors by their names in the network. Raises CheckpointError for a file that has none."""
+    state = unwrapped(checkpoint, read(checkpoint))
+    while (shorter := without_prefix(state)) is not None:
+        state = shorter
+    return state
 
 
 def _run(checkpoint: Path, name: str, architecture: str, arguments: dict[str, Any], tasks: list[str] | None) -> Run:

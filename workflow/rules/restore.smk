@@ -1,3 +1,20 @@
+# The program of a method of kind command, in the container or conda environment that the method names: the verb calls apptainer or
+# conda itself, so that the image needs nothing of this project.
+rule command:
+    input:
+        inputs(mperceiver.config.command_inputs),
+        pairs=ancient("data/prepared/{dataset}.arrow"),
+    output:
+        card="results/commanded/{method}/{dataset}.json",
+        folder=directory("results/commanded/{method}/{dataset}"),
+    log:
+        "results/logs/command/{method}/{dataset}.log",
+    benchmark:
+        "results/benchmarks/command/{method}/{dataset}.tsv"
+    shell:
+        "mperceiver command {wildcards.method} {wildcards.dataset} > {log} 2>&1"
+
+
 rule restore:
     input:
         inputs(mperceiver.config.restore_inputs),

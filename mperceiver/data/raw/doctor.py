@@ -31,6 +31,7 @@ from mperceiver.config.sources import (
 from mperceiver.data import DataError
 from mperceiver.data.raw.sources import LIST_FILES, RemoteFile
 from mperceiver.data.raw.sources.base import SourceRefused, manual_folders, state_of_status
+from mperceiver.data.raw.sources.drive import file_address
 from mperceiver.fetch import FetchError, hub, packages, probe
 from mperceiver.printing import console, masked_data, say_json, shown
 from mperceiver.progress import progress
@@ -246,6 +247,10 @@ def _ask_mirror(name: str, part: FileGroup, mirror: Mirror) -> list[SourceAnswer
         except FetchError as error:
             return [answer(all_files, "unreachable", str(error))]
         return [answer(all_files, "ok", archive.filename)]
+    if mirror.manual is not None:
+        folder = paths.manual_folder(name)
+        absent = [path for path, at in at_mirror.items() if not any((folder / p).is_file() for p in (path, at))]
+        return [answer(absent[0], "manual", f"not in {folder}/")] if absent else [answer(all_files, "ok", "")]
     listing: dict[str, hub.HubFile] = {}
     if mirror.hub is not None:
         try:
@@ -256,7 +261,10 @@ def _ask_mirror(name: str, part: FileGroup, mirror: Mirror) -> list[SourceAnswer
     answers = []
     for path, at in at_mirror.items():
         expected = part.files[path]
-        if mirror.hub is None:
+        if mirror.drive is not None:
+            address = partial(file_address, mirror.drive)
+            state, detail = _ask_server(RemoteFile(path, at, address, expected.sha256, expected.bytes), {})
+        elif mirror.hub is None:
             url, headers = hub.mirror_request(mirror, at)
             file = RemoteFile(path, at, url, expected.sha256, expected.bytes, headers)
             state, detail = _ask_server(file, {})

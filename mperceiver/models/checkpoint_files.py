@@ -1,0 +1,65 @@
+"""Reading checkpoints that others published: tensors by name, whatever a trainer wrapped them in. No code in a file is run."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mperceiver.fetch.stand_ins import stand_in
+
+WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
+PREFIXES = ("module.", "net.", "model.")  # of DataParallel, of Lightning
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint of the network it is taken for. The message says what differs."""
+
+
+def read(checkpoint: Path) -> Any:
+    """What is in the file. Raises CheckpointError if it is damaged, or a pickle with anything but tensors and plain data."""
+    if words := stand_in(checkpoint):
+        raise CheckpointError(f"{checkpoint}: {words}")
+    if checkpoint.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(checkpoint)
+        except SafetensorError as error:
+            raise CheckpointError(f"{checkpoint}: damaged, or not a safetensors file ({error})") from None
+    try:
+        return torch.load(checkpoint, weights_only=True, map_location="cpu")
+    except OSError:
+        raise
+    except pickle.UnpicklingError as error:
+        reason = str(error).partition("WeightsUnpickler error: ")[2].split("\n")[0] or str(error).split("\n")[0]
+        raise CheckpointError(
+            f"{checkpoint}: holds more than tensors, and nothing of it was run: {reason.strip()}. Save its tensors alone in a place "
+            "where you trust it: torch.save(checkpoint['state_dict'], …)"
+        ) from None
+    except Exception as error:  # a damaged file raises a dozen classes
+        raise CheckpointError(f"{checkpoint}: damaged, or not a file of torch.save ({error})") from None
+
+
+def unwrapped(checkpoint: Path, found: Any) -> dict[str, Tensor]:
+    """Tensors by name, out of the wrappers of trainers; their prefixes stay. Raises CheckpointError if there are none."""
+    while isinstance(found, dict) and (inner := next((w for w in WRAPPERS if isinstance(found.get(w), dict)), None)):
+        found = found[inner]
+    if not isinstance(found, dict) or not found:
+        raise CheckpointError(f"{checkpoint}: no tensors by name in it, but {type(found).__name__}")
+    other = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
+    if other:
+        raise CheckpointError(f"{checkpoint}: {other[0]} is no tensor ({len(other)} such entries)")
+    state = {str(name): tensor for name, tensor in found.items()}
+    bad = [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
+    if bad:
+        raise CheckpointError(f"{checkpoint}: {bad[0]} has values that are not numbers ({len(bad)} such tensors)")
+    return {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
+
+
+def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor] | None:
+    """The tensors without one prefix that a trainer put before all names; None if there is no such prefix."""
+    prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None)
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()} if prefix else None

@@ -1,0 +1,129 @@
+"""Methods of kind command: a program that turns a folder of degraded pictures into a folder of restored ones."""
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from mperceiver import config, files, images, lineage, paths, temporary
+from mperceiver.config.doors import Command
+from mperceiver.data.read.loader import PreparedDataset
+from mperceiver.printing import say, shown
+from mperceiver.progress import progress
+from mperceiver.restoring.taking import check_pictures
+
+LAST_LINES = 15  # of what a program that failed has printed
+
+
+class CommandError(RuntimeError):
+    """A program failed, or did not restore every picture. The message says which, and shows the end of what it printed."""
+
+
+def run_command(method: str, dataset: str) -> Path:
+    """Run the program of a method on the degraded pictures of a dataset; return the path of the card.
+
+    The program gets PNG files {picture id}.png of 8 bit, and has to write a picture of the same name and size for each:
+    results/commanded/{method}/{dataset}/ appears whole or not at all.
+
+    Raises:
+        ConfigError: the method is of another kind, or what it runs in is not installed.
+        CommandError: the program ended with another exit code than 0. PictureError: pictures are missing, or there are other
+            files, or one has another size.
+    """
+    spec = config.load("methods", method).command
+    inputs = config.command_inputs(method, dataset)
+    lineage.commit()  # fail before the work, not after it, where git cannot be asked
+    for path in inputs:
+        if path.endswith(".json"):
+            lineage.read_card(path)
+    assert spec is not None
+    absent = [path for path in spec.reads if not Path(path).exists()]
+    if absent:
+        raise config.ConfigError(f"{config.path_of('methods', method)}: command.reads: there is no {', '.join(absent)}")
+    prepared = PreparedDataset(dataset)
+    folder, card = paths.commanded_folder(method, dataset), paths.commanded_card(method, dataset)
+    with files.locked(folder), _given(prepared, folder) as given, files.atomic_folder(folder, card) as beside:
+        _run(_words(method, spec, given, beside), method, dataset)
+        check_pictures(beside, prepared)
+    lineage.write_card(
+        card,
+        verb="command",
+        spec={"method": config.read_part("methods", method, "command"), "dataset": dataset},
+        inputs=inputs,
+        outputs=[folder],
+        device="told by the program",
+        result={"count": len(prepared)},
+    )
+    return card
+
+
+@contextlib.contextmanager
+def _given(prepared: PreparedDataset, place: Path):
+    """A temporary folder beside ``place`` with the degraded pictures as PNG files; it is deleted at the end."""
+    given = temporary.new_folder(place.with_name(f"{place.name}-lq"))
+    try:
+        with progress(f"write the pictures of {prepared.name}", len(prepared)) as advance:
+            for i, name in enumerate(prepared.ids):
+                (given / f"{name}.png").write_bytes(images.encode(prepared.lq(i)))
+                advance(1)
+        yield given
+    finally:
+        shutil.rmtree(given, ignore_errors=True)
+
+
+def _words(method: str, spec: Command, given: Path, output: Path) -> list[str]:
+    """The program and its arguments, as the system starts them."""
+    line = spec.run.replace("{input}", shlex.quote(str(given.resolve())))
+    line = line.replace("{output}", shlex.quote(str(output.resolve())))
+    shell = ["bash", "-euo", "pipefail", "-c", line]
+    if spec.container:
+        program = next((p for p in ("apptainer", "singularity") if shutil.which(p)), None)
+        if program is None:
+            raise config.ConfigError(
+                f"{config.path_of('methods', method)}: command.container needs apptainer, which is not on the PATH"
+            )
+        image = spec.container if "://" in spec.container else str(Path(spec.container).expanduser().resolve())
+        here = str(Path.cwd())
+        places = dict.fromkeys((here, str(given.resolve().parent)))
+        return [program, "exec", "--nv", *(f"--bind={place}" for place in places), f"--pwd={here}", image, *shell]
+    if spec.conda:
+        if shutil.which("conda") is None:
+            raise config.ConfigError(
+                f"{config.path_of('methods', method)}: command.conda needs conda, which is not on the PATH"
+            )
+        where = "--prefix" if "/" in spec.conda else "--name"
+        return ["conda", "run", "--no-capture-output", where, spec.conda, *shell]
+    return shell
+
+
+def _run(words: list[str], method: str, dataset: str) -> None:
+    """Run the program; what it prints goes to standard error. Raises CommandError for another exit code than 0."""
+    last: list[str] = []
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # so that what the program starts is ended with it
+    ) as running:
+        try:
+            assert running.stdout is not None
+            for line in running.stdout:
+                say(shown(line.rstrip("\n"), lines=False), error=True)
+                last = [*last[-LAST_LINES + 1 :], line.rstrip("\n")]
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.killpg(running.pid, signal.SIGKILL)
+            raise
+    if running.returncode:
+        ended = f"signal {-running.returncode}" if running.returncode < 0 else f"exit code {running.returncode}"
+        raise CommandError(
+            f"the program of {method} ended on {dataset} with {ended}, and nothing of what it wrote was kept. It is "
+            f"command.run in {config.path_of('methods', method)}. The last it printed:\n"
+            + "\n".join(f"  {line}" for line in last or ["(nothing)"])
+        )
