@@ -20,7 +20,9 @@ def covers(method: str, dataset: str) -> bool:
 
 def manifest_file(method: str) -> Path:
     """manifest.yaml of a method of kind results."""
-    return Path(load("methods", method).results.folder).expanduser() / "manifest.yaml"
+    results = load("methods", method).results
+    assert results is not None
+    return Path(results.folder).expanduser() / "manifest.yaml"
 
 
 def results_folder(method: str, dataset: str) -> Path:
