@@ -29,7 +29,10 @@ PLACES = {
     "report": (1.5, 9, VIOLET, "results/report/index.html"),
 }
 # Rules that the demo has no use for, and their arrows.
-ASIDE = {"command": {("prepare", "command"), ("command", "restore")}}
+ASIDE: dict[str, set[tuple[str, str]]] = {
+    "command": {("prepare", "command"), ("command", "restore")},
+    "measure": {("train_drm", "measure"), ("train_network", "measure"), ("measure", "table")},
+}
 BOX_WIDTH, BOX_HEIGHT = 2.7, 0.46  # inches
 MARGIN = 0.1  # inches around the drawing
 INK, PALE = "#1f2328", "#59636e"

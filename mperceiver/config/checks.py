@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mperceiver.config.base import ConfigError
+from mperceiver.config.doors import DOORS
 from mperceiver.config.figures import Figure
 from mperceiver.config.files import load, path_of
 from mperceiver.config.tables import COST, TRAINING, ColumnGroup, Reported, Table
@@ -41,7 +42,7 @@ def check_figure(name: str, figure: Figure) -> None:
             raise ConfigError(f"{file}: {_of(column)}: kind: a figure shows scores only; leave `kind` out")
         _check_column(file, column, metrics=figure.kind != "probabilities")
     for method in figure.methods if figure.kind in ("probabilities", "tradeoff") else ():
-        if (kind := load("methods", method).kind) in ("identity", "vae", "reported"):
+        if (kind := load("methods", method).kind) in ("identity", "vae", "reported", *DOORS):
             raise ConfigError(
                 f"{file}: methods: {method} is of kind {kind}; it has no {'predictor' if figure.kind == 'probabilities' else 'sampler'}"
             )
