@@ -1,5 +1,6 @@
 """What ships with the package, and the package as a library."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from mperceiver import config, images, lineage, paths, shipped
 from mperceiver.models import mperceiver as model
 from mperceiver.models import towers
 from tools.ship import ship
+
+METHOD = "small"  # whose weights are in assets/
 
 
 def pixels(height: int = 40, width: int = 56) -> np.ndarray:
@@ -153,3 +156,23 @@ def test_import_is_light():
     code = "import sys, mperceiver; print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'numpy', 'pydantic', 'PIL', 'diffusers'}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PROJECT)
     assert done.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------- the wheel
+
+
+def test_a_wheel_holds_all_that_restoring_needs(tmp_path):
+    """Built, unpacked beside nothing else of the project, and used in an empty folder."""
+    uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
+    subprocess.run([uv, "build", "--wheel", "--quiet", "--out-dir", str(tmp_path), "."], check=True, cwd=PROJECT)
+    [wheel] = tmp_path.glob("*.whl")
+    shutil.unpack_archive(wheel, tmp_path / "site", "zip")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    Image.fromarray(pixels(64, 80)).save(empty / "photo.png")
+    environment = dict(os.environ, PYTHONPATH=str(tmp_path / "site"), PYTHONSAFEPATH="1", OMP_NUM_THREADS="1")
+    command = [sys.executable, "-m", "mperceiver.cli", "restore", METHOD, "photo.png", "restored.png"]
+    done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in empty.iterdir()) == ["photo.png", "restored.png"]
+    assert images.decode(empty / "restored.png").shape == (64, 80, 3)
