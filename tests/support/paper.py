@@ -202,7 +202,8 @@ def _inception(folder: Path) -> None:
 def needed() -> set[str]:
     """The datasets with ready-made pairs that the experiment stands on."""
     experiment = config.parse(Path("config/paper.yaml"), Experiment)
-    inputs = {"scores": config.score_inputs, "restored": config.restore_inputs, "runs": config.stage_inputs}
+    inputs: dict = {"scores": config.score_inputs, "restored": config.restore_inputs, "runs": config.stage_inputs}
+    inputs["costs"] = config.measure_inputs
     waiting = [path for name in experiment.tables for path in config.table_inputs(name)]
     waiting += [path for name in experiment.figures for path in config.figure_inputs(name)]
     found = set()
