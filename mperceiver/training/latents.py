@@ -6,8 +6,7 @@ on. Both are Arrow files, memory-mapped and read row by row, so they need not fi
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from mperceiver.models.towers import Towers
 from mperceiver.parallel import in_threads
 from mperceiver.seeds import picture_seed
 from mperceiver.training import processes
-from mperceiver.training.shards import MappedRows, join_shards, write_shards
+from mperceiver.training.shards import MappedRows, join_shards, shard_of, write_shards
 
 # Crops that pass through the towers together: at most BATCH, and at most BATCH_PIXELS pixels in all.
 BATCH, BATCH_PIXELS = 64, 2 * 2**20
@@ -197,46 +196,86 @@ def _sample(foundation: Towers, pictures: Tensor, seeds: list[int]) -> Tensor:
 class SampledLatents:
     """The latents that stage 2 sampled for one dataset's crops, as ``sample_latents`` wrote them."""
 
-    def __init__(self, shards: list[Path], shape: tuple[int, ...]) -> None:
+    def __init__(self, shards: list[Path], shape: tuple[int, ...], rows: list[int] | None = None) -> None:
+        """``rows``: the crops that were sampled; None for all."""
         self._rows, self.shape = MappedRows(shards), shape
+        self._places = None if rows is None else {row: place for place, row in enumerate(rows)}
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, i: int) -> Tensor:
-        """Scaled latent of crop i, float16 (4, h, w)."""
-        return _tensor(self._rows.bytes("latent", i), np.float16, self.shape)
+        """Scaled latent of crop i, float16 (4, h, w). Raises KeyError for a crop that was not sampled."""
+        place = i if self._places is None else self._places[i]
+        return _tensor(self._rows.bytes("latent", place), np.float16, self.shape)
 
 
 @torch.no_grad()
 def sample_latents(
-    folder: Path, sample: SampleLatents, cached: list[CachedLatents], seed: int, key: str, title: str
+    folder: Path,
+    sample: SampleLatents,
+    cached: list[CachedLatents],
+    seed: int,
+    key: str,
+    title: str,
+    wanted: list[list[int]] | None = None,
 ) -> list[SampledLatents]:
-    """The latents that stage 2 samples for every training crop, written into ``folder`` once, by all processes together.
+    """The latents that stage 2 samples for the training crops, written into ``folder`` once, by all processes together.
 
     The noise of a batch is seeded by (dataset, first crop of the batch, ``seed``). So a result depends neither on what was
-    sampled before nor on the process that sampled it.
+    sampled before nor on the process that sampled it. A crop's noise is the same whether all crops are sampled or a few.
 
     Args:
+        wanted: the crops of each dataset to sample, in ascending order; None for all of them.
         key: describes everything that the latents depend on. Latents in ``folder`` under another key are removed.
         title: of the run, for the progress bar.
     """
     by_dataset = {latents.crops.name: latents for latents in cached}
+    chosen: dict[str, Sequence[int]] = {name: range(len(latents)) for name, latents in by_dataset.items()}
+    if wanted is not None:
+        asked = [(latents.crops.name, rows) for latents, rows in zip(cached, wanted, strict=True)]
+        chosen = {name: sorted({row for of, rows in asked for row in rows if of == name}) or [0] for name in by_dataset}
+        key = json.dumps([key, wanted])
 
     def sample_rows(name: str, rows: range, advance: Callable[[int], None]) -> list[pa.RecordBatch]:
         latents, batches = by_dataset[name], []
         height, width = latents.crops.size(0)
         for some in _batches(rows, height * width):
-            lq = torch.stack([latents.lq(i) for i in some]).float()
-            generator = torch.Generator().manual_seed(picture_seed(name, str(some.start), seed) % 2**63)
-            noise = torch.randn(lq.shape, generator=generator)
-            fresh = partial(torch.randn, lq.shape, generator=generator)
-            embedding = torch.stack([latents.embedding(i) for i in some])
-            sampled = sample(lq, embedding, noise, fresh).half().cpu().numpy()
+            crops = [chosen[name][place] for place in some]
+            lq = torch.stack([latents.lq(i) for i in crops]).float()
+            fresh = _noise(name, crops, len(latents), height * width, latents.shape, seed)
+            embedding = torch.stack([latents.embedding(i) for i in crops])
+            sampled = sample(lq, embedding, fresh(), fresh).half().cpu().numpy()
             batches.append(pa.record_batch({"latent": pa.array([row.tobytes() for row in sampled], pa.binary())}))
             advance(len(some))
         return batches
 
-    counts = {name: len(latents) for name, latents in by_dataset.items()}
+    counts = {name: len(rows) for name, rows in chosen.items()}
     shards = write_shards(folder, key, counts, sample_rows, f"{title}: sampling latents")
-    return [SampledLatents(shards[latents.crops.name], latents.shape) for latents in cached]
+    return [
+        SampledLatents(shards[name], latents.shape, None if wanted is None else list(chosen[name]))
+        for name, latents in ((latents.crops.name, latents) for latents in cached)
+    ]
+
+
+def _noise(
+    name: str, crops: list[int], count: int, pixels: int, shape: tuple[int, ...], seed: int
+) -> Callable[[], Tensor]:
+    """A function that returns fresh noise (B, 4, h, w) for B crops of a dataset at each call.
+
+    It is what these crops get where all ``count`` crops are sampled, ``pixels`` of one telling how many make a batch.
+    """
+    parts = []
+    for batch, own in groupby(crops, key=lambda i: _batch_of(i, count, pixels)):
+        generator = torch.Generator().manual_seed(picture_seed(name, str(batch.start), seed) % 2**63)
+        parts.append((len(batch), generator, [i - batch.start for i in own]))
+
+    def fresh() -> Tensor:
+        return torch.cat([torch.randn((n, *shape), generator=generator)[places] for n, generator, places in parts])
+
+    return fresh
+
+
+def _batch_of(row: int, count: int, pixels: int) -> range:
+    """The batch that has a row, where all ``count`` rows are sampled."""
+    return next(batch for batch in _batches(shard_of(row, count), pixels) if row in batch)

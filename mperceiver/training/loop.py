@@ -7,7 +7,7 @@ the loop finishes its step and writes the resume state; then SLURM requeues the 
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def fit(
     stop_signal = preemption.StopSignal()
     saved = time.monotonic()
     try:
-        with drawn_batches(draw, _turns(spec, seed, step, own, budget), device) as batches:
+        with drawn_batches(draw, turns(spec, seed, step, own, budget), device) as batches:
             last = budget.over(step)
             while not last:
                 records = []
@@ -145,11 +145,11 @@ def _batch_losses(
     return losses
 
 
-def _turns(spec: Stage, seed: int, first_step: int, own: range, budget: Budget) -> Iterator[Turn]:
-    """Every batch of this process from ``first_step`` on."""
+def turns(spec: Stage, seed: int, first_step: int, own: Sequence[int], budget: Budget | None = None) -> Iterator[Turn]:
+    """Every batch of a process from ``first_step`` on; ``own``: the indices of its batches in a step."""
     for step in range(first_step, spec.steps):
         for index in own:
-            phase = phase_at(spec, step, None if spec.cpu_seconds is None else budget.share(step))
+            phase = phase_at(spec, step, None if spec.cpu_seconds is None or budget is None else budget.share(step))
             yield Turn(step, index, [seed, step, index], phase)
 
 

@@ -57,6 +57,12 @@ def write_shards(folder: Path, key: str, counts: dict[str, int], make: MakeRows,
     return {dataset: [path for path, (owner, _) in shards.items() if owner == dataset] for dataset in counts}
 
 
+def shard_of(row: int, count: int) -> range:
+    """The rows of the shard that has a row, among ``count`` rows."""
+    start = row // SHARD_ROWS * SHARD_ROWS
+    return range(start, min(start + SHARD_ROWS, count))
+
+
 def join_shards(shards: list[Path], path: Path, metadata: dict[str, str]) -> None:
     """Write the rows of all ``shards`` into one Arrow file, whole or not at all, with ``metadata`` in its schema."""
     schema = pa.ipc.open_file(pa.memory_map(str(shards[0]))).schema.with_metadata(metadata)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mperceiver import config, paths
 from mperceiver.config.runs import Phase, Run, Stage
+from mperceiver.data.read.mixture import Mixture
 from mperceiver.models import towers
 from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
@@ -21,8 +22,9 @@ from mperceiver.models.weights import load_weights
 from mperceiver.training import processes
 from mperceiver.training.discarding import latents_folder
 from mperceiver.training.latents import CachedLatents, SampledLatents, sample_latents
-from mperceiver.training.loop import fit
+from mperceiver.training.loop import fit, turns
 from mperceiver.training.losses import PictureLosses
+from mperceiver.training.prefetch import generators
 from mperceiver.training.stages.common import all_latents, mixed, ready_to_train, trained_predictor
 
 
@@ -32,8 +34,9 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     foundation = towers.load(run.foundation, processes.device())
     predictor = trained_predictor(foundation, run_name, run)
     cached = all_latents(run)
-    sampled = _sampled_latents(run_name, run, spec, foundation, predictor, cached, inputs)
     mixture = mixed([latents.crops for latents in cached])
+    wanted = drawn_rows(mixture, spec, run.seed + 2)
+    sampled = _sampled_latents(run_name, run, spec, foundation, predictor, cached, inputs, wanted)
     whole_px = mixture.datasets[0].size(0)[0]
     drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
     drm.attach(foundation.vae)
@@ -77,6 +80,24 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     return drm, curve
 
 
+def drawn_rows(mixture: Mixture, spec: Stage, seed: int) -> list[list[int]] | None:
+    """The rows of each dataset that the batches of a training draw, in ascending order.
+
+    None if they are more than half of all rows, so that sampling them all costs little more, or if the steps are not known before:
+    so only a short training samples a part.
+    """
+    if spec.cpu_seconds is not None:
+        return None
+    drawn: list[set[int]] = [set() for _ in mixture.datasets]
+    for turn in turns(spec, seed, 0, range(spec.accumulate)):
+        rng, _ = generators(turn.key)
+        for d, row in mixture.draw(rng, turn.phase.batch):  # the first that `draw` in train_drm does with its generator
+            drawn[d].add(row)
+        if 2 * sum(map(len, drawn)) > sum(map(len, mixture.datasets)):
+            return None
+    return [sorted(rows) for rows in drawn]
+
+
 def _sampled_latents(
     run_name: str,
     run: Run,
@@ -85,8 +106,9 @@ def _sampled_latents(
     predictor: DegradationPredictor,
     cached: list[CachedLatents],
     inputs: dict,
+    wanted: list[list[int]] | None,
 ) -> list[SampledLatents]:
-    """The latents that the run's stage 2 samples for every training crop.
+    """The latents that the run's stage 2 samples for the training crops, or for those of them that are ``wanted``.
 
     Afterwards the branches, the U-Net, the text encoder and CLIP are moved to the CPU, to leave the GPU's memory to stage 3.
     """
@@ -111,7 +133,7 @@ def _sampled_latents(
 
     digests = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
     key = json.dumps([run.latents.model_dump(mode="json"), spec.precision, digests], sort_keys=True)
-    sampled = sample_latents(latents_folder(run_name), sample, cached, run.latents.seed, key, run_name)
+    sampled = sample_latents(latents_folder(run_name), sample, cached, run.latents.seed, key, run_name, wanted)
     for module in (branches, foundation.unet, foundation.text_encoder, foundation.clip):
         module.cpu()
     return sampled

@@ -285,5 +285,30 @@ def test_killed_sampling_goes_on_with_the_part_it_was_at(tiny_world, foundation,
     assert torch.equal(all_of(resumed), all_of(straight))
 
 
+@pytest.mark.parametrize("wanted", [[2, 3, 7, 16, 17], [0], list(range(18)), []])
+def test_a_few_latents_are_those_that_sampling_all_gives(tiny_world, foundation, monkeypatch, wanted):
+    encode(foundation, "tiny-train")
+    monkeypatch.setattr(shards, "SHARD_ROWS", 5)  # batches of 3 and 2
+    monkeypatch.setattr(latents, "BATCH", 3)
+    cached, seen = CachedLatents("tiny", "tiny-train"), []
+
+    def restore(lq, embedding, noise, fresh):
+        seen.append(len(lq))
+        return lq + noise + 2 * fresh() + 4 * fresh() + embedding.mean(1).view(-1, 1, 1, 1)
+
+    (every_one,) = sample_latents(Path("results/resume/x"), restore, [cached], 42, "key", "x")
+    assert sum(seen) == 18
+    (few,) = sample_latents(Path("results/resume/y"), restore, [cached], 42, "key", "y", [wanted])
+    assert sum(seen) == 18 + max(len(wanted), 1)
+    for row in wanted:
+        assert torch.equal(few[row], every_one[row])
+    with pytest.raises(KeyError):
+        _ = few[4 if len(wanted) < 18 else 18]
+    sample_latents(Path("results/resume/y"), restore, [cached], 42, "key", "y", [wanted])
+    assert sum(seen) == 18 + max(len(wanted), 1), "kept for the next call"
+    sample_latents(Path("results/resume/y"), restore, [cached], 42, "key", "y", [[5]])
+    assert sum(seen) == 19 + max(len(wanted), 1), "other steps draw other crops"
+
+
 def all_of(found) -> torch.Tensor:
     return torch.stack([found[i] for i in range(len(found))])
