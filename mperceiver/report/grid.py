@@ -32,7 +32,7 @@ class Row:
     group: str  # heading of the group of rows
     method: str
     title: str
-    ranked: bool = True  # False for a method of kind vae: it sees the ground truth, so it is an upper bound
+    ranked: bool = True  # False for a reference, which is no method: the input itself, or what saw the ground truth
     members: tuple[str, ...] = ()  # methods whose scores it shows: itself; of kind mean several; of kind reported none
 
     @property

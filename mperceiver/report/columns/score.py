@@ -37,7 +37,8 @@ def value(method: str, dataset: str, column: Column) -> Value:
     n = tasks[task]["n"] if task else scores["n"]
     summary = (tasks[task].get(column.key) if task else {"mean": scores["means"].get(column.key)}) or {}
     if (mean := summary.get("mean")) is None:
-        why = f"no {column.measure.label} under {protocol}"
+        asked = column.key in (tasks[task] if task else scores["means"])  # by the protocol, and no picture has a value
+        why = "not computable" if asked else f"no {column.measure.label} under {protocol}"
         return Value(n=n, protocol=protocol, protocol_sha256=sha256, why=why)
     if math.isnan(mean):
         return Value(n=n, protocol=protocol, protocol_sha256=sha256, why="not a number")

@@ -13,13 +13,14 @@ from mperceiver.report.figures.common import DPI, FigureError
 from mperceiver.report.figures.crops import cropped, framed, most_varied
 from mperceiver.report.grid import printed
 from mperceiver.report.pairs import ground_truth
-from mperceiver.report.scores import INPUT, per_picture
+from mperceiver.report.scores import INPUT, per_picture, result
 
 OF_PICTURES = True
 SHOWS_MEANS = False
 GAP_PX = 10  # between neighbouring pictures
 LEFT_PX = 44  # for the rows' labels
 UNDER_PX = 38  # for the number under each picture
+NOTE_PX = 20  # for the protocol of the numbers
 
 
 def describe(figure: Figure) -> str:
@@ -88,8 +89,12 @@ def draw(name: str, figure: Figure):
         inputs.append(paths.prepared_card(panel.dataset))
         for method in [identity, *outputs]:
             inputs += [paths.scores_card(method, panel.dataset), paths.restored_card(method, panel.dataset)]
-    result = {"panels": len(rows), "missing": missing}
-    return _drawing(titles, rows), [path for path in inputs if path.is_file()], result
+    drawn = {"panels": len(rows), "missing": missing}
+    return (
+        _drawing(titles, rows, _protocols(figure.panels, [identity, *outputs])),
+        [path for path in inputs if path.is_file()],
+        drawn,
+    )
 
 
 def _scores(panel: Panel, methods: list[str]) -> tuple[str, list[float | None]]:
@@ -101,6 +106,17 @@ def _scores(panel: Panel, methods: list[str]) -> tuple[str, list[float | None]]:
     return (tasks[0].replace("-", " ") if tasks else panel.picture), values
 
 
+def _protocols(panels: list[Panel], methods: list[str]) -> str:
+    """Under which protocols the numbers were scored, in words: "protocol rgb", or with the datasets where there are several."""
+    used: dict[str, dict[str, None]] = {}
+    for dataset in dict.fromkeys(panel.dataset for panel in panels):
+        for scores in filter(None, (result(method, dataset) for method in methods)):
+            used.setdefault(scores["protocol"], {})[dataset] = None
+    if len(used) < 2:
+        return "".join(f"protocol {name}" for name in used)
+    return "; ".join(f"protocol {name} on {', '.join(datasets)}" for name, datasets in used.items())
+
+
 def _lines(pictures: list[np.ndarray | None], panel: Panel, zoom_px: int | None) -> list[list[np.ndarray]]:
     """For each picture the crop alone, or with ``zoom_px`` the whole picture and the crop below it; none where it is absent."""
     crop = panel.crop
@@ -110,8 +126,8 @@ def _lines(pictures: list[np.ndarray | None], panel: Panel, zoom_px: int | None)
     return [[] if picture is None else [framed(picture, crop), cropped(picture, crop)] for picture in pictures]
 
 
-def _drawing(titles: list[str], rows: list[PanelRow]):
-    """The figure: titles above, rows below each other, each picture pixel for pixel."""
+def _drawing(titles: list[str], rows: list[PanelRow], protocols: str):
+    """The figure: titles above, rows below each other, each picture pixel for pixel; at the end how the numbers were scored."""
     import matplotlib.pyplot as plt
 
     measure = MEASURES[MAIN]
@@ -119,7 +135,7 @@ def _drawing(titles: list[str], rows: list[PanelRow]):
     wrapped = ["\n".join(textwrap.wrap(title, 17, break_on_hyphens=False)) for title in titles]
     head = 16 + 30 * max(title.count("\n") + 1 for title in wrapped)
     width = LEFT_PX + len(titles) * (wide + GAP_PX)
-    height = head + sum(row.height for row in rows) + len(rows) * (UNDER_PX + GAP_PX // 2)
+    height = head + sum(row.height for row in rows) + len(rows) * (UNDER_PX + GAP_PX // 2) + NOTE_PX
     drawing = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
 
     def text(x, y, words, **how):
@@ -131,7 +147,7 @@ def _drawing(titles: list[str], rows: list[PanelRow]):
     y = head
     for row in rows:
         text(LEFT_PX - 10, y + row.height / 2, row.label, rotation=90, va="center", ha="right", style="italic")
-        values = [one.value for one in row.pictures if one.value is not None]
+        values = [one.value for one in row.pictures[1:] if one.value is not None]  # the first is the input, no method
         best = (max if measure.higher_is_better else min)(values, default=None)
         for x, one in zip(columns, row.pictures, strict=True):
             if not one.lines:
@@ -139,7 +155,7 @@ def _drawing(titles: list[str], rows: list[PanelRow]):
                 text(x + wide / 2, y + row.height / 2, words, va="center", color="#666666")
             elif one.value is not None:
                 words = f"{printed(one.value, measure)} {measure.unit}".rstrip()
-                weight = "bold" if one.value == best else "normal"
+                weight = "bold" if one.value == best and x > columns[0] else "normal"
                 text(x + wide / 2, y + row.height + 8, words, va="top", fontsize=8.5, fontweight=weight)
         top = y
         for k, tallest in enumerate(row.heights):
@@ -150,4 +166,14 @@ def _drawing(titles: list[str], rows: list[PanelRow]):
                     drawing.figimage(picture, middle, height - top - picture.shape[0], origin="upper")
             top += tallest + GAP_PX
         y += row.height + UNDER_PX + GAP_PX // 2
+    if protocols:
+        text(
+            LEFT_PX,
+            height - NOTE_PX + 4,
+            f"{measure.label}: {protocols}.",
+            va="top",
+            ha="left",
+            fontsize=7.5,
+            color="#666666",
+        )
     return drawing

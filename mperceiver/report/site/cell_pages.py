@@ -99,12 +99,16 @@ class CellPages:
         if len(row.members) > 1:
             self.site.page(place, "mean.html.j2", **values)
         else:
-            self.site.page(place, "cell.html.j2", **values, **self._scores(row.method, column))
+            self.site.page(place, "cell.html.j2", **values, **self._scores(row.method, page.columns))
         methods = [*row.members, *references]
         return [paths.scores_card(method, dataset) for method in methods for dataset in datasets]
 
-    def _scores(self, method: str, column: Column) -> dict:
-        """What only the page of a method with pictures shows: scores, pictures, training overlap, and the chain of cards."""
+    def _scores(self, method: str, columns: list[Column]) -> dict:
+        """What only the page of a method with pictures shows: scores, pictures, training overlap, and the chain of cards.
+
+        Metrics stand in the order of the page's heading, that of ``columns``; those of the protocol that no column asks for follow.
+        """
+        column = columns[0]
         scores = _scores(method, column)
         gains = _gains(scores, _scores(INPUT, column)) if method != INPUT else pd.Series(dtype=float)
         better = gains > 0 if MEASURES[MAIN].higher_is_better else gains < 0
@@ -117,7 +121,9 @@ class CellPages:
             "scores": scores.astype(object).where(scores.notna(), None).to_dict("index"),
             "mixed": scores["task"].nunique() > 1,
             "metrics": {
-                name: measure for name, measure in MEASURES.items() if name in scores and scores[name].notna().any()
+                name: MEASURES[name]
+                for name in dict.fromkeys([*(one.key for one in columns), *MEASURES])
+                if name in scores and scores[name].notna().any()
             },
             "main": MEASURES[MAIN],
             "gains": gains.astype(object).where(gains.notna(), None).to_dict(),

@@ -69,7 +69,9 @@ def _caption(table: FilledTable) -> str:
     """The caption, with what the signs in the table mean."""
     caption = tex(table.caption)
     if any(not row.ranked for row in table.rows):
-        caption += r" $\ddagger$: sees the ground truth, an upper bound, not ranked."
+        caption += (
+            r" $\ddagger$: a reference, not ranked: the input itself, or what saw the ground truth, an upper bound."
+        )
     if any(cell.reported is not None for cell in table.cells.values()):
         caption += r" $\dagger$: as reported by the paper, not ranked. In brackets: the paper's number."
     if len(table.protocols) > 1:

@@ -8,6 +8,11 @@ from mperceiver.config.tables import Block, ColumnGroup, RowGroup, Table
 from mperceiver.report.columns import KINDS
 from mperceiver.report.grid import AVERAGE, Column, FilledBlock, Row, TableError
 
+REFERENCES = (
+    "identity",
+    "vae",
+)  # kinds of methods beside which others are read; they restore nothing, and have no rank
+
 
 def blocks_of(name: str, table: Table) -> list[FilledBlock]:
     """The blocks of a table. Raises ConfigError for a bad method, TableError for an unknown kind of column."""
@@ -27,7 +32,9 @@ def averaged(block: FilledBlock, average: Column) -> list[Column]:
 
 def _rows(group: RowGroup) -> list[Row]:
     methods = [(name, config.load("methods", name)) for name in group.methods]
-    return [Row(group.title, name, m.title, m.kind != "vae", tuple(config.members(name))) for name, m in methods]
+    return [
+        Row(group.title, name, m.title, m.kind not in REFERENCES, tuple(config.members(name))) for name, m in methods
+    ]
 
 
 def _columns(name: str, group: ColumnGroup, numbers: Iterator[int]) -> list[Column]:

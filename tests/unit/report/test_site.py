@@ -198,3 +198,15 @@ def test_every_number_has_its_page_also_where_the_first_metric_is_missing(tree):
     page = Path("results/report/cells/toys/one/toys+more--haze.html")
     assert "cells/toys/one/toys+more--haze.html" in pages[Path("results/report/index.html")].links
     assert "1 of 2 datasets" in page.read_text(encoding="utf-8") and "0.650" in page.read_text(encoding="utf-8")
+
+
+def test_scores_of_pictures_stand_in_the_order_of_the_heading(tree):
+    columns = [column | {"metrics": ["lpips", "psnr"]} for column in reports.TABLE["columns"]]
+    reports.dump("tables", "toys", reports.TABLE | {"columns": columns})
+    site.write("config/toy.yaml")
+    text = Path("results/report/cells/toys/one/toys--haze.html").read_text(encoding="utf-8")
+    heading = re.findall(r"<dt>(\w+)", text)
+    scores = re.findall(r'<button type="button">(\w+)<', text)
+    assert heading == ["LPIPS", "PSNR"] and scores[:3] == ["LPIPS", "PSNR", "SSIM"]
+    under = re.findall(r'class="pairvalue">(\w+) ', text)
+    assert under[:3] == ["LPIPS", "PSNR", "SSIM"]
