@@ -99,7 +99,9 @@ class Sample(Model):
     """A random part of the pairs or pictures, drawn with the dataset's `seed` from their ids."""
 
     share: Share | None = Field(None, description="share of them, rounded to the nearest number")
-    count: Positive | None = Field(None, description="number of them")
+    count: Positive | None = Field(
+        None, description="number of them; of pictures to degrade, the number of each dataset in `from`"
+    )
 
     @model_validator(mode="after")
     def _check_one(self) -> "Sample":

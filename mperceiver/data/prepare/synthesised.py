@@ -124,7 +124,9 @@ def _sample(pictures: list[OriginPicture], dataset: Dataset) -> list[OriginPictu
     share = dataset.sample.share or 0
     count = dataset.sample.count or max(1, round(share * len(pictures)))
     if count > len(pictures):
-        raise DataError(f"{pictures[0].dataset} has {len(pictures)} pictures, `sample` wants {count}")
+        raise DataError(
+            f"{pictures[0].dataset} has {len(pictures)} pictures, `sample.count` wants {count} of each dataset in `from`"
+        )
     by_hash = sorted(pictures, key=lambda picture: picture_seed(picture.dataset, f"{picture.id}|sample", dataset.seed))
     selected = set(by_hash[:count])
     return [picture for picture in pictures if picture in selected]

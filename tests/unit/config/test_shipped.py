@@ -1,13 +1,12 @@
 """The files of config/ that come with the project: each loads, and what one refers to is there."""
 
 import re
-import shutil
-import subprocess
 import textwrap
 from pathlib import Path
 
 import pytest
 from support import PROJECT
+from support.shipped import copy_shipped
 
 from mperceiver import config, paths
 from mperceiver.config.base import Model
@@ -16,14 +15,15 @@ from mperceiver.config.files import models_in
 from mperceiver.metrics import METRICS
 from mperceiver.report.tables.reported import reported_numbers
 
-WORLDS = {"config": PROJECT, "tests/tiny/config": PROJECT / "tests/tiny"}
+WORLDS = {"config": "", "tests/tiny/config": "tests/tiny"}
 
 
 @pytest.fixture(params=WORLDS)
-def shipped(request, monkeypatch):
-    """A working directory that comes with the project."""
-    monkeypatch.chdir(WORLDS[request.param])
-    return WORLDS[request.param]
+def shipped(request, tmp_path, monkeypatch):
+    """A working directory with the configuration that comes with the project."""
+    monkeypatch.chdir(tmp_path)
+    copy_shipped(request.param, WORLDS[request.param])
+    return tmp_path
 
 
 def experiments() -> list[Experiment]:
@@ -201,10 +201,7 @@ BLOCK = re.compile(r"`(config/[\w/-]+\.yaml)`:\n\n( *)```yaml\n(.*?)\n\2```", re
 def test_the_files_that_the_documents_show_load(world):
     """Beside the shipped files; an example that is out of date fails here."""
     # The committed files only: somebody who follows a page has changed an example of that name.
-    listed = subprocess.run(["git", "ls-files", "config"], cwd=PROJECT, capture_output=True, text=True, check=True)
-    for path in listed.stdout.splitlines():
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PROJECT / path, path)
+    copy_shipped("config")
     examples = {}
     for page in sorted((PROJECT / "docs").glob("*.md")):
         examples |= {path: textwrap.dedent(text) for path, _, text in BLOCK.findall(page.read_text(encoding="utf-8"))}
@@ -220,10 +217,11 @@ def test_the_files_that_the_documents_show_load(world):
         kind, name = path.parts[1], path.stem
         spec = config.load(kind, name)
         if kind == "methods":
-            config.restore_inputs(name, "demo-tasks")
+            assert all(config.restore_inputs(member, "demo-tasks") for member in config.members(name))
         if kind == "runs":
             assert all(config.stage_inputs(name, s) for s, owner in config.weights_of(name).items() if owner == name)
         if kind == "tables":
-            assert all(config.load("methods", m) and config.load("datasets", d) for m, d in config.cells(spec))
+            assert config.cells(spec)
+            config.table_inputs(name)
         if kind == "datasets":
             assert config.load("protocols", spec.protocol) and all(config.load("datasets", d) for d in spec.from_)

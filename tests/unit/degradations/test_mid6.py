@@ -289,7 +289,7 @@ def test_a_sample_is_the_same_for_all_mixes_of_a_dataset(world):
     assert len(ids[0]) == 6 and ids[0] == sorted(ids[0]) == ids[1] != ids[2]
     assert not np.array_equal(PreparedDataset("d").lq(0), PreparedDataset("e").lq(0))  # noise is each dataset's own
     describe("g", "from: [leaves]\nsample: {count: 21}\n" + NOISE)
-    with pytest.raises(DataError, match="leaves has 20 pictures, `sample` wants 21"):
+    with pytest.raises(DataError, match="leaves has 20 pictures, `sample.count` wants 21"):
         prepare_dataset("g", workers=1)
 
 
