@@ -1,4 +1,4 @@
-# make demo      the whole pipeline at toy scale, from a fresh checkout to results/report/index.html
+# make demo      the whole pipeline at toy scale, from a fresh checkout to results/report/demo/index.html
 # make test      the tests, but for those of `paper` and `cluster`, and the coverage of the package
 # make fuzz      damaged files of every kind, from another seed each time: MINUTES=10 for each of the fifteen kinds
 # make paper     all of the paper's tables and figures in miniature, and checks of what they print. Needs pdflatex (Debian:

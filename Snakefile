@@ -39,4 +39,4 @@ include: "workflow/rules/head.smk"
 rule all:
     default_target: True
     input:
-        "results/report.json",
+        f"results/report/{EXPERIMENT_NAME}.json",

@@ -21,9 +21,8 @@ SCORES = RESULTS / "scores"
 COSTS = RESULTS / "costs"
 TABLES = RESULTS / "tables"
 FIGURES = RESULTS / "figures"
-REPORT = RESULTS / "report"  # the site
-METRICS = RESULTS / "metrics"  # the tables' numbers in small files, for DVC
-REPORT_CARD = RESULTS / "report.json"
+REPORT = RESULTS / "report"  # the sites, one an experiment, with their cards
+METRICS = RESULTS / "metrics"  # the tables' numbers in small files, for DVC, a folder an experiment
 TRACKERS = RESULTS / "trackers"
 BENCHMARKS = RESULTS / "benchmarks"
 
@@ -48,7 +47,11 @@ def command_for(path: Path | str) -> str | None:
             return f"snakemake {card}.json"
     if path.is_relative_to(RUNS) and path.suffix in (".safetensors", ".json", ".csv"):
         return f"snakemake {path}"
-    return f"snakemake {REPORT_CARD}" if path.is_relative_to(REPORT) or path == REPORT_CARD else None
+    if path.is_relative_to(REPORT) and path != REPORT:
+        return (
+            f"snakemake --cores all --configfile config/{path.relative_to(REPORT).parts[0].removesuffix('.json')}.yaml"
+        )
+    return None
 
 
 # ---------------------------------------------------------------- data
@@ -190,6 +193,21 @@ def table_file(table: str, suffix: str) -> Path:
 def figure_file(figure: str, suffix: str) -> Path:
     """One of a figure's files; ``suffix`` is png, svg, or json for its card."""
     return FIGURES / f"{figure}.{suffix}"
+
+
+def report_folder(experiment: str) -> Path:
+    """Folder of an experiment's site; ``experiment`` is the stem of its file."""
+    return REPORT / experiment
+
+
+def report_card(experiment: str) -> Path:
+    """Card of an experiment's site."""
+    return REPORT / f"{experiment}.json"
+
+
+def metrics_folder(experiment: str) -> Path:
+    """Folder of the numbers of an experiment's tables, for DVC."""
+    return METRICS / experiment
 
 
 def shown_file(dataset: str) -> Path:

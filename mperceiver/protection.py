@@ -23,6 +23,7 @@ DEPTHS = {
     paths.SCORES: 2,
     paths.TABLES: 1,
     paths.FIGURES: 1,
+    paths.REPORT: 1,
 }
 
 
@@ -44,6 +45,5 @@ def release_outputs() -> int:
 
 
 def _outputs() -> Iterator[Path]:
-    yield paths.REPORT_CARD
     for folder, depth in DEPTHS.items():
         yield from folder.glob("/".join("*" * depth))

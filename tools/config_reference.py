@@ -28,7 +28,7 @@ Names have lower-case letters, digits and single hyphens.
 | `protocols/<name>.yaml` | how a picture is scored | in the card of every score | [how](../docs/protocols.md) |
 | `tables/<name>.yaml` | a table: methods down, datasets across | `results/tables/<name>.html`, `.csv`, `.tex` | [how](../docs/add-a-table.md) |
 | `figures/<name>.yaml` | pictures side by side, curves, bars | `results/figures/<name>.png` | [how](../docs/add-a-table.md) |
-| `<name>.yaml` | an experiment: which tables and figures to build | `results/report/` | [how](../docs/add-a-table.md) |
+| `<name>.yaml` | an experiment: which tables and figures to build | `results/report/<name>/` | [how](../docs/add-a-table.md) |
 
 `snakemake` builds the experiment `demo.yaml`, unless you name another one with `--configfile config/<name>.yaml`.
 

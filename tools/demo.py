@@ -134,7 +134,7 @@ def print_tables() -> None:
     for name in config.parse(EXPERIMENT, Experiment).tables:
         for table in terminal_tables(name):
             terminal.print(table)
-    say(f"The report: {paths.REPORT.absolute() / 'index.html'}")
+    say(f"The report: {paths.report_folder(EXPERIMENT.stem).absolute() / 'index.html'}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ PLACES = {
     "score": (1.5, 7, GREEN, "under the dataset's protocol"),
     "table": (1.0, 8, VIOLET, "HTML, CSV, LaTeX"),
     "figure": (2.0, 8, VIOLET, "pictures, curves"),
-    "report": (1.5, 9, VIOLET, "results/report/index.html"),
+    "report": (1.5, 9, VIOLET, "results/report/*/index.html"),
 }
 # Rules that the demo has no use for, and their arrows.
 ASIDE: dict[str, set[tuple[str, str]]] = {

@@ -30,7 +30,7 @@ STAGES: dict[str, tuple[list[str], list[Path], list[str]]] = {
     "report": (
         [],
         [paths.TABLES, paths.FIGURES],
-        ["results/tables", "results/figures", "results/report", "results/metrics", "results/report.json"],
+        ["results/tables", "results/figures", "results/report", "results/metrics"],
     ),
 }
 
@@ -60,10 +60,11 @@ def text(experiment: str, command: str) -> str:
     for card in cards:
         if Path(card).is_relative_to(paths.RUNS):
             runs.setdefault(Path(card).parent.name, []).append(Path(card).stem)
+    metrics = paths.metrics_folder(Path(experiment).stem)
     described = {
         "stages": stages,
-        "metrics": [f"{paths.METRICS}/{summary.METRICS}"],
-        "plots": _plots(runs),
+        "metrics": [f"{metrics}/{summary.METRICS}"],
+        "plots": _plots(runs, metrics),
         "artifacts": _artifacts(cards, runs),
     }
     return yaml.safe_dump(described, sort_keys=False, width=160)
@@ -87,7 +88,7 @@ def _files(card: str) -> list[str]:
     ]
 
 
-def _plots(runs: dict[str, list[str]]) -> list[dict]:
+def _plots(runs: dict[str, list[str]], metrics: Path) -> list[dict]:
     """Curves of every stage, PSNR of each task as bars, and quality against the sampler's steps."""
     curves = [
         {str(paths.curve_file(run, stage)): {"x": "step", "y": "loss", "title": f"{run}: {stage}"}}
@@ -97,7 +98,7 @@ def _plots(runs: dict[str, list[str]]) -> list[dict]:
     ]
     bars = {"x": "psnr", "y": "place", "template": "bar_horizontal", "title": "PSNR per task (dB)"}
     steps = {"x": "steps", "y": "value", "template": "scatter", "title": "Quality against the sampler's steps"}
-    return [*curves, {f"{paths.METRICS}/{summary.BARS}": bars}, {f"{paths.METRICS}/{summary.STEPS}": steps}]
+    return [*curves, {f"{metrics}/{summary.BARS}": bars}, {f"{metrics}/{summary.STEPS}": steps}]
 
 
 def _artifacts(cards: list[str], runs: dict[str, list[str]]) -> dict[str, dict]:

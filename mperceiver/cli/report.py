@@ -47,7 +47,7 @@ def figure(name: Annotated[str, typer.Argument(help="Figure: the stem of config/
 
 @verb(PANEL)
 def report(experiment: Annotated[Path, typer.Argument(help="Experiment: a file config/<name>.yaml.")]) -> None:
-    """Write the site results/report/index.html from an experiment's tables and figures."""
+    """Write the site results/report/<experiment>/index.html from an experiment's tables and figures."""
     from mperceiver.report.site import write
 
     say(write(experiment))

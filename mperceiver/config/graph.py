@@ -52,8 +52,8 @@ def inputs_of(file: str) -> list[str]:
 def job_of(card: Path | str) -> tuple[str, tuple[str, ...]]:
     """(rule, names) of the job that writes a card: ("restore", ("demo", "demo-mid6")). Raises KeyError for any other file."""
     path = Path(card)
-    if path == paths.REPORT_CARD:
-        return "report", ()
+    if path.parent == paths.REPORT:
+        return "report", (path.stem,)
     folder = next((folder for folder in CARD_INPUTS if path.is_relative_to(folder)), None)
     if folder is None:
         raise KeyError(str(card))

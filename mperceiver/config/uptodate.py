@@ -77,8 +77,8 @@ def settle(experiment: Path | str | None = None) -> int:
             inputs[card] = inputs_of(card)
         except (ConfigError, TypeError):  # of a thing whose file is gone, or no card of a job: nobody asks for it
             continue
-    if experiment is not None and paths.REPORT_CARD.is_file():
-        inputs[str(paths.REPORT_CARD)] = report_inputs(experiment)
+    if experiment is not None and (report := paths.report_card(Path(experiment).stem)).is_file():
+        inputs[str(report)] = report_inputs(experiment)
     digests: dict[str, str] = {}
     count, refused = 0, []
     for card in _from_below(inputs):

@@ -32,11 +32,11 @@ def write_crate(experiment: Path | str) -> Path:
         ExportError: the extra `export` is not installed. LineageError: the experiment's report was not made yet.
     """
     path = Path(experiment)
-    title = config.parse(path, Experiment).title
-    gathered = gather([paths.REPORT_CARD, *(str(entry) for entry in config.report_inputs(path)[1:])])
+    title, report = config.parse(path, Experiment).title, paths.report_card(path.stem)
+    gathered = gather([report, *(str(entry) for entry in config.report_inputs(path)[1:])])
     target = EXPORTS / path.stem / "crate"
     with atomic_folder(target) as folder:
-        fill_crate(folder, title, gathered, str(path), str(paths.REPORT_CARD))
+        fill_crate(folder, title, gathered, str(path), str(report))
     return target
 
 

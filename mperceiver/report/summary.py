@@ -1,4 +1,4 @@
-"""The tables' numbers as small files for `dvc metrics` and `dvc plots`: results/metrics/.
+"""The tables' numbers as small files for `dvc metrics` and `dvc plots`: results/metrics/<experiment>/.
 
 A card holds more than numbers, and `dvc metrics diff` would print all of it.
 """

@@ -35,7 +35,7 @@ def verify_all(fresh: bool = False) -> Verified:
 
     A digest in the cache (results/.hashed.json) holds while the file's size and modification time stay.
     """
-    roots = [str(paths.REPORT_CARD)] if paths.REPORT_CARD.is_file() else []
+    roots = [str(card) for card in sorted(paths.REPORT.glob("*.json"))]
     return verify_cards([*roots, *reversed(config.cards_here())], cached=not fresh, shown=True)
 
 

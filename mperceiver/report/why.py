@@ -20,7 +20,7 @@ def why(rule: str, names: tuple[str, ...]) -> tuple[bool, list[str]]:
 
     Args:
         rule: a rule, e.g. ``restore``.
-        names: its wildcards, e.g. ("demo", "demo-mid6"); none for the report.
+        names: its wildcards, e.g. ("demo", "demo-mid6"); of the report its experiment, or none for the demo's.
 
     Raises:
         LineageError: there is no such rule, or it has another number of names. ConfigError: a name has no file.
@@ -45,7 +45,9 @@ def print_why(rule: str, names: tuple[str, ...]) -> None:
 
 def _card_of_job(rule: str, names: tuple[str, ...]) -> str:
     if rule == "report":
-        return str(paths.REPORT_CARD)
+        if len(names) > 1:
+            raise lineage.LineageError("rule report has one name, the experiment's: mperceiver why report demo")
+        return str(paths.report_card(names[0] if names else _experiment().stem))
     if rule.startswith("train_") and len(names) == 1 and rule.removeprefix("train_") in config.STAGES:
         return str(paths.weights_card(names[0], rule.removeprefix("train_")))
     folder = next((folder for folder, of in config.RULES.items() if of == rule), None)
@@ -61,9 +63,16 @@ def _card_of_job(rule: str, names: tuple[str, ...]) -> str:
 
 
 def _inputs(card: str) -> list[str]:
-    if card == str(paths.REPORT_CARD):
-        return config.report_inputs(os.environ.get("MPERCEIVER_EXPERIMENT", "config/demo.yaml"))
+    path = Path(card)
+    if path.parent == paths.REPORT:
+        file = _experiment() if _experiment().stem == path.stem else Path(f"config/{path.stem}.yaml")
+        return config.report_inputs(file)
     return config.inputs_of(card)
+
+
+def _experiment() -> Path:
+    """The experiment's file in a job of the workflow; elsewhere the demo's."""
+    return Path(os.environ.get("MPERCEIVER_EXPERIMENT", "config/demo.yaml"))
 
 
 def _reasons_below(card: str, seen: frozenset[str] = frozenset()) -> list[str]:

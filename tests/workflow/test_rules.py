@@ -151,7 +151,7 @@ def test_what_is_printed_is_in_snakemakes_report():
     for name in (
         "results/tables/{table}.html",
         "results/figures/{figure}.png",
-        "results/report.json",
+        "results/report/{experiment}.json",
     ):
         flag = text.partition(f'report(\n            "{name}",')[2].partition("),")[0]
         caption = re.search(r'caption="\.\./(report/\w+\.rst)"', flag)

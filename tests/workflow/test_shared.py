@@ -157,7 +157,7 @@ def flip(path: Path) -> None:
         "data/prepared/tiny-test.arrow",
         "data/latents/tiny/tiny-train.arrow",
         "results/restored/tiny/tiny-test.json",
-        "results/metrics/metrics.json",
+        "results/metrics/demo/metrics.json",
         "data/foundations/lpips-alex/trunk.ckpt",
     ],
 )
@@ -231,8 +231,8 @@ def test_experiments_metrics_and_plots(clone):
     assert changed["params"]["config/runs/tiny-net.yaml"]["network.steps"]["diff"] == 1
     assert list(changed["params"]) == ["config/runs/tiny-net.yaml"]
     moved = json.loads(do(clone, "dvc", "metrics", "diff", "--json"))
-    assert list(moved) == ["results/metrics/metrics.json"], "no whole cards"
-    assert {name.split(".")[0] for name in moved["results/metrics/metrics.json"]} == {"tiny-net"}
+    assert list(moved) == ["results/metrics/demo/metrics.json"], "no whole cards"
+    assert {name.split(".")[0] for name in moved["results/metrics/demo/metrics.json"]} == {"tiny-net"}
     page = do(clone, "dvc", "plots", "diff", "-o", "dvc_plots", "HEAD")
     html = Path(page.strip().removeprefix("file://")).read_text(encoding="utf-8")
     assert "tiny-net: network" in html and "PSNR per task" in html

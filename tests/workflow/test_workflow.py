@@ -56,7 +56,7 @@ def leftovers(folder: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_everything_is_made_once(built):
-    expected = ["results/report/index.html", "results/report.json", "data/latents/tiny/tiny-train.arrow"]
+    expected = ["results/report/demo/index.html", "results/report/demo.json", "data/latents/tiny/tiny-train.arrow"]
     expected += [f"results/tables/tiny.{suffix}" for suffix in ("html", "csv", "tex", "json")]
     expected += [
         f"results/figures/{name}.{suffix}" for name in ("tiny-comparison", "tiny-curves") for suffix in ("png", "json")
@@ -92,7 +92,7 @@ def test_a_cell_leads_to_a_package_file(built, monkeypatch):
     assert "package:skimage/data/astronaut.png" in output and "results/runs/tiny/drm.json" in output
     assert "data/foundations/lpips-alex/trunk.ckpt" in output  # the weights of a metric
     monkeypatch.chdir(built)
-    verbs = {card["verb"] for card in lineage.chain("results/report.json").values()}
+    verbs = {card["verb"] for card in lineage.chain("results/report/demo.json").values()}
     rules = (PROJECT / "workflow/rules").glob("*.smk")
     # A report has `measure` in its chain only if a table shows costs, which this one does not.
     assert verbs | {"measure"} == {

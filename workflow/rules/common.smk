@@ -1,5 +1,6 @@
 # The experiment, and the inputs of rules: mperceiver.config.depends lists them, here and for the cards.
 import os
+import re
 
 import mperceiver.config
 from mperceiver.clock import check_times
@@ -9,6 +10,7 @@ from mperceiver.protection import release_outputs
 # config/demo.yaml, or the file that --configfile names. Snakemake makes its path absolute; cards hold relative paths.
 EXPERIMENT_FILE = os.path.relpath((workflow.overwrite_configfiles or workflow.configfiles)[-1])
 EXPERIMENT = mperceiver.config.parse(Path(EXPERIMENT_FILE), Experiment)
+EXPERIMENT_NAME = Path(EXPERIMENT_FILE).stem  # each experiment has a site of its own
 os.environ["MPERCEIVER_EXPERIMENT"] = EXPERIMENT_FILE
 
 
@@ -23,6 +25,7 @@ wildcard_constraints:
     method=mperceiver.config.NAME.pattern,
     table=mperceiver.config.NAME.pattern,
     figure=mperceiver.config.NAME.pattern,
+    experiment=re.escape(EXPERIMENT_NAME),
 
 
 def inputs(function, **arguments):

@@ -45,16 +45,16 @@ rule report:
         figures=expand("results/figures/{figure}.json", figure=EXPERIMENT.figures),
     output:
         card=report(
-            "results/report.json",
+            "results/report/{experiment}.json",
             caption="../report/site.rst",
             category="Site",
             labels={"site": "card"},
         ),
-        site=directory("results/report"),
-        metrics=directory("results/metrics"),
+        site=directory("results/report/{experiment}"),
+        metrics=directory("results/metrics/{experiment}"),
     log:
-        "results/logs/report/report.log",
+        "results/logs/report/{experiment}.log",
     benchmark:
-        "results/benchmarks/report/report.tsv"
+        "results/benchmarks/report/{experiment}.tsv"
     shell:
         "mperceiver report {input.experiment:q} > {log} 2>&1"

@@ -1,4 +1,4 @@
-"""The report: a static site that opens from disk, in results/report/index.html.
+"""The report: a static site that opens from disk, in results/report/<experiment>/index.html.
 
 Each number of a table leads to a page with the pictures behind it (scores of each, the worst and the best beside input and
 ground truth) and with the chain of cards that it came from. Everything that the site shows lies inside its own folder, so the
@@ -19,7 +19,7 @@ from mperceiver.report.site.index import figure_entry, table_entry
 
 
 def write(experiment_path: Path | str) -> Path:
-    """Write the site of an experiment (config/demo.yaml) and its card results/report.json; return the card's path.
+    """Write the site of an experiment (config/demo.yaml) and its card results/report/demo.json; return the card's path.
 
     Raises ConfigError for a bad configuration, TableError where a column would mix protocols. What has not been run yet is
     shown as progress.
@@ -28,26 +28,28 @@ def write(experiment_path: Path | str) -> Path:
     experiment = config.parse(experiment_path, Experiment)
     templates = environment()
     templates.globals["footer"] = _footer(experiment_path)
-    filled = [tables.build(name) for name in experiment.tables]
-    with atomic_folder(paths.REPORT, paths.REPORT_CARD) as folder:
+    name = experiment_path.stem
+    report, metrics, card = paths.report_folder(name), paths.metrics_folder(name), paths.report_card(name)
+    filled = [tables.build(table) for table in experiment.tables]
+    with atomic_folder(report, card) as folder:
         site = SiteFolder(folder, experiment, templates)
         for asset in ("style.css", "site.js"):
             write_text(folder / asset, templates.get_template(f"{asset}.j2").render())
         pages = CellPages(site)
-        shown = [card for number, table in enumerate(filled, 1) for card in pages.write(table, number)]
+        shown = [score for number, table in enumerate(filled, 1) for score in pages.write(table, number)]
         site.page(
             "index.html",
             "index.html.j2",
-            figures=[figure_entry(site, name) for name in experiment.figures],
+            figures=[figure_entry(site, figure) for figure in experiment.figures],
             tables=[table_entry(site, table) for table in filled],
             toys=_toys(filled),
             reported=any(cell.reported is not None for table in filled for cell in table.cells.values()),
         )
-    with atomic_folder(paths.METRICS, paths.REPORT_CARD) as folder:
+    with atomic_folder(metrics, card) as folder:
         summary.write(folder, filled)
     progress = [table.progress for table in filled]
     lineage.write_card(
-        paths.REPORT_CARD,
+        card,
         verb="report",
         spec=experiment,
         inputs=[
@@ -55,10 +57,10 @@ def write(experiment_path: Path | str) -> Path:
             for path in dict.fromkeys([*config.report_inputs(experiment_path), *map(str, shown)])
             if Path(path).is_file()
         ],
-        outputs=[paths.REPORT, paths.METRICS],
+        outputs=[report, metrics],
         result={"cells": sum(total for _, total in progress), "run": sum(done for done, _ in progress)},
     )
-    return paths.REPORT_CARD
+    return card
 
 
 def _footer(experiment_path: Path) -> dict:

@@ -56,7 +56,7 @@ def address(tmp_path_factory):
         for name in ("side-by-side", "bars", "curves"):
             figures.write(name)
         site.write("config/toy.yaml")
-    return (folder / "results/report").as_uri()
+    return (folder / "results/report/toy").as_uri()
 
 
 @pytest.fixture(scope="module")

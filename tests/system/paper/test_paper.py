@@ -188,7 +188,7 @@ class _Links(HTMLParser):
 
 
 def test_the_site_is_whole_and_light(world):
-    site = world / "results/report"
+    site = world / "results/report/paper"
     pages = {}
     for page in site.rglob("*.html"):
         pages[page] = _Links()
@@ -209,7 +209,7 @@ def test_the_site_is_whole_and_light(world):
 
 
 def test_a_number_leads_to_the_pictures(world):
-    cards = lineage.chain("results/report.json")
+    cards = lineage.chain("results/report/paper.json")
     assert {card["verb"] for card in cards.values()} >= {
         "download",
         "prepare",

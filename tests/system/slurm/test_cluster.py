@@ -47,7 +47,7 @@ def same(world, run: str, straight: dict) -> None:
 
 
 def test_the_workflow_is_built(built):
-    assert (built.root / "results/report/index.html").is_file()
+    assert (built.root / "results/report/demo/index.html").is_file()
     again = built.head()
     assert "Nothing to be done" in again.end()
     assert subprocess.run(["sacct"], capture_output=True).returncode != 0

@@ -133,7 +133,7 @@ def test_the_crate_is_a_provenance_run_crate(tree, monkeypatch):
         for entity in json.loads((folder / "ro-crate-metadata.json").read_text(encoding="utf-8"))["@graph"]
     }
     actions = [entity for entity in graph.values() if entity["@type"] == "CreateAction"]
-    cards = list(lineage.chain("results/report.json"))
+    cards = list(lineage.chain("results/report/toy.json"))
     assert len(actions) == len(cards) + 1, "a run of a rule for each card, and the run of the workflow"
     restored = next(entity for entity in actions if entity["name"] == "restore → results/restored/one/toys.json")
     read = {graph[of["@id"]].get("sha256") for of in restored["object"]}
@@ -153,7 +153,7 @@ def test_prov_is_read_back(tree):
 
     text = (crate.write_crate("config/toy.yaml") / "prov.json").read_text(encoding="utf-8")
     document = ProvDocument.deserialize(content=text, format="json")
-    chain = lineage.chain("results/report.json")
+    chain = lineage.chain("results/report/toy.json")
     assert len(list(document.get_records(ProvActivity))) == len(chain)
     assert len(list(document.get_records(ProvUsage))) == sum(len(card["inputs"]) for card in chain.values())
 

@@ -138,7 +138,7 @@ def test_a_mirror_that_gives_a_page_is_passed_over(own, server):
         ("results/scores/ours/rain.csv", "snakemake results/scores/ours/rain.json"),
         ("results/tables/main.html", "snakemake results/tables/main.json"),
         ("results/runs/ours/drm.safetensors", "snakemake results/runs/ours/drm.safetensors"),
-        ("results/report/index.html", "snakemake results/report.json"),
+        ("results/report/night/index.html", "snakemake --cores all --configfile config/night.yaml"),
         ("data/manual/rain/set.zip", None),
         ("results/logs/x.log", None),
         ("data/features/a/b.safetensors", None),

@@ -67,7 +67,7 @@ def test_a_column_of_another_kind_has_no_average_protocol_progress_or_page(sized
     assert [column.key for column in built.columns if column.average] == ["psnr", "ssim", "lpips"]
     assert built.protocol(size) == "" and built.progress == (8, 8)
     site.write("config/toy.yaml")
-    index = Path("results/report/index.html").read_text(encoding="utf-8")
+    index = Path("results/report/toy/index.html").read_text(encoding="utf-8")
     assert 'data-value="3.25"' in index and "Size (MB)" in index and "cells/toys/one/toys.html" not in index
     assert "Size (MB) 3.2" in "\n".join(trace.trace("toys", "one", "toys").chain.lines())
 

@@ -44,12 +44,12 @@ def test_pictures_that_were_trained_on_are_renamed(tree):
         in (tables.to_html(built))
     )
     site.write("config/toy.yaml")
-    page = Path("results/report/cells/toys/one/toys--haze.html").read_text(encoding="utf-8")
+    page = Path("results/report/toy/cells/toys/one/toys--haze.html").read_text(encoding="utf-8")
     assert "§ The method was also trained on 2 of these pictures" in page
     assert "Not compared, since not on this machine: gone." in page
-    page = Path("results/report/cells/toys/two/toys--rain.html").read_text(encoding="utf-8")
+    page = Path("results/report/toy/cells/toys/two/toys--rain.html").read_text(encoding="utf-8")
     assert "none of these pictures. Compared by SHA-256 of the files with the training sets others." in page
-    assert "trained on" not in Path("results/report/cells/toys/input/toys--rain.html").read_text(encoding="utf-8")
+    assert "trained on" not in Path("results/report/toy/cells/toys/input/toys--rain.html").read_text(encoding="utf-8")
 
 
 def test_what_started_a_run_was_learned_from_too(tree):

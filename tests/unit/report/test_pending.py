@@ -29,7 +29,7 @@ def test_what_is_not_here_yet_says_what_it_waits_for(tree):
     assert one.commands == ["mperceiver doctor clean", "snakemake --cores all results/scores/two/toys.json"]
     assert cell(tables.build("toys"), "two", "haze", "psnr").why == "manual download"
     site.write("config/toy.yaml")
-    text = Path("results/report/index.html").read_text(encoding="utf-8")
+    text = Path("results/report/toy/index.html").read_text(encoding="utf-8")
     assert (
         "<b>Two_50%</b> on Haze; Rain. Waiting for the pictures of toys, to be downloaded by hand, the training" in text
     )

@@ -21,7 +21,7 @@ def test_pages_hold_together_offline(tree):
         figures.write(name)
     pages = written()
     assert len([page for page in pages if "cells" in page.parts]) == 8
-    root = Path("results/report").resolve()
+    root = Path("results/report/toy").resolve()
     for page, parsed in pages.items():
         assert len(parsed.ids) == len(set(parsed.ids)), page
         assert all(image.get("alt") and image.get("loading") == "lazy" for image in parsed.images), page
@@ -35,7 +35,7 @@ def test_pages_hold_together_offline(tree):
             assert target.is_file() and target.is_relative_to(root), f"{page}: {link}"
             if anchor:
                 assert anchor in Links(target.read_text(encoding="utf-8")).ids, f"{page}: {link}"
-    index = Path("results/report/index.html")
+    index = Path("results/report/toy/index.html")
     assert index.stat().st_size < 1_000_000
     text = index.read_text(encoding="utf-8")
     assert "An &lt;experiment&gt; &amp; more" in text and "<only>" not in text
@@ -47,7 +47,7 @@ def test_pages_hold_together_offline(tree):
 def test_cell_pages_tell_where_numbers_come_from(tree):
     tables.write("toys")
     site.write("config/toy.yaml")
-    text = Path("results/report/cells/toys/one/toys--haze.html").read_text(encoding="utf-8")
+    text = Path("results/report/toy/cells/toys/one/toys--haze.html").read_text(encoding="utf-8")
     assert "mperceiver trace toys --method one --dataset toys --task haze" in text
     for name in (
         "results/restored/one/toys.json",
@@ -64,24 +64,24 @@ def test_pages_show_progress_and_are_the_same_bytes_each_time(tree):
     for file in Path("results/scores").rglob("two/*"):
         file.unlink()
     first = lineage.read_card(site.write("config/toy.yaml"))
-    text = Path("results/report/index.html").read_text(encoding="utf-8")
+    text = Path("results/report/toy/index.html").read_text(encoding="utf-8")
     assert "6 of 8 cells" in text and "Not drawn yet" in text and "not run" in text
     assert first["result"] == {"cells": 8, "run": 6}
     assert lineage.read_card(site.write("config/toy.yaml")) == first
     shutil.rmtree("data/prepared")
     site.write("config/toy.yaml")
     assert "The restored pictures are not on this machine" in Path(
-        "results/report/cells/toys/one/toys--haze.html"
+        "results/report/toy/cells/toys/one/toys--haze.html"
     ).read_text(encoding="utf-8")
 
 
 def test_pages_speak_of_a_toy_only_where_there_is_one(tree):
     shutil.copy(PROJECT / "config/foundations/mini.yaml", "config/foundations/toy.yaml")
     site.write("config/toy.yaml")
-    assert "A toy." in Path("results/report/index.html").read_text(encoding="utf-8")
+    assert "A toy." in Path("results/report/toy/index.html").read_text(encoding="utf-8")
     reports.dump("foundations", "toy", {"title": "Stable Diffusion", "licence": "none"})
     site.write("config/toy.yaml")
-    assert "A toy." not in Path("results/report/index.html").read_text(encoding="utf-8")
+    assert "A toy." not in Path("results/report/toy/index.html").read_text(encoding="utf-8")
 
 
 def test_a_difference_map_is_black_where_nothing_differs_and_white_from_its_scale_on():
@@ -99,15 +99,15 @@ def test_a_difference_map_is_black_where_nothing_differs_and_white_from_its_scal
 
 def test_cell_pages_name_the_input_and_the_ceiling(tree):
     site.write("config/toy.yaml")
-    page = Path("results/report/cells/toys/one/toys--haze.html")
+    page = Path("results/report/toy/cells/toys/one/toys--haze.html")
     line = page.read_text(encoding="utf-8").partition('class="references"')[2].partition("</table>")[0]
     assert "Degraded input" in line and "12.50" in line
     assert "Ground truth through the VAE" in line and "30.50" in line
     assert {"results/scores/input/toys.json", "results/scores/ceiling/toys.json"} <= set(
-        lineage.read_card("results/report.json")["inputs"]
+        lineage.read_card("results/report/toy.json")["inputs"]
     )
     own = (
-        Path("results/report/cells/toys/input/toys--haze.html")
+        Path("results/report/toy/cells/toys/input/toys--haze.html")
         .read_text(encoding="utf-8")
         .partition('class="references"')[2]
     )
@@ -130,7 +130,7 @@ def test_the_ceiling_of_another_runs_detail_refinement_is_no_reference(tree):
     reports.dump("methods", "one", {"title": "One", "kind": "mperceiver", "run": "mine"})
     site.write("config/toy.yaml")
     for method, named in (("one", ["VAE", "DRM of mine"]), ("input", ["VAE"]), ("two", ["VAE"])):
-        page = Path(f"results/report/cells/toys/{method}/toys--haze.html").read_text(encoding="utf-8")
+        page = Path(f"results/report/toy/cells/toys/{method}/toys--haze.html").read_text(encoding="utf-8")
         line = page.partition('class="references"')[2].partition("</table>")[0]
         assert all(name in line for name in named) and "DRM of other" not in line
 
@@ -138,7 +138,7 @@ def test_the_ceiling_of_another_runs_detail_refinement_is_no_reference(tree):
 def test_pages_and_traces_of_a_mean_of_runs(seeds):
     tables.write("toys")
     pages = written()
-    page = Path("results/report/cells/toys/both/toys--haze.html")
+    page = Path("results/report/toy/cells/toys/both/toys--haze.html")
     assert {"../one/toys--haze.html", "../three/toys--haze.html"} <= set(pages[page].links)
     text = page.read_text(encoding="utf-8")
     assert "± 1.41" in text and "20.00" in text and "22.00" in text and "Degraded input" in text
@@ -162,7 +162,7 @@ def test_every_kind_of_figure_has_its_place_on_the_index(kinds):
     for name in names[:-1]:
         figures.write(name)
     written()
-    text = Path("results/report/index.html").read_text(encoding="utf-8")
+    text = Path("results/report/toy/index.html").read_text(encoding="utf-8")
     assert text.count('<section class="figure"') == 6 and text.count("Not drawn yet") == 1
 
 
@@ -170,7 +170,7 @@ def test_an_index_of_nothing_yet(tree):
     shutil.rmtree("results")
     pages = written()
     assert len(pages) == 1  # the index alone
-    text = Path("results/report/index.html").read_text(encoding="utf-8")
+    text = Path("results/report/toy/index.html").read_text(encoding="utf-8")
     assert (
         "0 of 8 cells" in text
         and text.count("<li><b>") == 4
@@ -195,8 +195,8 @@ def test_every_number_has_its_page_also_where_the_first_metric_is_missing(tree):
     built = tables.build("toys")
     assert cell(built, "one", "haze", "psnr").why == "1 of 2 datasets" and cell(built, "one", "haze", "ssim").n == 2
     pages = written()
-    page = Path("results/report/cells/toys/one/toys+more--haze.html")
-    assert "cells/toys/one/toys+more--haze.html" in pages[Path("results/report/index.html")].links
+    page = Path("results/report/toy/cells/toys/one/toys+more--haze.html")
+    assert "cells/toys/one/toys+more--haze.html" in pages[Path("results/report/toy/index.html")].links
     assert "1 of 2 datasets" in page.read_text(encoding="utf-8") and "0.650" in page.read_text(encoding="utf-8")
 
 
@@ -204,9 +204,27 @@ def test_scores_of_pictures_stand_in_the_order_of_the_heading(tree):
     columns = [column | {"metrics": ["lpips", "psnr"]} for column in reports.TABLE["columns"]]
     reports.dump("tables", "toys", reports.TABLE | {"columns": columns})
     site.write("config/toy.yaml")
-    text = Path("results/report/cells/toys/one/toys--haze.html").read_text(encoding="utf-8")
+    text = Path("results/report/toy/cells/toys/one/toys--haze.html").read_text(encoding="utf-8")
     heading = re.findall(r"<dt>(\w+)", text)
     scores = re.findall(r'<button type="button">(\w+)<', text)
     assert heading == ["LPIPS", "PSNR"] and scores[:3] == ["LPIPS", "PSNR", "SSIM"]
     under = re.findall(r'class="pairvalue">(\w+) ', text)
     assert under[:3] == ["LPIPS", "PSNR", "SSIM"]
+
+
+def test_each_experiment_has_a_site_of_its_own(tree):
+    site.write("config/toy.yaml")
+    before = Path("results/report/toy/index.html").read_bytes()
+    Path("config/other.yaml").write_text("title: Another\ntables: [toys]\n", encoding="utf-8")
+    assert site.write("config/other.yaml") == Path("results/report/other.json")
+    assert Path("results/report/toy/index.html").read_bytes() == before
+    assert "Another" in Path("results/report/other/index.html").read_text(encoding="utf-8")
+    assert lineage.read_card("results/report/other.json")["outputs"].keys() == {
+        "results/report/other",
+        "results/metrics/other",
+    }
+    assert not [
+        line
+        for line in lineage.verify("results/report/toy.json")
+        if "results/report" in line or "results/metrics" in line
+    ]

@@ -207,7 +207,7 @@ def test_blocks_and_the_papers_numbers_in_print(paper):
     assert "As the paper reports it" in page
     assert "config/reported/cvpr2024.csv" in lineage.read_card("results/tables/paper.json")["inputs"]
     written()
-    assert "mean of the datasets’ means" in Path("results/report/cells/paper/one/toys+more--haze.html").read_text(
+    assert "mean of the datasets’ means" in Path("results/report/toy/cells/paper/one/toys+more--haze.html").read_text(
         encoding="utf-8"
     )
     lines = trace.trace("paper", "one", "more", "haze").chain.lines()

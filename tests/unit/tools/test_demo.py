@@ -39,7 +39,7 @@ localrule report:
 
 [Sat Nov 28 12:10:00 2026]
 localrule all:
-    input: results/report.json
+    input: results/report/demo.json
 """
 
 
