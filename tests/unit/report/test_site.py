@@ -10,6 +10,7 @@ from support import PROJECT, reports
 from support.printed import Links, cell, written, yaml_of
 
 from mperceiver import config, lineage
+from mperceiver.config.figures import NEEDS
 from mperceiver.report import figures, site, tables, trace
 from mperceiver.report.site.index import figure_entry
 from mperceiver.report.site.pictures import error_map
@@ -181,7 +182,14 @@ def test_an_index_of_nothing_yet(tree):
 @pytest.mark.parametrize("kind", figures.KINDS)
 def test_every_kind_of_figure_stands_on_the_page(tree, kind):
     """Also one that is not drawn yet."""
-    reports.dump("figures", "other", {"title": "Other", "caption": "Another.", "kind": kind})
+    values = {
+        "methods": ["one"],
+        "runs": ["one"],
+        "panels": [{"dataset": "toys", "picture": "haze-0"}],
+        "columns": [{"dataset": "toys", "label": "Toys"}],
+    }
+    needed = {key: values[key] for key in NEEDS[kind]}
+    reports.dump("figures", "other", {"title": "Other", "caption": "Another.", "kind": kind} | needed)
     entry = figure_entry(None, "other")
     assert entry["files"] == [] and entry["alt"].startswith("Other. ") and len(entry["alt"]) > 20
 
