@@ -29,6 +29,7 @@ WORDS = {  # rule -> what it does, with the rule's wildcards
     "train_branches": "training the textual and the visual branch of {run}",
     "train_drm": "training the detail refinement module of {run}",
     "train_network": "training the network of {run}",
+    "command": "running the program of {method} on {dataset}",
     "restore": "restoring {dataset} with {method}",
     "measure": "measuring what restoring costs with {method}",
     "score": "scoring {method} on {dataset}",

@@ -153,6 +153,12 @@ class Dataset(Model):
             raise ValueError("`example` needs `pairs`")
         if self.example and (unknown := [name for name in self.example.files if name not in self.from_]):
             raise ValueError(f"`example.files`: {', '.join(unknown)} is not in `from`")
+        if self.in_float:
+            if self.onto != "gt" or self.depth or self.on_the_fly:
+                raise ValueError(
+                    "`clip: false` noise is drawn again on the ground truth when a picture is read; it cannot be combined with "
+                    "`onto: lq`, `depth` or `on_the_fly`"
+                )
         if self.on_the_fly and not self.degradations:
             raise ValueError("`on_the_fly` says when `degradations` are applied; there are none")
         if self.on_the_fly and self.onto != "gt":
@@ -160,8 +166,20 @@ class Dataset(Model):
         return self
 
     @property
+    def in_float(self) -> bool:
+        """Whether noise of its pairs is not clipped (`clip: false`): methods are given it in float, drawn again on the ground truth."""
+        return _unclipped(self.degradations)
+
+    @property
     def tasks(self) -> list[str]:
         """Tasks of its pairs; `clean` alone for a downloaded dataset."""
         if self.pairs:
             return list(dict.fromkeys([*self.pairs.tasks.values(), self.pairs.task]))
         return list(self.degradations) or ["clean"]
+
+
+def _unclipped(value: Any) -> bool:
+    """Whether a layer, in a `one_of` too, says `clip: false`."""
+    return isinstance(value, dict) and any(
+        (key == "clip" and inside is False) or _unclipped(inside) for key, inside in value.items()
+    )

@@ -20,7 +20,7 @@ VERSION = 1  # of recipes
 
 
 class Rendered(NamedTuple):
-    """A degraded picture, float32 (H, W, 3) in [0, 1], and the maps that it was made with, float32.
+    """A degraded picture, float32 (H, W, 3) in [0, 1] (``unclipped`` ones outside too), and the maps that it was made with, float32.
 
     The maps are depth, streaks, masks and point spread functions. Their names are made of the layer's number, its
     degradation and what they are: ``1-haze-depth``.
@@ -69,7 +69,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    return _is_number(value) or isinstance(value, str)
+    return _is_number(value) or isinstance(value, (str, bool))
 
 
 def _generator(seed: int, purpose: int) -> np.random.Generator:
@@ -115,6 +115,11 @@ def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: 
             layer["depth"] = depth
         recipe["layers"].append(layer)
     _check_names([layer["name"] for layer in recipe["layers"]])
+    for layer in recipe["layers"][:-1]:
+        if layer["numbers"].get("clip") is False:
+            raise ValueError(
+                f"{layer['name']}: clip is false, and another layer follows; only the last one may be unclipped"
+            )
     return recipe
 
 
@@ -192,13 +197,16 @@ def render_uint8(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | 
 
 
 def render(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> np.ndarray:
-    """Render a recipe without rounding to 8 bit: float32 (H, W, 3) in [0, 1] -> the same. Raises as ``render_layers``."""
+    """Render a recipe without rounding to 8 bit: float32 (H, W, 3) in [0, 1] -> the same; with `clip: false` in any range.
+
+    Raises as ``render_layers``.
+    """
     return render_layers(image, recipe, depth).picture
 
 
 def to_uint8(picture: np.ndarray) -> np.ndarray:
-    """Round float (H, W, 3) in [0, 1] to uint8."""
-    return np.round(picture * 255).astype(np.uint8)
+    """Round float (H, W, 3) to uint8; values outside [0, 1] are clipped."""
+    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def render_layers(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> Rendered:
@@ -226,7 +234,12 @@ def render_layers(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray |
             rng = _generator(layer["seed"], 1)
             image = DEGRADATIONS[name].apply(image, rng, **layer["numbers"], **depth_argument)
         layers |= {f"{number}-{name}-{kind}": array for kind, array in maps.items()}
-    return Rendered(np.clip(image, 0, 1), layers)
+    return Rendered(image if unclipped(recipe) else np.clip(image, 0, 1), layers)
+
+
+def unclipped(recipe: dict[str, Any] | None) -> bool:
+    """Whether a recipe's picture has values outside [0, 1]: its last layer says `clip: false`."""
+    return bool(recipe) and recipe["layers"][-1]["numbers"].get("clip") is False
 
 
 def _check_names(names: list[str]) -> None:

@@ -3,18 +3,23 @@
 import numpy as np
 from scipy import ndimage
 
+from mperceiver.degradations import common
 from mperceiver.degradations.common import (
     check_number,
     check_picture,
     check_whole,
-    clip,
     display_light,
     linear_light,
 )
 
 
 def gaussian_noise(
-    image: np.ndarray, rng: np.random.Generator, *, sigma_255: float = 25.0, common_seed: int | None = None
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    sigma_255: float = 25.0,
+    common_seed: int | None = None,
+    clip: bool = True,
 ) -> np.ndarray:
     """I = J + n, n ~ N(0, (sigma_255 / 255)^2), independent in every pixel and channel, clipped to [0, 1].
 
@@ -27,14 +32,20 @@ def gaussian_noise(
         rng: draws the noise.
         sigma_255: standard deviation in 8-bit steps, [0, 255].
         common_seed: draw from numpy's RandomState of this seed instead, so that pictures of one size get the same noise; 0
-            is Restormer's noise (here clipped, and rounded when the picture is prepared).
+            is Restormer's noise.
+        clip: false: values below 0 and above 1 stay, for the last layer of a mix. Methods are then given the picture in
+            float, drawn again when it is read, neither clipped nor rounded; what is stored is a clipped copy to look at.
     """
     check_picture("gaussian-noise", image)
+    if not isinstance(clip, bool):
+        raise ValueError(f"gaussian-noise: clip is {clip!r}, allowed is true or false")
     check_number("gaussian-noise", "sigma_255", sigma_255, 0, 255)
     if common_seed is not None:
         check_whole("gaussian-noise", "common_seed", common_seed, 0, 2**32 - 1)
-        return clip(image + np.random.RandomState(common_seed).normal(0, sigma_255 / 255, image.shape))
-    return clip(image + np.float32(sigma_255 / 255) * rng.standard_normal(image.shape, np.float32))
+        noise = np.random.RandomState(common_seed).normal(0, sigma_255 / 255, image.shape)
+    else:
+        noise = np.float32(sigma_255 / 255) * rng.standard_normal(image.shape, np.float32)
+    return common.clip(image + noise) if clip else (image + noise).astype(np.float32, copy=False)
 
 
 def real_noise(
@@ -78,4 +89,4 @@ def real_noise(
         for axis in (0, 1):
             noise = ndimage.convolve1d(noise, kernel, axis=axis, mode="reflect")
     sigma = np.sqrt(np.float32(shot) * linear / gain + np.float32(read) ** 2)
-    return clip(display_light(np.clip(linear + gain * sigma * noise, 0, 1)))
+    return common.clip(display_light(np.clip(linear + gain * sigma * noise, 0, 1)))

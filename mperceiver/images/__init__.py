@@ -16,11 +16,12 @@ from mperceiver.images.forms import SUFFIXES, looks_like_a_picture
 from mperceiver.images.limits import PictureError
 from mperceiver.images.pil import to_pil
 from mperceiver.images.reading import Photograph, content, decode, read_photograph, size, stored
-from mperceiver.images.tensors import check, pad, resize, tiles, to_picture, to_tensor
+from mperceiver.images.tensors import UNCLIPPED, check, pad, resize, tiles, to_picture, to_tensor
 from mperceiver.images.writing import encode, text_of
 
 __all__ = [
     "SUFFIXES",
+    "UNCLIPPED",
     "Photograph",
     "PictureError",
     "check",

@@ -19,9 +19,11 @@ def resize(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def to_tensor(picture: np.ndarray) -> "torch.Tensor":
-    """uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1]."""
+    """uint8 (H, W, 3) -> float32 (1, 3, H, W) in [0, 1]; float32 pictures keep their values."""
     import torch
 
+    if picture.dtype == np.float32:
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None]
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
@@ -31,10 +33,19 @@ def to_picture(tensor: "torch.Tensor") -> np.ndarray:
     return tensor.detach().float().clamp(0, 1).mul_(255).round_().byte().permute(1, 2, 0).cpu().numpy()
 
 
-def check(tensor: "torch.Tensor", name: str = "picture") -> None:
-    """Raise PictureError unless ``tensor`` is float (B, 3, H, W) in [0, 1]."""
+UNCLIPPED = 6.0  # noise of a standard deviation of 1, which is the largest, leaves [0, 1] by less
+
+
+def check(tensor: "torch.Tensor", name: str = "picture", unclipped: bool = False) -> None:
+    """Raise PictureError unless ``tensor`` is float (B, 3, H, W) in [0, 1]; ``unclipped``: with noise that leaves this range."""
+    beyond = UNCLIPPED if unclipped else 0.0
     low, high = (tensor.min().item(), tensor.max().item()) if tensor.numel() else (math.nan, math.nan)
-    if tensor.ndim != 4 or tensor.shape[1] != 3 or not tensor.is_floating_point() or not (low >= 0 and high <= 1):
+    if (
+        tensor.ndim != 4
+        or tensor.shape[1] != 3
+        or not tensor.is_floating_point()
+        or not (low >= -beyond and high <= 1 + beyond)
+    ):
         raise PictureError(
             f"{name}: expected float RGB (B, 3, H, W) in [0, 1], got {tensor.dtype} {tuple(tensor.shape)} in [{low:.3g}, {high:.3g}]"
         )

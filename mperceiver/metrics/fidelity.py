@@ -16,18 +16,18 @@ GAUSSIAN /= GAUSSIAN.sum()
 Moments = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def psnr(restored: Pictures, gt: Pictures, protocol: Protocol) -> list[float]:
+def psnr(restored: Pictures, gt: Pictures, protocol: Protocol, unclipped: bool = False) -> list[float]:
     """Peak signal-to-noise ratio in dB of the mean squared error over all pixels and channels; EQUAL_DB at most.
 
-    (B, H, W, 3) twice -> B values.
+    (B, H, W, 3) twice -> B values. ``unclipped``: the first ones are degraded pictures whose noise leaves [0, 1].
     """
-    first, second, covered = channels(restored, gt, protocol)
+    first, second, covered = channels(restored, gt, protocol, unclipped)
     error = np.square(first - second) * covered
     error = error.sum((1, 2, 3)) / np.broadcast_to(covered, first.shape).sum((1, 2, 3))
     return [EQUAL_DB if e == 0 else min(float(10 * np.log10(255**2 / e)), EQUAL_DB) for e in error]
 
 
-def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> list[float]:
+def ssim(restored: Pictures, gt: Pictures, protocol: Protocol, unclipped: bool = False) -> list[float]:
     """Structural similarity (Wang et al., doi:10.1109/TIP.2003.819861), K = (0.01, 0.03), of the protocol's kind.
 
     (B, H, W, 3) twice -> B values. The kinds: gaussian is BasicSR's and SwinIR's (an 11x11 window of sigma 1.5, only windows
@@ -36,7 +36,7 @@ def ssim(restored: Pictures, gt: Pictures, protocol: Protocol) -> list[float]:
 
     Raises PictureError for a picture smaller than the window.
     """
-    first, second, covered = channels(restored, gt, protocol)
+    first, second, covered = channels(restored, gt, protocol, unclipped)
     side = 7 if protocol.ssim == "uniform" else SSIM_SIDE
     if min(first.shape[1:3]) < side and protocol.ssim != "matlab-3d":
         raise PictureError(f"a picture of {size(first)} px is too small for SSIM, whose window is {side} px wide")

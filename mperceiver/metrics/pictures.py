@@ -3,19 +3,21 @@
 import numpy as np
 
 from mperceiver.config.protocols import Protocol
-from mperceiver.images import PictureError
+from mperceiver.images import UNCLIPPED, PictureError
 
 LUMA = np.array([65.481, 128.553, 24.966]) / 255  # BT.601, 16 to 235 (MATLAB's rgb2ycbcr), not YIQ's full range
 
 Pictures = np.ndarray  # a batch (B, H, W, 3) RGB, uint8 or float in [0, 1]
 
 
-def channels(restored: Pictures, gt: Pictures, protocol: Protocol) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def channels(
+    restored: Pictures, gt: Pictures, protocol: Protocol, unclipped: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Restored pictures and ground truths as float64 (B, h, w, 3 or 1), 0 to 255, in the protocol's channels, and a mask.
 
     The mask is 1 where a pixel counts; it broadcasts to the pictures' shape. Raises PictureError if the two differ in size.
     """
-    first, second = (levels(pictures, protocol) for pictures in (restored, gt))
+    first, second = levels(restored, protocol, unclipped), levels(gt, protocol)
     same_size(first, second)
     covered = np.ones((1, 1, 1, 1))
     if protocol.align == "realblur":
@@ -31,8 +33,8 @@ def channels(restored: Pictures, gt: Pictures, protocol: Protocol) -> tuple[np.n
     return first, second, covered
 
 
-def levels(pictures: Pictures, protocol: Protocol) -> np.ndarray:
-    """Float64 (B, h, w, 3), 0 to 255, rounded if the protocol is quantised, its border cropped.
+def levels(pictures: Pictures, protocol: Protocol, unclipped: bool = False) -> np.ndarray:
+    """Float64 (B, h, w, 3), 0 to 255, rounded if the protocol is quantised, its border cropped; ``unclipped``: also beyond.
 
     Raises PictureError for another shape, type or range, and for a border that leaves nothing.
     """
@@ -42,7 +44,8 @@ def levels(pictures: Pictures, protocol: Protocol) -> np.ndarray:
         levels = pictures.astype(np.float64)
     else:
         low, high = (pictures.min(), pictures.max()) if pictures.size else (np.nan, np.nan)
-        if not np.issubdtype(pictures.dtype, np.floating) or not (low >= 0 and high <= 1):
+        beyond = UNCLIPPED if unclipped else 0.0
+        if not np.issubdtype(pictures.dtype, np.floating) or not (low >= -beyond and high <= 1 + beyond):
             raise PictureError(f"expected uint8 or float in [0, 1], got {pictures.dtype} in [{low:.4g}, {high:.4g}]")
         levels = pictures.astype(np.float64) * 255
         levels = np.round(levels) if protocol.quantised else levels

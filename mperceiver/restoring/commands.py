@@ -44,6 +44,11 @@ def run_command(method: str, dataset: str) -> Path:
     if absent:
         raise config.ConfigError(f"{config.path_of('methods', method)}: command.reads: there is no {', '.join(absent)}")
     prepared = PreparedDataset(dataset)
+    if prepared.in_float:
+        raise images.PictureError(
+            f"{dataset}: its noise is not clipped (clip: false), and the PNG files that a program is given cannot hold it; use a "
+            "dataset whose noise is clipped"
+        )
     folder, card = paths.commanded_folder(method, dataset), paths.commanded_card(method, dataset)
     with files.locked(folder), _given(prepared, folder) as given, files.atomic_folder(folder, card) as beside:
         _run(_words(method, spec, given, beside), method, dataset)

@@ -31,7 +31,7 @@ def restore_picture(restorer: Restorer, picture: Tensor, method: Method, seed: i
 
 
 def restore_pictures(
-    planner: TilePlanner, pictures: Tensor, seeds: list[int], tasks: Sequence[str] = ()
+    planner: TilePlanner, pictures: Tensor, seeds: list[int], tasks: Sequence[str] = (), unclipped: bool = False
 ) -> tuple[Tensor, "Seen | None"]:
     """Restore B pictures of one size, and return the result of the model's ``look`` at them too.
 
@@ -42,6 +42,7 @@ def restore_pictures(
         pictures: float (B, 3 for each picture that the model sees, H, W) in [0, 1] on the CPU.
         seeds: one for each picture; view k of a picture uses its seed + k.
         tasks: where they are known, the degradation of each picture.
+        unclipped: the pictures have noise that was not clipped to [0, 1].
 
     Returns:
         Restored pictures, float (B, 3, H, W) in [0, 1] on the CPU, not rounded.
@@ -51,7 +52,7 @@ def restore_pictures(
         ConfigError: tiles that cannot be cut.
     """
     for picture in pictures.split(3, dim=1):
-        images.check(picture)
+        images.check(picture, unclipped=unclipped)
     views = VIEWS[planner.method.self_ensemble]
     with torch.inference_mode():
         for number, (turns, mirrored) in enumerate(views):

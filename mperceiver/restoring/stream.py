@@ -30,7 +30,8 @@ QUEUE_LENGTH = 4  # pictures read ahead; batches that wait to be filled; batches
 class RestoreRequest:
     """A picture to restore: how it is read and written, and the seed of its random numbers.
 
-    ``read`` returns uint8 (H, W, 3 for each picture that the model sees) or raises PictureError; ``write`` gets uint8
+    ``read`` returns uint8 (H, W, 3 for each picture that the model sees), or float32 with noise that leaves [0, 1], or raises
+    PictureError; ``write`` gets uint8
     (H, W, 3). Each is called in a thread of its own.
     """
 
@@ -83,7 +84,12 @@ def restore_all(restorer: Restorer, method: Method, requests: Iterable[RestoreRe
 
 def _copy(request: RestoreRequest) -> RestoreOutcome:
     try:
-        request.write(request.read())
+        picture = request.read()
+        if (
+            picture.dtype != np.uint8
+        ):  # what is written is clipped and rounded; scores of PSNR and SSIM are of the float one
+            picture = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+        request.write(picture)
     except PictureError as error:
         return RestoreOutcome(request, str(error))
     return RestoreOutcome(request)
@@ -141,9 +147,10 @@ def _restore_batch(planner: "TilePlanner", batch: Batch) -> list[tuple[RestoreOu
     requests, pictures = zip(*batch, strict=True)
     start = time.monotonic()
     try:
+        unclipped = pictures[0].dtype != np.uint8
         stack = torch.cat([images.to_tensor(picture) for picture in pictures])
         restored, seen = restore_pictures(
-            planner, stack, [request.seed for request in requests], [request.task for request in requests]
+            planner, stack, [request.seed for request in requests], [request.task for request in requests], unclipped
         )
     except PictureError as error:
         if len(batch) > 1:  # one by one, so that only the picture at fault fails

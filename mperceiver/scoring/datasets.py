@@ -14,7 +14,7 @@ from mperceiver.csvs import to_csv
 from mperceiver.data import DataError
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.files import ChecksumError, sha256, write_text
-from mperceiver.metrics import METRICS, score_batch
+from mperceiver.metrics import METRICS, fidelity, score_batch
 from mperceiver.metrics.weights import WeightsError, weights_digests
 from mperceiver.progress import progress
 from mperceiver.scoring.features import FeatureCache
@@ -57,7 +57,8 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     key = {str(path): digest for path, digest in weights.items()}
     key |= {"prepared": sha256(paths.prepared_card(dataset)), "protocol": protocol.model_dump_json()}
     cache = FeatureCache(dataset, name, protocol, key)
-    rows = _score_pictures(prepared, folder, protocol, cache, workers, f"score {method} {dataset}")
+    in_float = prepared.in_float and config.load("methods", method).kind == "identity"
+    rows = _score_pictures(prepared, folder, protocol, cache, workers, f"score {method} {dataset}", in_float)
     cache.save()
 
     card = paths.scores_card(method, dataset)
@@ -124,9 +125,18 @@ def _restored_folder(method: str, dataset: str, prepared: PreparedDataset) -> Pa
 
 
 def _score_pictures(
-    prepared: PreparedDataset, folder: Path, protocol: Protocol, cache: FeatureCache, workers: int, label: str
+    prepared: PreparedDataset,
+    folder: Path,
+    protocol: Protocol,
+    cache: FeatureCache,
+    workers: int,
+    label: str,
+    in_float: bool = False,
 ) -> list[Row]:
-    """A row a picture, in the dataset's order: metric -> value, or for a metric of whole sets (restored, target) features."""
+    """A row a picture, in the dataset's order: metric -> value, or for a metric of whole sets (restored, target) features.
+
+    ``in_float``: what is scored are the degraded pictures themselves, whose noise was not clipped; their files are.
+    """
 
     def score_chunk(start: int) -> list[Row]:
         chunk = range(start, min(start + CHUNK, len(prepared)))
@@ -134,7 +144,15 @@ def _score_pictures(
 
     def _score_batch(batch: range, restored: np.ndarray, gt: np.ndarray | None) -> list[Row]:
         try:
-            return _rows(batch, restored, gt, protocol, cache)
+            rows = _rows(batch, restored, gt, protocol, cache)
+            if in_float and gt is not None:
+                given = np.stack([prepared.lq_float(i) for i in batch])
+                for metric in fidelity.METRICS.keys() & set(protocol.metrics):
+                    score = fidelity.METRICS[metric].score
+                    assert score is not None
+                    for row, value in zip(rows, score(given, gt, protocol, unclipped=True), strict=True):
+                        row[metric] = value
+            return rows
         except NOT_A_PICTURES:
             raise
         except Exception as error:  # whatever a metric raises is told of the picture that it is of

@@ -121,6 +121,7 @@ def test_only_lineage_asks_git_and_few_start_processes():
         "data/archives/tools.py": ["command"] * 2,
     }
     starts["cluster/ask.py"] = ["command"]
+    starts["restoring/commands.py"] = ["words"]
     assert importers("subprocess") == starts.keys()
     for name, started in starts.items():
         found = [call for function, call in calls(PACKAGE / name) if function in ("subprocess.run", "subprocess.Popen")]

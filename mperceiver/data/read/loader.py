@@ -48,12 +48,33 @@ class PreparedDataset:
         """Degraded picture of row i, uint8 (H, W, 3). Raises PictureError with the dataset and id if it is damaged."""
         return self._decode("lq", i)
 
+    @cached_property
+    def in_float(self) -> bool:
+        """Whether methods are given float pictures: the noise of `clip: false`, drawn again whenever a row is read."""
+        dataset: Dataset = config.load("datasets", self.name)
+        return dataset.in_float
+
+    def lq_float(self, i: int) -> np.ndarray:
+        """Degraded picture of row i as a method gets it, float32 (H, W, 3): in [0, 1], or in any range with `clip: false`."""
+        from mperceiver.degradations.mix import render, unclipped
+
+        recipe = self.recipe(i)
+        if recipe is None or not unclipped(recipe):
+            return self.lq(i).astype(np.float32) / np.float32(255)
+        return render(self.gt(i).astype(np.float32) / np.float32(255), recipe)
+
     def gt(self, i: int) -> np.ndarray:
         """Ground truth of row i, uint8 (H, W, 3). Raises DataError if it has none, PictureError if it is damaged."""
         return self._decode("gt", i)
 
     def stacked(self, columns: tuple[str, ...], i: int) -> np.ndarray:
-        """The pictures of several columns of row i, joined along the channels: uint8 (H, W, 3 x columns)."""
+        """The pictures of several columns of row i, joined along the channels: (H, W, 3 x columns), uint8 or float32 (``in_float``)."""
+        if self.in_float and "lq" in columns:
+            pictures = [
+                self.lq_float(i) if column == "lq" else self.gt(i).astype(np.float32) / np.float32(255)
+                for column in columns
+            ]
+            return np.concatenate(pictures, axis=2)
         return np.concatenate([self._decode(column, i) for column in columns], axis=2)
 
     def stored(self, column: str, i: int) -> bytes:
