@@ -13,9 +13,11 @@ from mperceiver.lineage import Part
 
 
 def covers(method: str, dataset: str) -> bool:
-    """Whether a method restores a dataset: not those that its `datasets` leave out."""
-    chosen = load("methods", method).datasets
-    return not chosen or dataset in chosen
+    """Whether a method restores a dataset: not those that its `datasets` leave out, or that it has no weights for."""
+    spec = load("methods", method)
+    if spec.checkpoint and spec.checkpoint.file is None and dataset not in spec.checkpoint.files:
+        return False
+    return not spec.datasets or dataset in spec.datasets
 
 
 def manifest_file(method: str) -> Path:
@@ -49,7 +51,8 @@ def door_inputs(method: str, dataset: str) -> list[str]:
     spec = load("methods", method)
     if not covers(method, dataset):
         raise ConfigError(
-            f"{path_of('methods', method)}: `datasets` leaves out {dataset}; add it there if the method restores it"
+            f"{path_of('methods', method)}: `datasets`, or `checkpoint.files`, leaves out {dataset}; add it there if the method "
+            "restores it"
         )
     if spec.results:
         folder = results_folder(method, dataset)

@@ -21,7 +21,7 @@ from mperceiver import config
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.pairs import Example
 from mperceiver.degradations import mix
-from support import PROJECT, examples, rivals
+from support import PROJECT, checkpoints, examples, rivals
 
 PX = 96  # side of a picture
 LARGER = {"ssid-test": 192}  # NIQE looks at blocks of 96 px, several of them
@@ -165,6 +165,7 @@ def build(folder: Path) -> None:
         path.write_text(path.read_text(encoding="utf-8").replace("steps: 10000", "steps: 4"), encoding="utf-8")
     for name, text in FOUNDATIONS.items():
         (folder / f"config/foundations/{name}.yaml").write_text(text.lstrip(), encoding="utf-8")
+    checkpoints.put_small_networks(folder)
     method = folder / "config/methods/mperceiver.yaml"
     method.write_text(method.read_text(encoding="utf-8").replace(*STEPS), encoding="utf-8")
     _inception(folder / "inception")

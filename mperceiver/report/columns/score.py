@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from mperceiver import paths
+from mperceiver import config, paths
 from mperceiver.config.tables import ColumnGroup
 from mperceiver.metrics import METRICS
 from mperceiver.report.grid import Column, Measure, Value
@@ -29,7 +29,7 @@ def value(method: str, dataset: str, column: Column) -> Value:
     """A metric's mean with its 95 % interval. A mean over several tasks has none: the card holds intervals a task."""
     scores = result(method, dataset)
     if scores is None:
-        return Value(why=why_absent(dataset))
+        return Value(why=why_absent(dataset) if config.covers(method, dataset) else "not run on this set")
     tasks, protocol, sha256 = scores["tasks"], scores["protocol"], scores["protocol_sha256"]
     if column.task and column.task not in tasks:
         return Value(why=f"no pictures of {column.task}", protocol=protocol, protocol_sha256=sha256)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.checkpoints import dncnn, state_of
 from support.pairs import write_config, write_pairs
-from torch import nn
 
 from mperceiver import config, images, lineage, paths
 from mperceiver.config import ConfigError
@@ -22,23 +22,6 @@ from mperceiver.restoring.datasets import restore_dataset
 
 SMALL = {"width": 8, "blocks": [1, 1, 1, 1], "heads": [1, 1, 1, 1], "refinement_blocks": 1}
 SMALL_PROMPT = SMALL | {"prompt_channels": [4, 4, 4], "prompt_px": [8, 4, 4]}
-
-
-def dncnn(channels: int) -> nn.Sequential:
-    """DnCNN without batch normalisation, as KAIR names its tensors (model.0, model.2, …): it returns picture - net(picture)."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = [nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU()]
-    for _ in range(7):
-        layers += [nn.Conv2d(8, 8, 3, padding=1), nn.ReLU()]
-    layers.append(nn.Conv2d(8, channels, 3, padding=1))
-    net = nn.Sequential(*layers)
-    with torch.no_grad():
-        net[-1].weight *= 0.3
-    return net
-
-
-def state_of(net: nn.Module) -> dict[str, torch.Tensor]:
-    return {f"model.{name}": tensor for name, tensor in net.state_dict().items()}
 
 
 @pytest.fixture

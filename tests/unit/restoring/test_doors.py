@@ -180,7 +180,7 @@ def test_photographs_and_costs_are_refused(theirs):
 def test_datasets_that_a_method_leaves_out(world):
     write_config({"methods/theirs": "title: T\nkind: results\nresults: {folder: theirs}\ndatasets: [other]\n"})
     assert not config.covers("theirs", "noise") and config.covers("theirs", "other")
-    with pytest.raises(ConfigError, match="`datasets` leaves out noise"):
+    with pytest.raises(ConfigError, match="`datasets`, or `checkpoint.files`, leaves out noise"):
         restore_dataset("theirs", "noise")
 
 
