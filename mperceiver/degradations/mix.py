@@ -239,7 +239,8 @@ def render_layers(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray |
 
 def unclipped(recipe: dict[str, Any] | None) -> bool:
     """Whether a recipe's picture has values outside [0, 1]: its last layer says `clip: false`."""
-    return bool(recipe) and recipe["layers"][-1]["numbers"].get("clip") is False
+    layers = recipe["layers"] if recipe else []
+    return bool(layers) and layers[-1]["numbers"].get("clip") is False
 
 
 def _check_names(names: list[str]) -> None:
