@@ -42,7 +42,7 @@ def gaussian_noise(
     check_number("gaussian-noise", "sigma_255", sigma_255, 0, 255)
     if common_seed is not None:
         check_whole("gaussian-noise", "common_seed", common_seed, 0, 2**32 - 1)
-        noise = np.random.RandomState(common_seed).normal(0, sigma_255 / 255, image.shape)
+        noise: np.ndarray = np.random.RandomState(common_seed).normal(0, sigma_255 / 255, image.shape)
     else:
         noise = np.float32(sigma_255 / 255) * rng.standard_normal(image.shape, np.float32)
     return common.clip(image + noise) if clip else (image + noise).astype(np.float32, copy=False)
