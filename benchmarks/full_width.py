@@ -1,20 +1,14 @@
 """Cost of MPerceiver at the paper's width: one restoration at 512 px and one training step of stages 2 and 3.
 
-    uv run python benchmarks/full_width.py [--out FILE.json]                  counted, on any machine in a minute
-    uv run python benchmarks/full_width.py --device cuda [--out FILE.json]    measured, on a GPU, with random weights
+    uv run python benchmarks/full_width.py [--out FILE.json]
 
-Counted: the modules run on tensors without contents (FakeTensorMode). torch's FlopCounterMode counts the multiply-adds of matrix
-products and convolutions. The peak of memory is the sum of the live storages: weights, gradients and AdamW's states are
+Counted, on any machine in a minute: the modules run on tensors without contents (FakeTensorMode). torch's FlopCounterMode counts
+the multiply-adds of matrix products and convolutions. The peak of memory is the sum of the live storages: weights, gradients and AdamW's states are
 included, scratch space of libraries and fragmentation are not. Neither number says how many seconds a device needs.
-
-Measured: the same calls run on the device. Seconds are medians after a warm-up; memory is torch.cuda.max_memory_allocated.
+benchmarks/device.py measures on a GPU.
 """
 
 import dataclasses
-import gc
-import platform
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from unittest.mock import patch
@@ -208,98 +202,33 @@ def at_steps(cost: dict[str, float]) -> dict[int, float]:
     return {steps: fixed + steps * cost["step"] for steps in STEPS}
 
 
-# ---------------------------------------------------------------- measured
-
-
-def seconds(function: Callable[[], object], device: str, repeats: int) -> float:
-    """Median time of ``repeats`` calls, after two calls that warm up."""
-    times = []
-    for _ in range(repeats + 2):
-        start = time.perf_counter()
-        function()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[2:])
-
-
-def peak_gib(device: str) -> float | None:
-    return torch.cuda.max_memory_allocated() / GIB if device == "cuda" else None
-
-
-def measured(device: str, widths: sd21.Widths, px: int, repeats: int) -> dict:
-    """Seconds and peak memory of all cases at px x px pixels."""
-    results: dict[str, list[dict]] = {"restoration": [], "training": []}
-    for precision in PRECISIONS:
-        for ways in ({}, {"channels_last": True}, {"channels_last": True, "compile": True}):
-            _empty(device)
-            with torch.no_grad():
-                parts = restoration(Model(device, widths, precision, **ways).with_drm(), px)
-                times = {name: seconds(part, device, repeats) for name, part in parts.items()}
-            row = {"precision": precision, **ways, "peak_gib": peak_gib(device), "seconds": times}
-            results["restoration"].append(row | {"seconds_at_steps": at_steps(times)})
-            del parts
-    for case in CASES:
-        _empty(device)
-        step = training(device=device, widths=widths, px=px, **case)
-        elapsed = seconds(step, device, repeats)
-        row = {"seconds": elapsed, "samples_per_s": case["batch"] / elapsed, "peak_gib": peak_gib(device)}
-        results["training"].append(case | row)
-        del step
-    return results
-
-
-def _empty(device: str) -> None:
-    gc.collect()
-    if device == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-
-
 # ---------------------------------------------------------------- printed
 
 
 def show(results: dict) -> None:
     """Print the results as text."""
-    unit = "seconds" if "seconds" in results["restoration"][0] else "gmac"
     for row in results["restoration"]:
-        ways = [key for key in ("channels_last", "compile") if row.get(key)]
-        print(
-            f"\nrestoration of one picture, precision {row['precision']} {' '.join(ways)}: peak {_gib(row['peak_gib'])}"
-        )
-        for name, cost in row[unit].items():
-            print(f"  {name:34} {cost:12.3f} {unit}")
-        for steps, cost in row[f"{unit}_at_steps"].items():
-            print(f"  with {steps:2} steps   {cost:27.3f} {unit}")
-    print("\ntraining step              precision  checkpointing         " + unit + "       peak")
+        print(f"\nrestoration of one picture, precision {row['precision']}: peak {row['peak_gib']:.1f} GiB")
+        for name, cost in row["gmac"].items():
+            print(f"  {name:34} {cost:12.3f} gmac")
+        for steps, cost in row["gmac_at_steps"].items():
+            print(f"  with {steps:2} steps   {cost:27.3f} gmac")
+    print("\ntraining step              precision  checkpointing         gmac       peak")
     for row in results["training"]:
-        title = f"{row['stage']}, batch {row['batch']}"
-        print(
-            f"{title:26} {row['precision']:9}  {row['checkpointing']!s:13} {row[unit]:13.3f}  {_gib(row['peak_gib']):>9}"
-        )
-
-
-def _gib(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.1f} GiB"
+        title, peak = f"{row['stage']}, batch {row['batch']}", f"{row['peak_gib']:.1f} GiB"
+        print(f"{title:26} {row['precision']:9}  {row['checkpointing']!s:13} {row['gmac']:13.3f}  {peak:>9}")
 
 
 def main() -> None:
-    parser = shared.arguments(__doc__, repeats=5)
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="measure on this device instead of counting")
+    parser = shared.arguments(__doc__)
     parser.add_argument("--quarter", action="store_true", help="a quarter of the widths, at 64 px: a quick trial")
     options = parser.parse_args()
     widths, px = (sd21.QUARTER, 64) if options.quarter else (sd21.Widths(), 512)
-    facts = {"widths": dataclasses.asdict(widths), "px": px, **shared.machine("torch")}
-    if options.device:
-        results = measured(options.device, widths, px, options.repeats)
-        name = torch.cuda.get_device_name() if options.device == "cuda" else platform.machine()
-        facts |= {"how": "measured, random weights", "device": name, "repeats": options.repeats}
-    else:
-        results = counted(widths, px)
-        facts |= {"how": "counted on tensors without contents, not measured on any device"}
-    print(facts["how"])
+    how = "counted on tensors without contents, not measured on any device"
+    print(how)
+    results = counted(widths, px)
     show(results)
-    shared.write(options.out, **facts, **results)
+    shared.write(options.out, widths=dataclasses.asdict(widths), px=px, **shared.machine("torch"), how=how, **results)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,24 @@ from support.weights import stage_weights
 os.environ |= {
     "OMP_NUM_THREADS": "1",
     "HF_HUB_OFFLINE": "1",
-    "CUDA_VISIBLE_DEVICES": "",
     "TRANSFORMERS_VERBOSITY": "error",
 }
 for name in ("http_proxy", "https_proxy", "all_proxy"):  # one on loopback would lead out
     os.environ.pop(name, None)
     os.environ.pop(name.upper(), None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--gpu-device", default="cuda", help="device of the tests that are marked gpu; cpu: a trial of them"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide GPUs from all tests but those that are for one (`pytest -m gpu`)."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
 
 COMMIT = ("0" * 40, False)  # made up, so that the tests run without a checkout
 
