@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mperceiver import files
-from tools import architecture, config_reference, datasets_page, draw_pipeline, dvc_stages
+from tools import architecture, config_reference, datasets_page, draw_pipeline, dvc_stages, performance_page
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -14,6 +14,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "config/README.md": config_reference.page,
     "dvc.yaml": dvc_stages.page,
     "docs/datasets.md": datasets_page.page,
+    "docs/performance.md": performance_page.page,
     "docs/pipeline.svg": draw_pipeline.page,
 }
 

@@ -137,7 +137,7 @@ def stage_1(toy: Toy) -> tuple[nn.Module, Tensor]:
 
 def stage_2(toy: Toy) -> tuple[nn.Module, Tensor]:
     generator = torch.Generator().manual_seed(2)
-    side = PX // toy.foundation.factor
+    side = 32  # so that the last scale has 4 x 4 positions: a norm over less has wild gradients
     z, lq_latent = (torch.randn(2, 4, side, side, generator=generator).to(toy.device) for _ in range(2))
     embedding = torch.randn(2, toy.foundation.embedding_width, generator=generator).to(toy.device)
     p = torch.full((2, N), 1 / N, device=toy.device)

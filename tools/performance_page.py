@@ -1,0 +1,93 @@
+"""docs/performance.md: what was measured beside public code, from benchmarks/results/; `make docs` writes it."""
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parents[1] / "benchmarks/results"
+INTRO = """\
+# Performance
+
+<!-- Generated from benchmarks/results/ by tools/performance_page.py: record a result there, then run `make docs`. -->
+
+Times are CPU milliseconds, medians of repeated calls on one thread of one machine. Ours and the peer ran in one process. A ratio below 1 means
+that ours is faster. The numbers hold for the commit that recorded them: measure again with the command before you rely on one.
+"""
+BETWEEN = {  # where the peer is faster
+    "snow": "another law: see `mperceiver degradations snow`",
+    "rain": "another law: see `mperceiver degradations rain`",
+    "gaussian-blur": "float32 values here, bytes there",
+}
+
+
+def table(head: str, rows: list[list[str]]) -> list[str]:
+    """A Markdown table; its first column is text, the others are numbers, but for the last."""
+    columns = [cell.strip() for cell in head.split("|")]
+    rule = ["---", *["---:"] * (len(columns) - 2), "---"]
+    return ["", *(f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows)), ""]
+
+
+def recorded(name: str) -> dict:
+    """The content of a file of results."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def degradations() -> list[str]:
+    """Each family beside albumentations' transform of the same name."""
+    sizes = recorded("degradations-xeon-1-thread")["milliseconds"]
+    rows = []
+    for size, times in sizes.items():
+        for name, peer in times["albumentations"].items():
+            ours = times["families"][name]
+            between = BETWEEN.get(name, "") if ours > peer else ""
+            rows.append([f"{name}, {size}", f"{ours:.1f}", f"{peer:.1f}", f"{ours / peer:.2f}", between])
+    return ["## Degradations", "", "`benchmarks/degradations.py`; the peer is albumentations 1.4.24."] + table(
+        "measure | ours, ms | peer, ms | ratio | what stands between", rows
+    )
+
+
+def prompt_mixing() -> list[str]:
+    """The mixing of visual prompts beside the loop over prompts of the authors' release."""
+    cases = recorded("prompt_mixing-xeon-1-thread")["cases"]
+    rows = [
+        [name, f"{case['fused_ms']:.1f}", f"{case['loop_ms']:.1f}", f"{case['fused_ms'] / case['loop_ms']:.2f}", ""]
+        for name, case in cases.items()
+    ]
+    return [
+        "## Visual prompts",
+        "",
+        "`benchmarks/prompt_mixing.py`; the peer is a loop over the prompts, as in the authors' release.",
+    ] + table("measure | ours, ms | peer, ms | ratio | what stands between", rows)
+
+
+def static_caching() -> list[str]:
+    """A sampler's step with what does not depend on t computed once, beside computing it at each step."""
+    cases = recorded("static_caching-xeon-1-thread")["cases"]
+    rows = [
+        [
+            name,
+            f"{case['static']['step_ms']:.1f}",
+            f"{case['anew']['step_ms']:.1f}",
+            f"{case['static']['step_ms'] / case['anew']['step_ms']:.2f}",
+            "",
+        ]
+        for name, case in cases.items()
+    ]
+    return [
+        "## A step of the sampler",
+        "",
+        "`benchmarks/static_caching.py`; the peer is the same step without caches.",
+    ] + table("measure | ours, ms | peer, ms | ratio | what stands between", rows)
+
+
+def page() -> str:
+    """The whole text of docs/performance.md."""
+    parts = [INTRO, *degradations(), *prompt_mixing(), *static_caching()]
+    return (
+        "\n".join(parts).rstrip()
+        + """
+
+## On a GPU
+
+Nothing has been measured on a GPU yet. `benchmarks/gpu.sh` does it; see [CONTRIBUTING.md](../CONTRIBUTING.md#the-six-kinds-of-test).
+"""
+    )
