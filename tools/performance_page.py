@@ -40,9 +40,12 @@ def degradations() -> list[str]:
             ours = times["families"][name]
             between = BETWEEN.get(name, "") if ours > peer else ""
             rows.append([f"{name}, {size}", f"{ours:.1f}", f"{peer:.1f}", f"{ours / peer:.2f}", between])
-    return ["## Degradations", "", "`benchmarks/degradations.py`; the peer is albumentations 1.4.24."] + table(
-        "measure | ours, ms | peer, ms | ratio | what stands between", rows
-    )
+    return [
+        "## Degradations",
+        "",
+        "`benchmarks/degradations.py`; the peer is albumentations 1.4.24.",
+        *table("measure | ours, ms | peer, ms | ratio | what stands between", rows),
+    ]
 
 
 def prompt_mixing() -> list[str]:
@@ -56,7 +59,8 @@ def prompt_mixing() -> list[str]:
         "## Visual prompts",
         "",
         "`benchmarks/prompt_mixing.py`; the peer is a loop over the prompts, as in the authors' release.",
-    ] + table("measure | ours, ms | peer, ms | ratio | what stands between", rows)
+        *table("measure | ours, ms | peer, ms | ratio | what stands between", rows),
+    ]
 
 
 def static_caching() -> list[str]:
@@ -76,7 +80,8 @@ def static_caching() -> list[str]:
         "## A step of the sampler",
         "",
         "`benchmarks/static_caching.py`; the peer is the same step without caches.",
-    ] + table("measure | ours, ms | peer, ms | ratio | what stands between", rows)
+        *table("measure | ours, ms | peer, ms | ratio | what stands between", rows),
+    ]
 
 
 def page() -> str:
