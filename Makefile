@@ -9,6 +9,7 @@
 #                half on two cores. The same command continues after a stop. Runs nothing beside it: seconds are counted
 # make lint      style, types, import contracts, the workflow's rules: what the hooks in .pre-commit-config.yaml run before a commit
 # make docs      writes the generated pages; a test fails while one of them is out of date
+# make docs-site the documentation as a site in site/, for reading without a network; a link that leads nowhere ends it
 # make install   the environment in .venv, exactly as uv.lock describes it; every other target does it first
 # .ci/run does all of it but `docs`. Needs git, make, and Python 3.11 or later with its venv module.
 
@@ -26,7 +27,7 @@ endif
 # Install what uv.lock names; never look for newer versions.
 export UV_FROZEN := 1
 
-.PHONY: demo test fuzz paper cluster rivals lint docs install
+.PHONY: demo test fuzz paper cluster rivals lint docs docs-site install
 
 demo: install
 	$(UV) run python -m tools.demo --cores all
@@ -58,6 +59,9 @@ lint: install
 
 docs: install
 	$(UV) run python -m tools.docs
+
+docs-site: install
+	$(UV) run python -m tools.site
 
 install: $(UV)
 	$(UV) sync --frozen

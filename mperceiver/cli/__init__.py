@@ -3,7 +3,7 @@
 Names in arguments are stems of files in config/; paths follow from them.
 """
 
-from mperceiver.cli import data, train, restore, report, lineage, cluster  # noqa: I001 - each adds its verbs, in the order of --help
+from mperceiver.cli import data, train, restore, page, report, lineage, cluster  # noqa: I001 - each adds its verbs, in the order of --help
 from mperceiver.cli.base import app
 
 __all__ = ["app"]

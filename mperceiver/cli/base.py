@@ -3,18 +3,17 @@
 `mperceiver --help` imports this package and nothing heavy: a verb imports what it needs when it runs.
 """
 
-import errno
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Annotated, Any, Never, ParamSpec
 
 import typer
 from typer.core import TyperGroup
 
-from mperceiver import __version__, homes, paths
-from mperceiver.disks import DISK_FULL, in_words, system_errno
+from mperceiver import __version__, homes
 from mperceiver.machine import quiet_model_libraries
+from mperceiver.messages import for_user
 from mperceiver.printing import console, print_anything, say, shown
 
 P = ParamSpec("P")
@@ -50,7 +49,6 @@ STOPPED = (
     "stopped by Ctrl-C. What was finished stands whole, and nothing half-written was left. The same command starts again; a "
     "training, a download or an encoding continues from what it has kept"
 )
-REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
 
 
 def print_version(asked: bool) -> None:
@@ -95,7 +93,7 @@ def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], C
             try:
                 function(*args, **kwargs)
             except Exception as error:
-                message = _message(error)
+                message = for_user(error)
                 if message is None or os.environ.get("MPERCEIVER_TRACEBACK"):
                     raise
                 fail(message)
@@ -106,45 +104,6 @@ def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], C
         return app.command(name or function.__name__, rich_help_panel=panel)(command)
 
     return decorate
-
-
-def _message(error: Exception) -> str | None:
-    """The message for a user; None if the error is a bug of ours, whose traceback is wanted."""
-    full = next((e for e in _chain(error) if system_errno(e) in DISK_FULL), None)
-    if full:
-        return (
-            f"{in_words(full)}. No half-written file was left. Free space, then run the same command again "
-            "(df -h shows how full the disks are, quota how full your share of them)"
-        )
-    if isinstance(error, FileNotFoundError) and error.filename and (command := _command_for(error.filename)):
-        return f"{error.filename}: no such file; the work that makes it has not been done: {command}"
-    if isinstance(error, OSError) and error.filename:
-        return (
-            f"{error.filename}: {error.strerror}. Check the path, its owner and its permissions: ls -ld {error.filename} "
-            "(MPERCEIVER_TRACEBACK=1 shows what the program did there)"
-        )
-    if isinstance(error, (ValueError, RuntimeError)) and type(error).__module__.startswith("mperceiver"):
-        return str(error)
-    number = system_errno(error)
-    if number in REFUSED or isinstance(error, OSError):
-        return (
-            f"the system refused a file: {os.strerror(number) if number else error}. See whether it can be written here: "
-            "ls -ld . data results; df -h . (MPERCEIVER_TRACEBACK=1 shows where)"
-        )
-    return None
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error, and those that were being handled when it was raised."""
-    while error:
-        yield error
-        error = error.__context__
-
-
-def _command_for(path: str | bytes | int) -> str | None:
-    """The command that makes a missing file, if one does. A download that is there in part is only made again with --force."""
-    command = paths.command_for(path) if isinstance(path, str) else None
-    return f"{command} --force" if command and command.startswith("mperceiver download") else command
 
 
 def fail(message: str) -> Never:

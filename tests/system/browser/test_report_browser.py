@@ -3,7 +3,6 @@
 Needs Chromium and its driver (apt-get install chromium chromium-driver); without them these tests fail, they do not skip.
 """
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -12,16 +11,6 @@ from support import reports
 from mperceiver import lineage
 from mperceiver.report import figures, site, tables
 
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 # Contrast (WCAG 2) of every text on the page with the first opaque colour behind it; the worst offenders below 4.5.
 CONTRAST = """
 const rgb = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
@@ -57,24 +46,6 @@ def address(tmp_path_factory):
             figures.write(name)
         site.write("config/toy.yaml")
     return (folder / "results/report/toy").as_uri()
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory):
-    from selenium import webdriver
-
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    chromedriver = shutil.which("chromedriver")
-    if not (chromium and chromedriver):
-        pytest.fail("no Chromium or no chromedriver on the PATH: apt-get install -y chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(chromedriver))
-    yield browser
-    browser.quit()
 
 
 @pytest.fixture(params=[1440, 390], ids=["desk", "telephone"])

@@ -16,7 +16,7 @@ from support import PROJECT
 from support.weights import link_weights
 from typer.testing import CliRunner
 
-from mperceiver import __version__, cli, config, files, images, lineage
+from mperceiver import __version__, cli, config, files, images, lineage, messages
 from mperceiver.foundations import complete, listing
 
 VERBS = [
@@ -328,15 +328,15 @@ def test_ctrl_c_in_the_middle_of_a_folder(world, monkeypatch):
 def test_a_full_disk_as_libraries_report_it():
     from safetensors import SafetensorError
 
-    assert "disk is full" in cli.base._message(SafetensorError("I/O error: No space left on device (os error 28)"))
-    assert "a.png: the disk is full: /" in cli.base._message(OSError(errno.ENOSPC, "No space left on device", "a.png"))
+    assert "disk is full" in messages.for_user(SafetensorError("I/O error: No space left on device (os error 28)"))
+    assert "a.png: the disk is full: /" in messages.for_user(OSError(errno.ENOSPC, "No space left on device", "a.png"))
     try:
         try:
             raise OSError(errno.ENOSPC, "No space left on device")
         except OSError:
             raise RuntimeError("unexpected pos 576 vs 534") from None  # torch.save into an open file
     except RuntimeError as error:
-        assert "disk is full" in cli.base._message(error)
+        assert "disk is full" in messages.for_user(error)
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EIO, errno.ESTALE])
@@ -345,11 +345,11 @@ def test_a_disk_that_refuses_is_told_in_words(number):
     from safetensors import SafetensorError
 
     words = os.strerror(number)
-    assert f"data/raw: {words}" in cli.base._message(OSError(number, words, "data/raw"))
+    assert f"data/raw: {words}" in messages.for_user(OSError(number, words, "data/raw"))
     for error in (OSError(number, words), SafetensorError(f"Error: {words} (os error {number})")):
-        assert f"the system refused a file: {words}" in cli.base._message(error)
-    assert "refused a file: no number" in cli.base._message(OSError("no number"))
-    assert cli.base._message(SafetensorError("HeaderTooSmall")) is None
+        assert f"the system refused a file: {words}" in messages.for_user(error)
+    assert "refused a file: no number" in messages.for_user(OSError("no number"))
+    assert messages.for_user(SafetensorError("HeaderTooSmall")) is None
 
 
 def test_a_disk_that_refused_what_a_mistake_came_after(world):
@@ -360,14 +360,14 @@ def test_a_disk_that_refused_what_a_mistake_came_after(world):
         except OSError:
             raise config.ConfigError("its own words") from None
     except config.ConfigError as error:
-        assert cli.base._message(error) == "its own words"
+        assert messages.for_user(error) == "its own words"
     try:
         try:
             raise OSError(errno.EACCES, "Permission denied")
         except OSError:
             raise TypeError("a bug") from None
     except TypeError as error:
-        assert cli.base._message(error) is None
+        assert messages.for_user(error) is None
 
 
 def test_outside_of_a_checkout(tmp_path, monkeypatch):
@@ -390,7 +390,7 @@ def test_a_target_inside_of_a_file(world):
 
 
 def test_a_folder_without_permission():
-    message = cli.base._message(PermissionError(errno.EACCES, "Permission denied", "results"))
+    message = messages.for_user(PermissionError(errno.EACCES, "Permission denied", "results"))
     assert message.startswith("results: Permission denied")
 
 

@@ -1,0 +1,193 @@
+"""The page itself: three tabs (photographs, a dataset's pair, degrade and restore), put together with Gradio."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from mperceiver import config
+from mperceiver.app import markup, work
+from mperceiver.app.work import Progress, Result, Workshop
+from mperceiver.data.read.loader import PreparedDataset
+from mperceiver.degradations import DEGRADATIONS, PLACES
+from mperceiver.degradations.ranges import Parameter, parameters
+
+HEAD = """<div class="mp-head"><h1>MPerceiver</h1><p>Restores photographs with haze, snow, rain, raindrops, low light, noise or blur. \
+Everything happens on this machine: nothing is sent anywhere, and what you upload is removed when the page is closed.</p></div>"""
+SHOWN_AT_FIRST = ("haze", "gaussian-noise")
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "model"}
+
+
+def build(workshop: Workshop) -> gr.Blocks:
+    """The page, not served yet. ``workshop`` must have at least one method."""
+    methods = work.methods()
+    with gr.Blocks(title="MPerceiver", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+        gr.HTML(HEAD)
+        with gr.Row():
+            method = gr.Dropdown(
+                [(f"{name}: {title}", name) for name, title in methods.items()],
+                value=next(iter(methods)),
+                label="Method",
+                info="Those whose weights are on this machine.",
+                scale=3,
+            )
+            steps = gr.Slider(
+                1, work.MOST_STEPS, step=1, label="Steps of the sampler", scale=2, **_steps(next(iter(methods)))
+            )
+        method.change(
+            lambda name: gr.update(**_steps(name)), method, steps, api_visibility="private", show_progress="hidden"
+        )
+        with gr.Tab("Your photographs"):
+            _photographs(workshop, method, steps)
+        with gr.Tab("A dataset's pair"):
+            _pairs(workshop, method, steps)
+        with gr.Tab("Degrade and restore"):
+            _degrading(workshop, method, steps)
+
+        def leave(request: gr.Request) -> None:
+            workshop.forget(_person(request))
+
+        page.unload(leave)
+    return page
+
+
+def _steps(method: str) -> dict[str, Any]:
+    """The sampler's steps as the method has them; a network has no sampler."""
+    spec = config.load("methods", method)
+    sampled = spec.kind == "mperceiver"
+    info = "More take longer, and are not always better." if sampled else "This method has no sampler."
+    return {"value": min(spec.sampler.steps, work.MOST_STEPS) if sampled else 1, "interactive": sampled, "info": info}
+
+
+def _shown(events: Iterator[Progress | Result]) -> Iterator[str]:
+    """HTML after each event; an error that ends the work is told last."""
+    found: list[Result] = []
+    try:
+        for event in events:
+            if isinstance(event, Result):
+                found.append(event)
+            yield markup.results(found, event if isinstance(event, Progress) else None)
+    except Exception as error:
+        yield markup.results(found) + markup.failure(work.in_words(error))
+
+
+def _buttons(label: str) -> tuple[gr.Button, gr.Button]:
+    with gr.Row():
+        start = gr.Button(label, variant="primary", scale=3)
+        stop = gr.Button("Stop", scale=1, min_width=80)
+    return start, stop
+
+
+def _photographs(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
+    uploads = gr.File(
+        label=f"Photographs: up to {work.MOST_PHOTOGRAPHS}, of {work.MOST_MIB} MB and {work.MOST_PIXELS // 10**6} megapixels each",
+        file_count="multiple",
+        elem_id="uploads",
+        height=150,
+    )
+    start, stop = _buttons("Restore")
+    shown = gr.HTML(elem_id="restored")
+
+    def restore(files: list[str] | None, name: str, count: int, request: gr.Request) -> Iterator[str]:
+        if not files:
+            yield markup.failure("Choose a photograph first.")
+            return
+        yield from _shown(workshop.photographs(_person(request), [Path(file) for file in files], name, count))
+
+    running = start.click(restore, [uploads, method, steps], shown, **PRIVATE)
+    stop.click(None, cancels=[running], api_visibility="private")
+
+
+def _pairs(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
+    names = work.datasets()
+    if not names:
+        gr.Markdown("No dataset is prepared here. `mperceiver prepare <dataset>`, or `make demo`, prepares some.")
+        return
+    with gr.Row():
+        dataset = gr.Dropdown(names, value=names[0], label="Dataset")
+        row = gr.Number(1, label="Picture", precision=0, minimum=1, info=f"1 to {len(PreparedDataset(names[0]))}")
+    dataset.change(
+        lambda name: gr.update(value=1, info=f"1 to {len(PreparedDataset(name))}"),
+        dataset,
+        row,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    start, stop = _buttons("Restore and score")
+    shown = gr.HTML(elem_id="pair")
+
+    def restore(name: str, number: int, chosen: str, count: int, request: gr.Request) -> Iterator[str]:
+        yield from _shown(workshop.pair(_person(request), name, int(number or 0) - 1, chosen, count))
+
+    running = start.click(restore, [dataset, row, method, steps], shown, **PRIVATE)
+    stop.click(None, cancels=[running], api_visibility="private")
+
+
+def _degrading(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
+    clean = gr.File(label="A clean photograph", elem_id="clean", height=110)
+    names = sorted(DEGRADATIONS, key=lambda name: PLACES.index(DEGRADATIONS[name].place))
+    chosen = gr.CheckboxGroup(
+        names,
+        value=list(SHOWN_AT_FIRST),
+        label="Degradations",
+        info="Applied in this order, the path of light into a file.",
+    )
+    sliders: list[Any] = []
+    keys: list[tuple[str, Parameter]] = []
+    groups = []
+    for name in names:
+        with gr.Accordion(name, open=name == SHOWN_AT_FIRST[0], visible=name in SHOWN_AT_FIRST) as group:
+            for parameter in parameters(name):
+                sliders.append(_control(parameter))
+                keys.append((name, parameter))
+        groups.append(group)
+    chosen.change(
+        lambda picked: [gr.update(visible=name in picked) for name in names],
+        chosen,
+        groups,
+        api_visibility="private",
+        show_progress="hidden",
+    )
+    seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="The same seed draws the same rain.")
+    start, stop = _buttons("Degrade and restore")
+    shown = gr.HTML(elem_id="degraded")
+
+    def run(
+        request: gr.Request, file: str | None, picked: list[str], number: int, name: str, count: int, *values: Any
+    ) -> Iterator[str]:
+        if not file:
+            yield markup.failure("Choose a clean photograph first.")
+            return
+        layers: dict[str, dict[str, Any]] = {of: {} for of in picked}
+        for (of, parameter), value in zip(keys, values, strict=True):
+            if of in layers:
+                layers[of][parameter.name] = value if parameter.choices else _within(parameter, value)
+        yield from _shown(workshop.degraded(_person(request), Path(file), layers, int(number or 0), name, count))
+
+    running = start.click(run, [clean, chosen, seed, method, steps, *sliders], shown, **PRIVATE)
+    stop.click(None, cancels=[running], api_visibility="private")
+
+
+def _control(parameter: Parameter) -> gr.Slider | gr.Dropdown:
+    if parameter.choices:
+        return gr.Dropdown(
+            list(parameter.choices), value=parameter.default, label=parameter.name, info=parameter.meaning
+        )
+    # a thousandth of the range, as a power of ten
+    step = 1 if parameter.whole else 10.0 ** (round(math.log10(parameter.high - parameter.low)) - 3)
+    return gr.Slider(
+        parameter.low, parameter.high, value=parameter.default, step=step, label=parameter.name, info=parameter.meaning
+    )
+
+
+def _within(parameter: Parameter, value: float) -> int | float:
+    """The value of a slider, whose last digits may lie outside the range."""
+    value = min(max(value, parameter.low), parameter.high)
+    return int(value) if parameter.whole else float(value)
+
+
+def _person(request: gr.Request) -> str:
+    """The session's id, which names a folder; letters and digits only."""
+    return "".join(filter(str.isalnum, request.session_hash or "")) or "nobody"

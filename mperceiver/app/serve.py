@@ -1,0 +1,134 @@
+"""Start the page: on this machine only, with no file left behind and no address outside asked for anything."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from mperceiver import config
+from mperceiver.app import work
+from mperceiver.machine import quiet_model_libraries
+from mperceiver.printing import say
+
+LOCAL = ("127.0.0.1", "localhost")
+# Neither scripts nor fonts nor pictures come from elsewhere, and no other page may frame this one.
+POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
+
+
+class AppError(RuntimeError):
+    """The page cannot be started; the message says what to do."""
+
+
+def serve(host: str, port: int, browser: bool = False) -> None:
+    """Serve the page until Ctrl-C or SIGTERM. What is uploaded and restored lies in one temporary folder, removed in the end.
+
+    Args:
+        host: the address to listen on; any but 127.0.0.1 lets other machines in.
+        port: of TCP; 0: any that is free.
+        browser: open the page in this machine's browser.
+
+    Raises AppError: Gradio is not installed, no method has weights, or the port is taken.
+    """
+    config.or_shipped()
+    if not work.methods():
+        raise AppError(
+            f"no method in {config.path_of('methods', '').parent} has its weights here; train some first, with `make demo`, or go to a "
+            "folder that has them"
+        )
+    folder = Path(tempfile.mkdtemp(prefix="mperceiver-app-"))
+    ended = threading.Event()
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        page, address = launch(folder, host, port, browser)
+        say(f"The page: {address} (Ctrl-C ends it)")
+        if host not in LOCAL:
+            say(
+                f"warning: whoever reaches {host}:{port} on the network can use this machine to restore pictures",
+                error=True,
+            )
+        ended.wait()
+        page.close(verbose=False)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[Any, str]:
+    """Start the server in a thread of its own; returns Gradio's page, which is to be closed, and its address."""
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+    os.environ["GRADIO_SHARE"] = "False"
+    quiet_model_libraries()
+    try:
+        import gradio
+    except ImportError:
+        raise AppError(
+            "the page needs Gradio, an extra: uv sync --extra app (or pip install 'mperceiver[app]')"
+        ) from None
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from mperceiver.app.page import build
+
+    here = Path(__file__).parent
+    (folder / "uploads").mkdir()
+    theme = gradio.themes.Default(
+        primary_hue="teal",
+        neutral_hue="stone",
+        font=["system-ui", "sans-serif"],
+        font_mono=["ui-monospace", "monospace"],
+    )
+    page = build(work.Workshop(folder / "restored"))
+    page.queue(max_size=16, default_concurrency_limit=1, api_open=False)
+    hosts = ["*"] if host not in LOCAL else list(LOCAL)  # a page elsewhere that was given this address may not ask
+    try:
+        _, address, _ = page.launch(
+            server_name=host,
+            server_port=port or _free_port(host),
+            inbrowser=browser,
+            share=False,
+            quiet=True,
+            prevent_thread_lock=True,
+            show_error=True,
+            ssr_mode=False,
+            enable_monitoring=False,
+            footer_links=[],
+            max_file_size=f"{work.MOST_MIB}mb",
+            allowed_paths=[str(folder)],
+            theme=theme,
+            css_paths=here / "page.css",
+            head=f"<script>{(here / 'page.js').read_text(encoding='utf-8')}</script>",
+            app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(_Headers)]},
+        )
+    except OSError as error:
+        raise AppError(
+            f"{host}:{port} cannot be used ({error}); name another port: mperceiver app --port 7861"
+        ) from None
+    return page, address
+
+
+def _free_port(host: str) -> int:
+    import socket
+
+    with socket.socket() as one:
+        one.bind((host, 0))
+        return int(one.getsockname()[1])
+
+
+class _Headers:
+    """Adds POLICY to every answer (ASGI)."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), (b"content-security-policy", POLICY.encode())]
+            await send(message)
+
+        await self.app(scope, receive, sent)
