@@ -43,7 +43,9 @@ def main() -> None:
     """Write the pages, and build the site strictly: a link that leads nowhere ends it."""
     write_pages()
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
-    subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"], cwd=PROJECT, env=environment, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"], cwd=PROJECT, env=environment, check=True
+    )
     print(f"The documentation: {PROJECT / 'site/index.html'}")
 
 
@@ -62,7 +64,9 @@ def write_pages() -> None:
     (PAGES / "reference").mkdir()
     (PAGES / "reference/cli.md").write_text(command_line(), encoding="utf-8")
     python = "# Python\n\n`mperceiver.load` is the short way in; the other modules are what the command line itself is made of.\n\n"
-    (PAGES / "reference/python.md").write_text(python + "".join(f"::: {module}\n\n" for module in API), encoding="utf-8")
+    (PAGES / "reference/python.md").write_text(
+        python + "".join(f"::: {module}\n\n" for module in API), encoding="utf-8"
+    )
 
 
 def _name(source: Path) -> str:
@@ -107,7 +111,16 @@ def command_line() -> str:
     for panel, commands in panels.items():
         lines += [f"## {panel}", ""]
         for name, command in commands:
-            lines += [f"### mperceiver {name}", "", (command.help or "").strip(), "", "```text", _usage(name, command), "```", ""]
+            lines += [
+                f"### mperceiver {name}",
+                "",
+                (command.help or "").strip(),
+                "",
+                "```text",
+                _usage(name, command),
+                "```",
+                "",
+            ]
             rows = [row for parameter in command.params if (row := _row(parameter))]
             if rows:
                 lines += ["| argument or option | meaning | default |", "|---|---|---|", *rows, ""]
