@@ -7,7 +7,8 @@
 #                slurm-client, munge, slurmdbd and mariadb-server
 # make rivals    all-in-one methods at toy width, each trained for the same CPU time, and their table in docs/rivals.md: about an hour and a
 #                half on two cores. The same command continues after a stop. Runs nothing beside it: seconds are counted
-# make lint      style, types, import contracts, the workflow's rules: what the hooks in .pre-commit-config.yaml run before a commit
+# make lint      style, types, import contracts, the workflow's rules (what the hooks in .pre-commit-config.yaml run before a commit), and the
+#                links of the documentation
 # make docs      writes the generated pages; a test fails while one of them is out of date
 # make docs-site the documentation as a site in site/, for reading without a network; a link that leads nowhere ends it
 # make install   the environment in .venv, exactly as uv.lock describes it; every other target does it first
@@ -56,6 +57,7 @@ lint: install
 	$(UV) run snakemake --lint
 	$(UV) run lint-imports
 	$(UV) run mypy
+	$(UV) run python -m tools.site
 
 docs: install
 	$(UV) run python -m tools.docs

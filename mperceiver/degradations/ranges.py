@@ -27,7 +27,7 @@ class Parameter(NamedTuple):
 
 
 def parameters(name: str) -> list[Parameter]:
-    """The parameters of a degradation that have a default, in the function's order.
+    """The numbers and words among the parameters of a degradation that have a default, in the function's order.
 
     Raises ValueError if a docstring does not say what a parameter may be.
     """
@@ -35,7 +35,7 @@ def parameters(name: str) -> list[Parameter]:
     meanings = _meanings(inspect.getdoc(function) or "")
     found = []
     for parameter in inspect.signature(function).parameters.values():
-        if parameter.default in (parameter.empty, None):
+        if parameter.default in (parameter.empty, None) or isinstance(parameter.default, bool):
             continue
         meaning, place = meanings.get(parameter.name, ("", 0))
         if isinstance(parameter.default, str):
