@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 from typer.testing import CliRunner
 
 from mperceiver.cli import app
@@ -378,6 +379,16 @@ def test_the_kernel_of_gaussian_blur_can_be_cut():
     point[20, 20] = 1
     out = DEGRADATIONS["gaussian-blur"].apply(point, seeded(), sigma_px=5, kernel_px=21)
     assert out.sum() == pytest.approx(3, rel=1e-5) and out[20, 30, 0] > 0 == out[20, 31, 0] == out[9, 20, 0]
+
+
+@pytest.mark.parametrize(("sigma_px", "kernel_px"), [(1.2, None), (5.0, 21), (50.0, None), (2.0, 401), (0.0, 21)])
+def test_gaussian_blur_is_scipys(sigma_px, kernel_px):
+    """Also where the kernel is larger than the picture, which is then mirrored more than once."""
+    image = picture()[:17, :33]
+    radius = int(4 * sigma_px + 0.5) if kernel_px is None else kernel_px // 2
+    expected = ndimage.gaussian_filter(image, (sigma_px, sigma_px, 0), mode="reflect", radius=(radius, radius, 0))
+    out = DEGRADATIONS["gaussian-blur"].apply(image, seeded(), sigma_px=sigma_px, kernel_px=kernel_px)
+    np.testing.assert_allclose(out, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", ["raindrop", "snow"])
