@@ -46,7 +46,10 @@ def main() -> None:
     subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"], cwd=PROJECT, env=environment, check=True
     )
-    print(f"The documentation: {PROJECT / 'site/index.html'}")
+    # From disk (file://) the theme's search asks a server for a script; over http on this machine nothing is asked elsewhere.
+    print(
+        "The documentation is in site/. To read it: python3 -m http.server -d site --bind 127.0.0.1, at http://127.0.0.1:8000"
+    )
 
 
 def write_pages() -> None:
