@@ -15,7 +15,7 @@ from mperceiver.config.checks import REPORTED, check_figure, check_table
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.config.doorways import covers, door_inputs, module_inputs, trained_on
 from mperceiver.config.experiments import Experiment
-from mperceiver.config.files import load, parse, path_of
+from mperceiver.config.files import load, names, parse, path_of
 from mperceiver.config.parts import experiment_part, part_of
 from mperceiver.config.protocols import Protocol
 from mperceiver.config.tables import COST, TRAINING, Table
@@ -39,9 +39,8 @@ def download_inputs(dataset: str) -> list[str]:
 def prepare_inputs(dataset: str) -> list[str]:
     """The file of a prepared dataset, and the cards of the datasets it is made of: downloaded ones or ready-made pairs."""
     spec = load("datasets", dataset)
-    load(
-        "protocols", spec.protocol
-    )  # no part of the pairs; but a name that is mistyped is told before the work, not after it
+    if names("protocols"):  # no part of the pairs; but a name that is mistyped is told before the work, not after it
+        load("protocols", spec.protocol)
     inputs: list[str] = [part_of("datasets", dataset, "prepare")]
     for origin in spec.from_ or [dataset]:
         source = load("datasets", origin)
@@ -240,8 +239,8 @@ def score_inputs(method: str, dataset: str) -> list[str]:
 
 def metric_foundations(protocol: Protocol) -> list[str]:
     """The foundations with the weights of a protocol's metrics."""
-    names = (METRIC_FOUNDATIONS[metric] for metric in protocol.metrics)
-    return [name.format_map(protocol.model_dump()) for name in names if name]
+    of_metrics = (METRIC_FOUNDATIONS[metric] for metric in protocol.metrics)
+    return [name.format_map(protocol.model_dump()) for name in of_metrics if name]
 
 
 # ---------------------------------------------------------------- tables and figures

@@ -16,13 +16,13 @@ from support import PROJECT
 from support.weights import link_weights
 from typer.testing import CliRunner
 
-from mperceiver import __version__, cli, config, files, images, lineage, messages
+from mperceiver import __version__, cli, config, files, images, lineage, messages, shipped
 from mperceiver.foundations import complete, listing
 
 VERBS = [
     *("foundation", "download", "doctor", "prepare", "degradations", "encode", "show", "export"),
     *("train_predictor", "train_branches", "train_drm", "train_network", "convert"),
-    *("restore", "score", "measure", "table", "figure", "report", "explain"),
+    *("restore", "command", "app", "score", "measure", "table", "figure", "report", "explain"),
     *("trace", "why", "crate", "croissant", "bundle", "runs"),
     *("orphans", "why-failed"),
 ]
@@ -113,6 +113,7 @@ def test_every_rule_of_the_workflow_is_a_verb():
         "show",
         "export",
         "convert",
+        "app",
         "trace",
         "why",
         "crate",
@@ -373,7 +374,7 @@ def test_a_disk_that_refused_what_a_mistake_came_after(world):
 def test_outside_of_a_checkout(tmp_path, monkeypatch):
     """Without config/ no name can be found; the message says where to run the command."""
     monkeypatch.chdir(tmp_path)
-    for arguments in (["restore", "input", "a.png", "b.png"], ["report", "config/demo.yaml"], ["doctor", "--cluster"]):
+    for arguments in (["restore", "input", "a-dataset"], ["report", "config/demo.yaml"], ["doctor", "--cluster"]):
         assert f"{tmp_path} has no folder config/. Run the command at the root" in error_of(*arguments)
 
 
@@ -597,7 +598,7 @@ def test_a_foundation_without_a_folder_or_a_recipe(fake):
 
 
 def test_weights_are_taken_from_the_project_where_the_working_directory_has_none(world, monkeypatch):
-    monkeypatch.setattr(lineage, "PACKAGE", world / "elsewhere/mperceiver")
+    monkeypatch.setattr(shipped, "PACKAGE", world / "elsewhere/mperceiver")
     assert listing.local_folder("assets") == world / "elsewhere/assets"
     Path("assets").mkdir()
     assert listing.local_folder("assets") == Path("assets")

@@ -41,6 +41,8 @@ def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
     Path("config/datasets").mkdir(parents=True)
+    Path("config/protocols").mkdir()
+    Path("config/protocols/rgb.yaml").write_text("title: RGB\nmetrics: [psnr]\n", encoding="utf-8")
     return tmp_path
 
 
@@ -120,7 +122,7 @@ def test_mid6_is_rendered_again_from_recipes_alone(small_mid6, monkeypatch):
     recipes = {i: rows.recipe(i) for i in range(len(rows))}
     assert all(recipe["dataset"] == "mid6" and recipe["cut"] == [2, 2, 512, 512] for recipe in recipes.values())
     sources = {recipe["source"]["picture"]: recipe["source"]["sha256"] for recipe in recipes.values()}
-    assert sources == {path.stem: files.sha256(path) for path in paths.raw_folder("div2k-valid").iterdir()}
+    assert sources == {path.stem: files.sha256(path) for path in paths.raw_folder("div2k-valid").glob("*.png")}
     pictures = {i: rows.lq(i) for i in range(len(rows))}
     shutil.rmtree("data/prepared")
     order = list(recipes)
@@ -262,7 +264,7 @@ def test_the_degraded_picture_of_a_pair_is_degraded_further(world):
     )  # the ground truth is degraded by default
     assert rows.source(1) == "s1" and render_pair(rows.recipe(0)).lq.tobytes() == rows.lq(0).tobytes()
     inputs = lineage.read_card(paths.prepared_card("d"))["inputs"]
-    assert "data/prepared/pairs.json" in inputs and "config/datasets/d.yaml" in inputs
+    assert "data/prepared/pairs.json" in inputs and "config/datasets/d.yaml#prepare" in inputs
 
 
 def test_pairs_must_be_there_whole_and_of_one_size(world):
