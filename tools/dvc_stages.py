@@ -44,7 +44,9 @@ def text(experiment: str, command: str) -> str:
     """The stages of an experiment's file as YAML. ``command``: the call of Snakemake that a stage adds its end to."""
     cards, runs = _cards(experiment), {}
     stages, before = {}, []
-    for name, (later, folders, outs) in STAGES.items():
+    unused = {str(paths.COSTS)} - {str(paths.COSTS) for card in cards if Path(card).is_relative_to(paths.COSTS)}
+    for name, (later, folders, all_outs) in STAGES.items():
+        outs = [out for out in all_outs if out not in unused]  # DVC refuses a stage without one of its outputs
         read = [
             file for card in cards for folder in folders if Path(card).is_relative_to(folder) for file in _files(card)
         ]
