@@ -178,7 +178,12 @@ def _control(parameter: Parameter) -> gr.Slider | gr.Dropdown:
     # a thousandth of the range, as a power of ten
     step = 1 if parameter.whole else 10.0 ** (round(math.log10(parameter.high - parameter.low)) - 3)
     return gr.Slider(
-        parameter.low, parameter.high, value=parameter.default, step=step, label=parameter.name, info=parameter.meaning
+        parameter.low,
+        parameter.high,
+        value=float(parameter.default),
+        step=step,
+        label=parameter.name,
+        info=parameter.meaning,
     )
 
 

@@ -19,7 +19,7 @@ def app(
     """Open a page to restore photographs on, in the browser. Needs the extra `app`: uv sync --extra app.
 
     Restores photographs with a divider between before and after, scores the pairs of prepared datasets, and degrades clean photographs.
-    Nothing leaves this machine, and nothing is written but a temporary folder that is removed in the end.
+    Nothing leaves this machine, and nothing is written but a temporary folder, removed in the end, and checksum caches beside weights.
     """
     prepare_torch(threads)
     from mperceiver.app.serve import serve

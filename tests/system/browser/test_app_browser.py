@@ -18,6 +18,7 @@ from support.weights import write_stirred_weights
 
 from mperceiver import lineage, paths
 from mperceiver.app import work
+from mperceiver.files import CHECKSUM_CACHE
 from mperceiver.restoring.console import restore_photographs
 
 COMMIT = ("0" * 40, False)
@@ -28,6 +29,12 @@ def photograph(path: Path, seed: int = 0, width: int = 72, height: int = 48) -> 
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+def written(root: Path) -> dict[Path, int]:
+    """{file: time} below a folder. Loading weights brings the checksum cache beside them up to date."""
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != CHECKSUM_CACHE)
+    return {path: path.stat().st_mtime_ns for path in files}
 
 
 @pytest.fixture(scope="module")
@@ -48,21 +55,21 @@ def app(tiny_root, tiny_run, stock, tmp_path_factory):
                 inputs=["config/runs/tiny.yaml"],
                 outputs=[paths.weights_file("tiny", stage)],
             )
-        before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+        before = written(root)
         command = [sys.executable, "-m", "mperceiver.cli", "app", "--port", "0", "--threads", "1"]
         server = subprocess.Popen(
             command, stdout=subprocess.PIPE, text=True, env=os.environ | {"TMPDIR": str(temporary)}
         )
         try:
             address = server.stdout.readline().split()[2]
-            (folder,) = temporary.iterdir()
+            (folder,) = temporary.glob("mperceiver-app-*")
             yield address, folder
         finally:
             server.terminate()
             assert server.wait(120) == 0
             server.stdout.close()
-        assert list(temporary.iterdir()) == []
-        assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
+        assert list(temporary.glob("mperceiver-app-*")) == []
+        assert written(root) == before
 
 
 @pytest.fixture(params=[1440, 390], ids=["desk", "telephone"])

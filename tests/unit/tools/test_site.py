@@ -38,7 +38,7 @@ def test_references_are_generated(built):
     commands = (built / "reference/cli.html").read_text(encoding="utf-8")
     assert "mperceiver restore" in commands and "--skip-existing" in commands and "[TARGET]" in commands
     assert "LoadedMethod" in (built / "reference/python.html").read_text(encoding="utf-8")
-    assert "tile_px" in (built / "config/README.html").read_text(encoding="utf-8")
+    assert "tile_px" in (built / "config/index.html").read_text(encoding="utf-8")
 
 
 def test_nothing_is_loaded_from_elsewhere(built):
