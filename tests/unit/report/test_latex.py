@@ -14,10 +14,10 @@ from mperceiver.report.tables import latex
 
 GOLDEN_TEX = r"""
 One \& \textless{}only\textgreater{} & \textcolor{red}{20.00} & \textcolor{red}{0.810} & \textcolor{red}{0.210}
- & \textcolor{blue}{24.25} & \textcolor{blue}{0.720} & \textcolor{red}{0.110}
+ & \textcolor{red}{24.25} & \textcolor{blue}{0.720} & \textcolor{red}{0.110}
  & \textcolor{red}{22.13} & \textcolor{red}{0.765} & \textcolor{red}{0.160} \\
 Two\_50\% & \textcolor{red}{20.00} & \textcolor{blue}{0.710} & \textcolor{red}{0.210}
- & 23.25 & \textcolor{red}{0.755} & \textcolor{blue}{0.205}
+ & \textcolor{blue}{23.25} & \textcolor{red}{0.755} & \textcolor{blue}{0.205}
  & \textcolor{blue}{21.62} & \textcolor{blue}{0.732} & \textcolor{blue}{0.208} \\
 \bottomrule
 """.replace("\n &", " &")

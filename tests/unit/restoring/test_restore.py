@@ -321,7 +321,7 @@ def test_a_failing_disk_is_not_overlooked(world, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Fake(same))
     monkeypatch.setattr(datasets, "_write", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="the disk is full"):
         datasets.restore_dataset("fake", "odd")
     assert list(Path("results/restored/fake").iterdir()) == []
 

@@ -336,7 +336,7 @@ def test_interrupted_writing_keeps_both_states(tmp_path, monkeypatch):
         save(state, file)
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match="the disk is full"):
         train_toy(tmp_path / "s.pt")
     assert names(tmp_path) == ["s-00000005.pt", "s-00000010.pt", "s.csv"]
     monkeypatch.undo()
