@@ -13,7 +13,7 @@ import pytest
 from support import PROJECT
 from typer.testing import CliRunner
 
-from mperceiver import cli, config, images, lineage, paths
+from mperceiver import cli, config, images, lineage, messages, paths
 from mperceiver.cluster import ClusterError, ask, causes, jobs, orphans, preflight, profile, runlog, why
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.models import towers
@@ -273,7 +273,7 @@ def test_messages_of_this_project_are_recognised(tmp_path, monkeypatch):
     Path("config/foundations/sd21.yaml").write_text("title: t\nlicence: l\nlocal: elsewhere\n", encoding="utf-8")
 
     def cause(error: Exception) -> str:
-        return causes.likely_cause([], [f"error: {cli.base._message(error)}"], [], {})[0]
+        return causes.likely_cause([], [f"error: {messages.for_user(error)}"], [], {})[0]
 
     def raised(function: Callable, *arguments: object) -> Exception:
         with pytest.raises(Exception) as caught:
@@ -427,6 +427,7 @@ def test_a_job_that_slurm_does_not_describe(programs, monkeypatch):
     for name in ("SLURM_STEP_ID", "RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_NTASKS", "2")
     with pytest.raises(slurm.SlurmError, match=r"train_drm demo: .* job 5 has \(Unable to contact .*scontrol ping"):
         slurm.relaunch_with_srun("train_drm", "demo", 4, 8)
 

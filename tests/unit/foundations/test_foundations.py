@@ -640,7 +640,7 @@ def test_a_card_that_came_with_weights_is_no_way_out(world, tmp_path, name):
 @pytest.mark.parametrize(
     ("mirror", "message"),
     [
-        ({}, "one of `hub`, `url`, `folder` and `package`"),
+        ({}, "exactly one of hub, url, folder, package, drive, manual"),
         ({"hub": "a/b", "url": "http://x"}, "one of"),
         ({"url": "http://x", "revision": "v1"}, "belong to `hub`"),
         ({"url": "ftp://x"}, "http"),

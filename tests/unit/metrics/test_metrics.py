@@ -515,7 +515,7 @@ def test_score_writes_a_row_a_picture_and_a_card(world):
     haze = result["tasks"]["haze"]["psnr"]
     assert min(of_haze) <= haze["low"] < haze["mean"] < haze["high"] <= max(of_haze)
     assert haze["mean"] == pytest.approx(np.mean(of_haze))
-    inputs = {"results/restored/input/pair.json", "data/prepared/pair.json", "config/protocols/rgb.yaml"}
+    inputs = {"results/restored/input/pair.json", "data/prepared/pair.json", "config/protocols/rgb.yaml#score"}
     assert inputs < set(card["inputs"])
     trunk, staged_as = "data/foundations/lpips-alex/trunk.ckpt", "data/foundations/lpips-alex.json"
     assert card["inputs"][trunk] == lineage.read_card(staged_as)["result"]["files"]["trunk.ckpt"]["sha256"]
