@@ -23,7 +23,7 @@ from mperceiver.metrics.fidelity import EQUAL_DB
 from mperceiver.restoring.console import restore_photographs
 
 COMMIT = ("0" * 40, False)
-WAIT_S = 300  # a busy machine reads the model libraries slowly
+WAIT_S = 120  # a busy machine reads the model libraries slowly
 
 
 def photograph(path: Path, seed: int = 0, width: int = 72, height: int = 48) -> Path:
@@ -90,14 +90,28 @@ def find(driver, selector):
 
 
 def wait(driver, what):
+    from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    return WebDriverWait(driver, WAIT_S, poll_frequency=0.1).until(lambda _: what())
+    # The page may draw anew what is being looked at.
+    patient = WebDriverWait(driver, WAIT_S, poll_frequency=0.1, ignored_exceptions=[StaleElementReferenceException])
+    return patient.until(lambda _: what())
 
 
 def press(driver, label):
-    button = next(b for b in find(driver, "button") if b.text == label and b.is_displayed())
+    buttons = find(driver, ".gradio-container button:not([role=tab])")  # a tab may have its label
+    button = next(b for b in buttons if b.text == label and b.is_displayed())
     driver.execute_script("arguments[0].click()", button)
+
+
+def open_tab(driver, label):
+    """On a narrow screen the later tabs are in a menu."""
+    tabs = [b for b in find(driver, "button[role=tab]") if b.text == label and b.is_displayed()]
+    if not tabs:
+        find(driver, ".overflow-menu > button")[0].click()
+        wait(driver, lambda: any(b.text == label for b in find(driver, ".overflow-dropdown button")))
+        tabs = [b for b in find(driver, ".overflow-dropdown button") if b.text == label]
+    tabs[0].click()
 
 
 def upload(driver, where, *files):
@@ -206,11 +220,14 @@ def test_two_pages_at_once_each_get_their_own(at, app, tmp_path):
 
 
 def test_a_pair_has_its_scores(at, app):
-    find(at, "button[role=tab]")[1].click()
+    open_tab(at, "A dataset's pair")
     wait(at, lambda: any(b.text == "Restore and score" and b.is_displayed() for b in find(at, "button")))
     press(at, "Restore and score")
-    wait(at, lambda: find(at, "#pair .mp-result"))
-    rows = [[cell.text for cell in row.find_elements("css selector", "td")] for row in find(at, "#pair tbody tr")]
+    wait(at, lambda: find(at, "#pair .mp-result") and not find(at, "#pair .mp-progress"))
+    rows = wait(
+        at,
+        lambda: [[cell.text for cell in row.find_elements("css selector", "td")] for row in find(at, "#pair tbody tr")],
+    )
     before, after, target = (
         picture(address)
         for address in (
@@ -230,7 +247,7 @@ def test_a_pair_has_its_scores(at, app):
 
 
 def test_a_clean_photograph_is_degraded_and_restored(at, tmp_path):
-    find(at, "button[role=tab]")[2].click()
+    open_tab(at, "Degrade and restore")
     wait(at, lambda: find(at, "#clean input[type=file]"))
     file = photograph(tmp_path / "clean.png")
     upload(at, "#clean", file)
