@@ -133,7 +133,7 @@ def print_tables() -> None:
     """Print the experiment's tables, and where the report is."""
     terminal = console()
     for name in config.parse(EXPERIMENT, Experiment).tables:
-        for table in terminal_tables(name):
+        for table in terminal_tables(name, terminal.width):
             terminal.print(table)
     say(f"The report: {paths.report_folder(EXPERIMENT.stem).absolute() / 'index.html'}")
 

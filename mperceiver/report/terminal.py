@@ -9,21 +9,29 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def terminal_tables(name: str) -> "list[Table]":
+COLUMN_CHARACTERS, TITLE_CHARACTERS = 9, 30  # that a column, and the methods' titles, need to be read
+
+
+def terminal_tables(name: str, width: int) -> "list[Table]":
     """The blocks of a table as rich tables. A column shows its first metric alone, an average all of them; bold is the best.
+
+    Where ``width``, the terminal's in characters, is too small for all columns, only the averages are shown.
 
     Raises ConfigError or TableError as ``build`` does.
     """
     table = build(name)
-    return [_terminal_table(table, block) for block in table.blocks]
+    return [_terminal_table(table, block, width) for block in table.blocks]
 
 
-def _terminal_table(table: FilledTable, block: FilledBlock) -> "Table":
+def _terminal_table(table: FilledTable, block: FilledBlock, width: int) -> "Table":
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     shown = _main_columns(block)
+    averages = [column for column in shown if column.average]
+    if averages and TITLE_CHARACTERS + COLUMN_CHARACTERS * len(shown) > width:
+        shown = averages
     drawn = Table(title=Text(block.title or table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     drawn.add_column("")
     for column in shown:

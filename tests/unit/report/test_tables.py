@@ -51,12 +51,14 @@ def test_tables_are_the_same_bytes_each_time(tree):
 
 
 def test_on_a_terminal_the_first_metric_of_each_column_and_all_averages(tree):
-    (drawn,) = terminal_tables("toys")
+    (drawn,) = terminal_tables("toys", 200)
     text = io.StringIO()
     Console(file=text, width=200).print(drawn)
     lines = [line.split() for line in text.getvalue().splitlines()]
     assert ["PSNR", "↑", "PSNR", "↑", "PSNR", "↑", "SSIM", "↑", "LPIPS", "↓"] in lines
     assert any(line[-5:] == ["12.50", "25.25", "18.88", "0.630", "0.378"] for line in lines), text.getvalue()
+    (narrow,) = terminal_tables("toys", 72)
+    assert len(narrow.columns) == 4  # the titles and the three averages
 
 
 def test_a_tie_is_what_prints_alike(tree):
