@@ -54,3 +54,17 @@ def write_stirred_weights(run_name: str, run, foundation) -> None:
             for parameter in part.parameters():
                 parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
             save_weights(paths.weights_file(run_name, stage), part, run)
+
+
+def write_training_cards(run_name: str) -> None:
+    """The cards of a run's three stages, as its training writes them after the weights. ``lineage.commit`` must answer."""
+    from mperceiver import lineage, paths
+
+    for stage in ("predictor", "branches", "drm"):
+        lineage.write_card(
+            paths.weights_card(run_name, stage),
+            verb=f"train_{stage}",
+            spec={},
+            inputs=[f"config/runs/{run_name}.yaml"],
+            outputs=[paths.weights_file(run_name, stage)],
+        )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from support import PROJECT
-from support.weights import write_stirred_weights
+from support.weights import write_stirred_weights, write_training_cards
 
 import mperceiver
 from mperceiver import config, images, lineage, paths, shipped
@@ -31,14 +31,7 @@ def trained_world(tiny_world, tiny_run, foundation, monkeypatch):
     """The tiny world with the cards of a training from a clean tree."""
     monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
     write_stirred_weights("tiny", tiny_run, foundation)
-    for stage in ("predictor", "branches", "drm"):
-        lineage.write_card(
-            paths.weights_card("tiny", stage),
-            verb=f"train_{stage}",
-            spec={},
-            inputs=["config/runs/tiny.yaml"],
-            outputs=[paths.weights_file("tiny", stage)],
-        )
+    write_training_cards("tiny")
     return tiny_world
 
 

@@ -14,9 +14,9 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 from PIL import Image
-from support.weights import write_stirred_weights
+from support.weights import write_stirred_weights, write_training_cards
 
-from mperceiver import lineage, paths
+from mperceiver import lineage
 from mperceiver.app import work
 from mperceiver.files import CHECKSUM_CACHE
 from mperceiver.metrics.fidelity import EQUAL_DB
@@ -48,14 +48,7 @@ def app(tiny_root, tiny_run, stock, tmp_path_factory):
         patch.chdir(root)
         patch.setattr(lineage, "commit", lambda: COMMIT)
         write_stirred_weights("tiny", tiny_run, stock)
-        for stage in ("predictor", "branches", "drm"):
-            lineage.write_card(
-                paths.weights_card("tiny", stage),
-                verb=f"train_{stage}",
-                spec={},
-                inputs=["config/runs/tiny.yaml"],
-                outputs=[paths.weights_file("tiny", stage)],
-            )
+        write_training_cards("tiny")
         before = written(root)
         command = [sys.executable, "-m", "mperceiver.cli", "app", "--port", "0", "--threads", "1"]
         server = subprocess.Popen(

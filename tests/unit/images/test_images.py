@@ -117,7 +117,8 @@ def test_a_dark_picture_of_16_bit_stays_dark():
 
 @pytest.mark.parametrize("tiff", [{}, {"byteorder": ">"}, {"compression": "zlib"}, {"tile": (16, 16)}])
 def test_16_bit_tiff_is_rounded_too(tiff):
-    tifffile = pytest.importorskip("tifffile")
+    import tifffile
+
     values = noise(20, 30, top=65536, dtype=np.uint16)
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, values, photometric="rgb", **tiff)

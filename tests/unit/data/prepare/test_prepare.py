@@ -318,7 +318,8 @@ def test_balanced_gives_each_task_as_many_and_none_twice_too_soon(world):
 @pytest.mark.parametrize("cache_bytes", [2**30, 0])
 @pytest.mark.parametrize("sizes", [[(40, 56)], [(40, 56), (33, 32)]])
 def test_batches_cut_and_mirror_lq_and_gt_alike(world, cache_bytes, sizes):
-    torch = pytest.importorskip("torch")
+    import torch
+
     pictures = [picture(i, *sizes[i % len(sizes)]) for i in range(10)]
     pairs = [(images.encode(255 - p), images.encode(p)) for p in pictures]
     tasks = ["haze", "rain"]
