@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from mperceiver.cluster.causes import SAME
 
-HEAD = r"(?P<name>\w+(?:Exception|Error))(?: in rule (?P<rule>\w+))?(?: in file \"[^\"\n]*\", line \d+)?:$"
+# A command that ended badly (CalledProcessError) was refused by nobody: its job's block tells of it.
+HEAD = r"(?P<name>(?!CalledProcessError)\w+(?:Exception|Error))(?: in rule (?P<rule>\w+))?(?: in file \"[^\"\n]*\", line \d+)?:$"
 # Of the log, after an error: a time stamp, another error, and what Snakemake says then.
 AFTER = r"\[|Traceback|\w+(?:Exception|Error)[^\n]*:$|Removing output files|Exiting|Complete log|Shutting down|At least one job"
 # A Python program's "ValueError: text" in a job's log has its text in the same line; Snakemake's has it in the next lines.
 ERROR = re.compile(rf"^{HEAD}\n(?P<body>(?:(?!{AFTER}).+\n?)+)", re.MULTILINE)
 USAGE = re.compile(r"^Error: (?P<body>.+)", re.MULTILINE)
+COPY = re.compile(r"^Logfile .*:\n(?P<line>=+)\n", re.MULTILINE)  # what the head copies of a failed job's log begins so
 BODY_LINES = 6  # of an error, printed
 INNER = re.compile(r"^ *\w+Error: (?P<text>.*)", re.MULTILINE)  # of an input function: the project's own message
 
@@ -113,8 +115,23 @@ class Refusal(NamedTuple):
         )
 
 
+def own_lines(text: str) -> str:
+    """A head's log without the copies of its jobs' logs: between two lines of as many `=`, and copies may hold copies."""
+    kept, position = [], 0
+    while copy := COPY.search(text, position):
+        kept.append(text[position : copy.start()])
+        depth, position = 1, copy.end()
+        border = re.compile(rf"^(?P<opens>Logfile .*:\n)?{copy['line']}$\n?", re.MULTILINE)
+        while depth and (line := border.search(text, position)):
+            depth, position = depth + (1 if line["opens"] else -1), line.end()
+        if depth:  # the log is cut here
+            return "".join(kept)
+    return "".join([*kept, text[position:]])
+
+
 def refusals(text: str) -> list[Refusal]:
-    """Snakemake's own errors in a head's log, in their order, each once."""
+    """Snakemake's own errors in a head's log, in their order, each once; those that its jobs' logs show are not the head's."""
+    text = own_lines(text)
     found = [(m.start(), m["name"], m["rule"] or "", m["body"]) for m in ERROR.finditer(text)]
     inside = [range(m.start(), m.end()) for m in ERROR.finditer(text)]
     found += [

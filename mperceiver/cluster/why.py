@@ -79,7 +79,11 @@ def describe(failed: FailedJob) -> str:
     slurm_errors = [line for line in slurm_lines if SLURM_ERROR.search(line)]
     known = {"rule": failed.rule, "node": ended.node, "mem_mb": NOT_KNOWN, "runtime": NOT_KNOWN} | failed.resources
     states = ended.state, failed.state, failed.message
-    cause, next_command = likely_cause(states, [*lines, *slurm_errors], failed.logs, known)
+    refused = refusals("\n".join(slurm_lines))  # by the Snakemake inside the job, after its command
+    if refused:
+        cause, next_command = refused[0].cause, refused[0].next
+    else:
+        cause, next_command = likely_cause(states, [*lines, *slurm_errors], failed.logs, known)
 
     attempts = f"{failed.failed_attempts} attempt{'s' if failed.failed_attempts > 1 else ''} failed"
     outcome = ", then one succeeded" if failed.succeeded_later else ""

@@ -106,3 +106,26 @@ def test_what_a_jobs_command_printed_is_none_of_snakemakes():
     assert refusals("Traceback (most recent call last):\nRuntimeError: CUDA error\nValueError: \n  x\n") == []
     assert refusals("WorkflowError:\nAt least one job did not complete successfully.\n") == []
     assert refusals("Error in rule restore:\n    jobid: 3\n") == []
+
+
+INNER = """\
+CalledProcessError in file "/w/workflow/rules/train.smk", line 40:
+Command 'set -euo pipefail;  mperceiver train_network a' died with <Signals.SIGTERM: 15>.
+Logfile results/logs/train_network/a.log:
+==========
+ValueError: of the command
+==========
+MissingOutputException in rule train_network in file "/w/workflow/rules/train.smk", line 40:
+Job 0 completed successfully, but some output files are missing.
+"""
+
+
+def test_what_the_head_copies_of_a_jobs_log_is_not_the_heads():
+    copied = f"Logfile /w/slurm/41.log:\n{'=' * 10}\n{INNER}{'=' * 10}\n"
+    assert refusals(copied) == [] and refusals(copied + copied) == []
+    both = refusals(
+        f"Error in rule train_network:\n    jobid: 3\n{copied}LockException:\nError: Directory cannot be locked.\n"
+    )
+    assert [refusal.name for refusal in both] == ["LockException"]
+    assert refusals(copied.removesuffix("=" * 10 + "\n")) == [], "a log that was cut"
+    assert [refusal.name for refusal in refusals(INNER)] == ["MissingOutputException"], "of the job itself"
