@@ -11,13 +11,10 @@ The functions are named here; a model is imported from the module of its kind (`
 from mperceiver.config.base import METRIC_FOUNDATIONS, NAME, STAGES, TASKS, ConfigError, lpips_foundation
 from mperceiver.config.checks import REPORTED
 from mperceiver.config.depends import (
-    cells,
     download_inputs,
     encode_inputs,
-    figure_inputs,
     foundation_inputs,
     learned_from,
-    measure_inputs,
     members,
     method_foundation,
     method_weights,
@@ -25,11 +22,9 @@ from mperceiver.config.depends import (
     origins,
     pictures_of,
     prepare_inputs,
-    report_inputs,
     restore_inputs,
     score_inputs,
     stage_inputs,
-    table_inputs,
     weights_files,
     weights_of,
 )
@@ -50,4 +45,5 @@ from mperceiver.config.files import (
 )
 from mperceiver.config.graph import NAMES, RULES, cards_here, check, files_of_inputs, inputs_of, job_of
 from mperceiver.config.parts import WORDS, digest_of_label, experiment_part, part_of, read_part
+from mperceiver.config.shown import cells, cost_sizes, figure_inputs, measure_inputs, report_inputs, table_inputs
 from mperceiver.config.uptodate import Change, changes, settle

@@ -11,14 +11,10 @@ from typing import TypeVar
 
 from mperceiver import paths, shipped
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
-from mperceiver.config.checks import REPORTED, check_figure, check_table
-from mperceiver.config.doors import TAKEN_IN
-from mperceiver.config.doorways import covers, door_inputs, module_inputs, trained_on
-from mperceiver.config.experiments import Experiment
-from mperceiver.config.files import load, names, parse, path_of
-from mperceiver.config.parts import experiment_part, part_of
+from mperceiver.config.doorways import door_inputs, trained_on
+from mperceiver.config.files import load, names, path_of
+from mperceiver.config.parts import part_of
 from mperceiver.config.protocols import Protocol
-from mperceiver.config.tables import COST, TRAINING, Table
 
 Item = TypeVar("Item")
 
@@ -77,7 +73,7 @@ def pictures_of(dataset: str) -> list[str]:
 def origins(dataset: str) -> list[str]:
     """The downloaded datasets that a dataset is made of; itself if it is downloaded."""
     spec = load("datasets", dataset)
-    return [dataset] if spec.sources else _unique(origin for name in spec.from_ for origin in origins(name))
+    return [dataset] if spec.sources else unique(origin for name in spec.from_ for origin in origins(name))
 
 
 # ---------------------------------------------------------------- runs
@@ -124,7 +120,7 @@ def stage_inputs(run: str, stage: str) -> list[str]:
         networks = [settings.losses.perceptual_network] * bool(settings.losses.perceptual) + ["vgg"] * bool(
             settings.losses.vgg
         )
-        inputs += [str(paths.foundation_card(lpips_foundation(network))) for network in _unique(networks)]
+        inputs += [str(paths.foundation_card(lpips_foundation(network))) for network in unique(networks)]
     if spec.start_from:
         trainer = weights_of(spec.start_from).get(stage)
         if trainer is None:
@@ -196,14 +192,14 @@ def method_foundation(method: str) -> str | None:
 
 def learned_from(method: str) -> list[str]:
     """The datasets that a method's weights were trained on, those of the runs that its runs started from among them."""
-    runs = _unique(method_weights(method).values())
+    runs = unique(method_weights(method).values())
     datasets = trained_on(method)
     for run in runs:  # grows as it is read
         spec = load("runs", run)
         datasets += spec.train
-        starts = _unique(weights_of(spec.start_from).values()) if spec.start_from else []
+        starts = unique(weights_of(spec.start_from).values()) if spec.start_from else []
         runs += [start for start in starts if start not in runs]
-    return _unique(datasets)
+    return unique(datasets)
 
 
 def restore_inputs(method: str, dataset: str) -> list[str]:
@@ -217,16 +213,6 @@ def restore_inputs(method: str, dataset: str) -> list[str]:
         inputs.append(str(paths.foundation_card(foundation)))
     inputs += door_inputs(method, dataset)
     return inputs + [str(file.with_suffix(".json")) for file in weights_files(method).values()]
-
-
-def measure_inputs(method: str) -> list[str]:
-    """The method's file, and the cards of the foundation and the weights."""
-    inputs: list[str] = [part_of("methods", method, "measure")]
-    foundation = method_foundation(method)
-    if foundation:
-        inputs.append(str(paths.foundation_card(foundation)))
-    inputs += module_inputs(method)
-    return inputs + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method).items()]
 
 
 def score_inputs(method: str, dataset: str) -> list[str]:
@@ -243,83 +229,6 @@ def metric_foundations(protocol: Protocol) -> list[str]:
     return [name.format_map(protocol.model_dump()) for name in of_metrics if name]
 
 
-# ---------------------------------------------------------------- tables and figures
-
-
-def cells(table: Table) -> list[tuple[str, str]]:
-    """All (method, dataset) pairs whose scores a table needs, each once."""
-    return _unique(
-        (member, dataset)
-        for block in table.parts
-        for group in block.rows
-        for method in group.methods
-        for member in members(method)
-        for column in block.columns
-        if column.kind not in (COST, TRAINING)
-        for dataset in column.datasets
-        if covers(member, dataset)
-    )
-
-
-def _costed(table: Table) -> list[str]:
-    """The methods whose costs a table shows: those with a network to measure."""
-    return _unique(
-        member
-        for block in table.parts
-        if any(column.kind == COST for column in block.columns)
-        for group in block.rows
-        for method in group.methods
-        for member in members(method)
-        if load("methods", member).kind not in ("identity", "vae", *TAKEN_IN)
-    )
-
-
-def table_inputs(table: str) -> list[str]:
-    """The table's file, the score cards of its cells, and the files whose titles and numbers it prints."""
-    spec = load("tables", table)
-    check_table(table, spec)
-    inputs: list[str] = [part_of("tables", table, "table")]
-    inputs += [str(paths.scores_card(method, dataset)) for method, dataset in cells(spec)]
-    inputs += [str(paths.cost_card(method)) for method in _costed(spec)]
-    rows = [method for block in spec.parts for group in block.rows for method in group.methods]
-    methods = _unique(method for row in rows for method in (row, *members(row)))
-    inputs += [part_of("methods", method, "table") for method in methods]
-    columns = [column for block in spec.parts for column in block.columns]
-    protocols = _unique(load("datasets", dataset).protocol for column in columns for dataset in column.datasets)
-    inputs += [part_of("protocols", protocol, "table") for protocol in protocols]
-    reported = any(column.reported for column in columns) or any(block.average_reported for block in spec.parts)
-    return _unique(inputs + [REPORTED] * reported)
-
-
-def figure_inputs(figure: str) -> list[str]:
-    """The figure's file and the cards of what it shows."""
-    spec = load("figures", figure)
-    check_figure(figure, spec)
-    inputs: list[str] = [part_of("figures", figure, "figure")]
-    methods = [member for method in spec.methods for member in members(method)]
-    inputs += [part_of("methods", method, "figure") for method in _unique([*spec.methods, *methods])]  # their titles
-    datasets = [panel.dataset for panel in spec.panels]
-    inputs += [str(paths.prepared_card(dataset)) for dataset in datasets]
-    datasets += [dataset for column in spec.columns for dataset in column.datasets]
-    card = paths.restored_card if spec.kind == "probabilities" else paths.scores_card
-    inputs += [str(card(method, dataset)) for dataset in datasets for method in methods]
-    trainers = {run: weights_of(run) for run in spec.runs}
-    if spec.kind == "prompts":
-        weights = [(stages["branches"], "branches") for stages in trainers.values() if "branches" in stages]
-    else:  # the stages that the run trained itself
-        weights = [(run, stage) for run, stages in trainers.items() for stage in stages if stages[stage] == run]
-    inputs += [str(paths.weights_card(run, stage)) for run, stage in weights]
-    return _unique(inputs + [REPORTED] * any(column.reported for column in spec.columns))
-
-
-def report_inputs(path: Path | str) -> list[str]:
-    """An experiment's file, and the cards of its tables and figures."""
-    experiment = parse(Path(path), Experiment)
-    printed = [paths.table_file(name, "json") for name in experiment.tables]
-    printed += [paths.figure_file(name, "json") for name in experiment.figures]
-    return [experiment_part(path), *map(str, printed)]
-
-
-def _unique(items: Iterable[Item]) -> list[Item]:
+def unique(items: Iterable[Item]) -> list[Item]:
     """The items without repeats, in order."""
     return list(dict.fromkeys(items))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mperceiver import paths
 from mperceiver.clock import check_times
-from mperceiver.config import depends, doorways
+from mperceiver.config import depends, doorways, shown
 from mperceiver.config.experiments import Experiment
 from mperceiver.lineage import Part
 
@@ -19,9 +19,9 @@ CARD_INPUTS: dict[Path, Callable[..., list[str]]] = {
     paths.COMMANDED: doorways.command_inputs,
     paths.RESTORED: depends.restore_inputs,
     paths.SCORES: depends.score_inputs,
-    paths.COSTS: depends.measure_inputs,
-    paths.TABLES: depends.table_inputs,
-    paths.FIGURES: depends.figure_inputs,
+    paths.COSTS: shown.measure_inputs,
+    paths.TABLES: shown.table_inputs,
+    paths.FIGURES: shown.figure_inputs,
 }
 RULES = {  # folder of cards -> the rule whose jobs write them
     paths.FOUNDATIONS: "foundation",
@@ -84,8 +84,8 @@ def check(experiment: Experiment) -> None:
 
     Snakemake does not report an error in an input function whose rule's output exists already; this walk does.
     """
-    files = [file for table in experiment.tables for file in depends.table_inputs(table)]
-    files += [file for figure in experiment.figures for file in depends.figure_inputs(figure)]
+    files = [file for table in experiment.tables for file in shown.table_inputs(table)]
+    files += [file for figure in experiment.figures for file in shown.figure_inputs(figure)]
     files = list(dict.fromkeys(files))
     known = set(files)
     for file in files:  # grows as it is read

@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from mperceiver.config.base import MetricName, Model, Name, Positive
 
-COST_SIZES = (256, 512, 1024)  # px, sides of the pictures that a method's costs are measured at
 COST, TRAINING = "cost", "training"  # kinds of columns whose numbers are of a method alone, whatever the dataset
 
 Average = bool | Literal["mixed"]
@@ -44,7 +43,9 @@ class ColumnGroup(Model):
         description="what the columns show; score: mean scores; cost: what a method costs at the picture of `px`, or without it "
         "its parameters; training: how long its training was; any other: a kind in mperceiver/report/columns",
     )
-    px: Positive | None = Field(None, description="for kind cost: side of the square picture, 256, 512 or 1024")
+    px: Positive | None = Field(
+        None, description="for kind cost: side of the square picture whose restoration is measured"
+    )
     metrics: list[MetricName] = Field(
         ["psnr", "ssim"],
         min_length=1,
@@ -57,8 +58,8 @@ class ColumnGroup(Model):
 
     @model_validator(mode="after")
     def _check_metrics(self) -> "ColumnGroup":
-        if self.px is not None and (self.kind != COST or self.px not in COST_SIZES):
-            raise ValueError(f"`px` is for columns of kind cost, one of {', '.join(map(str, COST_SIZES))}")
+        if self.px is not None and self.kind != COST:
+            raise ValueError("`px` is for columns of kind cost")
         if self.kind != "score" and "metrics" in self.model_fields_set:
             raise ValueError("`metrics` is for columns of kind score")
         return self

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from mperceiver import lineage, paths
 from mperceiver.config.base import ConfigError
-from mperceiver.config.depends import report_inputs
 from mperceiver.config.graph import cards_here, inputs_of
+from mperceiver.config.shown import report_inputs
 from mperceiver.files import sha256
 from mperceiver.lineage import Part
 from mperceiver.printing import say

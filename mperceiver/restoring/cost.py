@@ -10,7 +10,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mperceiver import config, lineage, paths
 from mperceiver.config.doors import TAKEN_IN
-from mperceiver.config.tables import COST_SIZES
 from mperceiver.restoring.ensemble import restore_pictures
 from mperceiver.restoring.memory import TilePlanner
 from mperceiver.restoring.restorers import load_restorer
@@ -29,7 +28,7 @@ def measure(method: str) -> Path:
     restorer = planner.restorer
     modules = {id(p): p for module in restorer.modules() for p in module.parameters()}
     sizes = {}
-    for px in COST_SIZES:
+    for px in config.cost_sizes(method):
         gmac = count(planner, px)
         seconds, gib = run(planner, px)
         sizes[str(px)] = {"gmac": round(gmac, 3), "seconds": round(seconds, 3), "gib": round(gib, 3)}

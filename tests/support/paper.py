@@ -158,10 +158,6 @@ def build(folder: Path) -> None:
         small = yaml.safe_load(rivals.run(rival, steps=STEPS_OF_RIVALS.get(rival, 10)))
         if rival in STEPS_OF_RIVALS:
             small["network"]["lr"] = 1e-2
-        if (
-            rival == "da-clip"
-        ):  # its attention at the last level is over a picture of 1024 px, too, whose cost is measured
-            small["network"]["arguments"]["multipliers"] = [1, 1, 1, 1]
         text = yaml.safe_dump(world | small | kept, sort_keys=False)
         (folder / f"config/runs/{name}.yaml").write_text(text, encoding="utf-8")
     for name in FEW_SHOT:
@@ -170,6 +166,8 @@ def build(folder: Path) -> None:
     for name, text in FOUNDATIONS.items():
         (folder / f"config/foundations/{name}.yaml").write_text(text.lstrip(), encoding="utf-8")
     checkpoints.put_small_networks(folder)
+    table = folder / "config/tables/efficiency.yaml"
+    table.write_text(smaller_costs(table.read_text(encoding="utf-8")), encoding="utf-8")
     method = folder / "config/methods/mperceiver.yaml"
     method.write_text(method.read_text(encoding="utf-8").replace(*STEPS), encoding="utf-8")
     _inception(folder / "inception")
@@ -189,6 +187,13 @@ def _experiment() -> str:
         "title: A miniature of the paper's tables (a few pictures, smoke-size weights, FID by random weights)",
         text,
     )
+
+
+def smaller_costs(table: str) -> str:
+    """The text of config/tables/efficiency.yaml with pictures of 64, 96 and 128 px a side."""
+    for paper, px in {"1024": "128", "512": "96", "256": "64"}.items():
+        table = table.replace(f"{paper} px", f"{px} px").replace(f"px: {paper}", f"px: {px}")
+    return table
 
 
 def _inception(folder: Path) -> None:

@@ -36,6 +36,8 @@ rule measure:
         inputs(mperceiver.config.measure_inputs),
     output:
         card="results/costs/{method}.json",
+    params: # measured again if a table asks for another size
+        px=lambda wildcards: mperceiver.config.cost_sizes(wildcards.method),
     log:
         "results/logs/measure/{method}.log",
     benchmark:

@@ -35,4 +35,6 @@ def value(method: str, dataset: str, column: Column) -> Value:
     if column.key == "parameters":
         return Value(found["parameters"] / 1e6)
     name, _, px = column.key.partition("-")
+    if px not in found["sizes"]:
+        return Value(why=f"not measured at {px} px: mperceiver measure {method}")
     return Value(found["sizes"][px][name])

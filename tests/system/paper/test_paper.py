@@ -64,6 +64,8 @@ def test_the_files_are_the_committed_ones(world):
         ours, theirs = (
             {p.name: p.read_text(encoding="utf-8") for p in (at / "config" / kind).iterdir()} for at in (world, PROJECT)
         )
+        if kind == "tables":
+            theirs["efficiency.yaml"] = paper.smaller_costs(theirs["efficiency.yaml"])
         if kind == "methods":
             theirs["mperceiver.yaml"] = theirs["mperceiver.yaml"].replace(*paper.STEPS)
             assert theirs["mperceiver.yaml"] != (PROJECT / "config/methods/mperceiver.yaml").read_text(encoding="utf-8")

@@ -136,7 +136,12 @@ def test_the_memory_and_the_work_of_a_picture_are_counted(trained, name, monkeyp
 def test_the_costs_of_a_method_are_a_card(trained, monkeypatch):
     from mperceiver.restoring import cost
 
-    monkeypatch.setattr(cost, "COST_SIZES", (64, 96))
+    columns = ", ".join(f"{{dataset: input, label: l, kind: cost, px: {px}}}" for px in (96, 64))
+    rows = "rows: [{title: t, methods: [airnet]}]"
+    Path("config/tables").mkdir(exist_ok=True)
+    table = Path("config/tables/costs.yaml")
+    table.write_text(f"title: t\ncaption: c\n{rows}\ncolumns: [{columns}]\n", encoding="utf-8")
+    assert config.cost_sizes("airnet") == [64, 96] and config.cost_sizes("promptir") == [256, 512, 1024]
     found = lineage.read_card(cost.measure("airnet"))
     assert found["verb"] == "measure" and sorted(found["inputs"]) == sorted(
         getattr(path, "label", path) for path in config.measure_inputs("airnet")

@@ -1,0 +1,112 @@
+"""What tables, figures and the report are made of: the inputs of their rules, and of what is measured for them."""
+
+from pathlib import Path
+
+from mperceiver import paths
+from mperceiver.config.checks import REPORTED, check_figure, check_table
+from mperceiver.config.depends import members, method_foundation, method_weights, unique, weights_of
+from mperceiver.config.doors import TAKEN_IN
+from mperceiver.config.doorways import covers, module_inputs
+from mperceiver.config.experiments import Experiment
+from mperceiver.config.files import load, names, parse
+from mperceiver.config.parts import experiment_part, part_of
+from mperceiver.config.tables import COST, TRAINING, Table
+
+COST_SIZES = (256, 512, 1024)  # px, for a method that no table of costs has
+
+
+def cells(table: Table) -> list[tuple[str, str]]:
+    """All (method, dataset) pairs whose scores a table needs, each once."""
+    return unique(
+        (member, dataset)
+        for block in table.parts
+        for group in block.rows
+        for method in group.methods
+        for member in members(method)
+        for column in block.columns
+        if column.kind not in (COST, TRAINING)
+        for dataset in column.datasets
+        if covers(member, dataset)
+    )
+
+
+def costed(table: Table) -> list[str]:
+    """The methods whose costs a table shows: those with a network to measure."""
+    return unique(
+        member
+        for block in table.parts
+        if any(column.kind == COST for column in block.columns)
+        for group in block.rows
+        for method in group.methods
+        for member in members(method)
+        if load("methods", member).kind not in ("identity", "vae", *TAKEN_IN)
+    )
+
+
+def cost_sizes(method: str) -> list[int]:
+    """Sides in px of the square pictures that a method's costs are measured at: those that tables with the method ask for."""
+    asked = {
+        column.px
+        for spec in (load("tables", name) for name in names("tables"))
+        if method in costed(spec)
+        for block in spec.parts
+        for column in block.columns
+        if column.px
+    }
+    return sorted(asked) or list(COST_SIZES)
+
+
+def measure_inputs(method: str) -> list[str]:
+    """The method's file, and the cards of the foundation and the weights."""
+    inputs: list[str] = [part_of("methods", method, "measure")]
+    foundation = method_foundation(method)
+    if foundation:
+        inputs.append(str(paths.foundation_card(foundation)))
+    inputs += module_inputs(method)
+    return inputs + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method).items()]
+
+
+def table_inputs(table: str) -> list[str]:
+    """The table's file, the score cards of its cells, and the files whose titles and numbers it prints."""
+    spec = load("tables", table)
+    check_table(table, spec)
+    inputs: list[str] = [part_of("tables", table, "table")]
+    inputs += [str(paths.scores_card(method, dataset)) for method, dataset in cells(spec)]
+    inputs += [str(paths.cost_card(method)) for method in costed(spec)]
+    rows = [method for block in spec.parts for group in block.rows for method in group.methods]
+    methods = unique(method for row in rows for method in (row, *members(row)))
+    inputs += [part_of("methods", method, "table") for method in methods]
+    columns = [column for block in spec.parts for column in block.columns]
+    protocols = unique(load("datasets", dataset).protocol for column in columns for dataset in column.datasets)
+    inputs += [part_of("protocols", protocol, "table") for protocol in protocols]
+    reported = any(column.reported for column in columns) or any(block.average_reported for block in spec.parts)
+    return unique(inputs + [REPORTED] * reported)
+
+
+def figure_inputs(figure: str) -> list[str]:
+    """The figure's file and the cards of what it shows."""
+    spec = load("figures", figure)
+    check_figure(figure, spec)
+    inputs: list[str] = [part_of("figures", figure, "figure")]
+    methods = [member for method in spec.methods for member in members(method)]
+    inputs += [part_of("methods", method, "figure") for method in unique([*spec.methods, *methods])]  # their titles
+    datasets = [panel.dataset for panel in spec.panels]
+    inputs += [str(paths.prepared_card(dataset)) for dataset in datasets]
+    datasets += [dataset for column in spec.columns for dataset in column.datasets]
+    card = paths.restored_card if spec.kind == "probabilities" else paths.scores_card
+    inputs += [str(card(method, dataset)) for dataset in datasets for method in methods]
+    trainers = {run: weights_of(run) for run in spec.runs}
+    if spec.kind == "prompts":
+        weights = [(stages["branches"], "branches") for stages in trainers.values() if "branches" in stages]
+    else:  # the stages that the run trained itself
+        weights = [(run, stage) for run, stages in trainers.items() for stage in stages if stages[stage] == run]
+    inputs += [str(paths.weights_card(run, stage)) for run, stage in weights]
+    return unique(inputs + [REPORTED] * any(column.reported for column in spec.columns))
+
+
+def report_inputs(path: Path | str) -> list[str]:
+    """An experiment's file, and the cards of its tables and figures."""
+    experiment = parse(Path(path), Experiment)
+    printed = [paths.table_file(name, "json") for name in experiment.tables]
+    printed += [paths.figure_file(name, "json") for name in experiment.figures]
+    return [experiment_part(path), *map(str, printed)]
