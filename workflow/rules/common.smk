@@ -1,4 +1,4 @@
-# The experiment, and the inputs of rules: mperceiver.config.depends lists them, here and for the cards.
+# The experiment, and the inputs of rules: mperceiver.config lists them, here and for the cards.
 import os
 import re
 
@@ -37,6 +37,11 @@ def inputs(function, **arguments):
         return files
 
     return of_wildcards
+
+
+def sizes_to_measure(wildcards):
+    """A parameter, so that a method is measured again if a table asks for another size of picture."""
+    return mperceiver.config.cost_sizes(wildcards.method)
 
 
 if workflow.is_main_process:

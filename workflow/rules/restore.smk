@@ -36,11 +36,11 @@ rule measure:
         inputs(mperceiver.config.measure_inputs),
     output:
         card="results/costs/{method}.json",
-    params: # measured again if a table asks for another size
-        px=lambda wildcards: mperceiver.config.cost_sizes(wildcards.method),
     log:
         "results/logs/measure/{method}.log",
     benchmark:
         "results/benchmarks/measure/{method}.tsv"
+    params:
+        px=sizes_to_measure,
     shell:
         "mperceiver measure {wildcards.method} --threads {threads} > {log} 2>&1"
