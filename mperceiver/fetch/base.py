@@ -12,9 +12,10 @@ from typing import Any
 import requests
 import urllib3
 
+from mperceiver.fetch.pace import session
 from mperceiver.printing import masked
 
-TIMEOUT_S = (15, 60)  # seconds to connect, and seconds between two chunks
+TIMEOUT_S = (5, 60)  # seconds to connect to one of a server's addresses, and seconds between two pieces of its answer
 CHUNK_BYTES = 1 << 20
 LISTING_BYTES = 64 << 20  # longest list of files that is read
 # "identity": the Content-Length of a compressed answer would not be the length of the file.
@@ -37,24 +38,31 @@ class DigestMismatch(FetchError):
 
 
 class RetryableError(Exception):
-    """A failure that another attempt may cure. ``wait_s``: the seconds that the server asked us to wait, if it did."""
+    """A failure that another attempt may cure.
 
-    def __init__(self, message: str, wait_s: float | None = None) -> None:
+    Attributes:
+        wait_s: the seconds that the server asked us to wait, if it did.
+        slow: whether the server sends too slowly; the bytes that came are then no reason to go on for ever.
+    """
+
+    def __init__(self, message: str, wait_s: float | None = None, slow: bool = False) -> None:
         super().__init__(masked(message))
         self.wait_s = wait_s
+        self.slow = slow
 
 
 def ask(url: str, headers: Mapping[str, str], method: str = "GET") -> requests.Response:
     """Ask a server; the body of its answer is not read yet, and that of a redirect never is."""
-    return requests.request(
-        method,
-        url,
-        headers=headers,
-        stream=True,
-        timeout=TIMEOUT_S,
-        allow_redirects=True,
-        hooks={"response": _empty_redirect},
-    )
+    with session() as asking:
+        return asking.request(
+            method,
+            url,
+            headers=headers,
+            stream=True,
+            timeout=TIMEOUT_S,
+            allow_redirects=True,
+            hooks={"response": _empty_redirect},
+        )
 
 
 def _empty_redirect(answer: requests.Response, **_: Any) -> None:
@@ -89,7 +97,13 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     return int(value)
 
 
+def innermost(error: Exception) -> Exception:
+    """The innermost error in a chain of wrapped network errors."""
+    inner = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, Exception)), None)
+    return innermost(inner) if isinstance(inner, Exception) else error
+
+
 def root_cause(error: Exception) -> str:
     """Type and message of the innermost error in a chain of wrapped network errors."""
-    inner = getattr(error, "reason", None) or next((a for a in error.args if isinstance(a, Exception)), None)
-    return root_cause(inner) if isinstance(inner, Exception) else f"{type(error).__name__}: {error}"
+    inner = innermost(error)
+    return f"{type(inner).__name__}: {inner}"

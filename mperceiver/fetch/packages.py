@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mperceiver import files
 from mperceiver.fetch.base import TIMEOUT_S, FetchError, root_cause
+from mperceiver.fetch.pace import session
 from mperceiver.fetch.transfer import fetch
 
 INDEXES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "PIP_INDEX_URL")  # variables of uv and pip that name the index
@@ -47,7 +48,7 @@ def find_archive(package: str, version: str) -> PackageArchive:
 
     index = next((os.environ[name] for name in INDEXES if os.environ.get(name)), PYPI_SIMPLE_ENDPOINT)
     try:
-        with PyPISimple(index) as client:
+        with PyPISimple(index, session=session()) as client:
             archives = client.get_project_page(package, timeout=TIMEOUT_S).packages
     except NoSuchProjectError:
         raise FetchError(f"the package index has no {package}") from None

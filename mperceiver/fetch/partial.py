@@ -17,6 +17,7 @@ import requests
 from mperceiver.disks import writing_to
 from mperceiver.fetch.base import CHUNK_BYTES, FetchError, RetryableError, content_length
 from mperceiver.files import write_text
+from mperceiver.printing import masked
 from mperceiver.progress import MEGABYTE, progress
 
 ROOM_BYTES = 1 << 28  # left free by a body of unknown length; looked at each time that so many bytes have come
@@ -35,6 +36,11 @@ class PartialFile:
     notes: dict[str, Any] = field(default_factory=dict)  # of the last response: url, etag, modified, total, sha256
     answered: bool = False  # whether a server has answered at all
     from_several_responses: bool = False  # then a wrong SHA-256 may come from joining different files
+
+    @property
+    def address(self) -> str:
+        """The URL as it is noted on disk: without a password or token."""
+        return masked(self.url)
 
     @property
     def notes_file(self) -> Path:
@@ -62,7 +68,7 @@ def resume_point(partial: PartialFile) -> tuple[int, dict[str, str]]:
     """The byte to resume from, and the request headers for it; 0 if the bytes on disk may belong to another file."""
     size = partial.size()
     partial.notes = _read_notes(partial) if size else {}
-    same_version = partial.notes.get("url") == partial.url and (
+    same_version = partial.notes.get("url") == partial.address and (
         partial.notes.get("etag") or partial.notes.get("modified")
     )
     same_digest = partial.sha256 is not None and partial.notes.get("sha256") == partial.sha256
@@ -104,7 +110,7 @@ def check_response(partial: PartialFile, response: requests.Response, start: int
     etag, modified = response.headers.get("ETag"), response.headers.get("Last-Modified")
     etag = None if etag and etag.startswith("W/") else etag  # a weak ETag does not promise equal bytes
     if status == 206 and start and span and span[1] == str(start):
-        version = {"etag": etag, "modified": modified} if partial.notes.get("url") == partial.url else {}
+        version = {"etag": etag, "modified": modified} if partial.notes.get("url") == partial.address else {}
         reported = version | {"total": total}
         if all(partial.notes.get(key) in (None, value) or value is None for key, value in reported.items()):
             partial.notes["total"] = total or partial.notes.get("total")
@@ -129,7 +135,13 @@ def check_response(partial: PartialFile, response: requests.Response, start: int
             f"{partial.url}: the server offers {total} bytes, expected {partial.bytes}; the file there was replaced"
         )
     partial.from_several_responses = False
-    partial.notes = {"url": partial.url, "etag": etag, "modified": modified, "total": total, "sha256": partial.sha256}
+    partial.notes = {
+        "url": partial.address,
+        "etag": etag,
+        "modified": modified,
+        "total": total,
+        "sha256": partial.sha256,
+    }
     return 0
 
 

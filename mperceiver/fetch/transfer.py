@@ -21,16 +21,18 @@ from mperceiver.fetch.base import (
     FetchError,
     RetryableError,
     ask,
+    innermost,
     root_cause,
 )
+from mperceiver.fetch.pace import TooSlow
 from mperceiver.fetch.partial import PartialFile, check_response, hash_so_far, resume_point, write_body
 from mperceiver.printing import say
 
 WAITS_S = (1, 2, 4, 8, 16)  # seconds between attempts; an attempt that brought new bytes starts again with the first
 LONGEST_WAIT_S = 120  # however long a server asks us to wait
-NO_SERVER_TRIES = (
-    3  # attempts at a server of which nothing has been heard: a name that is wrong, a machine without a network
-)
+# Attempts at a server of which nothing has been heard (a name that is wrong, a machine without a network), and for how long.
+NO_SERVER_TRIES, NO_SERVER_S = 3, 5
+SLOW_TRIES = 2  # attempts at a server that sends too slowly: the second connection is often a better one
 # A redirect to another scheme (ftp:, file:), a circle of redirects, an invalid address: no attempt would cure these.
 PERMANENT_ERRORS = (requests.TooManyRedirects, requests.exceptions.InvalidSchema, requests.exceptions.InvalidURL)
 
@@ -100,7 +102,7 @@ def _existing(target: Path, sha256: str | None, size: int | None) -> FetchedFile
 
 def _download(partial: PartialFile, label: str) -> str:
     """Request the file until it is complete and as expected; returns its SHA-256. A wrong file is deleted."""
-    attempts, furthest = 0, 0
+    attempts, furthest, slow, begun = 0, 0, 0, time.monotonic()
     while True:
         try:
             digest = _request(partial, label)
@@ -109,7 +111,9 @@ def _download(partial: PartialFile, label: str) -> str:
             if reached > furthest:  # new bytes, not the same ones again
                 attempts, furthest = 0, reached
             unheard_of = not partial.answered and not reached
-            if attempts == len(WAITS_S) or (unheard_of and attempts + 1 >= NO_SERVER_TRIES):
+            slow += error.slow
+            tried_enough = attempts + 1 >= NO_SERVER_TRIES or time.monotonic() - begun >= NO_SERVER_S
+            if attempts == len(WAITS_S) or slow == SLOW_TRIES or (unheard_of and tried_enough):
                 raise _given_up(partial, str(error)) from None
             wait_s = min(error.wait_s or WAITS_S[attempts] * (1 + random.random() / 4), LONGEST_WAIT_S)
             attempts += 1
@@ -130,8 +134,10 @@ def _download(partial: PartialFile, label: str) -> str:
 def _in_words(error: Exception) -> str:
     """What a network error says; of a server that is silent, for how long."""
     cause = root_cause(error)
+    if isinstance(inner := innermost(error), TooSlow):
+        return str(inner)
     if isinstance(error, requests.ConnectTimeout):
-        return f"no answer within {TIMEOUT_S[0]} s ({cause})"
+        return f"no connection within {TIMEOUT_S[0]} s ({cause})"
     if isinstance(error, requests.ReadTimeout | urllib3.exceptions.ReadTimeoutError) or "ReadTimeoutError" in cause:
         return f"the server sent nothing for {TIMEOUT_S[1]} s"
     return cause
@@ -176,7 +182,7 @@ def _request(partial: PartialFile, label: str) -> str:
     except PERMANENT_ERRORS as error:
         raise FetchError(f"{partial.url}: {error}") from None
     except NETWORK_ERRORS as error:
-        raise RetryableError(_in_words(error)) from None
+        raise RetryableError(_in_words(error), slow=isinstance(innermost(error), TooSlow)) from None
     except (FetchError, RetryableError, OSError):
         raise
     except Exception as error:  # requests and urllib3 raise a dozen other classes at odd heads

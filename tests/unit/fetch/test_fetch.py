@@ -368,3 +368,17 @@ def test_notes_hold_no_token(server, target):
         fetch(url, target, headers={"Authorization": "Bearer secret"})
     notes = json.loads(target.with_name("weights.bin.part.json").read_text(encoding="utf-8"))
     assert "secret" not in str(notes) + str(error.value)
+
+
+@pytest.mark.parametrize("user, query", [("me:sesame@", ""), ("sesame@", ""), ("", "?sig=sesame&part=2")])
+def test_notes_hold_no_secret_of_the_address_and_the_transfer_is_resumed(server, target, user, query):
+    plain = server.put(f"/w{query}", BODY, cuts=[100_000, *[0] * 20])
+    url = plain.replace("http://", f"http://{user}")
+    with pytest.raises(FetchError, match="kept"):
+        fetch(url, target)
+    for file in target.parent.iterdir():
+        assert b"sesame" not in file.read_bytes() and "sesame" not in file.name
+    server.put(f"/w{query}", BODY)
+    server.asked.clear()
+    assert fetch(url, target).path.read_bytes() == BODY
+    assert next(asked.get("Range") for asked in server.gets(f"/w{query}")) == "bytes=100000-"

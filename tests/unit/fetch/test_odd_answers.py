@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from mperceiver.fetch import FetchError, fetch, hub, probe, transfer
+from mperceiver.fetch import FetchError, fetch, hub, pace, probe, transfer
 from mperceiver.fetch.base import content_length
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -158,6 +158,70 @@ def test_a_server_that_is_silent_is_given_up_in_words(raw, tmp_path, monkeypatch
     with pytest.raises(FetchError, match=r"the server sent nothing for 0\.2 s.*Run the same command again"):
         fetch(raw(silent), tmp_path / "a")
     assert "the server sent nothing for 0.2 s; trying again" in capfd.readouterr().err
+
+
+BEFORE_DRIPS = {
+    "head": b"",
+    "header": OK + b"X: ",
+    "body": OK + b"Content-Length: 50000000\r\n\r\n",
+    "large chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n100000\r\n",
+    "many bytes, then drips": OK + b"Content-Length: 50000000\r\n\r\n" + bytes(400_000),
+}
+
+
+@pytest.mark.parametrize("before", BEFORE_DRIPS.values(), ids=BEFORE_DRIPS)
+def test_a_server_that_sends_a_byte_at_a_time_is_given_up(raw, tmp_path, monkeypatch, before):
+    monkeypatch.setattr(pace, "WINDOW_S", 0.3)
+    monkeypatch.setattr(pace, "LEAST_BYTES", 3000)
+
+    def dripping():
+        yield before
+        for _ in range(1000):
+            time.sleep(0.02)
+            yield b"0"
+
+    start = time.monotonic()
+    with pytest.raises(
+        FetchError, match=r"the server sends too slowly \(\d+ bytes in 0 s\).*Run the same command again"
+    ):
+        fetch(raw(dripping), tmp_path / "a", bytes=50_000_000)
+    with pytest.raises(hub.ListingError, match="too slowly"):
+        hub.list_files("a/b", endpoint=raw(dripping).removesuffix("/a"))
+    assert "too slowly" in probe(raw(dripping)).reason or before
+    assert time.monotonic() - start < 10 and not (tmp_path / "a").exists()
+
+
+def test_a_slow_line_that_keeps_the_pace_is_waited_for(raw, tmp_path, monkeypatch):
+    """1,000 bytes a window, where 500 are asked; a pause before the first byte does not count."""
+    monkeypatch.setattr(pace, "WINDOW_S", 0.2)
+    monkeypatch.setattr(pace, "LEAST_BYTES", 500)
+
+    def slow():
+        time.sleep(0.5)
+        yield OK + b"Content-Length: 3000\r\n\r\n"
+        for _ in range(30):
+            time.sleep(0.02)
+            yield bytes(100)
+
+    assert fetch(raw(slow), tmp_path / "a").bytes == 3000
+
+
+def test_a_host_that_takes_no_connection_is_given_up_within_ten_seconds(tmp_path, monkeypatch):
+    """A listener whose queue is full drops what comes, as a firewall does."""
+    monkeypatch.setattr("mperceiver.fetch.base.TIMEOUT_S", (0.5, 60))
+    monkeypatch.setattr(transfer, "NO_SERVER_S", 0.5)
+    assert transfer.TIMEOUT_S[0] <= 5
+    full = socket.create_server(("127.0.0.1", 0), backlog=0)
+    waiting = [socket.socket() for _ in range(4)]
+    for client in waiting:
+        client.setblocking(False)
+        client.connect_ex(full.getsockname())
+    start = time.monotonic()
+    with pytest.raises(FetchError, match="no connection within"):
+        fetch(f"http://127.0.0.1:{full.getsockname()[1]}/a", tmp_path / "a")
+    assert time.monotonic() - start < 2
+    for client in (*waiting, full):
+        client.close()
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1/a", "http://localhost:1/a"])
