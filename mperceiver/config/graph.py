@@ -61,6 +61,12 @@ def job_of(card: Path | str) -> tuple[str, tuple[str, ...]]:
     return (f"train_{names[1]}", names[:1]) if folder == paths.RUNS else (RULES[folder], names)
 
 
+def benchmark_of(card: Path | str) -> Path:
+    """The TSV in which Snakemake keeps the seconds and the memory of the job that writes a card. Raises KeyError as ``job_of`` does."""
+    rule, names = job_of(card)
+    return paths.benchmark_file(rule, *(names or (rule,)))
+
+
 def cards_here() -> list[str]:
     """All cards of jobs in the working directory, except the report's, sorted within each folder."""
     return [

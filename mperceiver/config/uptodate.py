@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mperceiver import lineage, paths
 from mperceiver.config.base import ConfigError
-from mperceiver.config.graph import cards_here, inputs_of
+from mperceiver.config.graph import benchmark_of, cards_here, inputs_of
 from mperceiver.config.shown import report_inputs
 from mperceiver.files import sha256
 from mperceiver.lineage import Part
@@ -119,7 +119,9 @@ def _settle_card(card: Path, inputs: list[str], digests: dict[str, str]) -> int:
     if not times:
         return 0
     # What lies beside the card under its name is an output of the rule too, such as a curve, which no card names.
-    outputs = dict.fromkeys([*map(Path, lineage.read_card(card)["outputs"]), *card.parent.glob(f"{card.stem}.*")])
+    # Snakemake counts its own measurement of the job, too, which no checkout brings back: it is of the last job that ran here.
+    beside = [*card.parent.glob(f"{card.stem}.*"), benchmark_of(card)]
+    outputs = dict.fromkeys([*map(Path, lineage.read_card(card)["outputs"]), *beside])
     files = [path / TIMESTAMP if (path / TIMESTAMP).is_file() else path for path in outputs if path.exists()]
     if changes(card, inputs, digests):
         oldest = min(times)

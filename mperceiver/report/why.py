@@ -157,10 +157,8 @@ def stale() -> list[Stale]:
 
 def seconds(card: str) -> float | None:
     """Seconds that the job of a card took, from its benchmark file; None if there is none."""
-    rule, names = config.job_of(card)
-    path = paths.benchmark_file(rule, *(names or (rule,)))
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with config.benchmark_of(card).open(newline="", encoding="utf-8") as file:
             return float(next(csv.DictReader(file, delimiter="\t"))["s"])
     except (OSError, StopIteration, KeyError, ValueError):
         return None

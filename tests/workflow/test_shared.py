@@ -239,6 +239,8 @@ def test_experiments_metrics_and_plots(clone):
     do(clone, "git", "checkout", "-q", ".")
     do(clone, "dvc", "checkout", "-q", "--force")
     assert "diff" not in do(clone, "dvc", "metrics", "diff", "--json"), "back at what the commit says"
+    assert (clone / "results/benchmarks/train_network/tiny-net.tsv").exists(), "of the experiment; no checkout removes it"
+    assert plan(clone) == {}
 
 
 def test_one_checkpoint_from_another_checkout(origin, home):

@@ -143,6 +143,16 @@ def test_only_what_an_edit_reaches_is_left_older_than_its_inputs(made):
     assert {card for card in CARDS if times(card)[1] < times(card)[0]} == set()
 
 
+def test_the_measurement_of_a_job_that_was_undone_has_no_say(made):
+    """After `git checkout` and `dvc checkout` it is older than the files that came back, and Snakemake counts it as an output."""
+    benchmark = Path("results/benchmarks/train_drm/full.tsv")
+    benchmark.parent.mkdir(parents=True)
+    benchmark.write_text("s\n1\n", encoding="utf-8")
+    os.utime(benchmark, (1_000_000_000,) * 2)
+    config.settle()
+    assert times(DRM)[0] <= benchmark.stat().st_mtime and benchmark.read_text(encoding="utf-8") == "s\n1\n"
+
+
 def test_what_is_no_card_or_has_no_file_any_more_is_passed_over(made):
     Path("results/scores/input/other.json").write_text("{}", encoding="utf-8")
     Path("data/prepared/gone.json").write_text("{}", encoding="utf-8")
