@@ -111,7 +111,7 @@ def _of_cards(depth: int, a: str, b: str, old: dict, new: dict) -> list[Differen
         what = in_words("device", old.get("device"), new.get("device"))
         found.append(Difference(depth, where, what, NOT if same else MAY))
     if old.get("lock") != new.get("lock"):
-        found.append(Difference(depth, where, "uv.lock is another one", NOT))
+        found.append(Difference(depth, where, "uv.lock is another one", NOT if same else MAY))
     return found
 
 

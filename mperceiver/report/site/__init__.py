@@ -33,7 +33,7 @@ def write(experiment_path: Path | str) -> Path:
     filled = [tables.build(table) for table in experiment.tables]
     with atomic_folder(report, card) as folder:
         site = SiteFolder(folder, experiment, templates)
-        for asset in ("style.css", "site.js"):
+        for asset in ("style.css", "site.js", "compare.js"):
             write_text(folder / asset, templates.get_template(f"{asset}.j2").render())
         pages = CellPages(site)
         shown = [score for number, table in enumerate(filled, 1) for score in pages.write(table, number)]
@@ -41,7 +41,7 @@ def write(experiment_path: Path | str) -> Path:
             "index.html",
             "index.html.j2",
             figures=[figure_entry(site, figure) for figure in experiment.figures],
-            tables=[table_entry(site, table) for table in filled],
+            tables=[table_entry(site, table, pages.comparisons.get(table.name, [])) for table in filled],
             toys=_toys(filled),
             reported=any(cell.reported is not None for table in filled for cell in table.cells.values()),
         )

@@ -12,6 +12,7 @@ from mperceiver.report.columns.score import MAIN, MEASURES
 from mperceiver.report.grid import Cell, Column, FilledTable, Row
 from mperceiver.report.overlap import training_overlap
 from mperceiver.report.scores import INPUT, per_picture
+from mperceiver.report.site import comparisons
 from mperceiver.report.site.chains import Chains
 from mperceiver.report.site.folder import SiteFolder
 from mperceiver.report.site.pictures import FULL_255, Pictures, worst_and_best
@@ -46,6 +47,7 @@ class CellPages:
     def __post_init__(self) -> None:
         self.chains = Chains(self.site)
         self.pictures = Pictures(self.site)
+        self.comparisons: dict[str, list[tuple[str, str]]] = {}  # table -> (label, page) of what compares two methods
 
     def write(self, table: FilledTable, number: int) -> list[Path]:
         """Write the pages of the cells that have been run, and of the runs that some are the mean of.
@@ -72,6 +74,7 @@ class CellPages:
             "place": column.place,
             "others": [(page.row.title, method, f"{method}/{column.place}.html") for method, page in scored.items()],
         }
+        shared["comparison"] = self._compare(table, scored, shared)
         cards = []
         for method, page in scored.items():
             runs = _runs(page)
@@ -81,6 +84,20 @@ class CellPages:
                 if run.row.method not in scored:  # else it has a page as a row of the table
                     cards += self._write_page(run, shared | {"runs": [], "of_mean": [(method, page.row.title)]})
         return cards
+
+    def _compare(self, table: FilledTable, scored: dict[str, Page], shared: dict) -> str | None:
+        """Write the page that compares two of the methods, or two of the runs that some are the mean of; return its path."""
+        pages = [one for page in scored.values() for one in (_runs(page) or [page])]
+        rows = {page.row.method: (page.row, page.columns) for page in pages}
+        methods = [
+            comparisons.Compared(name, row.title, row.ranked, _scores(name, columns[0]))
+            for name, (row, columns) in rows.items()
+        ]
+        columns = next(iter(scored.values())).columns if scored else []
+        path = comparisons.write(self.site, self.pictures, methods, columns, shared | {"columns": columns})
+        if path:
+            self.comparisons.setdefault(table.name, []).append((shared["label"], path))
+        return path
 
     def _write_page(self, page: Page, shared: dict) -> list[Path]:
         """Write one page; return the score cards that it shows."""

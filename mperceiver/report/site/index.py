@@ -10,8 +10,11 @@ from mperceiver.report.site.folder import SiteFolder
 WIDE = 18  # a table of more columns opens on its first metric
 
 
-def table_entry(site: SiteFolder, table: FilledTable) -> dict:
-    """A table with the links of its cells, its files, its metric switch, and what has not been run."""
+def table_entry(site: SiteFolder, table: FilledTable, comparisons: list[tuple[str, str]]) -> dict:
+    """A table with the links of its cells, its files, its metric switch, and what has not been run.
+
+    ``comparisons``: (label of its columns, path) of each page that compares two of its methods.
+    """
     metrics = {column.key: column.measure.label for column in table.columns}
     downloads = [paths.table_file(table.name, suffix) for suffix in ("csv", "tex", "html")]
 
@@ -25,6 +28,7 @@ def table_entry(site: SiteFolder, table: FilledTable) -> dict:
         "href": href,
         "metrics": metrics | {"all": "All"},
         "first": next(iter(metrics)) if len(table.columns) > WIDE else "all",
+        "comparisons": comparisons,
         "downloads": [(file.suffix[1:], site.copy(file)) for file in downloads if file.is_file()],
         "pictures": sorted({cell.n for _, column, cell in table.filled() if cell.n and column.has_pictures}),
     }

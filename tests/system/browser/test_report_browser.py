@@ -399,4 +399,61 @@ def test_every_link_and_picture_resolves(at, address):
             assert Path(link.removeprefix("file://")).is_file(), f"{page}: {link}"
             if link.endswith(".html"):
                 waiting.append(link)
-    assert len(seen) == 1 + 8 + 2 * 5 + 1  # the index, a page a cell and a run, the table alone
+    # the index, a page a cell and a run, the table alone, and two methods beside each other on each task of the tables
+    assert len(seen) == 1 + 8 + 2 * 5 + 1 + 2 * 2
+
+
+def shown_order(driver, selector):
+    return [element.get_attribute("data-picture") for element in find(driver, selector)]
+
+
+def test_two_methods_picture_by_picture(at):
+    from selenium.webdriver.support.ui import Select
+
+    driver = at("compare/toys/toys--haze.html")  # picture 0 is haze-1, picture 1 is haze-0
+    said = lambda: find(driver, ".sum")[0].text  # noqa: E731
+    row = lambda: [cell.text for cell in find(driver, "#scores-table tr[data-picture='0'] td")]  # noqa: E731
+    assert said() == ("One & <only> is better on 1 of 2 pictures in PSNR, Two_50% on 1. The mean of A − B is +0.01 dB.")
+    assert row()[:3] == ["21.01", "20.49", "+0.52"]
+    button = find(driver, "#scores-table th[data-at='0'] button")[0]
+    assert shown_order(driver, "#scores-table tbody tr") == shown_order(driver, ".pair") == ["0", "1"]
+    button.click()  # where A is better
+    assert shown_order(driver, ".pair") == ["0", "1"]
+    button.click()  # where B is better
+    assert shown_order(driver, "#scores-table tbody tr") == shown_order(driver, ".pair") == ["1", "0"]
+    find(driver, "#scores-table th[data-at='2'] button")[0].click()  # LPIPS, where both pictures differ by nothing
+    assert [h.get_attribute("aria-sort") for h in find(driver, "#scores-table th[data-at]")] == [
+        "none",
+        "none",
+        "other",
+    ]
+
+    find(driver, "#swap")[0].click()
+    assert row()[:3] == ["20.49", "21.01", "−0.52"] and driver.current_url.endswith("#a-two&b-one")
+    Select(find(driver, "#a")[0]).select_by_visible_text("One & <only>")  # it is B: the two change places
+    assert row()[:3] == ["21.01", "20.49", "+0.52"]
+    Select(find(driver, "#b")[0]).select_by_visible_text("Degraded input")
+    assert row()[:3] == ["21.01", "13.00", "+8.01"] and said().startswith("One & <only> is better on 2 of 2 pictures")
+
+    pair = find(driver, ".pair")[0]
+    image = pair.find_element("css selector", ".compare img.a")
+    assert "results/restored/one/toys/haze-" in image.get_attribute("src") and image.get_property("naturalWidth") > 0
+    driver.execute_script("document.querySelector('#errors').click()")
+    assert "files/difference/one/toys/haze-" in image.get_attribute("src")
+    driver.execute_script("document.querySelector('input[value=beside]').click()")
+    second = pair.find_element("css selector", ".second img")
+    assert second.is_displayed() and not pair.find_element("css selector", ".compare .after").is_displayed()
+    assert driver.execute_script("return document.documentElement.scrollWidth") <= driver.execute_script(
+        "return innerWidth"
+    )
+    assert driver.execute_script(CONTRAST) == []
+
+
+def test_a_cell_leads_to_its_method_beside_another(at):
+    driver = at("cells/toys/two/toys--haze.html")
+    link = find(driver, "a[href*='compare/']")[0]
+    driver.get(link.get_attribute("href"))
+    assert (
+        find(driver, "#a option:checked")[0].text == "Two_50%"
+        and find(driver, "#b option:checked")[0].text == "One & <only>"
+    )

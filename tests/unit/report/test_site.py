@@ -1,10 +1,13 @@
 """The site: its index, and the pages of cells."""
 
+import json
+import math
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from support import PROJECT, reports
 from support.printed import Links, cell, written, yaml_of
@@ -12,6 +15,7 @@ from support.printed import Links, cell, written, yaml_of
 from mperceiver import config, lineage
 from mperceiver.config.figures import NEEDS
 from mperceiver.report import figures, site, tables, trace
+from mperceiver.report.site import comparisons
 from mperceiver.report.site.index import figure_entry
 from mperceiver.report.site.pictures import error_map
 
@@ -59,6 +63,67 @@ def test_cell_pages_tell_where_numbers_come_from(tree):
         assert name in text
     assert "2 of 2 pictures have a higher PSNR than their input" in text
     assert text.count('type="range"') == 2 and "rain-0" not in re.sub(r"(?s)<details>.*?</details>", "", text)
+
+
+def test_two_methods_are_compared_picture_by_picture(tree):
+    tables.write("toys")
+    pages = written()
+    page = Path("results/report/toy/compare/toys/toys--haze.html")
+    text = page.read_text(encoding="utf-8")
+    data = json.loads(text.partition('id="scores">')[2].partition("</script>")[0])
+    assert [method["name"] for method in data["methods"]] == list(reports.METHODS)
+    assert [metric["label"] for metric in data["metrics"]] == ["PSNR", "SSIM", "LPIPS"]
+    # One 19 and 21.008, two 19.5 and 20.492: they differ more on the second; the ceiling and the input are references.
+    assert [picture["id"] for picture in data["pictures"]] == ["haze-1", "haze-0"]
+    at = {method["name"]: i for i, method in enumerate(data["methods"])}
+    assert data["pictures"][0]["scores"][at["one"]] == [21.008, 0.82, 0.22]
+    assert data["pictures"][1]["scores"][at["two"]] == [19.5, 0.7, 0.2]
+    row = text.partition('<tr data-picture="0">')[2].partition("</tr>")[0]
+    assert re.findall(r"<td[^>]*>([^<]*)", row)[:3] == ["21.01", "20.49", "+0.52"]
+    for picture in data["pictures"]:
+        panes = picture["panes"]
+        names = [*panes["restored"], *panes["errors"], panes["input"], panes["target"]]
+        assert all((page.parents[2] / name).is_file() for name in names if name) and panes["restored"][at["one"]]
+    index = Path("results/report/toy/index.html")
+    assert "compare/toys/toys--haze.html" in pages[index].links and "compare/toys/toys--rain.html" in pages[index].links
+    assert (
+        "../../../compare/toys/toys--haze.html#a-one"
+        in pages[Path("results/report/toy/cells/toys/one/toys--haze.html")].links
+    )
+
+
+def test_pictures_of_a_comparison_are_those_where_methods_differ():
+    keys = [("d", name) for name in "pqrs"]
+    values = pd.DataFrame(
+        {"one": [1.0, 5.0, math.inf, math.nan], "two": [3.0, 5.0, math.inf, 1.0], "three": [1.0, 9.0, 30.0, 2.0]},
+        index=pd.MultiIndex.from_tuples(keys),
+    )
+    p, q, r, s = keys
+    assert comparisons.by_difference(values, "one", "two") == [p, q, r, s]  # 2, 0; both perfect; and no value
+    assert comparisons.by_difference(values, "two", "three") == [r, q, p, s]  # infinite, 4, 2, 1
+    assert comparisons.most_different(values, 2) == [p, r] and set(comparisons.most_different(values, 9)) == set(keys)
+
+
+def test_a_comparison_opens_on_the_two_best_methods():
+    def compared(name, psnr, ranked=True):
+        return comparisons.Compared(name, name, ranked, pd.DataFrame({"psnr": psnr, "lpips": [x / 100 for x in psnr]}))
+
+    methods = [
+        compared("ceiling", [40.0], False),
+        compared("a", [20.0, 22.0]),
+        compared("b", [30.0]),
+        compared("c", [25.0]),
+    ]
+    assert [one.name for one in comparisons.opening(methods, "psnr")] == ["b", "c"]
+    assert [one.name for one in comparisons.opening(methods, "lpips")] == ["a", "c"]  # lower is better
+    assert [one.name for one in comparisons.opening(methods[:2], "psnr")] == ["a", "ceiling"]
+
+
+def test_two_runs_of_a_mean_are_compared(seeds):
+    tables.write("toys")
+    written()
+    text = Path("results/report/toy/compare/toys/toys--haze.html").read_text(encoding="utf-8")
+    assert 'id="a-one"' in text and 'id="b-three"' in text and 'id="a-both"' not in text
 
 
 def test_pages_show_progress_and_are_the_same_bytes_each_time(tree):
