@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import PROJECT
-from support.workflow import WARM, plan
+from support import PROJECT, warm
+from support.workflow import WARM, plan, run
 
 from mperceiver import config, files, lineage
-from mperceiver.report import verify
+from mperceiver.report import differences, verify
 from tools import dvc_stages
 
 pytestmark = pytest.mark.slow
@@ -138,6 +138,40 @@ def test_an_edit_in_a_pulled_clone_makes_again_exactly_what_hangs_on_it(clone, e
     assert plan(clone) == {}, "put back, there is nothing to be done again"
 
 
+def test_another_lock_file_makes_nothing_again_and_cards_tell(clone, tmp_path, monkeypatch):
+    """A checkout of the same code whose uv.lock is another one: nothing is planned; what it makes all the same says so."""
+    checkout = tmp_path / "shared-checkout"
+    for name in ("mperceiver", "workflow", "profiles", "config"):
+        shutil.copytree(PROJECT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "Snakefile", checkout)
+    text = (PROJECT / "uv.lock").read_text(encoding="utf-8")
+    (checkout / "uv.lock").write_text(text + "# a newer package\n", encoding="utf-8")
+    do(checkout, "git", "init", "-q")
+    do(checkout, "git", "add", "-A", "-f")
+    do(checkout, "git", "commit", "-qm", "Another lock file")
+    there = {"snakefile": checkout / "Snakefile", "variables": warm.cold() | {"PYTHONPATH": str(checkout)}}
+    card = clone / "results/scores/input/tiny-test.json"
+    whole, times = card.read_bytes(), os.stat(card)
+    try:
+        assert plan(clone, **there) == {}
+        run(clone, "--force", "results/scores/input/tiny-test.json", **there)
+        before, after = json.loads(whole), json.loads(card.read_bytes())
+        assert after["lock"] == files.sha256(checkout / "uv.lock") != before["lock"]
+        same = ("code", "spec", "inputs", "outputs", "result")
+        assert [after[key] for key in same] == [before[key] for key in same]
+        (clone / "old.json").write_bytes(whole)
+        monkeypatch.chdir(clone)
+        found = differences.differences("old.json", "results/scores/input/tiny-test.json")
+        assert [(one.what, one.effect) for one in found if "lock" in one.what] == [
+            ("uv.lock is another one", differences.NOT)
+        ]
+    finally:
+        (clone / "old.json").unlink(missing_ok=True)
+        card.write_bytes(whole)
+        os.utime(card, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert plan(clone) == {}
+
+
 # ---------------------------------------------------------------- what is damaged
 
 
@@ -198,23 +232,50 @@ def test_a_card_that_is_gone_edited_or_of_another_repository_is_named(clone, mon
     assert verify.verify_all().problems == []
 
 
+def names_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_push_that_was_interrupted(origin, home):
-    """Half of the files have come to a remote: the pull says how many are missing, and completes from one that has them."""
+    """DVC sends the list of a folder (.dir) last. A remote that got some files and no list: the pull fails and names the folders,
+    and the same push again sends the rest."""
     remote, half = home / "remote", home / "half"
     shutil.copytree(remote, half)
-    gone = sorted(
-        path for path in (half / "files/md5").rglob("*") if path.is_file() and not path.name.endswith(".dir")
-    )[::2]
-    for path in gone:
+    sent = sorted(path for path in (half / "files/md5").rglob("*") if path.is_file())
+    lists = [path for path in sent if path.name.endswith(".dir")]
+    gone = [path for path in sent if path not in lists][::2]
+    assert lists and len(gone) > 20
+    for path in (*lists, *gone):
         path.unlink()
     do(origin, "dvc", "remote", "add", "-q", "--local", "half", str(half))
-    do(home, "git", "clone", "-q", str(origin), "late")
-    late = home / "late"
-    do(late, "dvc", "remote", "add", "-q", "--local", "half", str(half))
+
+    def clone_of_half(name: str) -> Path:
+        do(home, "git", "clone", "-q", str(origin), name)
+        do(home / name, "dvc", "remote", "add", "-q", "--local", "half", str(half))
+        return home / name
+
+    late = clone_of_half("late")
     said = do(late, "dvc", "pull", "-r", "half", code=1)
-    assert re.search(r"\d+ files failed to download", said)
-    do(late, "dvc", "pull", "-q")  # from a remote that has all of it
+    assert "Missing cache files" in said and "results/runs" in said and "data/latents" in said
+    assert f"{len(gone) + len(lists)} files pushed" in do(origin, "dvc", "push", "-r", "half")
+    assert names_in(half) == names_in(remote)
+    do(late, "dvc", "pull", "-q", "-r", "half")
+    assert plan(late) == {}
     shutil.rmtree(late)
+
+    # A remote that lost files afterwards keeps its lists, which DVC believes: without them it looks at every file.
+    gone[0].unlink()
+    said = do(clone_of_half("later"), "dvc", "pull", "-r", "half", code=1)
+    assert re.search(r"\d+ files failed to download", said) and gone[0].name in said
+    assert "Everything is up to date" in do(origin, "dvc", "push", "-r", "half")
+    for path in lists:
+        path.unlink()
+    do(origin, "dvc", "push", "-q", "-r", "half")
+    assert names_in(half) == names_in(remote)
+    do(home / "later", "dvc", "pull", "-q", "-r", "half")
+    assert plan(home / "later") == {}
+    do(origin, "dvc", "remote", "remove", "-q", "--local", "half")
+    shutil.rmtree(home / "later")
 
 
 # ---------------------------------------------------------------- DVC's own commands
@@ -239,7 +300,9 @@ def test_experiments_metrics_and_plots(clone):
     do(clone, "git", "checkout", "-q", ".")
     do(clone, "dvc", "checkout", "-q", "--force")
     assert "diff" not in do(clone, "dvc", "metrics", "diff", "--json"), "back at what the commit says"
-    assert (clone / "results/benchmarks/train_network/tiny-net.tsv").exists(), "of the experiment; no checkout removes it"
+    assert (clone / "results/benchmarks/train_network/tiny-net.tsv").exists(), (
+        "of the experiment; no checkout removes it"
+    )
     assert plan(clone) == {}
 
 
@@ -253,6 +316,33 @@ def test_one_checkpoint_from_another_checkout(origin, home):
     do(other, "dvc", "import", "-q", str(origin), name, "-o", "imported.safetensors")
     assert {files.sha256(other / f"{way}.safetensors") for way in ("got", "imported")} == {files.sha256(origin / name)}
     assert "rev_lock" in (other / "imported.safetensors.dvc").read_text(encoding="utf-8")
+
+
+def test_a_tag_names_released_weights(origin, home):
+    """`dvc artifacts get` takes the version of a tag, whatever was committed since."""
+    first = files.sha256(origin / "results/runs/tiny-net/network.safetensors")
+    head = do(origin, "git", "rev-parse", "HEAD").strip()
+    do(origin, "git", "tag", "-a", "tiny-net@v1.0.0", "-m", "The first weights")
+    weights = origin / "results/runs/tiny-net/network.safetensors"
+    whole, times = weights.read_bytes(), os.stat(weights)
+    try:
+        flip(weights)
+        do(origin, "dvc", "commit", "-q", "--force", "train")
+        do(origin, "git", "commit", "-qam", "Other weights")
+        do(origin, "dvc", "push", "-q")
+        taker = home / "taker"
+        taker.mkdir()
+        do(taker, "dvc", "artifacts", "get", "-q", str(origin), "tiny-net", "--rev", "v1.0.0", "-o", "released")
+        assert files.sha256(taker / "released/network.safetensors") == first
+        card = json.loads((taker / "released/network.json").read_text(encoding="utf-8"))
+        assert card["outputs"] == {"results/runs/tiny-net/network.safetensors": first}
+        said = do(taker, "dvc", "artifacts", "get", str(origin), "tiny-net", "--rev", "v2.0.0", code=1)
+        assert "tiny-net @ v2.0.0" in said
+    finally:
+        weights.write_bytes(whole)
+        os.utime(weights, ns=(times.st_atime_ns, times.st_mtime_ns))
+        do(origin, "git", "reset", "-q", "--hard", head)
+        do(origin, "dvc", "checkout", "-q", "--force")
 
 
 def test_a_shallow_clone_knows_its_commit_and_says_what_it_lacks(origin, home, monkeypatch):
