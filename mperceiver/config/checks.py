@@ -1,6 +1,5 @@
 """What a table's or a figure's columns ask for is there: told when the work is planned, not after everything has been restored and scored."""
 
-import csv
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,9 +8,10 @@ from mperceiver.config.base import ConfigError
 from mperceiver.config.doors import DOORS
 from mperceiver.config.figures import Figure
 from mperceiver.config.files import load, path_of
-from mperceiver.config.tables import COST, TRAINING, ColumnGroup, Reported, Table
+from mperceiver.config.reported import PAPER, path_of_reported, reported_names, reported_numbers
+from mperceiver.config.tables import COST, TRAINING, Block, ColumnGroup, Reported, Table, places_of
 
-REPORTED = "config/reported/cvpr2024.csv"  # the paper's own numbers
+REPORTED = str(path_of_reported(PAPER))  # the paper's own numbers
 KINDS_OF_COLUMN = Path(__file__).parents[1] / "report/columns"  # a module a kind
 
 
@@ -32,6 +32,7 @@ def check_table(name: str, table: Table) -> None:
             _check_place(f"{file}: {key}", place)
         for method in dict.fromkeys(method for group in block.rows for method in group.methods if places):
             _check_reported_name(method)
+        _check_reported_rows(file, block)
 
 
 def check_figure(name: str, figure: Figure) -> None:
@@ -68,41 +69,45 @@ def _check_column(file: Path, column: ColumnGroup, metrics: bool = True) -> None
 
 
 def _check_place(where: str, place: Reported) -> None:
-    """That the paper's numbers of a column are in the file of its numbers."""
-    places = {(row["table"], row["task"], row["dataset"]) for row in _reported_rows()}
+    """That the published numbers of a column are in their file."""
+    file = path_of_reported(place.file)
+    places = {number.place[1:] for number in reported_numbers(place.file)}
     tables = {table for table, _, _ in places}
     if str(place.table) not in tables:
-        raise ConfigError(f"{where}.table: {REPORTED} has no table {place.table}{_near(str(place.table), tables)}")
+        raise ConfigError(f"{where}.table: {file} has no table {place.table}{_near(str(place.table), tables)}")
     tasks = {task for table, task, _ in places if table == str(place.table)}
     if place.task not in tasks:
-        raise ConfigError(
-            f"{where}.task: table {place.table} in {REPORTED} has no {place.task}{_near(place.task, tasks)}"
-        )
+        raise ConfigError(f"{where}.task: table {place.table} in {file} has no {place.task}{_near(place.task, tasks)}")
     datasets = {dataset for *of, dataset in places if of == [str(place.table), place.task]}
     if place.dataset not in datasets:
         raise ConfigError(
-            f"{where}.dataset: table {place.table}, {place.task} in {REPORTED} has no {place.dataset}"
+            f"{where}.dataset: table {place.table}, {place.task} in {file} has no {place.dataset}"
             f"{_near(place.dataset, datasets)}"
         )
 
 
 def _check_reported_name(method: str) -> None:
-    """That the paper has each name by which a method asks for the paper's numbers."""
+    """That each name by which a method asks for published numbers is in a file of them."""
     asked = load("methods", method).reported
-    known = {row["method"] for row in _reported_rows()} if asked else set()
+    files = reported_names() if asked else []
+    known = {number.method for file in files for number in reported_numbers(file)}
     for name in [asked] if isinstance(asked, str) else asked:
         if name not in known:
             raise ConfigError(
-                f"{path_of('methods', method)}: reported: {REPORTED} has no method {name}{_near(name, known)}"
+                f"{path_of('methods', method)}: reported: {' and '.join(map(str, map(path_of_reported, files))) or REPORTED} has no "
+                f"method {name}{_near(name, known)}"
             )
 
 
-def _reported_rows() -> list[dict[str, str]]:
-    try:
-        with open(REPORTED, encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        raise ConfigError(f"{REPORTED}: cannot be read: {error.strerror}; `reported` needs it") from None
+def _check_reported_rows(file: Path, block: Block) -> None:
+    """That each group of reported rows has columns with numbers of its file."""
+    shown = {place.file for place in places_of(block)}
+    for group in block.rows:
+        if group.reported is not None and group.reported not in shown:
+            raise ConfigError(
+                f"{file}: rows, {group.title}: reported: no column has `reported: {{file: {group.reported}, ...}}`, so its rows would be empty"
+                f"{_near(group.reported, reported_names())}"
+            )
 
 
 def _kinds_of_column() -> list[str]:

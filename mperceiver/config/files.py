@@ -99,7 +99,26 @@ def load(kind: str, name: str) -> Any:
         raise ConfigError(
             f"{path}: no such file{_named_in(name)}. Known {kind}: {', '.join(near) or 'none'} (see ls {path.parent})"
         )
-    return parse(path, KINDS[kind])
+    spec = parse(path, KINDS[kind])
+    return _with_further_methods(name, spec) if isinstance(spec, Table) else spec
+
+
+def _with_further_methods(name: str, table: Table) -> Table:
+    """A table with the methods that name it under `tables`. Raises ConfigError for a method with faults, or that names no table."""
+    files = sorted((_root / CONFIG / "methods").glob("*.yaml"))
+    if not any("tables:" in path.read_text(encoding="utf-8", errors="replace") for path in files):
+        return table
+    wanted = {path.stem: load("methods", path.stem).tables for path in files}
+    for method, tables in wanted.items():
+        for other in tables:
+            if not path_of("tables", other).is_file():
+                near = difflib.get_close_matches(other, names("tables"), n=1)
+                raise ConfigError(
+                    f"{path_of('methods', method)}: tables: there is no {path_of('tables', other)}"
+                    + (f" (did you mean {near[0]}?)" if near else "")
+                )
+    further = [method for method, tables in wanted.items() if name in tables]
+    return table.with_methods(further) if further else table
 
 
 def _named_in(name: str) -> str:

@@ -21,7 +21,7 @@ class Method(Model):
         "methods with that run's DRM; results: pictures that were restored elsewhere; checkpoint: published weights of an "
         "architecture that spandrel knows; python: a module of yours; command: a program that turns a folder into a folder; "
         "mean: mean and standard deviation over other methods, such as runs with different "
-        "seeds; reported: not run here, only the paper's numbers are shown"
+        "seeds; reported: not run here, only published numbers are shown"
     )
     run: Name | None = Field(None, description="run whose weights are used")
     weights: str | None = Field(
@@ -40,8 +40,8 @@ class Method(Model):
     command: Command | None = Field(None, description="for kind command: the program")
     datasets: list[Name] = Field(
         [],
-        description="for these four kinds: the datasets that it restores; in tables, columns of other datasets show only the "
-        "paper's numbers; none: all",
+        description="for these four kinds: the datasets that it restores; in tables, columns of other datasets show only "
+        "published numbers; none: all",
     )
     trained_on: list[str] = Field(
         [],
@@ -96,15 +96,19 @@ class Method(Model):
     )
     overlap_px: Positive = Field(64, description="width of the overlap of two neighbouring tiles")
     citation: str = Field("", description="the method's paper")
+    tables: list[Name] = Field(
+        [],
+        description="tables that show it too, below their own rows: a method stands beside those of a table without an edit of the table",
+    )
     reported: str | list[str] = Field(
         [],
-        description="the method's name, or names, in config/reported/cvpr2024.csv, to show the paper's numbers beside ours",
+        description="the method's name, or names, in the files of config/reported/, to show published numbers beside ours",
     )
 
     @model_validator(mode="after")
     def _check_kind(self) -> "Method":
         if self.kind == "reported" and not self.reported:
-            raise ValueError("a method of kind reported needs `reported`: its name in the paper's tables")
+            raise ValueError("a method of kind reported needs `reported`: its name in a file of config/reported/")
         if self.kind in ("mperceiver", "network") and self.run is None:
             raise ValueError(f"a method of kind {self.kind} needs a `run`")
         if self.kind == "vae" and (self.foundation is None) == (self.run is None):

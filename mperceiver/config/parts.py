@@ -24,8 +24,8 @@ READ_BY_DOWNLOAD = {"sources", "passwords", "expected", "seed"}
 NOT_READ: dict[tuple[str, str], set[str]] = {
     ("foundations", "foundation"): WORDS,
     ("datasets", "prepare"): WORDS | {"sources", "passwords", "encode", "protocol", "example"},
-    ("methods", "restore"): {"title", "citation", "reported", "datasets", "trained_on"},
-    ("methods", "measure"): {"title", "citation", "reported", "datasets", "trained_on"},
+    ("methods", "restore"): {"title", "citation", "reported", "datasets", "trained_on", "tables"},
+    ("methods", "measure"): {"title", "citation", "reported", "datasets", "trained_on", "tables"},
     ("protocols", "score"): {"title"},
     ("experiments", "report"): {"mirror"},
 }

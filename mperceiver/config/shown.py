@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from mperceiver import paths
-from mperceiver.config.checks import REPORTED, check_figure, check_table
+from mperceiver.config.checks import check_figure, check_table
 from mperceiver.config.depends import members, method_foundation, method_weights, unique, weights_of
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.config.doorways import covers, module_inputs
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.files import load, names, parse
 from mperceiver.config.parts import experiment_part, part_of
-from mperceiver.config.tables import COST, TRAINING, Table
+from mperceiver.config.reported import path_of_reported
+from mperceiver.config.tables import COST, TRAINING, Table, reported_files
 
 COST_SIZES = (256, 512, 1024)  # px, for a method that no table of costs has
 
@@ -79,8 +80,7 @@ def table_inputs(table: str) -> list[str]:
     columns = [column for block in spec.parts for column in block.columns]
     protocols = unique(load("datasets", dataset).protocol for column in columns for dataset in column.datasets)
     inputs += [part_of("protocols", protocol, "table") for protocol in protocols]
-    reported = any(column.reported for column in columns) or any(block.average_reported for block in spec.parts)
-    return unique(inputs + [REPORTED] * reported)
+    return unique(inputs + [str(path_of_reported(name)) for name in reported_files(spec)])
 
 
 def figure_inputs(figure: str) -> list[str]:
@@ -101,7 +101,8 @@ def figure_inputs(figure: str) -> list[str]:
     else:  # the stages that the run trained itself
         weights = [(run, stage) for run, stages in trainers.items() for stage in stages if stages[stage] == run]
     inputs += [str(paths.weights_card(run, stage)) for run, stage in weights]
-    return unique(inputs + [REPORTED] * any(column.reported for column in spec.columns))
+    files = unique(column.reported.file for column in spec.columns if column.reported)
+    return unique(inputs + [str(path_of_reported(name)) for name in files])
 
 
 def report_inputs(path: Path | str) -> list[str]:

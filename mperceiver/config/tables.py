@@ -5,8 +5,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mperceiver.config.base import MetricName, Model, Name, Positive
+from mperceiver.config.reported import PAPER, Place
 
 COST, TRAINING = "cost", "training"  # kinds of columns whose numbers are of a method alone, whatever the dataset
+
+FURTHER = "Further methods"  # heading of the methods that name a table under `tables`
 
 Average = bool | Literal["mixed"]
 AVERAGE = (
@@ -19,15 +22,32 @@ class RowGroup(Model):
     """Rows of a table under one heading, a row a method."""
 
     title: str = Field(description="heading of the rows")
-    methods: list[Name] = Field(description="methods, from top to bottom")
+    methods: list[Name] = Field(default_factory=list, description="methods, from top to bottom")
+    reported: Name | None = Field(
+        None,
+        description="a row for every method of config/reported/<name>.csv with a number under these columns, below `methods`; "
+        "one that is shown beside another row's own number has none. They need no file in config/methods",
+    )
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> "RowGroup":
+        if not (self.methods or self.reported):
+            raise ValueError("give `methods`, `reported`, or both")
+        return self
 
 
 class Reported(Model):
-    """Where the paper's numbers for a column are in config/reported/cvpr2024.csv."""
+    """Where the published numbers for a column are in a file of config/reported/."""
 
-    table: int = Field(description="number of the paper's table")
+    file: Name = Field(PAPER, description="the file's stem; the default is the paper's own numbers")
+    table: int | Name = Field(description="value in the file's column `table`: the number of the paper's table")
     task: str = Field(description="value in the file's column `task`")
     dataset: str = Field(description="value in the file's column `dataset`")
+
+    @property
+    def place(self) -> Place:
+        """As the file's numbers have it."""
+        return (self.file, str(self.table), self.task, self.dataset)
 
 
 class ColumnGroup(Model):
@@ -51,7 +71,7 @@ class ColumnGroup(Model):
         min_length=1,
         description="for kind score: metrics, each of them among those of the dataset's protocol",
     )
-    reported: Reported | None = Field(None, description="the paper's numbers, shown beside ours")
+    reported: Reported | None = Field(None, description="the published numbers, shown beside ours")
     scored: str = Field(
         "", description="how certain it is that the paper scored with this protocol, and why; shown in the HTML"
     )
@@ -77,7 +97,7 @@ class Block(Model):
     rows: list[RowGroup] = Field(description="groups of rows, from top to bottom")
     columns: list[ColumnGroup] = Field(description="groups of columns, from left to right")
     average: Average = Field(False, description=AVERAGE)
-    average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
+    average_reported: Reported | None = Field(None, description="the published numbers for that mean")
 
 
 class Table(Model):
@@ -88,7 +108,7 @@ class Table(Model):
     rows: list[RowGroup] = Field(default_factory=list, description="groups of rows, from top to bottom")
     columns: list[ColumnGroup] = Field(default_factory=list, description="groups of columns, from left to right")
     average: Average = Field(False, description=AVERAGE)
-    average_reported: Reported | None = Field(None, description="the paper's numbers for that mean")
+    average_reported: Reported | None = Field(None, description="the published numbers for that mean")
     blocks: list[Block] = Field(
         default_factory=list,
         description="in place of `rows` and `columns`: several of both below each other, as in the paper's Table 1",
@@ -102,6 +122,21 @@ class Table(Model):
             raise ValueError("a table needs both `rows` and `columns`")
         return self
 
+    def with_methods(self, methods: list[str]) -> "Table":
+        """The table with further rows in each block, before those of published numbers alone. Methods that a block has are left out."""
+
+        def more(rows: list[RowGroup]) -> list[RowGroup]:
+            shown = {method for group in rows for method in group.methods}
+            new = [method for method in methods if method not in shown]
+            at = next((i for i, group in enumerate(rows) if not group.methods), len(rows))
+            return [*rows[:at], *([RowGroup(title=FURTHER, methods=new)] if new else []), *rows[at:]]
+
+        if self.blocks:
+            return self.model_copy(
+                update={"blocks": [b.model_copy(update={"rows": more(b.rows)}) for b in self.blocks]}
+            )
+        return self.model_copy(update={"rows": more(self.rows)})
+
     @property
     def parts(self) -> list[Block]:
         """The blocks; a table with `rows` and `columns` is a single block."""
@@ -109,3 +144,16 @@ class Table(Model):
             return self.blocks
         average = {"average": self.average, "average_reported": self.average_reported}
         return [Block(rows=self.rows, columns=self.columns, **average)]
+
+
+def places_of(block: Block) -> list[Reported]:
+    """Where the published numbers of a block are."""
+    found = [*(column.reported for column in block.columns), block.average_reported]
+    return [place for place in found if place is not None]
+
+
+def reported_files(table: Table) -> list[str]:
+    """The stems of the files in config/reported/ that a table reads."""
+    groups = (group.reported for block in table.parts for group in block.rows if group.reported)
+    places = (place.file for block in table.parts for place in places_of(block))
+    return list(dict.fromkeys([*groups, *places]))

@@ -34,10 +34,15 @@ class Row:
     title: str
     ranked: bool = True  # False for a reference, which is no method: the input itself, or what saw the ground truth
     members: tuple[str, ...] = ()  # methods whose scores it shows: itself; of kind mean several; of kind reported none
+    names: tuple[str, ...] = ()  # its names in the files of published numbers
+    file: str | None = (
+        None  # for a row of one of these files, which has no file in config/methods: the stem of that file
+    )
+    source: str = ""  # for such a row: where its numbers are from
 
     @property
     def measured(self) -> bool:
-        """Whether the method was run here; if not, only the paper's numbers are shown."""
+        """Whether the method was run here; if not, only published numbers are shown."""
         return bool(self.members)
 
 
@@ -53,7 +58,7 @@ class Column:
     measure: Measure
     kind: str  # a key of KINDS in mperceiver/report/columns
     has_pictures: bool  # whether its cells are means of scores of pictures, which have a protocol and a page
-    reported: Reported | None = None  # where the paper's numbers stand
+    reported: Reported | None = None  # where the published numbers stand
     average: bool = False  # whether it is the mean over the other columns of its block
     scored: str = ""  # how certain it is that the paper scored in the same way
 
@@ -96,11 +101,15 @@ class Cell:
     trained_on: int = 0
     text: str = ""  # the mean as it is printed
     rank: int | None = None  # 1 is the best
-    reported: float | None = None  # the paper's number
+    reported: float | None = None  # the published number
+    reported_mean: float | None = (
+        None  # if that is an average, and not the mean of the row's published numbers: that mean
+    )
+    doubt: str = ""  # what speaks against the published number
 
     @property
     def difference(self) -> float | None:
-        """Our number minus the paper's."""
+        """Our number minus the published one."""
         return None if self.mean is None or self.reported is None else self.mean - self.reported
 
 
@@ -164,6 +173,18 @@ class FilledTable:
         """Every row, column and cell, block by block."""
         for block in self.blocks:
             yield from ((row, column, self.cells[row, column]) for row in block.rows for column in block.columns)
+
+    def published_in(self) -> list[str]:
+        """Files of the published numbers, in the order of the columns."""
+        return list(dict.fromkeys(column.reported.file for column in self.columns if column.reported))
+
+    def doubts(self) -> list[str]:
+        """What speaks against published numbers, a sentence for each row and reason."""
+        places: dict[tuple[str, str], dict[str, None]] = {}
+        for row, column, cell in self.filled():
+            if cell.doubt:
+                places.setdefault((row.title, cell.doubt), {})[column.label] = None
+        return [f"{title}, {', '.join(labels)}: {doubt}" for (title, doubt), labels in places.items()]
 
     @property
     def progress(self) -> tuple[int, int]:

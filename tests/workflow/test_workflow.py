@@ -17,13 +17,16 @@ from support.workflow import WARM, plan, run, snakemake
 
 from mperceiver import files, lineage
 
+ALL_IN_ONE = ("aio-3", "aio-5", "all-weather", "cdd-11")  # docs/benchmarks.md
+
 pytestmark = pytest.mark.usefixtures("commands")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["--configfile", "config/benchmarks.yaml"], ["--profile", "slurm"]],
-    ids=["demo", "benchmarks", "slurm"],
+    [[], ["--configfile", "config/benchmarks.yaml"], ["--profile", "slurm"]]
+    + [["--configfile", f"config/{name}.yaml"] for name in ALL_IN_ONE],
+    ids=["demo", "benchmarks", "slurm", *ALL_IN_ONE],
 )
 def test_dry_run_of_a_fresh_checkout(arguments, tmp_path):
     for name in ("Snakefile", "workflow", "profiles", "slurm", "config"):
@@ -42,6 +45,8 @@ def test_dry_run_of_a_fresh_checkout(arguments, tmp_path):
         "report",
     }
     assert ("figure" in jobs) == ("--configfile" not in arguments), "--configfile chooses the experiment"
+    if any(f"config/{name}.yaml" in arguments for name in ALL_IN_ONE):
+        assert (jobs["train_network"], jobs["train_drm"], jobs["table"]) == (8, 1, 1)  # WGWS-Net has two stages
 
 
 def describe(world: Path, path: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Fill a table: values, then means over datasets, columns and runs, then the paper's numbers and the ranks."""
+"""Fill a table: values, then means over datasets, columns and runs, then published numbers and the ranks."""
 
 import pandas as pd
 
@@ -9,7 +9,7 @@ from mperceiver.report.overlap import training_overlap
 from mperceiver.report.tables.layout import blocks_of
 from mperceiver.report.tables.means import over_columns, over_datasets, over_runs
 from mperceiver.report.tables.ranks import rank
-from mperceiver.report.tables.reported import reported
+from mperceiver.report.tables.reported import add_reported
 from mperceiver.report.tables.values import PLACE, check_protocols, values
 
 
@@ -27,7 +27,7 @@ def fill(name: str, table: Table) -> FilledTable:
     members = over_datasets(lines)
     averages = [over_columns(members, block, column) for block in blocks for column in block.columns if column.average]
     frame = _everywhere(over_runs(pd.concat([members, *averages], ignore_index=True)), rows, blocks)
-    frame["reported"] = reported(frame, rows, columns)
+    frame = add_reported(frame, rows, blocks)
     frame["why"] = [_why(rows[line.row], line) for line in frame.itertuples()]
     frame["rank"] = rank(frame, rows, columns)
     cells = _cells(frame, rows, columns)
@@ -61,7 +61,7 @@ def _everywhere(frame: pd.DataFrame, rows: list[Row], blocks: list[FilledBlock])
 
 
 def _why(row: Row, line) -> str:
-    """The reason for an empty cell; the paper's number is one that a method which was not run here may lack."""
+    """The reason for an empty cell; a published number is one that a method which was not run here may lack."""
     if row.measured:
         return line.why
     return "not reported" if pd.isna(line.reported) else ""

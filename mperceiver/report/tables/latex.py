@@ -73,7 +73,13 @@ def _caption(table: FilledTable) -> str:
             r" $\ddagger$: a reference, not ranked: the input itself, or what saw the ground truth, an upper bound."
         )
     if any(cell.reported is not None for cell in table.cells.values()):
-        caption += r" $\dagger$: as reported by the paper, not ranked. In brackets: the paper's number."
+        caption += r" $\dagger$: as published, not ranked. In brackets: the published number."
+    if any(cell.reported_mean is not None for cell in table.cells.values()):
+        caption += (
+            r" \P: a published average that is not the mean of the row's published numbers, which stands behind it."
+        )
+    if doubts := table.doubts():
+        caption += rf" $\ast$: doubtful ({tex('; '.join(doubts))})."
     if len(table.protocols) > 1:
         caption += (
             " Protocols: " + tex("; ".join(f"{name}: {', '.join(of)}" for name, _, of in table.scored_by())) + "."
@@ -147,8 +153,9 @@ def _measure(measure: Measure) -> str:
 
 
 def _method(row: Row) -> str:
-    """A method's name with its signs; a long name takes several lines."""
-    lines = [tex(line) for line in textwrap.wrap(row.title, NAME, break_on_hyphens=False)]
+    """A method's name with its signs, and where the numbers of a reported row are from; a long name takes several lines."""
+    name = f"{row.title} ({row.source})" if row.source else row.title
+    lines = [tex(line) for line in textwrap.wrap(name, NAME, break_on_hyphens=False)]
     lines[-1] += ("" if row.ranked else r" $\ddagger$") + ("" if row.measured else r" $\dagger$")
     if len(lines) == 1:
         return lines[0]
@@ -157,6 +164,8 @@ def _method(row: Row) -> str:
 
 def _cell(cell: Cell, measure: Measure) -> str:
     paper = "" if cell.reported is None else tex(printed(cell.reported, measure))
+    paper += r"\,$\ast$" if cell.doubt else ""
+    paper += "" if cell.reported_mean is None else rf"\,\P\,{tex(printed(cell.reported_mean, measure))}"
     if cell.mean is None:
         words = r"\textit{not run}" if cell.why == "not run" else "--"
         return (paper and (f"{words} ({paper})" if cell.why else paper)) or words

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from mperceiver import config
-from mperceiver.config.tables import Block, ColumnGroup, RowGroup, Table
+from mperceiver.config.tables import Block, ColumnGroup, RowGroup, Table, places_of
 from mperceiver.report.columns import KINDS
 from mperceiver.report.grid import AVERAGE, Column, FilledBlock, Row, TableError
 
@@ -19,7 +19,10 @@ def blocks_of(name: str, table: Table) -> list[FilledBlock]:
     numbers = count()
     blocks = []
     for block in table.parts:
-        rows = [row for group in block.rows for row in _rows(group)]
+        of_methods = [_rows(group) for group in block.rows]
+        beside = {name for rows in of_methods for row in rows for name in row.names}
+        of_files = [_reported_rows(group, block, beside) for group in block.rows]
+        rows = [row for pair in zip(of_methods, of_files, strict=True) for part in pair for row in part]
         columns = [column for group in block.columns for column in _columns(name, group, numbers)]
         blocks.append(FilledBlock(block.title, rows, columns + _averages(block, columns, numbers)))
     return blocks
@@ -33,7 +36,37 @@ def averaged(block: FilledBlock, average: Column) -> list[Column]:
 def _rows(group: RowGroup) -> list[Row]:
     methods = [(name, config.load("methods", name)) for name in group.methods]
     return [
-        Row(group.title, name, m.title, m.kind not in REFERENCES, tuple(config.members(name))) for name, m in methods
+        Row(
+            group=group.title,
+            method=name,
+            title=m.title,
+            ranked=m.kind not in REFERENCES,
+            members=tuple(config.members(name)),
+            names=(m.reported,) if isinstance(m.reported, str) else tuple(m.reported),
+        )
+        for name, m in methods
+    ]
+
+
+def _reported_rows(group: RowGroup, block: Block, beside: set[str]) -> list[Row]:
+    """A row for each method of the group's file with a number under the block's columns, but for those that stand beside other rows."""
+    if group.reported is None:
+        return []
+    places = {place.place for place in places_of(block) if place.file == group.reported}
+    sources: dict[str, str] = {}
+    for number in config.reported_numbers(group.reported):
+        if number.place in places and number.method not in beside:
+            sources.setdefault(number.method, number.source)
+    return [
+        Row(
+            group=group.title,
+            method=f"{group.reported}: {name}",
+            title=name,
+            names=(name,),
+            file=group.reported,
+            source=source,
+        )
+        for name, source in sources.items()
     ]
 
 

@@ -5,7 +5,10 @@ from mperceiver.report.grid import FilledTable
 
 
 def to_csv(table: FilledTable) -> str:
-    """The CSV's text. A field is empty where there is no number. See ``csvs``."""
+    """The CSV's text. A field is empty where there is no number. See ``csvs``.
+
+    ``reported_mean`` is there only for a published average that is not the mean of the row's published numbers: that mean.
+    """
     lines = [
         {
             "block": block.title,
@@ -22,6 +25,9 @@ def to_csv(table: FilledTable) -> str:
             "rank": cell.rank,
             "protocol": cell.protocol,
             "reported": cell.reported,
+            "reported_mean": cell.reported_mean,
+            "doubt": cell.doubt,
+            "source": row.source,
             "seen_in_training": cell.trained_on or None,
         }
         for block in table.blocks

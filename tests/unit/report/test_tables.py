@@ -22,16 +22,16 @@ from mperceiver.report.tables.ranks import places
 from mperceiver.report.terminal import terminal_tables
 
 GOLDEN_CSV = """\
-block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported,seen_in_training
-,Reference,input,toys,haze,psnr,12.5,,12.0,13.0,2,,rgb,,
-,Reference,input,toys,haze,ssim,0.55,,0.5,0.6,2,,rgb,,
-,Reference,input,toys,haze,lpips,0.45,,0.4,0.5,2,,rgb,,
-,Reference,input,toys,rain,psnr,25.25,,25.0,25.5,2,,rgb,,
-,Reference,input,toys,rain,ssim,0.71,,0.7,0.72,2,,rgb,,
-,Reference,input,toys,rain,lpips,0.305,,0.3,0.31,2,,rgb,,
-,Reference,input,average,,psnr,18.875,,,,4,,rgb,,
-,Reference,input,average,,ssim,0.63,,,,4,,rgb,,
-,Reference,input,average,,lpips,0.3775,,,,4,,rgb,,
+block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported,reported_mean,doubt,source,seen_in_training
+,Reference,input,toys,haze,psnr,12.5,,12.0,13.0,2,,rgb,,,,,
+,Reference,input,toys,haze,ssim,0.55,,0.5,0.6,2,,rgb,,,,,
+,Reference,input,toys,haze,lpips,0.45,,0.4,0.5,2,,rgb,,,,,
+,Reference,input,toys,rain,psnr,25.25,,25.0,25.5,2,,rgb,,,,,
+,Reference,input,toys,rain,ssim,0.71,,0.7,0.72,2,,rgb,,,,,
+,Reference,input,toys,rain,lpips,0.305,,0.3,0.31,2,,rgb,,,,,
+,Reference,input,average,,psnr,18.875,,,,4,,rgb,,,,,
+,Reference,input,average,,ssim,0.63,,,,4,,rgb,,,,,
+,Reference,input,average,,lpips,0.3775,,,,4,,rgb,,,,,
 """
 
 
@@ -206,7 +206,7 @@ def test_blocks_and_the_papers_numbers_in_print(paper):
     assert "Theirs $\\dagger$ & 99.00 & -- \\\\" in text
     page = Path("results/tables/paper.html").read_text(encoding="utf-8")
     assert page.count("<table") == 2 and "−6.00" in page and "<caption>(a)</caption>" in page
-    assert "As the paper reports it" in page
+    assert "† As published (<code>config/reported/cvpr2024</code>)" in page
     assert "config/reported/cvpr2024.csv" in lineage.read_card("results/tables/paper.json")["inputs"]
     written()
     assert "mean of the datasets’ means" in Path("results/report/toy/cells/paper/one/toys+more--haze.html").read_text(
