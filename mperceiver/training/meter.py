@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from mperceiver.printing import console
 from mperceiver.training import processes
 from mperceiver.training.budget import Budget
 from mperceiver.training.schedule import TrainingError
+from mperceiver.training.usage import JOULES_A_WATT_HOUR, Usage
 
 ROW_EVERY = 50  # steps between two rows of the curve, and between two printed lines
 WRITE_EVERY_S = 10.0  # least time between two writings of the unfinished curve
@@ -36,17 +38,21 @@ class Meter:
         self.counts: dict[str, int] = {}
         self.pictures, self.total, self.written = 0, 0, 0.0
         self.bar = None
+        self.usage = Usage(accelerator.device)
 
     def load(self, state: dict) -> None:
         """Continue from a ``state()``."""
         self.rows, self.counts, self.total = state["rows"], state["counts"], state["pictures"]
         self.sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
         self.sums = {k: v.to(self.accelerator.device) for k, v in self.sums.items()}
+        if "joules" in state:  # a total over the processes, and so that of one of them
+            self.usage.load(state["seconds"], state["joules"] if self.accelerator.is_main_process else 0.0)
 
     def begin(self, step: int, budget: Budget) -> None:
         """Start the clock after ``step`` steps."""
         self.first_share = budget.share(step)
         self.start = self.row_start = time.monotonic()
+        self.usage.begin()
         if self.accelerator.is_main_process and sys.stderr.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -66,7 +72,12 @@ class Meter:
     def state(self) -> dict:
         """The rows, and the sums of the row in progress over all processes."""
         sums = {k: self.accelerator.reduce(v, "mean").item() for k, v in self.sums.items()}
-        return {"rows": self.rows, "sums": sums, "counts": self.counts, "pictures": self.total}
+        used = {"seconds": self.usage.seconds, "joules": self._over_processes(self.usage.joules, "sum")}
+        return {"rows": self.rows, "sums": sums, "counts": self.counts, "pictures": self.total, **used}
+
+    def _over_processes(self, number: float, how: str) -> float:
+        """The "sum" or the "mean" of a number of each process; every process takes part."""
+        return self.accelerator.reduce(torch.tensor(number, device=self.accelerator.device), how).item()
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add the losses of one batch."""
@@ -88,8 +99,14 @@ class Meter:
         row = {"step": step, "lr": lr, **means}
         row |= {
             "pictures_per_s": round(self.pictures / seconds, 2),
-            "gib": round(_peak_gib(self.accelerator.device), 3),
+            "gib": round(self.usage.peak_gib(), 3),
+            "seconds": round(self.usage.seconds, 2),
         }
+        told = {
+            "gpu_percent": self._over_processes(self.usage.busy_percent(), "mean"),
+            "watt_hours": self._over_processes(self.usage.joules, "sum") / JOULES_A_WATT_HOUR,
+        }
+        row |= {key: round(value, 3) for key, value in told.items() if not math.isnan(value)}
         if self.spec.cpu_seconds is not None:
             row |= {"pictures": self.total, "cpu_seconds": round(budget.cpu_seconds(), 2)}
         self.rows.append(row)
@@ -152,12 +169,3 @@ def start_trackers(title: str, accelerator: Accelerator) -> None:
     # dvcyaml: dvclive would otherwise overwrite the project's dvc.yaml.
     dvclive = {"dir": str(paths.TRACKERS / folder / "dvclive"), "dvcyaml": None, "save_dvc_exp": False, "resume": True}
     accelerator.init_trackers(folder, init_kwargs={"dvclive": dvclive})
-
-
-def _peak_gib(device: torch.device) -> float:
-    """Peak memory in GiB, of the GPU or else of the process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -85,13 +85,15 @@ def test_curve(tmp_path):
 
     text = fit("toy", toy(), losses, spec, seed=1, resume=tmp_path / "s.pt")
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert list(rows[0]) == ["step", "lr", "loss", "loss_twice", "pictures_per_s", "gib", "loss_late"]
+    assert list(rows[0]) == ["step", "lr", "loss", "loss_twice", "pictures_per_s", "gib", "seconds", "loss_late"]
     assert [row["step"] for row in rows] == ["50", "100", "120"]
     for row, part in zip(rows, (found[:50], found[50:100], found[100:]), strict=True):
         assert float(row["loss"]) == pytest.approx(np.mean([f["loss"].item() for f in part]), rel=1e-4)
         assert float(row["loss_twice"]) == pytest.approx(2 * float(row["loss"]), rel=1e-4)
         assert float(row["lr"]) == pytest.approx(learning_rate(spec, int(row["step"]) - 1), rel=1e-4)
         assert float(row["pictures_per_s"]) > 0 and float(row["gib"]) > 0
+    seconds = [float(row["seconds"]) for row in rows]
+    assert 0 <= seconds[0] <= seconds[1] <= seconds[2] < 60
     assert [bool(row["loss_late"]) for row in rows] == [False, True, True]
     assert float(rows[2]["loss"]) < float(rows[0]["loss"])  # it learns
 
