@@ -14,6 +14,7 @@ NEEDS = {  # kind of figure -> keys that it cannot do without
     "prompts": ["runs"],
     "probabilities": ["methods", "columns"],
     "tradeoff": ["methods", "columns"],
+    "usage": ["runs"],
 }
 
 
@@ -34,10 +35,10 @@ class Figure(Model):
 
     title: str = Field(description="heading")
     caption: str = Field(description="what a reader must know to read the figure")
-    kind: Literal["comparison", "curves", "bars", "prompts", "probabilities", "tradeoff"] = Field(
+    kind: Literal["comparison", "curves", "bars", "prompts", "probabilities", "tradeoff", "usage"] = Field(
         description="comparison: pictures side by side; curves: training curves; bars: a metric as bars; prompts: t-SNE of a "
         "run's prompt tokens; probabilities: the degradation predictor's mean probabilities for the pictures of each task; "
-        "tradeoff: quality against sampling steps and seconds"
+        "tradeoff: quality against sampling steps and seconds; usage: memory, speed, use and power of GPUs over a training's time"
     )
     methods: list[Name] = Field(
         default_factory=list,
@@ -51,7 +52,7 @@ class Figure(Model):
         "show squares only",
     )
     runs: list[Name] = Field(
-        default_factory=list, description="curves: runs whose training curves are drawn; prompts: one run"
+        default_factory=list, description="curves, usage: runs whose trainings are drawn; prompts: one run"
     )
     columns: list[ColumnGroup] = Field(
         default_factory=list,

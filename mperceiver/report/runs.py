@@ -18,7 +18,8 @@ def runs() -> list[dict[str, Any]]:
     """A dictionary a run of config/runs/, in the order of their names.
 
     Keys: name, title, state ("planned", "training", "done" or "stale"), stages {stage: {state, and where known step, steps,
-    seconds, cpu_seconds, commit}}, scores {method: {dataset: mean PSNR}}, seconds, cpu_seconds, like, differs (sentences).
+    seconds, cpu_seconds, watt_hours of its GPUs, commit, and in training eta_seconds}}, scores {method: {dataset: mean PSNR}},
+    seconds, cpu_seconds and watt_hours of all its stages, like, differs (sentences).
     """
     methods = {name: config.load("methods", name) for name in config.names("methods")}
     found = []
@@ -37,6 +38,7 @@ def runs() -> list[dict[str, Any]]:
                 "scores": {method: of for method, m in methods.items() if m.run == name and (of := _scores(method))},
                 "seconds": sum(stage.get("seconds") or 0 for stage in stages.values()),
                 "cpu_seconds": sum(stage.get("cpu_seconds") or 0 for stage in stages.values()),
+                "watt_hours": sum(stage.get("watt_hours") or 0 for stage in stages.values()),
                 "like": like,
                 "differs": _differs(name, like) if like else [],
             }
@@ -49,13 +51,31 @@ def _stage(run: str, stage: str, steps: int) -> dict[str, Any]:
     if card.is_file():
         stale = bool(config.changes(card, config.inputs_of(str(card))))
         made = {"state": "stale" if stale else "done", "steps": steps, "commit": lineage.read_card(card)["commit"]}
-        return made | {"seconds": seconds(str(card)), "cpu_seconds": _cpu_seconds(run, stage)}
+        last = _last_row(paths.curve_file(run, stage))
+        told = {
+            "seconds": seconds(str(card)),
+            "cpu_seconds": _cpu_seconds(run, stage),
+            "watt_hours": last.get("watt_hours"),
+        }
+        return made | told
     curve = paths.resume_folder(run) / f"{stage}.csv"
     if not curve.is_file():
         return {"state": "planned", "steps": steps}
-    with curve.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {"state": "training", "step": int(float(rows[-1]["step"])) if rows else 0, "steps": steps}
+    last = _last_row(curve)
+    at = {"state": "training", "step": int(last.get("step", 0)), "steps": steps}
+    if at["step"] and "seconds" in last:
+        at["eta_seconds"] = round(last["seconds"] / at["step"] * (steps - at["step"]))
+    return at | {key: last[key] for key in ("seconds", "watt_hours") if key in last}
+
+
+def _last_row(curve: Path) -> dict[str, float]:
+    """The numbers of a curve's last row; none where there is no curve, or no row yet."""
+    try:
+        with curve.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except OSError:
+        return {}
+    return {key: float(value) for key, value in rows[-1].items() if value} if rows else {}
 
 
 def _cpu_seconds(run: str, stage: str) -> float | None:
@@ -99,6 +119,7 @@ def print_runs(as_json: bool = False) -> None:
         f"{HEADLINE.upper()} (mean over datasets)",
         "hours",
         "CPU-hours",
+        "GPU Wh",
         "commit",
         "differs from",
         box=None,
@@ -109,11 +130,18 @@ def print_runs(as_json: bool = False) -> None:
         commits = dict.fromkeys(stage["commit"][:8] for stage in run["stages"].values() if "commit" in stage)
         table.add_row(
             run["name"],
-            f"step {at['step']} of {at['steps']}" if at else run["state"],
+            _progress(at) if at else run["state"],
             f"{sum(means) / len(means):.2f}" if means else "",
             f"{run['seconds'] / 3600:.2f}" if run["seconds"] else "",
             f"{run['cpu_seconds'] / 3600:.2f}" if run["cpu_seconds"] else "",
+            f"{run['watt_hours']:.1f}" if run["watt_hours"] else "",
             " ".join(commits),
             f"{run['like']}: {len(run['differs'])} keys" if run["like"] else "",
         )
     console(soft_wrap=True).print(table)
+
+
+def _progress(stage: dict[str, Any]) -> str:
+    """``step 50 of 900, 3 min left``."""
+    left = stage.get("eta_seconds")
+    return f"step {stage['step']} of {stage['steps']}" + ("" if left is None else f", {max(left, 0) / 60:.0f} min left")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from mperceiver import config, files, lineage, paths
 from mperceiver.config.figures import Figure
-from mperceiver.report.figures import bars, comparison, curves, probabilities, prompts, tradeoff
+from mperceiver.report.figures import bars, comparison, curves, probabilities, prompts, tradeoff, usage
 from mperceiver.report.figures.common import DPI, STYLE, FigureError
 
 
@@ -36,6 +36,7 @@ KINDS: dict[str, Kind] = {
     "prompts": prompts,
     "probabilities": probabilities,
     "tradeoff": tradeoff,
+    "usage": usage,
 }
 
 

@@ -199,7 +199,8 @@ def test_two_commits(tree, monkeypatch, tmp_path):
 # ---------------------------------------------------------------- all runs
 
 
-def test_every_run_with_state_scores_and_cost(tree, capsys):
+def test_every_run_with_state_scores_and_cost(tree, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     reports.dump("runs", "three", {"title": "three", "like": "one", "network": {"steps": 9}})
     Path("results/benchmarks/train_network").mkdir(parents=True)
     text = "s\tcpu_time\n7200\t14400\n"
@@ -214,8 +215,18 @@ def test_every_run_with_state_scores_and_cost(tree, capsys):
     Path("results/resume/three").mkdir(parents=True)
     Path("results/resume/three/network.csv").write_text("step,loss\n1,2\n3,1\n", encoding="utf-8")
     assert next(run for run in runs.runs() if run["name"] == "three")["stages"]["network"]["step"] == 3
+    Path("results/resume/three/network.csv").write_text(
+        "step,loss,seconds,watt_hours\n1,2,40,0.5\n3,1,120,2.5\n", encoding="utf-8"
+    )
+    three = next(run for run in runs.runs() if run["name"] == "three")
+    assert three["stages"]["network"]["eta_seconds"] == 240 and three["watt_hours"] == 2.5  # 6 steps at 40 s
     runs.print_runs()
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
-    assert "step 3 of 9" in lines["three"] and "2.00" in lines["one"] and "4.00" in lines["one"]
+    assert (
+        "step 3 of 9, 4 min left" in lines["three"]
+        and "2.5" in lines["three"]
+        and "2.00" in lines["one"]
+        and "4.00" in lines["one"]
+    )
     runs.print_runs(as_json=True)
     assert json.loads(capsys.readouterr().out)[0]["name"] == "one"

@@ -159,3 +159,35 @@ def test_figures_of_a_mean_of_runs(seeds):
     reports.dump("figures", "side-by-side", yaml_of("figures", "side-by-side") | {"methods": ["both"]})
     with pytest.raises(figures.FigureError, match="both is a mean over methods"):
         figures.write("side-by-side")
+
+
+CURVE = """step,loss,pictures_per_s,gib,seconds,gpu_percent,watt_hours
+50,1,20,1.5,100,80,10
+100,1,10,2.5,300,60,20
+"""
+
+
+def test_what_trainings_used_over_time(tree):
+    reports.dump("figures", "used", {"title": "t", "caption": "c", "kind": "usage", "runs": ["one", "two"]})
+    curve = Path("results/runs/one/network.csv")
+    result = lineage.read_card(figures.write("used"))["result"]
+    assert result == {"trainings": 0, "quantities": [], "missing": ["one: network", "two: network"]}, (
+        "of an earlier version"
+    )
+    curve.write_text(CURVE, encoding="utf-8")
+    rows = figures.usage.used(curve)
+    assert list(rows.index) == [100, 300] and list(rows["gib"]) == [1.5, 2.5] and list(rows["gpu_percent"]) == [80, 60]
+    # 10 Wh are 36 kJ: in the first 100 s at 360 W, then in 200 s at 180 W.
+    assert list(rows["watts"]) == pytest.approx([360, 180])
+    card = figures.write("used")
+    result = lineage.read_card(card)["result"]
+    assert (result["trainings"], result["missing"]) == (1, ["two: network"])
+    assert result["quantities"] == ["gib", "pictures_per_s", "gpu_percent", "watts"]
+    before = Path("results/figures/used.svg").read_bytes()
+    figures.write("used")
+    assert Path("results/figures/used.svg").read_bytes() == before
+    curve.write_text("step,loss,pictures_per_s,gib,seconds\n50,1,20,1.5,100\n", encoding="utf-8")  # a CPU's
+    assert lineage.read_card(figures.write("used"))["result"]["quantities"] == ["gib", "pictures_per_s"]
+    shutil.rmtree("results/runs")
+    with pytest.raises(figures.FigureError, match="no training curve of one, two"):
+        figures.write("used")
