@@ -23,11 +23,17 @@ class DiskFullError(OSError):
 
 
 @contextlib.contextmanager
-def writing_to(path: Path) -> Iterator[None]:
-    """Where the block finds a disk full, raise DiskFullError, which names ``path``, or the file on another disk that was written."""
+def writing_to(path: Path, beside: Path | None = None) -> Iterator[None]:
+    """Where the block finds a disk full, raise DiskFullError, which names ``path``, or the file on another disk that was written.
+
+    ``beside``: the temporary folder that becomes ``path``; it is not there any more when somebody reads the error.
+    """
     try:
         yield
     except Exception as error:
+        if isinstance(error, DiskFullError) and beside and Path(error.filename).is_relative_to(beside):
+            error.filename = str(path / Path(error.filename).relative_to(beside))
+            error.words = error.words.replace(str(beside), str(path))
         number = system_errno(error)
         if isinstance(error, DiskFullError) or number not in DISK_FULL:
             raise

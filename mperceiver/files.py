@@ -67,7 +67,7 @@ def atomic_folder(path: Path | str, card: Path | None = None) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = temporary.new_folder(temporary.real_place(path))
     try:
-        with writing_to(path):
+        with writing_to(path, beside):
             yield beside
             replace_folder(beside, path, card)
     finally:

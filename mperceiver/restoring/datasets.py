@@ -8,6 +8,7 @@ import numpy as np
 from mperceiver import config, csvs, files, images, lineage, paths
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.data.read.loader import PreparedDataset
+from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.images import PictureError
 from mperceiver.models.restorer import Restorer
 from mperceiver.progress import progress
@@ -35,6 +36,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     for path in inputs:
         if path.endswith(".json"):
             lineage.read_card(path)
+    check_unchanged(inputs)
     prepared = PreparedDataset(dataset)
     if spec.kind in TAKEN_IN:
         return take_in(method, dataset, prepared, inputs)

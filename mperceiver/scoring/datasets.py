@@ -13,6 +13,7 @@ from mperceiver.config.protocols import Protocol
 from mperceiver.csvs import to_csv
 from mperceiver.data import DataError
 from mperceiver.data.read.loader import PreparedDataset
+from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.files import ChecksumError, sha256, write_text
 from mperceiver.metrics import METRICS, fidelity, score_batch
 from mperceiver.metrics.weights import WeightsError, weights_digests
@@ -51,6 +52,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     lineage.commit()  # fail before the work, not after it, where git cannot be asked
     prepared = PreparedDataset(dataset)
     folder = _restored_folder(method, dataset, prepared)
+    check_unchanged([str(paths.prepared_card(dataset))])
     weights: dict[Path, str] = {}
     for foundation in config.metric_foundations(protocol):
         weights |= weights_digests(foundation)

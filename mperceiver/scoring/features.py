@@ -1,10 +1,12 @@
 """Cache of the features of ground truths (LPIPS's activations, FID's features), for the next method that is scored on them.
 
 data/features/{dataset}/{protocol}.safetensors may be deleted at any time; it is then computed again. It is used only for the
-very pictures, protocol and weights that it was computed from.
+very pictures, protocol and weights that it was computed from, and only while every byte of it is as it was written.
 """
 
+import hashlib
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +17,7 @@ from mperceiver.config.protocols import Protocol
 from mperceiver.metrics import METRICS
 from mperceiver.metrics.metric import Features
 from mperceiver.metrics.pictures import Pictures
+from mperceiver.printing import say
 
 LIMIT_BYTES = 2**30  # of a dataset's features; beyond, reading them takes as long as computing them
 MOST_ARRAYS = 8  # of one picture and metric
@@ -42,9 +45,15 @@ class FeatureCache:
             return None
         try:
             file = safe_open(self.path, framework="np")
-            return file if (file.metadata() or {}).get("key") == self.key else None
-        except SafetensorError:  # damaged, by a full disk say: computed again
-            return None
+            key, _, digest = (file.metadata() or {}).get("key", "").rpartition(" ")
+            if key != self.key:
+                return None
+            if digest == _digest((name, file.get_tensor(name)) for name in sorted(file.keys())):
+                return file
+        except (SafetensorError, TypeError):  # cut off by a full disk, say; numbers of a type that numpy does not have
+            pass
+        say(f"{self.path}: not as it was written; what it held is computed again", error=True)
+        return None
 
     def of(self, rows: range, gt: Pictures) -> dict[str, list[Features | None]]:
         """Metric -> the features of some rows, whose ground truths are ``gt`` (B, H, W, 3)."""
@@ -72,9 +81,32 @@ class FeatureCache:
             self._new = None
 
     def save(self) -> None:
-        """Write the features that were computed, whole, unless they were read from the file or are too many."""
-        from safetensors.numpy import save_file
+        """Write the features that were computed, whole, unless they were read from the file or are too many.
+
+        Scores are as right without them, so a full or read-only disk ends nothing.
+        """
+        from safetensors import SafetensorError
 
         if self._file is None and self._new:
-            with files.atomic_file(self.path) as beside:
-                save_file(self._new, beside, metadata={"key": self.key})
+            try:
+                self._write(self._new)
+            except (OSError, SafetensorError) as error:  # safetensors has a class of its own
+                say(f"{self.path}: not kept ({error}); the next method's scores take longer", error=True)
+
+    def _write(self, features: dict[str, np.ndarray]) -> None:
+        from safetensors.numpy import save_file
+
+        digest = _digest((name, features[name]) for name in sorted(features))
+        with files.atomic_file(self.path) as beside:
+            save_file(
+                features, beside, metadata={"key": f"{self.key} {digest}"}
+            )  # one entry: the order of two is random
+
+
+def _digest(arrays: Iterable[tuple[str, np.ndarray]]) -> str:
+    """SHA-256 of names, types, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name, array in arrays:
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

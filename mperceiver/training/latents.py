@@ -18,6 +18,7 @@ from torch import Tensor
 from mperceiver import config, files, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.read.crops import FixedCrops, Window, fixed_crops
+from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.models import towers
 from mperceiver.models.towers import Towers
 from mperceiver.parallel import in_threads
@@ -92,6 +93,7 @@ def encode_dataset(foundation: str, dataset: str) -> Path:
         DataError: see ``encode``.
     """
     lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
+    check_unchanged(config.encode_inputs(foundation, dataset))
     path = encode(towers.load(foundation, processes.device()), dataset)
     if processes.is_main():
         lineage.write_card(

@@ -1,6 +1,7 @@
 """Long work on the rows of datasets, written in shards: Arrow files of a few rows each.
 
-Killed work continues with the shard it was writing. Several processes share the shards among them.
+Killed work continues with the shard it was writing. Several processes share the shards among them. Beside each shard lies its
+SHA-256: one that has changed since is made again.
 """
 
 import shutil
@@ -22,7 +23,7 @@ MakeRows = Callable[[str, range, Callable[[int], None]], list[pa.RecordBatch]]
 
 
 def write_shards(folder: Path, key: str, counts: dict[str, int], make: MakeRows, label: str) -> dict[str, list[Path]]:
-    """Write the rows of several datasets into shards of ``SHARD_ROWS`` rows; shards that ``folder`` already has are kept.
+    """Write the rows of several datasets into shards of ``SHARD_ROWS`` rows; sound shards that ``folder`` already has are kept.
 
     Args:
         key: describes everything that the rows depend on. Shards that were written under another key are removed.
@@ -44,7 +45,7 @@ def write_shards(folder: Path, key: str, counts: dict[str, int], make: MakeRows,
     }
     world = processes.world()
     own = list(shards)[world.process_index :: world.num_processes]
-    missing = {path: shards[path] for path in own if not path.is_file()}
+    missing = {path: shards[path] for path in own if not _is_sound(path)}
     total = sum(len(rows) for _, rows in missing.values())
     with progress(label, total, "crops") if processes.is_main() else nullcontext(lambda n: None) as advance:
         for path, (dataset, rows) in missing.items():
@@ -53,8 +54,27 @@ def write_shards(folder: Path, key: str, counts: dict[str, int], make: MakeRows,
                 with pa.ipc.new_file(sink, batches[0].schema) as writer:
                     for batch in batches:
                         writer.write_batch(batch)
+                sink.close()
+                files.write_text(_digest_file(path), files.sha256(beside))  # before the shard is there
     processes.wait_for_all()
     return {dataset: [path for path, (owner, _) in shards.items() if owner == dataset] for dataset in counts}
+
+
+def _digest_file(shard: Path) -> Path:
+    return shard.with_suffix(".sha256")
+
+
+def _is_sound(shard: Path) -> bool:
+    """Whether a shard is there and is as it was written."""
+    if not shard.is_file():
+        return False
+    try:
+        sound = files.sha256(shard) == _digest_file(shard).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        sound = False
+    if not sound:
+        processes.say(f"{shard}: not as it was written; its rows are made again")
+    return sound
 
 
 def shard_of(row: int, count: int) -> range:

@@ -48,6 +48,16 @@ def test_what_was_to_be_written_is_named(tmp_path, monkeypatch, error, write):
     assert ("quota" in str(full)) == (full.errno == errno.EDQUOT)
 
 
+def test_a_file_inside_a_new_folder_is_named_by_its_place(tmp_path):
+    """The temporary folder is gone when somebody reads the error."""
+    with pytest.raises(disks.DiskFullError) as raised, files.atomic_folder(tmp_path / "site") as folder:
+        with files.atomic_file(folder / "pages/a.html"):
+            raise OSError(errno.ENOSPC, FULL)
+    assert raised.value.filename == str(tmp_path / "site/pages/a.html")
+    assert str(raised.value).startswith(f"{tmp_path}/site/pages/a.html: the disk is full: ")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_on_another_disk_is_named(tmp_path):
     if not Path("/dev/shm").is_dir() or os.stat("/dev/shm").st_dev == tmp_path.stat().st_dev:
         pytest.skip("one disk only")

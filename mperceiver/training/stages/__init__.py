@@ -13,6 +13,7 @@ from torch import nn
 
 from mperceiver import config, files, lineage, paths
 from mperceiver.config.runs import Run, Stage
+from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.models.weights import save_weights
 from mperceiver.training import processes
 from mperceiver.training.discarding import discard_stage, in_workflow
@@ -38,6 +39,7 @@ def train(run_name: str, stage: str) -> Path:
     lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
     resume = paths.resume_folder(run_name)
     inputs = config.stage_inputs(run_name, stage)
+    check_unchanged(inputs)
     # The fingerprint of a resume state holds what the run's file says of this stage in place of the file's digest: a changed
     # comment or tracker must not start the training from the beginning.
     identity: dict[str, Any] = {path: files.sha256(path) for path in inputs if not path.startswith("config/")}

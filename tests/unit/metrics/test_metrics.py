@@ -9,6 +9,7 @@ import importlib.util
 import json
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -611,6 +612,31 @@ def test_what_is_known_of_ground_truths_is_kept_and_changes_no_number(world, mon
         "title: test\nborder_px: 2\n", encoding="utf-8"
     )  # of another protocol: not taken
     assert lineage.read_card(datasets.score_dataset("input", "pair"))["result"]["means"] != first["result"]["means"]
+
+
+def test_a_changed_byte_in_what_is_kept_of_ground_truths_is_noticed(world, capfd):
+    """Wherever it is: in a number, a name, a shape, or the file's own description of itself."""
+    first = lineage.read_card(datasets.score_dataset("input", "pair"))
+    kept = Path("data/features/pair/rgb.safetensors")
+    sound = kept.read_bytes()
+    head = 8 + int.from_bytes(sound[:8], "little")
+    places = [0, 9, *range(20, head, head // 12), *range(head, len(sound), len(sound) // 8), len(sound) - 1]
+    for place in places:
+        capfd.readouterr()
+        kept.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        assert lineage.read_card(datasets.score_dataset("input", "pair")) == first, place
+        assert kept.read_bytes() == sound, place
+        if place >= head:
+            assert f"{kept}: not as it was written" in capfd.readouterr().err
+    assert datasets.score_dataset("input", "pair") and "not as it was written" not in capfd.readouterr().err
+
+
+def test_where_nothing_can_be_kept_the_scores_are_the_same(world, capfd):
+    first = lineage.read_card(datasets.score_dataset("input", "pair"))
+    shutil.rmtree("data/features")
+    Path("data/features").write_text("in the way", encoding="utf-8")
+    assert lineage.read_card(datasets.score_dataset("input", "pair")) == first
+    assert "data/features/pair/rgb.safetensors: not kept (" in capfd.readouterr().err
 
 
 def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypatch):

@@ -277,12 +277,38 @@ def test_killed_sampling_goes_on_with_the_part_it_was_at(tiny_world, foundation,
     assert sorted(path.name for path in folder.iterdir()) == [
         "key.txt",
         "tiny-train-000000000.arrow",
+        "tiny-train-000000000.sha256",
         "tiny-train-000000004.arrow",
+        "tiny-train-000000004.sha256",
     ]
     (resumed,) = sample_latents(folder, restore, [cached], 1, "key", "x")
     assert len(calls) == 6 + 5  # the third part anew, and the two after it
     (straight,) = sample_latents(Path("results/resume/y"), restore, [cached], 1, "key", "y")
     assert torch.equal(all_of(resumed), all_of(straight))
+
+
+@pytest.mark.parametrize("damage", ["changed", "cut", "no digest"])
+def test_a_part_that_has_changed_is_made_again(tiny_world, foundation, monkeypatch, damage, capfd):
+    encode(foundation, "tiny-train")
+    monkeypatch.setattr(shards, "SHARD_ROWS", 4)
+    cached, folder, calls = CachedLatents("tiny", "tiny-train"), Path("results/resume/x"), []
+
+    def restore(lq, embedding, noise, fresh):
+        calls.append(len(lq))
+        return lq + noise
+
+    (sound,) = sample_latents(folder, restore, [cached], 1, "key", "x")
+    expected = all_of(sound).clone()
+    part = folder / "tiny-train-000000004.arrow"
+    data = part.read_bytes()
+    if damage == "no digest":
+        part.with_suffix(".sha256").unlink()
+    else:
+        part.write_bytes(data[:-100] if damage == "cut" else data[:3000] + bytes([data[3000] ^ 1]) + data[3001:])
+    calls.clear()
+    (again,) = sample_latents(folder, restore, [cached], 1, "key", "x")
+    assert calls == [4] and torch.equal(all_of(again), expected) and part.read_bytes() == data
+    assert "tiny-train-000000004.arrow: not as it was written; its rows are made again" in "".join(capfd.readouterr())
 
 
 @pytest.mark.parametrize("wanted", [[2, 3, 7, 16, 17], [0], list(range(18)), []])
