@@ -127,11 +127,11 @@ class Stage(Model):
     precision: Precision = Field("no", description="mixed precision of the forward pass; no: float32")
     channels_last: bool = Field(
         False,
-        description="store convolutions in PyTorch's channels-last memory format, which is faster on GPUs with tensor cores",
+        description="store convolutions in PyTorch's channels-last memory format, which is faster on GPUs with tensor cores (not in the predictor)",
     )
     gradient_checkpointing: bool = Field(
         False,
-        description="save memory: keep only the blocks' inputs, and recompute their activations for the gradient",
+        description="save memory: keep only the blocks' inputs, and recompute their activations for the gradient (branches and drm only)",
     )
     ema_decay: float | None = Field(
         None,
@@ -164,6 +164,14 @@ class Stage(Model):
         if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
             raise ValueError(f"the phases' shares add up to {sum(p.share for p in self.phases):g}, not 1")
         return self
+
+
+# (stage, key) that would be without effect
+NOT_FOR = (
+    ("predictor", "channels_last"),
+    ("predictor", "gradient_checkpointing"),
+    ("network", "gradient_checkpointing"),
+)
 
 
 class NetworkStage(Stage):
@@ -225,6 +233,9 @@ class Run(Model):
             raise ValueError(
                 "`branches` has nothing to train: the model has neither branch (`textual: false`, `visual: false`)"
             )
+        for stage, key in NOT_FOR:
+            if (spec := getattr(self, stage)) is not None and getattr(spec, key):
+                raise ValueError(f"{stage}.{key} does nothing: see the key's description; remove it")
         partly = [stage for stage in STAGES if (spec := getattr(self, stage)) is not None and spec.only]
         if partly and not self.start_from:
             raise ValueError(f"{partly[0]}.only needs `start_from`: the run with the modules that are not trained")

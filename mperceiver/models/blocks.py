@@ -12,6 +12,14 @@ def group_count(width: int) -> int:
     return math.gcd(32, width) if width >= 128 else math.gcd(8, width)
 
 
+def use_channels_last(*modules: nn.Module) -> None:
+    """Store the convolutions' weights in PyTorch's channels-last format; what they return is in that format, too."""
+    for module in modules:
+        for layer in module.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.to(memory_format=torch.channels_last)
+
+
 def start_at_zero(*layers: nn.Conv2d) -> None:
     """Set weights and biases to zero, so that the layers' outputs are zero before training."""
     for layer in layers:

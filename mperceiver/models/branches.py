@@ -10,6 +10,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from mperceiver.config.base import Precision
 from mperceiver.config.runs import ModelConfig
+from mperceiver.models.blocks import use_channels_last
 from mperceiver.models.cross_attention import attending, cross_attentions, keys_values
 from mperceiver.models.ir_adapter import IRAdapter
 from mperceiver.models.modulation import Modulation
@@ -110,9 +111,8 @@ class Branches(nn.Module):
         """
         unet = self._foundation.unet
         self.autocast_dtype = HALF.get(precision)
-        for module in [*unet.modules(), *self.modules()] if channels_last else []:
-            if isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)
+        if channels_last:
+            use_channels_last(unet, self)
         for module in unet.modules() if self.autocast_dtype else []:
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 for parameter in module.parameters():

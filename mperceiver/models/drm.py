@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver.config.runs import ModelConfig
-from mperceiver.models.blocks import start_at_zero
+from mperceiver.models.blocks import start_at_zero, use_channels_last
 from mperceiver.models.hooks import HookValue
 from mperceiver.models.vp_modulator import VPModulator
 
@@ -115,9 +115,8 @@ class DetailRefinement(nn.Module):
 
     def set_up(self, vae: "AutoencoderKL", channels_last: bool = False, gradient_checkpointing: bool = False) -> None:
         """How the DRM and ``vae`` are run from now on, as in ``Branches.set_up``; the VAE stays in single precision."""
-        for module in [*vae.modules(), *self.modules()] if channels_last else []:
-            if isinstance(module, nn.Conv2d):
-                module.to(memory_format=torch.channels_last)
+        if channels_last:
+            use_channels_last(vae, self)
         if gradient_checkpointing:
             self.repairing.checkpoint(vae)
 

@@ -11,6 +11,7 @@ from mperceiver import config
 from mperceiver.config.runs import NetworkStage, Phase, Run
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.models import baselines, towers
+from mperceiver.models.blocks import use_channels_last
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import PictureLosses
@@ -29,6 +30,8 @@ def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inp
     mixture = mixed([PreparedDataset(name) for name in run.train])
     number_of_task = _numbers(run_name, run, mixture.tasks) if "task" in architecture.needs else None
     network = ready_to_train(baselines.build(run_name, run), run, "network", architecture.adopt)
+    if spec.channels_last:
+        use_channels_last(network)
     clip = towers.load_image_tower(run.foundation) if "clip_view" in architecture.needs and run.foundation else None
     picture_losses = PictureLosses(spec.losses, processes.device())
 

@@ -66,6 +66,16 @@ def test_stopped_and_resumed_is_the_same_bytes(trained, monkeypatch, name):
     assert weights.read_bytes() == first
 
 
+def test_channels_last_learns_the_same(trained):
+    from safetensors.torch import load_file
+
+    Path("config/runs/last.yaml").write_text("like: restormer\nnetwork: {channels_last: true}\n", encoding="utf-8")
+    train("last", "network")
+    one, other = (load_file(paths.weights_file(run, "network")) for run in ("restormer", "last"))
+    for key, tensor in one.items():
+        assert torch.allclose(tensor, other[key], atol=1e-4), key
+
+
 def restored(method: str, tasks=("",)) -> torch.Tensor:
     from mperceiver.restoring.ensemble import restore_pictures
     from mperceiver.restoring.memory import TilePlanner
