@@ -49,6 +49,11 @@ class Method(Model):
         "their names, so that test pictures among the training pictures are found",
     )
     sampler: Sampler = Field(Sampler(), description="for kind mperceiver: how latents are sampled")
+    probabilities: Literal["predicted", "uniform", "given"] = Field(
+        "predicted",
+        description="for kind mperceiver: P, by which prompts are mixed. Two controls show what the predictor brings; uniform: 1/N "
+        "for every degradation; given: 1 for the task that the dataset names, which no photograph has",
+    )
     drm: bool = Field(True, description="for kind mperceiver: decode with the detail refinement module (DRM)")
     task: Literal["general", "predicted", "given"] = Field(
         "general",

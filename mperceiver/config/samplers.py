@@ -23,10 +23,11 @@ class Sampler(Model):
         description="for spacing leading: added to every time step, as in diffusers; 1: 981 to 1 for 50 of 1000 steps; "
         "0: 980 to 0, the grid of the authors' release",
     )
-    init: Literal["noise", "lq_noised"] = Field(
+    init: Literal["noise", "lq_noised", "lq_alone", "zero"] = Field(
         "noise",
-        description="where sampling starts: from pure noise, or from the degraded picture's latent with the noise of the "
-        "first time step added",
+        description="where sampling starts; noise: from pure noise; lq_noised: from the degraded picture's latent with the noise "
+        "of the first time step added. Two controls take no step of diffusion at all; lq_alone: the degraded picture's latent "
+        "itself; zero: zeros. They show what the diffusion brings to the DRM",
     )
     strength: Share = Field(
         1.0, description="share of the schedule that is sampled; below 1 only with `init: lq_noised`"
@@ -38,9 +39,14 @@ class Sampler(Model):
         42, description="a picture's start noise is seeded by a hash of the dataset, the picture's id and this number"
     )
 
+    @property
+    def predictions(self) -> int:
+        """How many times the network predicts."""
+        return self.steps if self.init in ("noise", "lq_noised") else 0
+
     @model_validator(mode="after")
     def _check_schedule(self) -> "Sampler":
-        if self.strength < 1 and self.init == "noise":
+        if self.strength < 1 and self.init != "lq_noised":
             raise ValueError("`strength` below 1 starts from the degraded picture: it needs `init: lq_noised`")
         if self.spacing == "trailing" and self.offset != 1:
             raise ValueError("`offset` belongs to `spacing: leading`; trailing always starts at the last time step")

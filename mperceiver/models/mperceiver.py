@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,7 @@ class MPerceiver:
         channels_last: bool = False,
         compile: bool = False,
         weights: Mapping[str, Path] | None = None,
+        probabilities: Literal["predicted", "uniform", "given"] = "predicted",
     ) -> None:
         """
         Args:
@@ -53,11 +55,12 @@ class MPerceiver:
             clip_crop_px: side of the crops that CLIP sees; None for the whole picture.
             precision, channels_last, compile: see ``Branches.set_up``; on the CPU the precision is always "no".
             weights: {stage: file}; none: the files that the run trains.
+            probabilities: P as the predictor gives it, 1/N for every degradation, or 1 for the task that ``look`` is given.
         """
         run = config.load("runs", run_name)
         weights = weights or {s: paths.weights_file(owner, s) for s, owner in config.weights_of(run_name).items()}
         self.foundation, self.sampler, self.device = foundation, sampler, foundation.device
-        self.clip_crop_px, self.tasks = clip_crop_px, run.tasks
+        self.clip_crop_px, self.tasks, self.probabilities = clip_crop_px, run.tasks, probabilities
         self.multiple, self.minimum = foundation.multiple, foundation.minimum
         # Called after each batch of tiles with the share of `restore`'s work that it was; the shares add up to 1.
         self.on_share: Callable[[float], None] = lambda share: None
@@ -79,8 +82,17 @@ class MPerceiver:
             self.drm.set_up(foundation.vae, channels_last)
 
     def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> DegradationEstimate:
-        """Estimate the degradations of padded pictures (B, 3, H, W) in [0, 1]."""
-        return estimate_degradations(self.foundation, self.predictor, whole, self.clip_crop_px)
+        """Estimate the degradations of padded pictures (B, 3, H, W) in [0, 1].
+
+        ``tasks``: one for each picture, for ``probabilities: given``; a task that is none of the run's stays predicted.
+        """
+        estimate = estimate_degradations(self.foundation, self.predictor, whole, self.clip_crop_px)
+        if self.probabilities == "uniform":
+            estimate.probabilities = torch.full_like(estimate.probabilities, 1 / len(self.tasks))
+        for i, task in enumerate(tasks if self.probabilities == "given" else ()):
+            if task in self.tasks:
+                estimate.probabilities[i] = torch.eye(len(self.tasks))[self.tasks.index(task)]
+        return estimate
 
     def restore(self, whole: Tensor, seen: DegradationEstimate, seeds: list[int], tiles: Tiles) -> Tensor:
         """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored pictures of the same shape and range, on the CPU.
@@ -104,7 +116,7 @@ class MPerceiver:
     ) -> Tensor:
         static = self.branches.prepare(seen.embedding, seen.probabilities)
         statics = _by_batch(static, tiles.owners(len(whole)))
-        work = COST_OF_ENCODING + sampler.steps + COST_OF_DECODING
+        work = COST_OF_ENCODING + sampler.predictions + COST_OF_DECODING
 
         def report(cost: float) -> None:
             on_share(cost / work / len(statics))
@@ -222,4 +234,5 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
         method.channels_last,
         method.compile,
         weights,
+        method.probabilities,
     )

@@ -73,9 +73,14 @@ def ddim(
         alphas: cumulative alpha-bar (T,).
         prediction: what the network returns, epsilon or v_prediction.
         spec: the sampler's settings.
-        lq_latent: the degraded picture's latent (B, 4, h, w), needed for ``init: lq_noised``.
+        lq_latent: the degraded picture's latent (B, 4, h, w), needed for ``init: lq_noised`` and ``lq_alone``.
         fresh: returns new noise (B, 4, h, w) at each call, needed for ``eta`` > 0.
     """
+    if spec.init == "zero":
+        return torch.zeros_like(noise)
+    if spec.init == "lq_alone":
+        assert lq_latent is not None
+        return lq_latent.to(noise)
     steps = timesteps(spec, len(alphas))
     z = noise
     if spec.init == "lq_noised":

@@ -1,5 +1,7 @@
 """Quality against the sampler's steps, and against the seconds that a picture takes."""
 
+from itertools import product
+
 import pandas as pd
 
 from mperceiver import config, paths
@@ -22,6 +24,8 @@ def describe(figure: Figure) -> str:
 def draw(name: str, figure: Figure):
     """For each column a curve of its first metric over the methods, which differ in steps; left over steps, right over seconds.
 
+    Methods with other weights than the first one's make curves of their own, dotted and with triangles.
+
     Seconds are those of the restore job, loading included, as Snakemake's benchmark measured them, divided by its pictures.
     """
     import matplotlib.pyplot as plt
@@ -35,27 +39,30 @@ def draw(name: str, figure: Figure):
             f"{config.path_of('figures', name)}: none of its methods has been scored yet; run: "
             f"snakemake --cores all {paths.figure_file(name, 'json')}"
         )
-    steps = {row.method: config.load("methods", row.method).sampler.steps for row in table.rows}
+    specs = {row.method: config.load("methods", row.method) for row in table.rows}
+    steps = {method: spec.sampler.steps for method, spec in specs.items()}
     seconds = {(row, column): _seconds(row.method, column.datasets) for row, column, _ in table.filled()}
     timed = any(value is not None for value in seconds.values())
     drawing, axes = plt.subplots(
         1, 1 + timed, figsize=(3.5 * (1 + timed), 2.7), layout="constrained", sharey=True, squeeze=False
     )
-    for j, column in enumerate(table.columns):
-        scored = [row for row in table.rows if table.cells[row, column].mean is not None]
+    for (j, column), first in product(enumerate(table.columns), (True, False)):
+        shown = [row for row in table.rows if (specs[row.method].run == specs[figure.methods[0]].run) == first]
+        scored = [row for row in shown if table.cells[row, column].mean is not None]
         scored.sort(key=lambda row: steps[row.method])  # over seconds too, since measured times may be in another order
         over_steps = [(steps[row.method], table.cells[row, column].mean) for row in scored]
         over_seconds = [(seconds[row, column], table.cells[row, column].mean) for row in scored]
         look = {
             "color": PALETTE[j % len(PALETTE)],
-            "linestyle": DASHES[j % len(DASHES)],
-            "marker": "o",
+            "linestyle": DASHES[j % len(DASHES)] if first else ":",
+            "marker": "o" if first else "^",
             "markersize": 3.5,
+            "label": column.label if first else None,
         }
         for axis, points in zip(axes[0], [over_steps, over_seconds], strict=False):
             points = [point for point in points if point[0] is not None]
             if points:
-                axis.plot(*zip(*points, strict=True), label=column.label, linewidth=1.2, **look)
+                axis.plot(*zip(*points, strict=True), linewidth=1.2, **look)
     measure = table.columns[0].measure
     axes[0, 0].set_ylabel(measure.label + (f" ({measure.unit})" if measure.unit else ""))
     for axis, label in zip(axes[0], ["steps of the sampler", "seconds a picture"], strict=False):

@@ -187,6 +187,15 @@ def test_start_from_the_noised_degraded_latent(alphas):
     assert torch.equal(seen[0], noise)
 
 
+@pytest.mark.parametrize("init", ["lq_alone", "zero"])
+def test_controls_take_no_step_of_diffusion(alphas, init):
+    lq, noise = random(1, 4, 4, 4), random(1, 4, 4, 4, seed=1)
+    found = ddim(None, noise, alphas, "epsilon", Sampler(steps=4, init=init), lq_latent=lq)
+    assert torch.equal(found, lq if init == "lq_alone" else torch.zeros(1, 4, 4, 4))
+    with pytest.raises(ValueError, match="needs `init: lq_noised`"):
+        Sampler(init=init, strength=0.5)
+
+
 # ---------------------------------------------------------------- against diffusers, with a real network
 
 

@@ -596,6 +596,31 @@ def test_trained_weights_restore(trained):
     assert torch.equal(restored("tiny"), restored("tiny"))
 
 
+def test_controls_of_what_carries_the_result(trained):
+    """A DRM without diffusion, and prompts that are mixed by other probabilities than the predicted ones."""
+    from mperceiver.models.mperceiver import load_restorer
+
+    reused = "like: tiny\nreuse: {predictor: tiny, branches: tiny}\npredictor: null\nbranches: null\n"
+    for name, init in (("alone", "lq_alone"), ("zero", "zero")):
+        Path(f"config/runs/{name}.yaml").write_text(reused + f"latents: {{init: {init}}}\n", encoding="utf-8")
+        Path(f"config/methods/{name}.yaml").write_text(
+            f"like: tiny\nrun: {name}\nsampler: {{init: {init}}}\n", encoding="utf-8"
+        )
+        train(name, "drm")
+    assert not torch.equal(restored("alone"), restored("zero"))
+
+    tasks = config.load("runs", "tiny").tasks
+    told = [tasks[-1], "no task of the run"]
+    seen = {}
+    for kind in ("predicted", "uniform", "given"):
+        Path(f"config/methods/{kind}.yaml").write_text(f"like: tiny\nprobabilities: {kind}\n", encoding="utf-8")
+        seen[kind] = load_restorer(kind).look(torch.rand(2, 3, 32, 32), told).probabilities
+        assert torch.allclose(seen[kind].sum(1), torch.ones(2))
+    assert (seen["uniform"] == 1 / len(tasks)).all()
+    assert seen["given"][0].tolist() == [0.0] * (len(tasks) - 1) + [1.0]
+    assert 0 < seen["given"][1].max() < 1, "a task that is none of the run's stays predicted"
+
+
 # ---------------------------------------------------------------- random crops
 
 
