@@ -1,11 +1,16 @@
-"""What it costs to keep pictures as many small files, and as this project keeps them, one Arrow file a dataset.
+"""What lineage costs: a store of many small pictures beside one Arrow file, the trace of a cell, and a crate.
 
-python benchmarks/lineage.py [--pictures 100000] measures `dvc add`, `push`, `pull` and the hashing of `trace --verify` of one store of
-small pictures in both forms, in a temporary folder on this disk. The ratio is of pictures a second.
+python benchmarks/lineage.py [--pictures 2000] measures `dvc add`, `push`, `pull` and the hashing of `trace --verify` of one store of
+small pictures, as many files and as this project keeps them, one Arrow file a dataset, in a temporary folder on this disk. The ratio is
+of pictures a second. With --folder, a working directory whose experiment is finished, it also measures `trace` of the experiment's first
+cell and `crate` there: CPU seconds of the whole commands, medians.
 """
 
+import contextlib
 import os
+import resource
 import shutil
+import statistics
 import subprocess
 import tempfile
 import time
@@ -16,8 +21,9 @@ import numpy as np
 import pyarrow as pa
 import shared
 
-from mperceiver import files
-from mperceiver.report import verify
+from mperceiver import config, files
+from mperceiver.config.experiments import Experiment
+from mperceiver.report import tables, verify
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -47,11 +53,47 @@ def measured(folder: Path, store: str) -> dict[str, float]:
     return seconds
 
 
+def cpu_seconds(folder: Path, *words: str) -> float:
+    """CPU seconds of a command in a folder, user and system, with all that it starts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def commands(folder: Path, experiment: str) -> dict[str, list[str]]:
+    """The commands that trace the first cell of an experiment that has pictures, and write its crate."""
+    with contextlib.chdir(folder):
+        for name in config.parse(Path(experiment), Experiment).tables:
+            for row, column, cell in tables.build(name).filled():
+                if cell.n and len(row.members) == 1 and row.ranked:
+                    of = ["--method", row.method, "--dataset", column.datasets[0]]
+                    task = ["--task", column.task] if column.task else []
+                    return {
+                        "trace": ["mperceiver", "trace", name, *of, *task],
+                        "crate": ["mperceiver", "crate", experiment],
+                    }
+    raise SystemExit(
+        f"{folder}: no cell of {experiment} has been run; run: snakemake --cores all --configfile {experiment}"
+    )
+
+
 def main() -> None:
-    parser = shared.arguments(__doc__)
-    parser.add_argument("--pictures", type=int, default=100_000, help="number of pictures (default: %(default)s)")
+    parser = shared.arguments(__doc__, repeats=3)
+    parser.add_argument(
+        "--folder", type=Path, help="working directory of a finished experiment, to trace and to export"
+    )
+    parser.add_argument("--experiment", default="config/demo.yaml", help="its file there (default: %(default)s)")
+    parser.add_argument(
+        "--pictures", type=int, default=2_000, help="number of pictures (default: %(default)s, about a minute)"
+    )
     parser.add_argument("--bytes", type=int, default=2_000, help="bytes of a picture (default: %(default)s)")
     options = parser.parse_args()
+    told: dict[str, float] = {}
+    if options.folder:
+        for name, words in commands(options.folder, options.experiment).items():
+            told[name] = statistics.median(cpu_seconds(options.folder, *words) for _ in range(options.repeats))
+            print(f"{name:>7}: {told[name]:8.2f} s of CPU ({' '.join(words)})")
     pictures = np.random.default_rng(0).integers(0, 256, (options.pictures, options.bytes), dtype=np.uint8)
     seconds = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -74,7 +116,13 @@ def main() -> None:
         print(
             f"{step:>7}: {seconds['files'][step]:8.2f} s as files, {seconds['arrow'][step]:6.2f} s as one file, {ratio:6.1f} times"
         )
-    results = {"pictures": options.pictures, "bytes": options.bytes, "seconds": seconds, "ratios": ratios}
+    results = {
+        "pictures": options.pictures,
+        "bytes": options.bytes,
+        "seconds": seconds,
+        "ratios": ratios,
+        "cpu_seconds": told,
+    }
     shared.write(options.out, machine=shared.machine("dvc"), **results)
 
 
