@@ -36,6 +36,9 @@ CSS = """.md-typeset table:not([class]) { font-size: .7rem; }
 .md-typeset h1 { font-weight: 650; }
 .md-typeset :is(p, li, td) code { overflow-wrap: anywhere; }
 .md-typeset .doc-heading code { font-size: .85em; }
+/* Wide enough for a command and its comment. */
+.md-grid { max-width: 74rem; }
+.md-typeset pre > code { font-size: .65rem; }
 """
 
 
