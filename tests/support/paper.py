@@ -140,8 +140,8 @@ SMALLER = {
 SMALL_KEYS = {"expected", "encode", "short_side_px", "sample"}
 
 
-def build(folder: Path) -> None:
-    """Make the world in ``folder``, which is new."""
+def build(folder: Path, experiment: str = "paper") -> None:
+    """Make the world in ``folder``, which is new, with the datasets that ``experiment`` stands on: config/<experiment>.yaml."""
     shutil.copytree(PROJECT / "config", folder / "config")
     (folder / "config/paper.yaml").write_text(_experiment(), encoding="utf-8")
     train = yaml.safe_load((PROJECT / "config/runs/mperceiver.yaml").read_text(encoding="utf-8"))
@@ -170,11 +170,12 @@ def build(folder: Path) -> None:
     table.write_text(smaller_costs(table.read_text(encoding="utf-8")), encoding="utf-8")
     method = folder / "config/methods/mperceiver.yaml"
     method.write_text(method.read_text(encoding="utf-8").replace(*STEPS), encoding="utf-8")
-    _inception(folder / "inception")
+    if experiment == "paper":  # no other table has FID
+        _inception(folder / "inception")
     here = Path.cwd()
     os.chdir(folder)
     try:
-        _datasets()
+        _datasets(experiment)
     finally:
         os.chdir(here)
 
@@ -213,9 +214,9 @@ def _inception(folder: Path) -> None:
 # ---------------------------------------------------------------- datasets
 
 
-def needed() -> set[str]:
-    """The datasets with ready-made pairs that the experiment stands on."""
-    experiment = config.parse(Path("config/paper.yaml"), Experiment)
+def needed(name: str = "paper") -> set[str]:
+    """The datasets with ready-made pairs that the experiment config/<name>.yaml stands on."""
+    experiment = config.parse(Path(f"config/{name}.yaml"), Experiment)
     inputs: dict = {"scores": config.score_inputs, "restored": config.restore_inputs, "runs": config.stage_inputs}
     inputs["costs"] = config.measure_inputs
     waiting = [path for name in experiment.tables for path in config.table_inputs(name)]
@@ -233,7 +234,7 @@ def needed() -> set[str]:
     return {name for name in found if config.load("datasets", name).pairs}
 
 
-def _datasets() -> None:
+def _datasets(experiment: str) -> None:
     raw: dict[str, dict[str, dict[str, bytes]]] = {}
 
     def add(origin: str, files: dict[str, dict[str, bytes]]) -> None:
@@ -241,7 +242,7 @@ def _datasets() -> None:
             raw.setdefault(origin, {}).setdefault(archive, {}).update(members)
 
     degraded = _degraded()
-    for name in sorted(needed()):
+    for name in sorted(needed(experiment)):
         made = partial(_member, name, degraded, LARGER.get(name, PX))
         for origin, files in examples.raw_files(_example(name), made).items():
             add(origin, files)

@@ -140,12 +140,25 @@ def _tabular(table: FilledTable, piece: Piece) -> list[str]:
         "".join(rules),
         "Method & " + " & ".join(_measure(column.measure) for column in piece.columns) + r" \\",
     ]
-    for heading, rows in piece.block.groups():
+    for heading, rows in _groups(table, piece):
         lines += [r"\midrule", rf"\multicolumn{{{width}}}{{l}}{{\textit{{{tex(heading)}}}}} \\"]
         for row in rows:
             cells = (_cell(table.cells[row, column], column.measure) for column in piece.columns)
             lines.append(" & ".join([_method(row), *cells]) + r" \\")
     return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def _groups(table: FilledTable, piece: Piece) -> list[tuple[str, list[Row]]]:
+    """The groups of rows, without the published rows that have no number in the piece: a table of many columns would have them all again."""
+    groups = []
+    for heading, rows in piece.block.groups():
+        shown = [
+            row
+            for row in rows
+            if not row.file or any(table.cells[row, column].reported is not None for column in piece.columns)
+        ]
+        groups += [(heading, shown)] if shown else []
+    return groups
 
 
 def _measure(measure: Measure) -> str:

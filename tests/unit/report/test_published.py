@@ -67,6 +67,8 @@ def test_averages_that_are_no_means_are_marked_in_print(shipped):
             if (name, method, line["metric"].upper()) in wrong
         }
     assert marked == wrong
+        for row in built.rows:  # however many pieces a wide table has
+            assert tex.count(rf"{row.title} ({row.source}) $\dagger$".replace("_", r"\_")) == (1 if row.file else 0)
     # Restormer on three tasks: (27.78 + 33.78 + 33.72 + 30.67 + 27.63) / 5 = 30.716, printed as 30.75
     text = tables.to_html(tables.build("aio-3"))
     assert (
