@@ -17,7 +17,7 @@ from mperceiver.images.limits import PictureError
 from mperceiver.images.pil import to_pil
 from mperceiver.images.reading import Photograph, content, decode, read_photograph, size, stored
 from mperceiver.images.tensors import UNCLIPPED, check, pad, resize, tiles, to_picture, to_tensor
-from mperceiver.images.writing import encode, text_of
+from mperceiver.images.writing import encode, encode_small, text_of
 
 __all__ = [
     "SUFFIXES",
@@ -28,6 +28,7 @@ __all__ = [
     "content",
     "decode",
     "encode",
+    "encode_small",
     "looks_like_a_picture",
     "pad",
     "read_photograph",

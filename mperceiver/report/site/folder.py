@@ -35,9 +35,9 @@ class SiteFolder:
         return place
 
     def add_picture(self, place: str, pixels: "np.ndarray") -> str:
-        """Write a picture, uint8 (H, W, 3), into the site, once; return ``place``, its path in the site."""
+        """Write a picture, uint8 (H, W, 3), into the site as WebP without loss, once; return ``place``, its path in the site."""
         if self._is_new(place):
-            (self.folder / place).write_bytes(images.encode(pixels))
+            (self.folder / place).write_bytes(images.encode_small(pixels))
         return place
 
     def _is_new(self, place: str) -> bool:

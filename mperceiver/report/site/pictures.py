@@ -52,6 +52,7 @@ class Pictures:
         if pair is None or not restored.is_file():
             return None
         lq, target = pair
+        output = images.decode(restored)
         place = f"files/data/{dataset}/{picture}"
         panes = {
             "id": picture,
@@ -59,15 +60,14 @@ class Pictures:
             "height": lq.shape[0],
             "width": lq.shape[1],
             "pixelated": max(lq.shape[:2]) <= PIXELATED_PX,
-            "restored": self.site.copy(restored),
-            "input": self.site.add_picture(f"{place}-input.png", lq),
+            "restored": self.site.add_picture(f"files/{restored.with_suffix('.webp')}", output),
+            "input": self.site.add_picture(f"{place}-input.webp", lq),
             "target": None,
             "difference": None,
         }
         if target is not None:
-            panes["target"] = self.site.add_picture(f"{place}-target.png", target)
-            output = images.decode(restored)
+            panes["target"] = self.site.add_picture(f"{place}-target.webp", target)
             if output.shape == target.shape:
-                difference = f"files/difference/{method}/{dataset}/{picture}.png"
+                difference = f"files/difference/{method}/{dataset}/{picture}.webp"
                 panes["difference"] = self.site.add_picture(difference, error_map(output, target))
         return panes

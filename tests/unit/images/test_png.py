@@ -141,3 +141,14 @@ def test_memory_is_asked_before_pixels_are_decoded(monkeypatch):
     for data in (webp, b"\x89PNG\r\n\x1a\n" + header):
         with pytest.raises(PictureError, match=r"10000x10000 takes about 1.9 GiB of memory, and 1.0 GiB are free; end"):
             images.decode(data)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (40, 57, 3), (2, 16_383, 3), (2, 16_384, 3)])
+def test_a_pages_picture_loses_nothing(shape):
+    """As WebP; where WebP ends, as PNG. Pillow reads back what was given."""
+    pixels = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    data = images.encode_small(pixels)
+    with Image.open(io.BytesIO(data)) as read:
+        assert read.format == ("PNG" if shape[1] > 16_383 else "WEBP") and np.array_equal(np.asarray(read), pixels)
+    with pytest.raises(PictureError, match="expected uint8"):
+        images.encode_small(pixels.astype(np.float32))

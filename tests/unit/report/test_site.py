@@ -12,7 +12,7 @@ import pytest
 from support import PROJECT, reports
 from support.printed import Links, cell, written, yaml_of
 
-from mperceiver import config, lineage
+from mperceiver import config, images, lineage
 from mperceiver.config.figures import NEEDS
 from mperceiver.report import figures, site, tables, trace
 from mperceiver.report.site import comparisons
@@ -63,6 +63,25 @@ def test_cell_pages_tell_where_numbers_come_from(tree):
         assert name in text
     assert "2 of 2 pictures have a higher PSNR than their input" in text
     assert text.count('type="range"') == 2 and "rain-0" not in re.sub(r"(?s)<details>.*?</details>", "", text)
+
+
+def test_pictures_are_webp_without_loss(tree):
+    """Each shows the pixels of the picture that it is of, in fewer bytes; pages share it."""
+    tables.write("toys")
+    written()
+    root = Path("results/report/toy")
+    restored = sorted(root.glob("files/results/restored/*/toys/*"))
+    assert (
+        restored
+        and not list(root.glob("files/**/*-input.png"))
+        and not list(root.glob("files/results/restored/**/*.png"))
+    )
+    for page in restored:
+        assert page.suffix == ".webp" and page.read_bytes()[8:16] == b"WEBPVP8L"
+        original = page.relative_to(root / "files").with_suffix(".png")
+        assert np.array_equal(images.decode(page), images.decode(original))
+    pages = [page.read_text(encoding="utf-8") for page in root.glob("cells/**/*.html")]
+    assert sum("haze-0-input.webp" in page for page in pages) > 1
 
 
 def test_two_methods_are_compared_picture_by_picture(tree):
