@@ -94,6 +94,11 @@ def load(kind: str, name: str) -> Any:
     if not path.is_file():
         if hint := _no_config_here():
             raise ConfigError(f"{path}: no such file{hint}")
+        if path.is_symlink():
+            raise ConfigError(
+                f"{path}: a link to {path.readlink()}, where there is no file; put the file there, or copy configurations with what "
+                f"their links lead to: cp -rL"
+            )
         known = names(kind)
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
         raise ConfigError(

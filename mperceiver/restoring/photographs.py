@@ -129,7 +129,7 @@ def in_file(source: Path, target: Path) -> list[Photograph]:
         missing = "" if source.exists() else "; there is no file or folder of this name either"
         raise PictureError(f"{source}: a picture's name ends in {', '.join(sorted(images.SUFFIXES))}{missing}")
     if not source.exists():
-        raise PictureError(f"{source}: no such picture")
+        raise PictureError(f"{source}: no such picture; see what is there: ls {Path(source).parent}")
     if target.suffix.lower() != ".png":
         raise PictureError(
             f"{target}: restored pictures are written as PNG, without loss; choose a name that ends in .png"

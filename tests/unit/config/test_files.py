@@ -150,6 +150,16 @@ def test_an_unknown_name_is_reported_with_the_nearest_ones(world):
         config.load("runs", "demo")
 
 
+def test_a_link_that_leads_nowhere_is_not_called_a_missing_name(world):
+    describe("methods", "input", "title: t\nkind: identity\n")
+    Path("config/methods/shared.yaml").symlink_to("../../elsewhere/shared.yaml")
+    with pytest.raises(
+        ConfigError,
+        match=r"config/methods/shared\.yaml: a link to \.\./\.\./elsewhere/shared\.yaml, where there is no file",
+    ):
+        config.load("methods", "shared")
+
+
 def test_what_was_read_does_not_change(world):
     describe("methods", "a", "title: t\nkind: identity\n")
     with pytest.raises(ValueError, match="frozen"):

@@ -79,7 +79,7 @@ def test_tiles_of_a_side_that_is_told(world, network):
         ("input", "a.png", "sub/../a.png", "is the picture to restore"),
         ("input", "a.png", "b.jpg", "b.jpg: .*ends in .png"),
         ("input", "a.gif", "b.png", "a.gif: a picture's name ends in"),
-        ("input", "missing.png", "b.png", "missing.png: no such picture"),
+        ("input", "missing.png", "b.png", "missing.png: no such picture; see what is there: ls "),
         ("ceiling", "a.png", "b.png", "ground truth"),
     ],
 )
