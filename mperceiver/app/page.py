@@ -18,6 +18,7 @@ HEAD = """<div class="mp-head"><h1>MPerceiver</h1><p>Restores photographs with h
 Everything happens on this machine: nothing is sent anywhere, and what you upload is removed when the page is closed.</p></div>"""
 SHOWN_AT_FIRST = ("haze", "gaussian-noise")
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "model"}
+FIELD_PX = 240  # of a field beside another one; on a telephone they stand below each other
 
 
 def build(workshop: Workshop) -> gr.Blocks:
@@ -32,9 +33,16 @@ def build(workshop: Workshop) -> gr.Blocks:
                 label="Method",
                 info="Those whose weights are on this machine.",
                 scale=3,
+                min_width=FIELD_PX,
             )
             steps = gr.Slider(
-                1, work.MOST_STEPS, step=1, label="Steps of the sampler", scale=2, **_steps(next(iter(methods)))
+                1,
+                work.MOST_STEPS,
+                step=1,
+                label="Steps of the sampler",
+                scale=2,
+                min_width=FIELD_PX,
+                **_steps(next(iter(methods))),
             )
         method.change(
             lambda name: gr.update(**_steps(name)), method, steps, api_visibility="private", show_progress="hidden"
