@@ -45,14 +45,18 @@ def progress(label: str, total: int | None, unit: str = "pictures", done: int = 
 
 
 def _state(done: float, total: int | None, unit: str, rate: float) -> str:
-    """The state in words, e.g. ``12/80 pictures, 3/s, 23 s left``; ``rate`` in units a second."""
+    """The state in words, e.g. ``12/80 pictures, 3/s, 23 s left``, or where one takes longer ``1/2 pictures, 47 s each, 47 s left``.
+
+    ``rate`` in units a second.
+    """
     left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 else ""
     if unit == "bytes":
         of_total = "" if total is None else f"/{total / MEGABYTE:.1f}"
         return f"{done / MEGABYTE:.1f}{of_total} MB, {rate / MEGABYTE:.1f} MB/s{left}"
     if unit == "%":
         return f"{done:.0f} %{left}"
-    return f"{done:.0f}{'' if total is None else f'/{total}'} {unit}, {rate:.0f}/s{left}"
+    pace = f", {rate:.0f}/s" if rate >= 1 else f", {1 / rate:.0f} s each" if rate > 0 else ""
+    return f"{done:.0f}{'' if total is None else f'/{total}'} {unit}{pace}{left}"
 
 
 def _bar(unit: str) -> "Progress":
