@@ -31,15 +31,15 @@ def writing_to(path: Path, beside: Path | None = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error, DiskFullError) and beside and Path(error.filename).is_relative_to(beside):
-            error.filename = str(path / Path(error.filename).relative_to(beside))
+        if isinstance(error, DiskFullError) and beside and Path(str(error.filename)).is_relative_to(beside):
+            error.filename = str(path / Path(str(error.filename)).relative_to(beside))
             error.words = error.words.replace(str(beside), str(path))
         number = system_errno(error)
         if isinstance(error, DiskFullError) or number not in DISK_FULL:
             raise
         written = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, the second
         elsewhere = isinstance(written, str) and _device(Path(written)) != _device(path)
-        raise DiskFullError(number, Path(written) if elsewhere else path) from error
+        raise DiskFullError(number, Path(str(written)) if elsewhere else path) from error
 
 
 def system_errno(error: BaseException) -> int | None:

@@ -58,7 +58,8 @@ class _Socket:
         self._own = own
 
     def makefile(self, mode: str = "rb", buffering: int = -1) -> io.BufferedReader:
-        return io.BufferedReader(_Bytes(self._own.makefile(mode, buffering=0)))
+        assert mode == "rb", "answers are bytes"
+        return io.BufferedReader(_Bytes(self._own.makefile("rb", buffering=0)))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._own, name)

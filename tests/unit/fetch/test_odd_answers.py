@@ -188,13 +188,13 @@ def test_a_server_that_sends_a_byte_at_a_time_is_given_up(raw, tmp_path, monkeyp
     with pytest.raises(hub.ListingError, match="too slowly"):
         hub.list_files("a/b", endpoint=raw(dripping).removesuffix("/a"))
     assert "too slowly" in probe(raw(dripping)).reason or before
-    assert time.monotonic() - start < 10 and not (tmp_path / "a").exists()
+    assert time.monotonic() - start < 30 and not (tmp_path / "a").exists()
 
 
 def test_a_slow_line_that_keeps_the_pace_is_waited_for(raw, tmp_path, monkeypatch):
-    """1,000 bytes a window, where 500 are asked; a pause before the first byte does not count."""
+    """Some 1,000 bytes a window, where 20 are asked; a pause before the first byte does not count."""
     monkeypatch.setattr(pace, "WINDOW_S", 0.2)
-    monkeypatch.setattr(pace, "LEAST_BYTES", 500)
+    monkeypatch.setattr(pace, "LEAST_BYTES", 20)
 
     def slow():
         time.sleep(0.5)
@@ -219,7 +219,7 @@ def test_a_host_that_takes_no_connection_is_given_up_within_ten_seconds(tmp_path
     start = time.monotonic()
     with pytest.raises(FetchError, match="no connection within"):
         fetch(f"http://127.0.0.1:{full.getsockname()[1]}/a", tmp_path / "a")
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 10
     for client in (*waiting, full):
         client.close()
 
