@@ -75,7 +75,9 @@ def at(request, driver, app):
     driver.get(app[0])
     wait(driver, lambda: find(driver, "#uploads input[type=file]"))
     yield driver
-    assert [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"] == []
+    errors = [entry["message"] for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    # Gradio's client says so of a stream that it closed itself.
+    assert [message for message in errors if "AbortError: signal is aborted" not in message] == []
 
 
 def find(driver, selector):
