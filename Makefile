@@ -5,7 +5,7 @@
 #                texlive-latex-recommended). PAPER=folder keeps what was built there
 # make cluster   the workflow on SLURM clusters that the tests start on this machine. Needs root, and from Debian slurmctld, slurmd,
 #                slurm-client, munge, slurmdbd and mariadb-server
-# make rivals    all-in-one methods at toy width, each trained for the same CPU time, and their table in docs/rivals.md: about an hour
+# make rivals    all-in-one methods at toy width, each trained for the same CPU time, and their table in docs/rivals.md: about 90 minutes
 #                on two cores. The same command continues after a stop. Runs nothing beside it: seconds are counted
 # make lint      style, types, import contracts, the workflow's rules (what the hooks in .pre-commit-config.yaml run before a commit), and the
 #                links of the documentation
