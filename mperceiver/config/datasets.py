@@ -92,6 +92,13 @@ class Dataset(Model):
         True,
         description="true: each crop is degraded by every task, a row each; false: the tasks take turns over the crops",
     )
+    clean_share: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="for training: share of the rows, drawn for each row by itself, whose degraded picture is the clean one, "
+        "whatever their task; from these the predictor learns to be unsure of a sound photograph, and the DRM to leave it as it is",
+    )
     sample: Sample | None = Field(None, description="use only a random part of the pictures of each dataset in `from`")
     multiple_px: Positive | None = Field(
         None, description="crop whole pictures about their centre so that both sides are multiples of this"
@@ -143,8 +150,14 @@ class Dataset(Model):
             raise ValueError("give both `crops` and `crop_px`, or neither")
         if self.multiple_px and self.crop_px:
             raise ValueError("`multiple_px` is for whole pictures; leave it out, or leave `crop_px` out")
-        if not self.degradations and (self.only or self.depth or self.sample or self.multiple_px or self.short_side_px):
-            raise ValueError("`only`, `depth`, `sample`, `multiple_px` and `short_side_px` need `degradations`")
+        if not self.degradations and (
+            self.only or self.depth or self.sample or self.multiple_px or self.short_side_px or self.clean_share
+        ):
+            raise ValueError(
+                "`only`, `depth`, `sample`, `multiple_px`, `short_side_px` and `clean_share` need `degradations`"
+            )
+        if self.clean_share and (self.on_the_fly or self.onto != "gt" or self.in_float):
+            raise ValueError("`clean_share` cannot be combined with `on_the_fly`, `onto: lq` or `clip: false`")
         if self.on_the_fly and self.depth:
             raise ValueError("`on_the_fly` cannot use a `depth` map; leave one of them out")
         if self.pairs and self.crop_px:

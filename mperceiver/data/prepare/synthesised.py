@@ -252,8 +252,15 @@ def _render_box(job: RowsToRender, index: int, opened: OpenedPicture, box: tuple
         row = Row(id=f"{job.picture}-{index}-{task}", task=task, lq=None, gt=gt, source=opened.source, recipe="")
         if not job.dataset.on_the_fly:
             seed = picture_seed(job.name, row["id"], job.dataset.seed)
-            lq, drawn = degrade(base, list(degradations[task].items()), seed, depth)
+            layers = [] if _stays_clean(job, row["id"]) else list(degradations[task].items())
+            lq, drawn = degrade(base, layers, seed, depth)
             recipe = {"dataset": job.name, "id": row["id"], "source": source, "cut": box, **drawn}
             row["lq"], row["recipe"] = images.encode(lq), json.dumps(recipe, sort_keys=True)
         rows.append(row)
     return rows
+
+
+def _stays_clean(job: RowsToRender, row_id: str) -> bool:
+    """Whether a row is one of the dataset's ``clean_share``. All other random numbers of the row are the same with and without it."""
+    seed = picture_seed(job.name, f"{row_id}|clean", job.dataset.seed)
+    return np.random.Generator(np.random.PCG64(seed)).random() < job.dataset.clean_share

@@ -101,6 +101,22 @@ def test_pictures_that_are_left_out_are_named(world, capsys):
     assert "are left out: old.gif, more/" in capsys.readouterr().err
 
 
+def test_a_share_of_the_rows_stays_clean_and_the_others_are_as_without_it(world):
+    generated("leaves", count=3)
+    download_dataset("leaves", [])
+    text = "from: [leaves]\ncrop_px: 16\ncrops: 200\nevery: false\n" + TWO_WAYS
+    describe("d", text), prepare_dataset("d")
+    rows = PreparedDataset("d")
+    without = {row_id: rows.lq(i) for i, row_id in enumerate(rows.ids)}
+    describe("d", text + "clean_share: 0.3\n"), prepare_dataset("d")
+    rows = PreparedDataset("d")
+    clean = Counter("dark" in row_id for i, row_id in enumerate(rows.ids) if not rows.recipe(i)["layers"])
+    assert 40 <= sum(clean.values()) <= 80 and set(clean) == {True, False}  # 60 are expected
+    for i, row_id in enumerate(rows.ids):
+        layers = rows.recipe(i)["layers"]
+        assert np.array_equal(rows.lq(i), without[row_id] if layers else rows.gt(i))
+
+
 def test_whole_pictures_every_way_and_clean_ones(world):
     put("m/set", "b.png", "a.png")
     local("photos", "set")
