@@ -1,4 +1,4 @@
-"""Cards: how an output was made, and from what. No other module runs git.
+"""Cards: how an output was made, and from what.
 
 Every output has a small JSON card beside it, written last. It names the verb, the commit, whether code or configuration
 differed from it (dirty), the code (hash of the package's sources), the spec (the keys of the configuration that were read), inputs
@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-import subprocess
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -19,11 +18,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mperceiver import commits, shipped
 from mperceiver.files import MANIFEST, folder_digest, members, read_manifest, sha256, write_json, write_manifest
 from mperceiver.printing import masked_data
 
-PACKAGE = Path(__file__).resolve().parent
-DEPENDED_ON = ("mperceiver", "workflow", "config", "profiles", "Snakefile", "uv.lock")
 SOURCES = {".py", ".j2"}  # suffixes of the package's sources
 VERSIONS = ["torch", "diffusers", "transformers", "open_clip_torch", "numpy", "scipy", "pillow", "lpips", "spandrel"]
 
@@ -59,108 +57,23 @@ class Part(str):
         return self._digest()
 
 
-# ---------------------------------------------------------------- code, commit, versions
+# ---------------------------------------------------------------- code, versions
 
 
 @cache
 def code() -> str:
     """SHA-256 over the names and contents of the package's sources."""
     digest = hashlib.sha256()
-    for path in sorted(PACKAGE.rglob("*")):
+    for path in sorted(shipped.PACKAGE.rglob("*")):
         if path.suffix in SOURCES:
-            digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+            digest.update(path.relative_to(shipped.PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-@cache
-def commit() -> tuple[str, bool]:
-    """(commit of the project's checkout, whether code or configuration differ from it: changed files, and new ones).
-
-    Raises:
-        LineageError: the package is not in a git checkout of this project, or git fails.
-    """
-    try:
-        # If the package is installed inside another project's checkout, that checkout's commit would be wrong.
-        _git("ls-files", "--error-unmatch", f"{PACKAGE.name}/{Path(__file__).name}")
-        head = _git("rev-parse", "HEAD")
-        return head, _differs()
-    except (OSError, subprocess.CalledProcessError) as error:
-        detail = getattr(error, "stderr", "") or str(error)
-        raise LineageError(
-            f"{PACKAGE.parent}: git does not tell the commit ({detail.strip()}). A result without a commit cannot be traced: "
-            "run from a git checkout (git clone; uv sync), and if git complains of dubious ownership, "
-            "git config --global --add safe.directory <that folder>"
-        ) from None
-
-
-def commits_not_here(commits: Iterable[str]) -> set[str]:
-    """Those of some commits that the checkout does not hold; empty if git cannot be asked."""
-    wanted = sorted(commits)
-    try:
-        answers = _git("cat-file", "--batch-check", given="".join(f"{commit}^{{commit}}\n" for commit in wanted))
-    except (OSError, subprocess.CalledProcessError):
-        return set()
-    return {commit for commit, line in zip(wanted, answers.splitlines(), strict=True) if line.endswith(" missing")}
-
-
-def resolve_commit(name: str) -> str | None:
-    """The full hash of a commit, a branch or a tag; None if the checkout does not know it, or if git cannot be asked."""
-    try:
-        return _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def commit_date(commit: str) -> str | None:
-    """The day of a commit, YYYY-MM-DD; None if the checkout does not hold it, or if git cannot be asked."""
-    try:
-        return _git("show", "-s", "--format=%cs", commit)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def files_between(one: str, other: str, place: str) -> list[str]:
-    """Files below ``place`` that differ between two commits. Raises LineageError if git fails."""
-    try:
-        return _git("diff", "--name-only", one, other, "--", place).splitlines()
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise LineageError(
-            f"git cannot compare {one} with {other}: {error}; in a shallow clone: git fetch --unshallow"
-        ) from None
-
-
-def file_at(commit: str, path: str) -> str | None:
-    """The text of a file at a commit; None if it is not there."""
-    try:
-        return _git("show", f"{commit}:{path}")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _differs() -> bool:
-    """Whether what the work depends on is another state than the commit's.
-
-    The configuration is that of the working directory; where this is no part of the checkout, the commit does not hold it.
-    """
-    root, configuration = PACKAGE.parent.resolve(), Path("config").resolve()
-    if configuration.is_dir() and not configuration.is_relative_to(root):
-        return True
-    places = [*DEPENDED_ON, *([str(configuration.relative_to(root))] if configuration.is_relative_to(root) else [])]
-    return bool(_git("status", "--porcelain", "--untracked-files=all", "--", *places))
-
-
-def _git(*arguments: str, given: str | None = None) -> str:
-    """Standard output of a git command in the project's checkout; ``given``: its standard input."""
-    done = subprocess.run(
-        ["git", *arguments], cwd=PACKAGE.parent, input=given, capture_output=True, encoding="utf-8", check=True
-    )
-    return done.stdout.strip()
 
 
 @cache
 def lock() -> str | None:
     """SHA-256 of uv.lock, which names every package of the environment; None if the package was installed without it."""
-    path = PACKAGE.parent / "uv.lock"
+    path = shipped.PACKAGE.parent / "uv.lock"
     return sha256(path) if path.is_file() else None
 
 
@@ -202,9 +115,9 @@ def write_card(
         sources: {description with a colon: SHA-256} of inputs outside the working directory, such as a package's file.
 
     Raises:
-        LineageError: git does not tell the commit, or an input or output is missing.
+        LineageError: an input or output is missing. CommitError: git does not tell the commit.
     """
-    head, dirty = commit()
+    head, dirty = commits.current()
     inputs, outputs = list(inputs), list(outputs)
     missing = [str(file) for file in (*inputs, *outputs) if not Path(file).exists()]
     if missing:

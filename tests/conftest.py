@@ -107,7 +107,7 @@ def warm_commands() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory) -> Path:
     """A working directory as tests/tiny describes it: pictures prepared, a foundation of random weights staged."""
-    from mperceiver import config, lineage
+    from mperceiver import commits, config
     from mperceiver.data.prepare.dataset import prepare_dataset
     from mperceiver.data.raw.download import download_dataset
     from mperceiver.foundations import staging
@@ -116,7 +116,7 @@ def tiny_root(tmp_path_factory) -> Path:
         shutil.copytree(TINY / "config", root / "config")
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
-            patch.setattr(lineage, "commit", lambda: COMMIT)
+            patch.setattr(commits, "current", lambda: COMMIT)
             download_dataset("leaves", [])
             for name in ("leaves", "tiny-train"):
                 prepare_dataset(name, workers=1)
@@ -131,11 +131,11 @@ def tiny_root(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def metric_weights(tmp_path_factory) -> Path:
     """A folder whose data/foundations/ has the weights of LPIPS, NIQE and BRISQUE."""
-    from mperceiver import lineage
+    from mperceiver import commits
 
     def build(root: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lineage, "commit", lambda: COMMIT)
+            patch.setattr(commits, "current", lambda: COMMIT)
             stage_weights(root, "lpips-alex", "lpips-vgg", "niqe", "brisque")
 
     return built_once(tmp_path_factory, "metric-weights", build)
@@ -169,12 +169,12 @@ def write_foundation(spec, folder: Path) -> None:
 @pytest.fixture
 def tiny_world(tiny_root, tmp_path, monkeypatch) -> Path:
     """A copy of the tiny working directory to work in."""
-    from mperceiver import lineage
+    from mperceiver import commits
 
     root = tmp_path / "world"
     shutil.copytree(tiny_root, root)
     monkeypatch.chdir(root)
-    monkeypatch.setattr(lineage, "commit", lambda: COMMIT)
+    monkeypatch.setattr(commits, "current", lambda: COMMIT)
     return root
 
 

@@ -55,12 +55,12 @@ def print_version(asked: bool) -> None:
     """Print the package's version, and the commit where the package stands in a git checkout; then exit."""
     if not asked:
         return
-    from mperceiver import lineage
+    from mperceiver import commits
 
     try:
-        commit, changed = lineage.commit()
+        commit, changed = commits.current()
         place = f"commit {commit[:12]}" + (", with uncommitted changes" if changed else "")
-    except lineage.LineageError:
+    except commits.CommitError:
         place = "not in a git checkout"
     say(f"mperceiver {__version__} ({place})")
     raise typer.Exit

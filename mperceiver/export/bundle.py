@@ -5,7 +5,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from mperceiver import config, lineage, paths
+from mperceiver import config, paths, shipped
 from mperceiver.export.crate import fill_crate
 from mperceiver.export.gather import EXPORTS, ExportError, Gathered, credits, gather
 from mperceiver.export.private import cleaned, is_private
@@ -107,7 +107,7 @@ def _manifest(folder: Path, gathered: Gathered) -> dict[str, dict]:
     entries = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        original = next((place for place in (Path(name), lineage.PACKAGE.parent / name) if place.is_file()), path)
+        original = next((place for place in (Path(name), shipped.PACKAGE.parent / name) if place.is_file()), path)
         made_here = name in ("README.md", "licences.md", "trace.txt", "ro-crate-metadata.json", "prov.json")
         digest = sha256(path)
         entries[name] = {

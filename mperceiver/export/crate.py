@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mperceiver import __version__, config, lineage, paths
+from mperceiver import __version__, commits, config, paths, shipped
 from mperceiver.config.experiments import Experiment
 from mperceiver.export.gather import EXPORTS, Gathered, credits, gather, needed
 from mperceiver.export.private import cleaned, cleaned_data
@@ -69,7 +69,7 @@ def fill_crate(folder: Path, title: str, gathered: Gathered, experiment: str, re
         """A small text file, which goes into the crate, cleaned."""
         if known := crate.dereference(path):
             return known
-        source = Path(path) if Path(path).is_file() else lineage.PACKAGE.parent / path
+        source = Path(path) if Path(path).is_file() else shipped.PACKAGE.parent / path
         text = cleaned(source.read_text(encoding="utf-8"))
         beside = folder / path
         write_text(beside, text)
@@ -245,7 +245,7 @@ def fill_crate(folder: Path, title: str, gathered: Gathered, experiment: str, re
     root["citation"] = reference(paper)
     root["mentions"] = reference(whole, *actions)
     # One and the same crate for one and the same run: the date is that of the newest card's commit, as git tells it.
-    root["datePublished"] = lineage.commit_date(next(iter(gathered.cards.values()))["commit"]) or "1970-01-01"
+    root["datePublished"] = commits.date(next(iter(gathered.cards.values()))["commit"]) or "1970-01-01"
     crate.write(str(folder))
 
 
@@ -260,7 +260,7 @@ def _file(add: Any, gathered: Gathered, name: str, digest: str) -> str:
 
 def _people() -> dict[str, Any]:
     """Authors of the paper and of the software, from CITATION.cff."""
-    citation = config.read_yaml(lineage.PACKAGE.parent / "CITATION.cff")
+    citation = config.read_yaml(shipped.PACKAGE.parent / "CITATION.cff")
     paper = citation["preferred-citation"]
     return {
         "software": citation["authors"][0]["name"],

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from mperceiver import config, lineage, paths
+from mperceiver import commits, config, lineage, paths
 from mperceiver.files import atomic_folder, sha256, write_json
 from mperceiver.foundations.listing import CARD
 
@@ -20,7 +20,7 @@ def build(name: str) -> Path:
         raise config.ConfigError(
             f"{config.path_of('foundations', name)}: no `build` recipe with a `local` folder; only staging is possible"
         )
-    lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
+    commits.current()  # a result without a commit cannot be kept: fail before the work, not after it
     inputs = config.files_of("foundations", name)
     datasets = (*spec.build.pictures, spec.build.degradations)
     inputs += [str(paths.prepared_card(dataset)) for dataset in datasets]

@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from mperceiver import config, lineage, paths
+from mperceiver import commits, config, lineage, paths
 from mperceiver.config.foundations import Mirror
 from mperceiver.data.raw.sources.base import SourceRefused
 from mperceiver.data.raw.sources.drive import file_address
@@ -32,7 +32,7 @@ def stage(name: str) -> Path:
     """
     spec, card = config.load("foundations", name), paths.foundation_card(name)
     inputs, sources = config.foundation_inputs(name), {}
-    lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
+    commits.current()  # a result without a commit cannot be kept: fail before the work, not after it
     with locked(paths.foundation_folder(name)):
         staging = Staging(name, spec, _earlier_entries(paths.foundation_folder(name), card))
         files = wanted_files(staging)

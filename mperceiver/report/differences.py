@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mperceiver import config, lineage, paths
+from mperceiver import commits, config, lineage, paths, shipped
 from mperceiver.report.trace import card_of
 
 CHANGES, MAY, NOT = "changes numbers", "may change numbers", "changes no number"
@@ -60,7 +60,7 @@ def differences(one: str, other: str) -> list[Difference]:
         one, other: each a path of a card or an output, a run, ``method/dataset``, or a commit (then both).
 
     Raises:
-        LineageError: there is no such card; a commit is not in this checkout.
+        LineageError: there is no such card, and no such commit in this checkout. CommitError: git cannot compare two commits.
     """
     if (first := _commit(one)) and (second := _commit(other)):
         return _between_commits(first, second)
@@ -156,22 +156,22 @@ def _commit(target: str) -> str | None:
     """The full hash of a commit; None for a file, a run, or whatever else git does not know."""
     if Path(target).exists() or "/" in target or config.path_of("runs", target).is_file():
         return None
-    return lineage.resolve_commit(target)
+    return commits.resolve(target)
 
 
 def _between_commits(one: str, other: str) -> list[Difference]:
     found = []
-    for file in lineage.files_between(one, other, "config"):
+    for file in commits.files_between(one, other, "config"):
         if not file.endswith(".yaml"):
             found.append(Difference(0, file, "another content", MAY))
             continue
-        old, new = (config.parse_text(lineage.file_at(commit, file)) for commit in (one, other))
+        old, new = (config.parse_text(commits.file_at(commit, file)) for commit in (one, other))
         for key, was, now in changed_keys(old, new):
             words = key.rpartition(".")[2] in config.WORDS
             found.append(Difference(0, file, in_words(key, was, now), NOT if words else CHANGES))
-    sources = lineage.files_between(one, other, lineage.PACKAGE.name)
+    sources = commits.files_between(one, other, shipped.PACKAGE.name)
     found += [Difference(1, file, "changed code", MAY) for file in sources]
-    found += [Difference(2, file, "another environment", MAY) for file in lineage.files_between(one, other, "uv.lock")]
+    found += [Difference(2, file, "another environment", MAY) for file in commits.files_between(one, other, "uv.lock")]
     return found
 
 

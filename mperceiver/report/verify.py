@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
-from mperceiver import config, lineage, paths
+from mperceiver import commits, config, lineage, paths
 from mperceiver.files import members, read_checksum_cache, sha256, write_checksum_cache
 from mperceiver.parallel import cores, in_threads
 from mperceiver.progress import progress
@@ -122,7 +122,7 @@ def _notes(cards: dict[str, dict]) -> list[str]:
             f"{len(dirty)} card(s) were made from code or configuration that was not committed, first {dirty[0]}: their commit "
             "does not tell all"
         )
-    elsewhere = lineage.commits_not_here({card["commit"] for card in cards.values() if "commit" in card})
+    elsewhere = commits.not_here({card["commit"] for card in cards.values() if "commit" in card})
     strangers = [name for name, card in cards.items() if card.get("commit") in elsewhere]
     if strangers:
         notes.append(

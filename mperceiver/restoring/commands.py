@@ -8,7 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from mperceiver import config, files, images, lineage, paths, temporary
+from mperceiver import commits, config, files, images, lineage, paths, temporary
 from mperceiver.config.doors import Command
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.printing import say, shown
@@ -35,7 +35,7 @@ def run_command(method: str, dataset: str) -> Path:
     """
     spec = config.load("methods", method).command
     inputs = config.command_inputs(method, dataset)
-    lineage.commit()  # fail before the work, not after it, where git cannot be asked
+    commits.current()  # fail before the work, not after it, where git cannot be asked
     for path in inputs:
         if path.endswith(".json"):
             lineage.read_card(path)

@@ -8,7 +8,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mperceiver import config, lineage, paths
+from mperceiver import commits, config, lineage, paths
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.restoring.ensemble import restore_pictures
 from mperceiver.restoring.memory import TilePlanner
@@ -23,7 +23,7 @@ def measure(method: str) -> Path:
     spec = config.load("methods", method)
     if config.members(method) != [method] or spec.kind in ("identity", "vae", *TAKEN_IN):
         raise config.ConfigError(f"{config.path_of('methods', method)}: a method of kind {spec.kind} has no costs")
-    lineage.commit()
+    commits.current()
     planner = TilePlanner(load_restorer(method), spec)
     restorer = planner.restorer
     modules = {id(p): p for module in restorer.modules() for p in module.parameters()}

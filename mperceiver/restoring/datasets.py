@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mperceiver import config, csvs, files, images, lineage, paths
+from mperceiver import commits, config, csvs, files, images, lineage, paths
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.unchanged import check_unchanged
@@ -31,7 +31,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     """
     spec = config.load("methods", method)
     config.load("datasets", dataset)
-    lineage.commit()  # fail before the work, not after it, where git cannot be asked
+    commits.current()  # fail before the work, not after it, where git cannot be asked
     inputs = config.restore_inputs(method, dataset)
     for path in inputs:
         if path.endswith(".json"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config.protocols import Protocol
 from mperceiver.csvs import to_csv
 from mperceiver.data import DataError
@@ -49,7 +49,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     config.load("methods", method)
     name = config.load("datasets", dataset).protocol
     protocol = config.load("protocols", name)
-    lineage.commit()  # fail before the work, not after it, where git cannot be asked
+    commits.current()  # fail before the work, not after it, where git cannot be asked
     prepared = PreparedDataset(dataset)
     folder = _restored_folder(method, dataset, prepared)
     check_unchanged([str(paths.prepared_card(dataset))])

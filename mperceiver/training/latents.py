@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from mperceiver import config, files, lineage, paths
+from mperceiver import commits, config, files, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.read.crops import FixedCrops, Window, fixed_crops
 from mperceiver.data.read.unchanged import check_unchanged
@@ -89,10 +89,11 @@ def encode_dataset(foundation: str, dataset: str) -> Path:
     """Encode a training dataset with a staged foundation, all processes together; write the card and return the Arrow file's path.
 
     Raises:
-        LineageError: the foundation is not staged, the dataset is not prepared, or git does not tell the commit.
+        LineageError: the foundation is not staged, the dataset is not prepared.
+        CommitError: git does not tell the commit.
         DataError: see ``encode``.
     """
-    lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
+    commits.current()  # a result without a commit cannot be kept: fail before the work, not after it
     check_unchanged(config.encode_inputs(foundation, dataset))
     path = encode(towers.load(foundation, processes.device()), dataset)
     if processes.is_main():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config, files, lineage, paths
+from mperceiver import commits, config, files, lineage, paths
 from mperceiver.config.runs import Run
 from mperceiver.models import baselines
 from mperceiver.models.checkpoint_files import CheckpointError, read, unwrapped, without_prefix
@@ -58,7 +58,7 @@ def convert(
     if architecture not in baselines.ARCHITECTURES or "clip_view" in baselines.ARCHITECTURES[architecture].needs:
         known = [name for name, entry in baselines.ARCHITECTURES.items() if "clip_view" not in entry.needs]
         raise config.ConfigError(f"architecture {architecture!r}: checkpoints of {', '.join(known)} can be converted")
-    lineage.commit()
+    commits.current()
     state = _named(checkpoint)
     told = SIZES.get(architecture, lambda _: {})(state)
     count = baselines.ARCHITECTURES[architecture].count

@@ -129,12 +129,12 @@ def smooth() -> nn.Module:
 
 def networks(world: Path) -> None:
     """Every run `two-<name>` in a tiny world, one after the other in the same processes."""
-    from mperceiver import lineage
+    from mperceiver import commits
     from mperceiver.training import processes
     from mperceiver.training.stages import train
 
     os.chdir(world)
-    lineage.commit = lambda: ("0" * 40, False)
+    commits.current = lambda: ("0" * 40, False)
     for file in sorted(Path("config/runs").glob("two-*.yaml")):
         train(file.stem, "network")
     processes.leave()
@@ -142,11 +142,11 @@ def networks(world: Path) -> None:
 
 def verbs(world: Path) -> None:
     """Every stage of the runs `both` and `net` in a tiny world, by the verbs."""
-    from mperceiver import lineage
+    from mperceiver import commits
     from mperceiver.cli import app
 
     os.chdir(world)
-    lineage.commit = lambda: ("0" * 40, False)
+    commits.current = lambda: ("0" * 40, False)
     for verb, run in STAGES.items():
         app([f"train_{verb}", run], standalone_mode=False)
 

@@ -107,7 +107,7 @@ def score(method: str, dataset: str = "toys", protocol: str = "rgb", scores: dic
 
 
 def build_world(rgb_title: str = "PSNR over RGB") -> None:
-    """Fill the working directory. `lineage.commit` must answer without git (COMMIT)."""
+    """Fill the working directory. `commits.current` must answer without git (COMMIT)."""
     import pyarrow as pa
 
     for name in ("rgb", "y"):

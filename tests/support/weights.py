@@ -8,7 +8,7 @@ from support import PROJECT
 
 
 def stage_weights(root: Path, *names: str) -> None:
-    """Copy the files of foundations into ``root``/config and stage them in ``root``/data. ``lineage.commit`` must answer."""
+    """Copy the files of foundations into ``root``/config and stage them in ``root``/data. ``commits.current`` must answer."""
     from mperceiver.foundations import staging
 
     (root / "config/foundations").mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def write_stirred_weights(run_name: str, run, foundation) -> None:
 
 
 def write_training_cards(run_name: str) -> None:
-    """The cards of a run's three stages, as its training writes them after the weights. ``lineage.commit`` must answer."""
+    """The cards of a run's three stages, as its training writes them after the weights. ``commits.current`` must answer."""
     from mperceiver import lineage, paths
 
     for stage in ("predictor", "branches", "drm"):

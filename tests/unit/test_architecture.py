@@ -114,10 +114,10 @@ def test_only_images_touches_picture_files():
         assert all(ast.unparse(call.args[0]) == "buffer" for call in opened), name
 
 
-def test_only_lineage_asks_git_and_few_start_processes():
+def test_only_commits_asks_git_and_few_start_processes():
     assert importers("git", "pygit2", "dulwich") == set()
     starts = {
-        "lineage.py": ["['git', *arguments]"],
+        "commits.py": ["['git', *arguments]"],
         "training/slurm.py": ["command"],
         "data/archives/tools.py": ["command"] * 2,
     }
@@ -134,6 +134,7 @@ def test_only_lineage_asks_git_and_few_start_processes():
     [
         *(
             "config/__init__.py",
+            "commits.py",
             "lineage.py",
             "files.py",
             "images/__init__.py",

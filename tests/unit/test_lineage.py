@@ -1,14 +1,12 @@
-"""Cards, the chain that they form, and the commit in them."""
+"""Cards, and the chain that they form."""
 
 import json
-import os
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from mperceiver import files, lineage
+from mperceiver import commits, files, lineage, shipped
 from mperceiver.config.datasets import Dataset
 from mperceiver.lineage import LineageError
 
@@ -19,7 +17,7 @@ COMMIT = ("0" * 40, False)
 def world(tmp_path, monkeypatch):
     """An empty working directory; its commit is made up, so that the tests run without a checkout."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: COMMIT)
+    monkeypatch.setattr(commits, "current", lambda: COMMIT)
     return tmp_path
 
 
@@ -27,7 +25,7 @@ def world(tmp_path, monkeypatch):
 
 
 def test_hash_of_the_code(world, monkeypatch):
-    monkeypatch.setattr(lineage, "PACKAGE", world)
+    monkeypatch.setattr(shipped, "PACKAGE", world)
     Path("report").mkdir()
     for name in ("a.py", "report/b.html.j2", "notes.txt"):
         Path(name).write_text("1", encoding="utf-8")
@@ -186,64 +184,3 @@ def test_verify_looks_into_folders(world):
     assert lineage.verify("a.json") == []
     Path("pictures/b.png").write_bytes(b"1")
     assert len(lineage.verify("a.json")) == 1
-
-
-# ---------------------------------------------------------------- git
-
-
-@pytest.fixture
-def checkout(tmp_path, monkeypatch):
-    """A checkout with this package's file in it, and nothing else of the project."""
-    for name in [name for name in os.environ if name.startswith("GIT_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
-    monkeypatch.setenv("LC_ALL", "C")
-    (tmp_path / "mperceiver").mkdir()
-    (tmp_path / "mperceiver/lineage.py").write_text("", encoding="utf-8")
-    monkeypatch.setattr(lineage, "PACKAGE", tmp_path / "mperceiver")
-    return tmp_path
-
-
-def git(folder: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    return subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
-
-
-def test_the_commit_is_that_of_the_checkout(checkout, tmp_path, monkeypatch):
-    git(checkout, "init", "-q")
-    git(checkout, "add", ".")
-    git(checkout, "commit", "-qm", "one")
-    monkeypatch.chdir(tmp_path.parent)  # not that of the working directory
-    head = git(checkout, "rev-parse", "HEAD").strip()
-    assert lineage.commit.__wrapped__() == (head, False)
-    (checkout / "notes.txt").write_text("", encoding="utf-8")
-    assert lineage.commit.__wrapped__() == (head, False)
-    (checkout / "mperceiver/lineage.py").write_text("changed", encoding="utf-8")
-    assert lineage.commit.__wrapped__() == (head, True)
-
-
-def test_without_a_checkout_there_is_no_card(checkout, monkeypatch):
-    monkeypatch.setattr(lineage, "commit", lineage.commit.__wrapped__)
-    monkeypatch.chdir(checkout)
-    with pytest.raises(LineageError) as caught:
-        make_card()
-    for part in (str(checkout), "not a git repository", "cannot be traced", "git clone", "safe.directory"):
-        assert part in str(caught.value)
-    assert not Path("results").exists()
-
-
-def test_the_commit_of_somebody_elses_checkout_is_not_taken(checkout):
-    """The package installed into an environment that lies inside another project's checkout."""
-    git(checkout, "init", "-q")
-    (checkout / "theirs.txt").write_text("", encoding="utf-8")
-    git(checkout, "add", "theirs.txt")
-    git(checkout, "commit", "-qm", "theirs")
-    with pytest.raises(LineageError, match="did not match any file"):
-        lineage.commit.__wrapped__()
-
-
-def test_without_git_there_is_no_commit(checkout, monkeypatch):
-    monkeypatch.setenv("PATH", str(checkout))
-    with pytest.raises(LineageError, match=r"git does not tell the commit .*No such file.*git clone"):
-        lineage.commit.__wrapped__()

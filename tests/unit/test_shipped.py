@@ -14,7 +14,7 @@ from support import PROJECT
 from support.weights import write_stirred_weights, write_training_cards
 
 import mperceiver
-from mperceiver import config, images, lineage, paths, shipped
+from mperceiver import commits, config, images, lineage, paths, shipped
 from mperceiver.models import mperceiver as model
 from mperceiver.models import towers
 from tools.ship import ship
@@ -29,7 +29,7 @@ def pixels(height: int = 40, width: int = 56) -> np.ndarray:
 @pytest.fixture
 def trained_world(tiny_world, tiny_run, foundation, monkeypatch):
     """The tiny world with the cards of a training from a clean tree."""
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     write_stirred_weights("tiny", tiny_run, foundation)
     write_training_cards("tiny")
     return tiny_world

@@ -11,7 +11,7 @@ import pytest
 from support import PROJECT, warm
 from support.workflow import WARM, plan, run
 
-from mperceiver import config, files, lineage
+from mperceiver import commits, config, files, shipped
 from mperceiver.report import differences, verify
 from tools import dvc_stages
 
@@ -352,14 +352,14 @@ def test_a_shallow_clone_knows_its_commit_and_says_what_it_lacks(origin, home, m
     do(home, "git", "clone", "-q", "--depth", "1", f"file://{origin}", "shallow")
     shallow = home / "shallow"
     (shallow / "mperceiver").mkdir()
-    (shallow / "mperceiver/lineage.py").touch()
+    (shallow / "mperceiver/commits.py").touch()
     do(shallow, "git", "add", "-f", "mperceiver")
     do(shallow, "git", "commit", "-qm", "As if it were this project")
-    monkeypatch.setattr(lineage, "PACKAGE", shallow / "mperceiver")
+    monkeypatch.setattr(shipped, "PACKAGE", shallow / "mperceiver")
     monkeypatch.chdir(shallow)
     head = do(shallow, "git", "rev-parse", "HEAD").strip()
     first = do(origin, "git", "rev-parse", "HEAD~1").strip()
-    assert lineage.commit.__wrapped__() == (head, False)
-    assert lineage.commits_not_here({head, first}) == {first}
-    with pytest.raises(lineage.LineageError, match="git fetch --unshallow"):
-        lineage.files_between(first, head, "config")
+    assert commits.current.__wrapped__() == (head, False)
+    assert commits.not_here({head, first}) == {first}
+    with pytest.raises(commits.CommitError, match="git fetch --unshallow"):
+        commits.files_between(first, head, "config")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from mperceiver import config, files, lineage, paths
+from mperceiver import commits, config, files, lineage, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data.prepare import ready_made, synthesised
 from mperceiver.data.prepare.matching import PairFault
@@ -49,7 +49,7 @@ def prepare_dataset(name: str, workers: int | None = None) -> Path:
     dataset = config.load("datasets", name)
     inputs = config.prepare_inputs(name)
     synthesised.check_degradations(name, dataset)
-    lineage.commit()  # without git the card could not be written: fail before the work, not after
+    commits.current()  # without git the card could not be written: fail before the work, not after
     for source in map(Path, inputs):
         if source.is_relative_to(paths.DATA):
             _check_unchanged(name, source)

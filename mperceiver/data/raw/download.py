@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config.base import Model
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.sources import GdriveSource, HttpFile, HttpSource, Source
@@ -53,7 +53,7 @@ def download_dataset(name: str, mirrors: list[Path], force: bool = False, force_
             f"{config.path_of('datasets', name)}: made from {', '.join(dataset.from_)}, so there is nothing to download; "
             f"download those, then: mperceiver prepare {name}"
         )
-    lineage.commit()  # without git the card could not be written: fail before the work, not after
+    commits.current()  # without git the card could not be written: fail before the work, not after
     with locked(paths.raw_folder(name)):
         return _download(name, dataset, mirrors, force or force_digest, force_digest)
 

@@ -7,7 +7,7 @@ folder can be sent or published as it is. Nothing is loaded from elsewhere, and 
 
 from pathlib import Path
 
-from mperceiver import config, lineage, paths
+from mperceiver import commits, config, lineage, paths
 from mperceiver.config.experiments import Experiment
 from mperceiver.files import atomic_folder, write_text
 from mperceiver.report import summary, tables
@@ -64,7 +64,7 @@ def write(experiment_path: Path | str) -> Path:
 
 
 def _footer(experiment_path: Path) -> dict:
-    commit, dirty = lineage.commit()
+    commit, dirty = commits.current()
     return {
         "commit": commit,
         "dirty": dirty,

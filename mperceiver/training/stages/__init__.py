@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mperceiver import config, files, lineage, paths
+from mperceiver import commits, config, files, lineage, paths
 from mperceiver.config.runs import Run, Stage
 from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.models.weights import save_weights
@@ -36,7 +36,7 @@ def train(run_name: str, stage: str) -> Path:
     if spec is None:
         stages = [name for name in config.STAGES if getattr(run, name) is not None]
         raise config.ConfigError(f"{config.path_of('runs', run_name)}: no {stage} stage; it has {', '.join(stages)}")
-    lineage.commit()  # a result without a commit cannot be kept: fail before the work, not after it
+    commits.current()  # a result without a commit cannot be kept: fail before the work, not after it
     resume = paths.resume_folder(run_name)
     inputs = config.stage_inputs(run_name, stage)
     check_unchanged(inputs)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from support.weights import write_stirred_weights, write_training_cards
 
-from mperceiver import lineage
+from mperceiver import commits
 from mperceiver.app import work
 from mperceiver.files import CHECKSUM_CACHE
 from mperceiver.metrics.fidelity import EQUAL_DB
@@ -46,7 +46,7 @@ def app(tiny_root, tiny_run, stock, tmp_path_factory):
     temporary = tmp_path_factory.mktemp("temporary")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(lineage, "commit", lambda: COMMIT)
+        patch.setattr(commits, "current", lambda: COMMIT)
         write_stirred_weights("tiny", tiny_run, stock)
         write_training_cards("tiny")
         before = written(root)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import reports
 
-from mperceiver import lineage
+from mperceiver import commits
 from mperceiver.report import figures, site, tables
 
 # Contrast (WCAG 2) of every text on the page with the first opaque colour behind it; the worst offenders below 4.5.
@@ -36,7 +36,7 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(lineage, "commit", lambda: reports.COMMIT)
+        patch.setattr(commits, "current", lambda: reports.COMMIT)
         reports.build_world()
         reports.build_blocks()
         experiment = {"title": "An <experiment> & more", "tables": ["toys", "blocks"]}

@@ -16,7 +16,7 @@ from support import PROJECT
 from support.weights import link_weights
 from typer.testing import CliRunner
 
-from mperceiver import __version__, cli, config, files, images, lineage, messages, shipped
+from mperceiver import __version__, cli, commits, config, files, images, lineage, messages, shipped
 from mperceiver.foundations import complete, listing
 
 VERBS = [
@@ -48,7 +48,7 @@ FILES = {
 def world(tmp_path, monkeypatch):
     """A working directory with one configuration file of each kind and no data; its commit is invented."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     for name in ("MPERCEIVER_EXPERIMENT", "MPERCEIVER_MIRROR", "MPERCEIVER_TRACEBACK"):
         monkeypatch.delenv(name, raising=False)
     for name, text in FILES.items():
@@ -145,15 +145,15 @@ def test_help_of_all():
 def test_the_version_is_told_with_the_commit(world, monkeypatch):
     assert importlib.metadata.version("mperceiver") == __version__
     assert stdout_of("--version") == f"mperceiver {__version__} (commit {'0' * 12})\n"
-    monkeypatch.setattr(lineage, "commit", lambda: ("1" * 40, True))
+    monkeypatch.setattr(commits, "current", lambda: ("1" * 40, True))
     assert stdout_of("--version") == f"mperceiver {__version__} (commit {'1' * 12}, with uncommitted changes)\n"
 
 
 def test_the_version_is_told_outside_a_checkout(world, monkeypatch):
     def commit():
-        raise lineage.LineageError("no git")
+        raise commits.CommitError("no git")
 
-    monkeypatch.setattr(lineage, "commit", commit)
+    monkeypatch.setattr(commits, "current", commit)
     assert stdout_of("--version") == f"mperceiver {__version__} (not in a git checkout)\n"
 
 
@@ -411,9 +411,9 @@ def test_a_traceback_can_be_asked_for(world, monkeypatch):
 
 def test_without_git_no_work_is_done(prepared, monkeypatch):
     def commit():
-        raise lineage.LineageError("git does not tell the commit")
+        raise commits.CommitError("git does not tell the commit")
 
-    monkeypatch.setattr(lineage, "commit", commit)
+    monkeypatch.setattr(commits, "current", commit)
     for arguments in (
         ["restore", "input", "pairs"],
         ["prepare", "pairs"],

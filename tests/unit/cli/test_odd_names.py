@@ -11,7 +11,7 @@ import pytest
 from support import PROJECT
 from typer.testing import CliRunner
 
-from mperceiver import cli, images, lineage
+from mperceiver import cli, commits, images
 
 ODD = {
     "accents": "Straße-雪",
@@ -32,7 +32,7 @@ STRICT = {
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     Path("config/methods").mkdir(parents=True)
     Path("config/methods/input.yaml").write_text("title: t\nkind: identity\n", encoding="utf-8")
     return tmp_path

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.configs import SOURCES, STAGE, describe
 
-from mperceiver import config, lineage
+from mperceiver import commits, config, lineage
 from mperceiver.files import sha256
 
 PAIRS = "title: t\nlicence: l\nfrom: [photos]\ndegradations: {haze: {haze: {}}}\nencode: {crop_px: 16}\n"
@@ -15,7 +15,7 @@ PAIRS = "title: t\nlicence: l\nfrom: [photos]\ndegradations: {haze: {haze: {}}}\
 @pytest.fixture
 def made(world, monkeypatch):
     """Cards of photos -> pairs -> latents, restored -> scores, and of a run's three stages, as their verbs write them."""
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     describe("datasets", "photos", SOURCES)
     describe("datasets", "pairs", PAIRS)
     describe("foundations", "f", "title: f\nlicence: l\nlocal: somewhere\n")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.pairs import write_config
 
-from mperceiver import config, images, lineage
+from mperceiver import commits, config, images, lineage
 from mperceiver.config import ConfigError
 from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.raw.download import download_dataset
@@ -25,7 +25,7 @@ SIDE = 512
 def world(tmp_path, monkeypatch):
     """A picture of all levels, black and white among them, and three noisy sets of it; returns the picture."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     picture = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     picture[:100], picture[100:200] = 0, 255
     Path("pictures").mkdir()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mperceiver import lineage
+from mperceiver import commits, lineage
 from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.files import ChecksumError
 
@@ -18,7 +18,7 @@ MADE = {
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     for card in MADE:
         file = Path(card).with_suffix(".arrow")
         file.parent.mkdir(parents=True)

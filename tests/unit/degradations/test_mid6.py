@@ -10,7 +10,7 @@ import pytest
 from support import PROJECT
 from typer.testing import CliRunner
 
-from mperceiver import config, files, images, lineage, paths
+from mperceiver import commits, config, files, images, lineage, paths
 from mperceiver.cli import app
 from mperceiver.data import DataError
 from mperceiver.data.look.export import export_pairs
@@ -39,7 +39,7 @@ NOISE = "degradations:\n  dark:\n    gaussian-noise: {sigma_255: 15}\n"
 def world(tmp_path, monkeypatch):
     """An empty working directory; its commit is made up, so that the tests run without a checkout."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     Path("config/datasets").mkdir(parents=True)
     Path("config/protocols").mkdir()
     Path("config/protocols/rgb.yaml").write_text("title: RGB\nmetrics: [psnr]\n", encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 from support import reports
 from support.once import built_once
 
-from mperceiver import config, files, lineage
+from mperceiver import commits, config, files, lineage
 from mperceiver.export import bundle, crate, croissant, private
 from mperceiver.export.gather import ExportError
 from mperceiver.report import site, tables
@@ -33,7 +33,7 @@ def built(tmp_path_factory):
         root.mkdir()
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(root)
-            patch.setattr(lineage, "commit", lambda: reports.COMMIT)
+            patch.setattr(commits, "current", lambda: reports.COMMIT)
             reports.build_world()
             experiment = Path("config/toy.yaml")
             text = experiment.read_text(encoding="utf-8")
@@ -51,7 +51,7 @@ def tree(built, tmp_path, monkeypatch):
     """A copy of the small tree of results, with a table and the site of it."""
     root = Path(shutil.copytree(built, tmp_path / "tree"))
     monkeypatch.chdir(root)
-    monkeypatch.setattr(lineage, "commit", lambda: reports.COMMIT)
+    monkeypatch.setattr(commits, "current", lambda: reports.COMMIT)
     return root
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from mperceiver import lineage, paths
+from mperceiver import commits, lineage, paths
 from mperceiver.foundations import complete, staging
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
@@ -19,7 +19,7 @@ def own(tmp_path, monkeypatch):
     """A whole foundation in a folder `own`, which `far` names."""
     (tmp_path / "config/foundations").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     for path in complete.NEEDED:
         (Path("own") / path).parent.mkdir(parents=True, exist_ok=True)
         whole = b'{"a": 1}' if path.endswith(".json") else save({"weight": np.arange(6, dtype=np.float32)})

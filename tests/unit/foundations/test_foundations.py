@@ -16,7 +16,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from support import PROJECT
 
-from mperceiver import config, files, lineage
+from mperceiver import commits, config, files, lineage
 from mperceiver.config.foundations import WeightFile
 from mperceiver.foundations import listing, staging
 from mperceiver.models import image_tower, towers
@@ -261,7 +261,7 @@ def world(tmp_path, monkeypatch) -> Path:
     root = tmp_path / "world"
     (root / "config/foundations").mkdir(parents=True)
     monkeypatch.chdir(root)
-    monkeypatch.setattr(lineage, "commit", lambda: COMMIT)
+    monkeypatch.setattr(commits, "current", lambda: COMMIT)
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     monkeypatch.setenv("HF_TOKEN", "hf_none")
     return root
@@ -591,8 +591,8 @@ def test_what_is_wanted_no_more_does_not_come_along(world, server, mirror, tiny_
 def test_two_processes_fetch_each_file_once(world, server, mirror):
     describe(spec_of(mirror))
     program = (
-        "from mperceiver import lineage\nfrom mperceiver.foundations import staging\n"
-        f"lineage.commit = lambda: {COMMIT!r}\n"
+        "from mperceiver import commits\nfrom mperceiver.foundations import staging\n"
+        f"commits.current = lambda: {COMMIT!r}\n"
         "print(staging.stage('far'))"
     )
     jobs = [subprocess.Popen([sys.executable, "-c", program], stdout=-1, text=True) for _ in range(2)]

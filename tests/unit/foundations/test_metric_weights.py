@@ -8,7 +8,7 @@ import yaml
 from support import PROJECT
 from support.packages import index_package, sdist
 
-from mperceiver import config, lineage
+from mperceiver import commits, config, lineage
 from mperceiver.config.foundations import Foundation
 from mperceiver.foundations import staging
 from mperceiver.metrics import METRICS
@@ -21,7 +21,7 @@ DIGEST = hashlib.sha256(BODY).hexdigest()
 @pytest.fixture
 def world(tmp_path, monkeypatch, server):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     monkeypatch.setenv("UV_DEFAULT_INDEX", f"{server.url}/simple/")
     Path("config/foundations").mkdir(parents=True)
     return tmp_path

@@ -20,7 +20,7 @@ import pytest
 from support import PROJECT
 from support.weights import link_weights
 
-from mperceiver import config, files, images, lineage, metrics
+from mperceiver import commits, config, files, images, lineage, metrics
 from mperceiver.config.protocols import Protocol
 from mperceiver.data.raw.folder import pictures_in
 from mperceiver.data.read.loader import PreparedDataset
@@ -462,7 +462,7 @@ def world(tmp_path, monkeypatch, metric_weights):
 
     monkeypatch.chdir(tmp_path)
     link_weights(tmp_path, metric_weights)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     texts = {
         "datasets/pair": "title: pairs\nlicence: none\nsources: [{source: local, folder: none}]\nprotocol: rgb\n",
         "methods/input": "title: input\nkind: identity\n",
@@ -604,7 +604,7 @@ def test_what_is_known_of_ground_truths_is_kept_and_changes_no_number(world, mon
     monkeypatch.setitem(metrics.METRICS, "lpips", never)
     assert lineage.read_card(datasets.score_dataset("input", "pair")) == first and kept.stat().st_mtime_ns == before
     monkeypatch.undo()
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     monkeypatch.chdir(world)
     kept.write_bytes(kept.read_bytes()[:1000])  # cut short: made again
     assert lineage.read_card(datasets.score_dataset("input", "pair")) == first and kept.stat().st_size > 1000

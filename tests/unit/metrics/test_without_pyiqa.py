@@ -14,7 +14,7 @@ import pytest
 from support import PROJECT
 from support.weights import link_weights
 
-from mperceiver import images, lineage
+from mperceiver import commits, images, lineage
 
 # The verb score in a process that can import none of these modules.
 PROGRAM = """
@@ -28,8 +28,8 @@ class Refuse:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Refuse())
-from mperceiver import cli, lineage
-lineage.commit = lambda: ("0" * 40, False)
+from mperceiver import cli, commits, lineage
+commits.current = lambda: ("0" * 40, False)
 sys.argv = ["mperceiver", "score", "input", sys.argv[2], "--workers", "1"]
 cli.app()
 """
@@ -80,7 +80,7 @@ def world(tmp_path, monkeypatch, metric_weights) -> Path:
     from skimage import data
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     link_weights(tmp_path, metric_weights)
     for folder in ("config/datasets", "config/methods", "config/protocols", "data/prepared"):
         Path(folder).mkdir(parents=True)

@@ -9,7 +9,7 @@ import torch
 from support.checkpoints import dncnn, state_of
 from support.pairs import write_config, write_pairs
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config import ConfigError
 from mperceiver.files import ChecksumError
 from mperceiver.foundations import staging
@@ -27,7 +27,7 @@ SMALL_PROMPT = SMALL | {"prompt_channels": [4, 4, 4], "prompt_px": [8, 4, 4]}
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     text = "title: noise\nlicence: none\nsources: [{source: local, folder: none}]\n"
     write_config({"datasets/noise": text, "datasets/other": text})
     Path("published").mkdir()

@@ -3,14 +3,14 @@
 import pytest
 from support import reports
 
-from mperceiver import lineage
+from mperceiver import commits
 
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     """A small but complete working directory, with all scores."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: reports.COMMIT)
+    monkeypatch.setattr(commits, "current", lambda: reports.COMMIT)
     reports.build_world()
     return tmp_path
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import reports
 
-from mperceiver import config, lineage
+from mperceiver import commits, config, lineage, shipped
 from mperceiver.report import differences, runs, why
 from mperceiver.report.differences import CHANGES, MAY, NOT
 
@@ -15,7 +15,7 @@ from mperceiver.report.differences import CHANGES, MAY, NOT
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: reports.COMMIT)
+    monkeypatch.setattr(commits, "current", lambda: reports.COMMIT)
     reports.build_world()
     for name in ("one", "two"):  # no LPIPS, whose weights are not here
         edit(f"config/runs/{name}.yaml", "network:", "network:\n  losses: {perceptual: 0}")
@@ -170,7 +170,7 @@ def test_a_run_is_its_last_stage(tree):
 def test_two_commits(tree, monkeypatch, tmp_path):
     for name in ("mperceiver", "config"):
         Path(name).mkdir(exist_ok=True)
-    monkeypatch.setattr(lineage, "PACKAGE", tmp_path / "mperceiver")
+    monkeypatch.setattr(shipped, "PACKAGE", tmp_path / "mperceiver")
     who = ["-c", "user.name=a", "-c", "user.email=a@b"]
 
     def git(*words: str) -> str:
@@ -178,22 +178,22 @@ def test_two_commits(tree, monkeypatch, tmp_path):
         return done.stdout.strip()
 
     git("init", "-q")
-    commits = []
+    heads = []
     for steps in (4, 5):
         Path("mperceiver/a.py").write_text(f"# {steps}\n", encoding="utf-8")
         edit("config/runs/two.yaml", "steps: 4", f"steps: {steps}")
         edit("config/runs/two.yaml", "title: two", f"title: two{'' if steps == 4 else ', longer'}")
         git("add", "-A")
         git("commit", "-qm", "c")
-        commits.append(git("rev-parse", "HEAD"))
-    told = [(d.where, d.what, d.effect) for d in differences.differences(*commits)]
+        heads.append(git("rev-parse", "HEAD"))
+    told = [(d.where, d.what, d.effect) for d in differences.differences(*heads)]
     assert told == [
         ("config/runs/two.yaml", "title two → two, longer", NOT),
         ("config/runs/two.yaml", "network.steps 4 → 5", CHANGES),
         ("mperceiver/a.py", "changed code", MAY),
     ]
     with pytest.raises(lineage.LineageError, match="neither a table's name"):
-        differences.differences(commits[0], "f" * 40)
+        differences.differences(heads[0], "f" * 40)
 
 
 # ---------------------------------------------------------------- all runs

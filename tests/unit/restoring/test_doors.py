@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support.pairs import write_config, write_pairs
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config import ConfigError
 from mperceiver.images import PictureError
 from mperceiver.restoring import photographs
@@ -27,7 +27,7 @@ date: 2024-05-01
 def world(tmp_path, monkeypatch):
     """Pairs of noise, and a protocol without weights; returns the (lq, gt) of each."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     write_config(
         {
             "datasets/noise": "title: noise\nlicence: none\nsources: [{source: local, folder: none}]\nprotocol: plain\n",

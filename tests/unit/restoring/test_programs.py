@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support.pairs import write_config, write_pairs
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config import ConfigError
 from mperceiver.images import PictureError
 from mperceiver.restoring.commands import CommandError, run_command
@@ -30,7 +30,7 @@ for number, path in enumerate(sorted(given.iterdir())):
 def world(tmp_path, monkeypatch):
     """Pairs of noise and a program that inverts pictures; returns the (lq, gt) of each pair."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     write_config({"datasets/noise": "title: noise\nlicence: none\nsources: [{source: local, folder: none}]\n"})
     program("")
     return write_pairs("noise", SIZES)

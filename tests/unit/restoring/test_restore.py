@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config import ConfigError
 from mperceiver.config.methods import Method
 from mperceiver.data.read.loader import PreparedDataset
@@ -168,7 +168,7 @@ def test_refuses_what_a_broken_model_returns():
 def world(tmp_path, monkeypatch):
     """A dataset of pictures of several sizes, and methods for it, in a working directory of their own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     texts = {
         "datasets/odd": "title: odd\nlicence: none\nsources: [{source: local, folder: none}]\n",
         "methods/input": "title: input\nkind: identity\n",

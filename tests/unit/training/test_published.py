@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.by_name import fill
 
-from mperceiver import config, lineage
+from mperceiver import commits, config, lineage
 from mperceiver.models.baselines.airnet import AirNet
 from mperceiver.models.baselines.promptir import PromptIR
 from mperceiver.models.baselines.restormer import Restormer
@@ -31,7 +31,7 @@ PROMPTIR = {
 @pytest.fixture
 def world(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     for folder in ("runs", "methods"):
         Path("config", folder).mkdir(parents=True)
     return tmp_path

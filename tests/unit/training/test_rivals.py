@@ -11,7 +11,7 @@ import torch
 from support import loops, rivals
 from support.loops import at, terminate
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.models import baselines, towers
 from mperceiver.models.predictor import build_predictor
 from mperceiver.training.loop import fit
@@ -25,7 +25,7 @@ def rivals_root(tiny_root, tmp_path_factory) -> Path:
     shutil.copytree(tiny_root, root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+        patch.setattr(commits, "current", lambda: ("0" * 40, False))
         describe()
         for name in sorted(rivals.NETWORKS, key=lambda name: name in rivals.STARTS):
             train(name, "network")
@@ -46,7 +46,7 @@ def trained(rivals_root, tmp_path, monkeypatch) -> Path:
     root = tmp_path / "world"
     shutil.copytree(rivals_root, root)
     monkeypatch.chdir(root)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     return root
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mperceiver import config, lineage, paths
+from mperceiver import commits, config, lineage, paths
 from mperceiver.config.runs import Phase
 from mperceiver.files import sha256
 from mperceiver.training.loop import fit
@@ -74,7 +74,7 @@ def trained_root(tiny_root, tmp_path_factory) -> Path:
     shutil.copytree(tiny_root, root)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+        patch.setattr(commits, "current", lambda: ("0" * 40, False))
         encode()
         for name, run in STAGES.items():
             train(run, name)
@@ -87,7 +87,7 @@ def trained(trained_root, tmp_path, monkeypatch) -> Path:
     root = tmp_path / "world"
     shutil.copytree(trained_root, root)
     monkeypatch.chdir(root)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     return root
 
 

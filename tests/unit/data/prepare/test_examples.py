@@ -12,7 +12,7 @@ from PIL import Image
 from support import PROJECT, examples
 from support.shipped import shipped_files
 
-from mperceiver import config, lineage, paths
+from mperceiver import commits, config, lineage, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.pairs import Example
 from mperceiver.data.prepare.dataset import prepare_dataset
@@ -29,7 +29,7 @@ PAIRED = [name for name, dataset in DATASETS.items() if dataset.pairs and (name 
 def world(tmp_path, monkeypatch):
     """A working directory with the project's datasets; its commit is made up."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     shutil.copytree(PROJECT / "config/datasets", "config/datasets")
     return tmp_path
 

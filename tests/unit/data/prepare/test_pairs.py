@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.prepare.matching import file_tree, natural_key
@@ -24,7 +24,7 @@ RULE = r"match: '(.*)in/(.*)', gt: {rule: '\g<1>gt/\g<2>'}"
 def world(tmp_path, monkeypatch):
     """An empty working directory; its commit is made up, so that the tests run without a checkout."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     Path("config/datasets").mkdir(parents=True)
     return tmp_path
 

@@ -14,7 +14,7 @@ import pytest
 from support import PROJECT
 from support.datasets import describe, generated, local, nothing_in, picture, put
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import DataError
 from mperceiver.data.prepare import synthesised
@@ -37,7 +37,7 @@ TWO_WAYS = "degradations:\n  noise:\n    gaussian-noise: {sigma_255: [5.0, 50.0]
 def world(tmp_path, monkeypatch):
     """An empty working directory; its commit is made up, so that the tests run without a checkout."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     Path("config/datasets").mkdir(parents=True)
     return tmp_path
 
@@ -214,7 +214,7 @@ def test_a_killed_job_leaves_no_output_and_no_process(world):
     download_dataset("leaves", [])
     script = Path("job.py")
     script.write_text(
-        "from mperceiver import lineage\nlineage.commit = lambda: ('0' * 40, False)\n"
+        "from mperceiver import commits\ncommits.current = lambda: ('0' * 40, False)\n"
         "from mperceiver.data.prepare.dataset import prepare_dataset\nif __name__ == '__main__':\n    prepare_dataset('d', 2)\n",
         encoding="utf-8",
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support.datasets import describe, picture
 
-from mperceiver import images, lineage, paths
+from mperceiver import commits, images, paths
 from mperceiver.data import DataError
 from mperceiver.data.raw.download import download_dataset
 from mperceiver.data.raw.sources import drive
@@ -22,7 +22,7 @@ from mperceiver.data.raw.sources import drive
 @pytest.fixture(autouse=True)
 def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     Path("config/datasets").mkdir(parents=True)
     return tmp_path
 

@@ -11,7 +11,7 @@ import yaml
 from support.packages import index_package
 from typer.testing import CliRunner
 
-from mperceiver import cli, config, lineage
+from mperceiver import cli, commits, config
 from mperceiver.data import DataError
 from mperceiver.data.raw.doctor import ask_sources
 from mperceiver.data.raw.download import download_dataset
@@ -22,7 +22,7 @@ BODY = b"PK" + bytes(5000)
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     for name in ("HF_HUB_OFFLINE", "MPERCEIVER_MIRROR", "MPERCEIVER_EXPERIMENT"):
         monkeypatch.delenv(name, raising=False)
     for kind in ("datasets", "foundations"):

@@ -18,7 +18,7 @@ import requests
 import yaml
 from support.datasets import describe, generated, local, nothing_in, picture, put
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, paths
 from mperceiver.data import DataError
 from mperceiver.data.raw.download import download_dataset
 from mperceiver.data.raw.folder import folder_sha256, pictures_in
@@ -29,7 +29,7 @@ from mperceiver.files import MANIFEST, sha256
 def world(tmp_path, monkeypatch):
     """An empty working directory; its commit is made up, so that the tests run without a checkout."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     Path("config/datasets").mkdir(parents=True)
     return tmp_path
 
@@ -368,9 +368,9 @@ def test_a_cut_connection_is_gone_on_with(world, server):
 
 KILLED = """
 import sys
-from mperceiver import lineage
+from mperceiver import commits
 from mperceiver.data.raw.download import download_dataset
-lineage.commit = lambda: ("0" * 40, False)
+commits.current = lambda: ("0" * 40, False)
 print("begun", flush=True)
 download_dataset("d", [])
 print("done", flush=True)

@@ -10,7 +10,7 @@ import pytest
 from support.serving import serving
 from typer.testing import CliRunner
 
-from mperceiver import cli, images, lineage
+from mperceiver import cli, commits, images
 from mperceiver.fetch import FetchError, fetch
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x1b[31mGone\x9b1m"
@@ -20,7 +20,7 @@ EVIL = "\x1b]0;owned\x07\x1b[2J\x1b[31mGone\x9b1m"
 def world(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     Path("config/datasets").mkdir(parents=True)
     return tmp_path
 
