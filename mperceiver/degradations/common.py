@@ -11,6 +11,7 @@ import numpy as np
 import scipy.fft
 
 SIDE_MIN_PX = 16
+STAMPED_PER_PIXEL = 2.0  # values added a pixel, above which a Fourier transform is faster
 _recorded: ContextVar[dict[str, np.ndarray] | None] = ContextVar("recorded", default=None)
 
 
@@ -151,8 +152,36 @@ def scatter(rng: np.random.Generator, height: int, width: int, count: float, ker
     k = kernel.shape[0]
     tall, wide = height + k - 1, width + k - 1  # kernels centred outside the picture reach into it
     n = int(rng.poisson(count * tall * wide / (height * width)))
-    seeds = np.bincount(rng.integers(0, tall * wide, n), rng.uniform(0.4, 1, n), tall * wide)
-    return np.clip(_valid(seeds.reshape(tall, wide, 1), kernel)[..., 0], 0, 1)
+    places, brightness = rng.integers(0, tall * wide, n), rng.uniform(0.4, 1, n)
+    if n * np.count_nonzero(kernel) <= STAMPED_PER_PIXEL * tall * wide:
+        sums = _stamped(places, brightness, (tall, wide), kernel)
+    else:
+        sums = _valid(np.bincount(places, brightness, tall * wide).reshape(tall, wide, 1), kernel)[..., 0]
+    return np.clip(sums, 0, 1)
+
+
+def _stamped(places: np.ndarray, brightness: np.ndarray, shape: tuple[int, int], kernel: np.ndarray) -> np.ndarray:
+    """What ``_valid`` gives for points at flat indices ``places`` of an array of ``shape`` (H+k-1, W+k-1): float32 (H, W).
+
+    The kernel is added point by point, which takes a tenth of the time of a Fourier transform where points are few.
+    """
+    k, (tall, wide) = kernel.shape[0], shape
+    full = wide + k - 1
+    down, right = np.nonzero(kernel)
+    corners = places + places // wide * (k - 1)  # in rows of the full convolution's length
+    indices = corners[:, None] + (down * full + right)
+    sums = np.bincount(indices.ravel(), np.outer(brightness, kernel[down, right]).ravel(), (tall + k - 1) * full)
+    return sums.reshape(-1, full)[k - 1 : tall, k - 1 : wide].astype(np.float32)
+
+
+def blend_towards_white(image: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """J + (1 - J) m: image (H, W, 3) mixed with white by ``share`` (H, W) in [0, 1], in a form that rounding cannot make darker."""
+    import cv2
+
+    white = 1 - image
+    white *= cv2.merge([share, share, share])
+    white += image
+    return np.minimum(white, 1, out=white)
 
 
 def convolve(image: np.ndarray, psf: np.ndarray) -> np.ndarray:

@@ -2,7 +2,14 @@
 
 import numpy as np
 
-from mperceiver.degradations.common import check_number, check_picture, clip, record_map, scatter, segment_kernel
+from mperceiver.degradations.common import (
+    blend_towards_white,
+    check_number,
+    check_picture,
+    record_map,
+    scatter,
+    segment_kernel,
+)
 
 # Near, middle and far rain: relative size of the streaks, their relative brightness, and their share of all streaks.
 LAYERS = ((1.0, 1.0, 0.2), (0.7, 0.75, 0.3), (0.45, 0.5, 0.5))
@@ -50,5 +57,5 @@ def rain(
         streaks += np.float32(brightness) * scatter(rng, height, width, density * part * height * width, kernel)
     streaks = np.clip(streaks, 0, 1)
     record_map("streaks", streaks)
-    rainy = image + np.float32(strength) * streaks[..., None] * (1 - image)
-    return clip(rainy + np.float32(veil) * (1 - rainy))
+    # Both blends at once: 1 - I = (1 - J) (1 - strength S) (1 - veil).
+    return blend_towards_white(image, 1 - (1 - np.float32(strength) * streaks) * np.float32(1 - veil))

@@ -3,9 +3,9 @@
 import numpy as np
 
 from mperceiver.degradations.common import (
+    blend_towards_white,
     check_number,
     check_picture,
-    clip,
     record_map,
     scale_sizes,
     scatter,
@@ -62,6 +62,6 @@ def snow(
             ragged = kernel * (0.5 + smooth_field(rng, kernel.shape[0], kernel.shape[1], waves=6))
             flakes = scatter(rng, height, width, count / 2, ragged / ragged.max())
             bare *= 1 - np.float32(opacity * solid) * flakes
-    mask = 1 - bare[..., None]
-    record_map("mask", mask[..., 0])
-    return clip(image + (1 - image) * mask)  # = J (1 - m) + m, in a form that rounding cannot make darker than J
+    mask = 1 - bare
+    record_map("mask", mask)
+    return blend_towards_white(image, mask)  # = J (1 - m) + m

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
+from scipy import ndimage, signal
 from typer.testing import CliRunner
 
 from mperceiver.cli import app
 from mperceiver.data.raw.generated import GENERATORS, dead_leaves
-from mperceiver.degradations import DEGRADATIONS, PLACES
+from mperceiver.degradations import DEGRADATIONS, PLACES, common
 from mperceiver.degradations.blur import disc_psf, motion_psf
-from mperceiver.degradations.common import convolve, recorded_maps
+from mperceiver.degradations.common import convolve, recorded_maps, scatter, segment_kernel
 from mperceiver.degradations.display import orders_psf
 from mperceiver.degradations.mix import degrade, draw_parameters, draw_recipe, render_layers, render_uint8
 from mperceiver.seeds import picture_seed
@@ -102,6 +102,21 @@ def test_any_size_any_seed(height, width, seed):
     image = seeded(seed).random((height, width, 3), np.float32)
     for degradation in DEGRADATIONS.values():
         assert is_picture(degradation.apply(image, seeded(seed)), image.shape)
+
+
+@pytest.mark.parametrize("stamped_per_pixel", [0.0, np.inf])
+def test_scattered_kernels_are_a_convolution_of_points(monkeypatch, stamped_per_pixel):
+    monkeypatch.setattr(common, "STAMPED_PER_PIXEL", stamped_per_pixel)
+    kernel = segment_kernel(9.0, 2.0, 30.0)
+    height, width, k = 40, 70, kernel.shape[0]
+    scattered = scatter(seeded(3), height, width, 25.0, kernel)
+    rng, shape = seeded(3), (height + k - 1, width + k - 1)
+    n = rng.poisson(25.0 * shape[0] * shape[1] / (height * width))
+    points = np.zeros(shape)
+    np.add.at(points.ravel(), rng.integers(0, points.size, n), rng.uniform(0.4, 1, n))
+    expected = np.clip(signal.convolve2d(points, kernel, mode="valid"), 0, 1)
+    assert 0.1 < (expected > 0).mean() < 0.9, "neither empty nor full"
+    np.testing.assert_allclose(scattered, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0])
