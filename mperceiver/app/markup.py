@@ -6,8 +6,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mperceiver.app.work import Progress, Result
+from mperceiver.config.base import SURE
 from mperceiver.metrics import METRICS
-from mperceiver.restoring.console import SURE
 
 MOST_BARS = 5  # degradations, the most probable first
 FILES = "/gradio_api/file="  # the address of a file on the server

@@ -7,12 +7,14 @@ from pydantic import Field, model_validator
 from mperceiver.config.base import Model, Name, Positive
 from mperceiver.config.tables import ColumnGroup
 
+OF_PREDICTOR = ("probabilities", "reliability")  # kinds that show what one method's predictor says
 NEEDS = {  # kind of figure -> keys that it cannot do without
     "comparison": ["panels"],
     "curves": ["runs"],
     "bars": ["methods", "columns"],
     "prompts": ["runs"],
     "probabilities": ["methods", "columns"],
+    "reliability": ["methods", "columns"],
     "tradeoff": ["methods", "columns"],
     "usage": ["runs"],
 }
@@ -35,14 +37,17 @@ class Figure(Model):
 
     title: str = Field(description="heading")
     caption: str = Field(description="what a reader must know to read the figure")
-    kind: Literal["comparison", "curves", "bars", "prompts", "probabilities", "tradeoff", "usage"] = Field(
-        description="comparison: pictures side by side; curves: training curves; bars: a metric as bars; prompts: t-SNE of a "
-        "run's prompt tokens; probabilities: the degradation predictor's mean probabilities for the pictures of each task; "
-        "tradeoff: quality against sampling steps and seconds; usage: memory, speed, use and power of GPUs over a training's time"
+    kind: Literal["comparison", "curves", "bars", "prompts", "probabilities", "reliability", "tradeoff", "usage"] = (
+        Field(
+            description="comparison: pictures side by side; curves: training curves; bars: a metric as bars; prompts: t-SNE of a "
+            "run's prompt tokens; probabilities: the degradation predictor's mean probabilities for the pictures of each task; "
+            "reliability: how often its most probable class is right, against the probability of that class; "
+            "tradeoff: quality against sampling steps and seconds; usage: memory, speed, use and power of GPUs over a training's time"
+        )
     )
     methods: list[Name] = Field(
         default_factory=list,
-        description="comparison: the columns; bars: the series; probabilities: one method; tradeoff: methods that differ in "
+        description="comparison: the columns; bars: the series; probabilities, reliability: one method; tradeoff: methods that differ in "
         "their steps, the points of a curve",
     )
     panels: list[Panel] = Field(default_factory=list, description="comparison: the rows")
@@ -57,15 +62,15 @@ class Figure(Model):
     columns: list[ColumnGroup] = Field(
         default_factory=list,
         description="bars: a group of bars each, of the first metric; tradeoff: a curve each, of the first metric; "
-        "probabilities: a bar each",
+        "probabilities: a bar each; reliability: a line each",
     )
 
     @model_validator(mode="after")
     def _check_needs(self) -> "Figure":
         if missing := [key for key in NEEDS[self.kind] if not getattr(self, key)]:
             raise ValueError(f"a figure of kind {self.kind} needs {' and '.join(f'`{key}`' for key in missing)}")
-        if self.kind == "probabilities" and len(self.methods) != 1:
-            raise ValueError("probabilities are those of one method: give `methods` one name")
+        if self.kind in OF_PREDICTOR and len(self.methods) != 1:
+            raise ValueError(f"{self.kind} is that of one method: give `methods` one name")
         if self.kind == "prompts" and len(self.runs) != 1:
             raise ValueError("prompts are those of one run: give `runs` one name")
         if self.kind == "bars" and len({column.metrics[0] for column in self.columns}) > 1:

@@ -39,7 +39,11 @@ class ModelConfig(Model):
     cm_tokens: Positive = Field(16, description="number of tokens that the CM-Adapter makes from the CLIP embedding")
     cm_heads: Positive = Field(8, description="attention heads of the CM-Adapter")
     vp_tokens: Positive = Field(24, description="M, the number of tokens of a visual prompt")
-    vp_width: Positive = Field(512, description="channels of a visual prompt")
+    vp_width: Positive | Literal["scale"] = Field(
+        512,
+        description="channels of a visual prompt at every scale, as in the authors' release; scale: those of the IR-Adapter at the "
+        "prompt's scale, the C_k of section 3.2 of the paper",
+    )
     vp_heads: Positive = Field(8, description="heads of the attention to the visual prompts")
     vp_head_width: Positive = Field(64, description="channels of a head of that attention")
     ir_widths: list[Positive] = Field(

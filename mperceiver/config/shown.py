@@ -8,6 +8,7 @@ from mperceiver.config.depends import members, method_foundation, method_weights
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.config.doorways import covers, module_inputs
 from mperceiver.config.experiments import Experiment
+from mperceiver.config.figures import OF_PREDICTOR
 from mperceiver.config.files import load, names, parse
 from mperceiver.config.parts import experiment_part, part_of
 from mperceiver.config.reported import path_of_reported
@@ -93,7 +94,7 @@ def figure_inputs(figure: str) -> list[str]:
     datasets = [panel.dataset for panel in spec.panels]
     inputs += [str(paths.prepared_card(dataset)) for dataset in datasets]
     datasets += [dataset for column in spec.columns for dataset in column.datasets]
-    card = paths.restored_card if spec.kind == "probabilities" else paths.scores_card
+    card = paths.restored_card if spec.kind in OF_PREDICTOR else paths.scores_card
     inputs += [str(card(method, dataset)) for dataset in datasets for method in methods]
     trainers = {run: weights_of(run) for run in spec.runs}
     if spec.kind == "prompts":

@@ -61,7 +61,8 @@ class ColumnGroup(Model):
     kind: Name = Field(
         "score",
         description="what the columns show; score: mean scores; cost: what a method costs at the picture of `px`, or without it "
-        "its parameters; training: how long its training was; any other: a kind in mperceiver/report/columns",
+        "its parameters; training: how long its training was; predictor: how often its predictor is right, and sure; "
+        "any other: a kind in mperceiver/report/columns",
     )
     px: Positive | None = Field(
         None, description="for kind cost: side of the square picture whose restoration is measured"

@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 
 def group_count(width: int) -> int:
-    """Groups of a GroupNorm over ``width`` channels: 32 as in Stable Diffusion, fewer where the width is small."""
+    """Groups of a GroupNorm over ``width`` channels: 32 as in Stable Diffusion and the authors' release.
+
+    Below a width of 128 they are 8 at most, since a group of one or two channels would lose what these channels tell apart.
+    """
     return math.gcd(32, width) if width >= 128 else math.gcd(8, width)
 
 

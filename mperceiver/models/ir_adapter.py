@@ -44,14 +44,22 @@ class IRAdapter(nn.Module):
                 ResBlock(widths[-1], widths[-1], time_width),
             ]
         )
-        self.vp_pool: nn.Parameter | None = None  # (scales, N, M, C_v)
-        if spec.vp_pool:
-            self.vp_pool = nn.Parameter(torch.randn(len(widths), count, spec.vp_tokens, spec.vp_width) * 0.02)
+        self.vp_pool: nn.Parameter | nn.ParameterList | None = (
+            None  # (scales, N, M, C_v), or (N, M, C_k) for each scale
+        )
+        if spec.vp_width == "scale":
+            prompt_widths = widths
+            if spec.vp_pool:
+                self.vp_pool = nn.ParameterList(torch.randn(count, spec.vp_tokens, width) * 0.02 for width in widths)
+        else:
+            prompt_widths = [spec.vp_width] * len(widths)
+            if spec.vp_pool:
+                self.vp_pool = nn.Parameter(torch.randn(len(widths), count, spec.vp_tokens, spec.vp_width) * 0.02)
         self.modulators = nn.ModuleList(
             VPModulator(
-                width, spec.vp_width, spec.vp_heads, spec.vp_head_width, spec.ir_feature_width, time_width, spec.vp_pool
+                width, prompt_width, spec.vp_heads, spec.vp_head_width, spec.ir_feature_width, time_width, spec.vp_pool
             )
-            for width in widths
+            for width, prompt_width in zip(widths, prompt_widths, strict=True)
         )
 
     def forward(self, latent: Tensor, t: Tensor, probabilities: Tensor) -> list[Tensor]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mperceiver.config.base import SURE
 from mperceiver.images import PictureError
 from mperceiver.printing import say, say_json, shown
 from mperceiver.progress import progress
@@ -12,7 +13,6 @@ from mperceiver.restoring import photographs
 from mperceiver.restoring.photographs import PhotographResult
 
 MOST_NAMED = 3  # degradations that are named, the most probable first
-SURE = 0.5  # least probability of the first one, below which the output says that the predictor is not sure
 LEAST_PROBABILITY = 0.05  # of a degradation that is named
 
 

@@ -41,9 +41,9 @@ def parameter_groups(module: nn.Module, spec: Stage) -> list[dict]:
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             # A vector has one number a channel, whatever its shape: (C,) or (C, 1, 1). The name is asked too, because the
-            # CM-Adapter's bias is a matrix, one row for each degradation.
+            # CM-Adapter's bias is a matrix, one row for each degradation. The number of a pool among several is no part of its name.
             vector = parameter.numel() == max(parameter.shape, default=1)
-            spare = vector or name.endswith(("pool", "bias", "bias_table"))
+            spare = vector or name.rstrip(".0123456789").endswith(("pool", "bias", "bias_table"))
             (spared if spare else decayed).append(parameter)
     if not decayed and not spared:
         raise TrainingError("nothing to train: no parameter requires a gradient")

@@ -259,6 +259,7 @@ def build_figures() -> None:
     columns = [{**column, "metrics": ["psnr"]} for column in TABLE["columns"]]
     dump("figures", "prompts", figure | {"kind": "prompts", "runs": ["prompted"]})
     dump("figures", "probabilities", figure | {"kind": "probabilities", "methods": ["one"], "columns": columns})
+    dump("figures", "reliability", figure | {"kind": "reliability", "methods": ["one"], "columns": columns})
     dump("figures", "tradeoff", figure | {"kind": "tradeoff", "methods": ["one", "two"], "columns": columns})
 
 

@@ -45,7 +45,6 @@ rule train_drm:
     benchmark:
         "results/benchmarks/train_drm/{run}.tsv"
     priority: 1
-    threads: 2
     shell:
         "mperceiver train_drm {wildcards.run} --threads {threads} > {log} 2>&1"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mperceiver.config.tables import ColumnGroup
-from mperceiver.report.columns import cost, score, training
+from mperceiver.report.columns import cost, predictor, score, training
 from mperceiver.report.grid import Column, Measure, Value
 
 
@@ -34,6 +34,7 @@ class Kind(Protocol):
 
 KINDS: dict[str, Kind] = {
     "cost": cost,
+    "predictor": predictor,
     "score": score,
     "training": training,
 }

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from mperceiver import config, files, lineage, paths
 from mperceiver.config.figures import Figure
-from mperceiver.report.figures import bars, comparison, curves, probabilities, prompts, tradeoff, usage
+from mperceiver.report.figures import bars, comparison, curves, probabilities, prompts, reliability, tradeoff, usage
 from mperceiver.report.figures.common import DPI, STYLE, FigureError
 
 
@@ -35,6 +35,7 @@ KINDS: dict[str, Kind] = {
     "bars": bars,
     "prompts": prompts,
     "probabilities": probabilities,
+    "reliability": reliability,
     "tradeoff": tradeoff,
     "usage": usage,
 }

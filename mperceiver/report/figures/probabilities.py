@@ -5,7 +5,7 @@ import pandas as pd
 
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
-from mperceiver.csvs import unguarded
+from mperceiver.report import predictions
 from mperceiver.report.figures.common import FigureError
 from mperceiver.report.figures.prompts import COLOURS
 
@@ -28,7 +28,7 @@ def draw(name: str, figure: Figure):
 
     method = figure.methods[0]
     datasets = dict.fromkeys(dataset for column in figure.columns for dataset in column.datasets)
-    frames = {dataset: _read(method, dataset) for dataset in datasets}
+    frames = {dataset: restored(method, dataset) for dataset in datasets}
     bars: dict[str, pd.Series] = {}
     for column in figure.columns:
         pictures = pd.concat([frames[dataset] for dataset in column.datasets])
@@ -37,7 +37,7 @@ def draw(name: str, figure: Figure):
             raise FigureError(
                 f"{config.path_of('figures', name)}: no picture of {column.label} in {', '.join(column.datasets)}"
             )
-        bars[column.label] = pictures.drop(columns=["id", "task"]).mean()
+        bars[column.label] = predictions.classes(pictures).mean()
     drawing, axis = plt.subplots(figsize=(6.4, 0.34 * len(bars) + 1.3), layout="constrained")
     left = np.zeros(len(bars))
     for k, task in enumerate(next(iter(bars.values())).index):
@@ -58,21 +58,15 @@ def draw(name: str, figure: Figure):
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel("mean probability")
     drawing.legend(loc="outside upper center", ncols=5, fontsize=8, handlelength=1.2, columnspacing=1.1)
-    inputs = [
-        path
-        for dataset in datasets
-        for path in (paths.restored_card(method, dataset), paths.probabilities_file(method, dataset))
-    ]
+    inputs = [path for dataset in datasets for path in predictions.files_of(method, dataset)]
     return drawing, inputs, {label: [round(float(share), 4) for share in bar] for label, bar in bars.items()}
 
 
-def _read(method: str, dataset: str) -> pd.DataFrame:
-    """The columns `id`, `task`, and a probability for each class."""
-    path = paths.probabilities_file(method, dataset)
-    if not path.is_file():
+def restored(method: str, dataset: str) -> pd.DataFrame:
+    """As ``predictions.read``; raises FigureError where the method has not restored the dataset."""
+    try:
+        return predictions.read(method, dataset)
+    except FileNotFoundError as error:
         raise FigureError(
-            f"{path}: no such file; restore first: snakemake --cores all {paths.restored_card(method, dataset)}"
-        )
-    texts = {"id": str, "task": str}
-    table = pd.read_csv(path, dtype=texts, keep_default_na=False)
-    return table.assign(**{column: table[column].map(unguarded) for column in texts})
+            f"{error.filename}: no such file; restore first: snakemake --cores all {paths.restored_card(method, dataset)}"
+        ) from None

@@ -70,8 +70,10 @@ def _pools(path: Path) -> dict[str, np.ndarray]:
         with safe_open(path, framework="np") as file:
             names = set(file.keys())
             if "ir_adapter.vp_pool" in names:
-                scales = file.get_tensor("ir_adapter.vp_pool").astype(np.float64)
-                pools = {f"visual prompts, scale {k + 1}": pool for k, pool in enumerate(scales)}
+                scales = list(file.get_tensor("ir_adapter.vp_pool"))
+            else:  # a pool a scale, of widths of their own
+                scales = [file.get_tensor(name) for name in sorted(names) if name.startswith("ir_adapter.vp_pool.")]
+            pools = {f"visual prompts, scale {k + 1}": pool.astype(np.float64) for k, pool in enumerate(scales)}
             if "textual.tp_pool" in names:
                 pools["textual prompts"] = file.get_tensor("textual.tp_pool").astype(np.float64)
     except SafetensorError as error:

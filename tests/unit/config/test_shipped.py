@@ -11,6 +11,7 @@ from support.shipped import copy_shipped
 from mperceiver import config, paths
 from mperceiver.config.base import Model
 from mperceiver.config.experiments import Experiment
+from mperceiver.config.figures import OF_PREDICTOR
 from mperceiver.config.files import models_in
 from mperceiver.metrics import METRICS
 
@@ -96,7 +97,7 @@ def test_columns_exist_in_their_datasets_and_protocols(shipped):
     columns += [
         (name, c)
         for name, figure in everything("figures").items()
-        if figure.kind != "probabilities"
+        if figure.kind not in OF_PREDICTOR
         for c in figure.columns
     ]
     assert columns

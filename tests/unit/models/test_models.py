@@ -415,15 +415,19 @@ def test_features_when_height_and_width_differ(spec):
     assert [tuple(f.shape) for f in features] == [(2, 16, 16 >> k, 24 >> k) for k in range(4)]
 
 
-def test_features_know_time_picture_prompts_and_probabilities(spec):
+@pytest.mark.parametrize("vp_width", [24, "scale"])
+def test_features_know_time_picture_prompts_and_probabilities(spec, vp_width):
     torch.manual_seed(0)
+    spec = changed(spec, vp_width=vp_width)
     adapter = IRAdapter(4, N, spec).requires_grad_(False)
+    widths = spec.ir_widths if vp_width == "scale" else [24] * 4
+    assert [tuple(pool.shape) for pool in adapter.vp_pool] == [(N, spec.vp_tokens, width) for width in widths]
     stir(adapter.requires_grad_(True))
     z, t, p = random(1, 4, 16, 16), torch.tensor([500]), one_hot(2)
     before = adapter(z, t, p)
     other = copy.deepcopy(adapter)
     with torch.no_grad():
-        other.vp_pool[1, 2] += 1  # the second scale's prompt of degradation 2
+        other.vp_pool[1][2] += 1  # the second scale's prompt of degradation 2
     for after, where in [
         (adapter(z + 1, t, p), range(4)),
         (adapter(z, t + 100, p), range(4)),

@@ -62,14 +62,15 @@ def test_figures_of_what_is_not_there(tree):
         figures.write("curves")
 
 
-@pytest.mark.parametrize("name", ["prompts", "probabilities", "tradeoff"])
+@pytest.mark.parametrize("name", ["prompts", "probabilities", "reliability", "tradeoff"])
 def test_figures_of_the_method_are_the_same_bytes_each_time(kinds, name):
     card = figures.write(name)
     before = [Path(f"results/figures/{name}.{kind}").read_bytes() for kind in ("png", "svg", "json")]
     figures.write(name)
     assert [Path(f"results/figures/{name}.{kind}").read_bytes() for kind in ("png", "svg", "json")] == before
     inputs = lineage.read_card(card)["inputs"]
-    wanted = {"prompts": "results/runs/prompted/branches.json", "probabilities": "results/restored/one/toys.json"}
+    predicted = "results/restored/one/toys.json"
+    wanted = {"prompts": "results/runs/prompted/branches.json", "probabilities": predicted, "reliability": predicted}
     assert wanted.get(name, "results/scores/two/toys.json") in inputs
     assert labels(config.figure_inputs(name)) <= {*inputs, "config/reported/cvpr2024.csv"}
 
@@ -77,6 +78,10 @@ def test_figures_of_the_method_are_the_same_bytes_each_time(kinds, name):
 def test_what_the_methods_figures_show(kinds):
     result = lineage.read_card(figures.write("probabilities"))["result"]
     assert result == {"Haze": [0.8, 0.2], "Rain": [0.25, 0.75]}
+    assert lineage.read_card(figures.write("reliability"))["result"] == {
+        "Haze": {"accuracy": 1.0, "calibration_error": 0.2, "bins": [[0.7, 1.0, 1], [0.9, 1.0, 1]]},
+        "Rain": {"accuracy": 1.0, "calibration_error": 0.25, "bins": [[0.75, 1.0, 1]]},
+    }
     assert lineage.read_card(figures.write("tradeoff"))["result"] == {"steps": {"one": 50, "two": 4}, "timed": True}
     embedded = figures.prompts._embedded(
         figures.prompts._pools(Path("results/runs/prompted/branches.safetensors"))["visual prompts, scale 1"]
@@ -90,6 +95,15 @@ def test_what_the_methods_figures_show(kinds):
     Path("results/restored/one/toys/probabilities.csv").unlink()
     with pytest.raises(figures.FigureError, match="restore first"):
         figures.write("probabilities")
+
+
+def test_prompts_of_scales_with_widths_of_their_own_are_shown(kinds):
+    from safetensors.numpy import save_file
+
+    pools = {f"ir_adapter.vp_pool.{k}": np.random.default_rng(k).normal(size=(2, 8, 4 + k)) for k in range(2)}
+    save_file(pools, "results/runs/prompted/branches.safetensors")
+    shapes = lineage.read_card(figures.write("prompts"))["result"]["pools"]
+    assert shapes == {"visual prompts, scale 1": [2, 8, 4], "visual prompts, scale 2": [2, 8, 5]}
 
 
 def test_a_comparison_shows_the_part_that_is_asked_for(tree):

@@ -241,7 +241,7 @@ def test_pages_and_traces_of_a_mean_of_runs(seeds):
 
 
 def test_every_kind_of_figure_has_its_place_on_the_index(kinds):
-    names = ["side-by-side", "bars", "curves", "prompts", "usage", "probabilities", "tradeoff"]
+    names = ["side-by-side", "bars", "curves", "prompts", "usage", "probabilities", "reliability", "tradeoff"]
     reports.dump("figures", "usage", {"title": "Usage", "caption": "Caption.", "kind": "usage", "runs": ["one", "two"]})
     reports.dump(".", "toy", {"title": "Figures", "tables": ["toys"], "figures": names})
     assert {config.load("figures", name).kind for name in names} == set(figures.KINDS)
@@ -249,7 +249,7 @@ def test_every_kind_of_figure_has_its_place_on_the_index(kinds):
         figures.write(name)
     written()
     text = Path("results/report/toy/index.html").read_text(encoding="utf-8")
-    assert text.count('<section class="figure"') == 7 and text.count("Not drawn yet") == 1
+    assert text.count('<section class="figure"') == len(names) and text.count("Not drawn yet") == 1
 
 
 def test_an_index_of_nothing_yet(tree):

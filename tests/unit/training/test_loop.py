@@ -106,6 +106,7 @@ def test_weight_decay_spares_norms_biases_gates_and_prompts(foundation, tiny_run
     whole = nn.ModuleDict(
         {
             "branches": Branches(foundation, 9, gated),
+            "of scales": Branches(foundation, 9, gated.model_copy(update={"vp_width": "scale"})),
             "drm": DetailRefinement(foundation.vae, 9, tiny_run.model),
             "toy": toy(),
         }
@@ -118,12 +119,14 @@ def test_weight_decay_spares_norms_biases_gates_and_prompts(foundation, tiny_run
     assert not decayed & spared
     # What is decayed are weights of linear layers and convolutions.
     modules = dict(whole.named_modules())
-    bare = {"branches.textual.cm_adapter.qkv", "branches.textual.cm_adapter.out_weight"}  # N linear layers in one
+    adapters = [f"{branches}.textual.cm_adapter" for branches in ("branches", "of scales")]
+    bare = {f"{adapter}.{name}" for adapter in adapters for name in ("qkv", "out_weight")}  # N linear layers in one
     for name in decayed - bare:
         owner, _, leaf = name.rpartition(".")
         assert leaf == "weight" and isinstance(modules[owner], nn.Linear | nn.Conv2d), name
     assert bare <= decayed
     must = ["branches.textual.tp_pool", "branches.ir_adapter.vp_pool", "branches.textual.cm_adapter.out_bias"]
+    must += ["of scales.ir_adapter.vp_pool.0", "of scales.ir_adapter.vp_pool.3"]
     must += ["drm.levels.1.vp_pool", "drm.levels.1.naf.0.beta", "drm.levels.1.naf.0.gamma", "toy.1.weight"]
     must += [
         "branches.modulation.modulators.mid_block_resnets_0.gate",

@@ -1,0 +1,58 @@
+"""How right, how well calibrated and how sure a predictor is, against numbers worked out by hand."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from support import reports
+
+from mperceiver.report import predictions
+from mperceiver.report.columns import predictor
+
+PICTURES = pd.DataFrame(
+    [
+        ("a", "haze", 0.95, 0.05),  # right
+        ("b", "haze", 0.91, 0.09),  # right
+        ("c", "rain", 0.93, 0.07),  # wrong: three of the bin from 0.9, of confidence 0.93, two of three right
+        ("d", "rain", 0.45, 0.55),  # right, alone in its bin
+        ("e", "clean", 0.52, 0.48),  # of no class
+        ("f", "clean", 0.50, 0.50),  # of no class, just sure
+    ],
+    columns=["id", "task", "haze", "rain"],
+)
+
+
+def test_accuracy_and_calibration_error_are_of_the_pictures_that_have_a_class():
+    found = predictions.predictions(PICTURES)
+    assert len(found.right) == 4 and found.accuracy() == 0.75
+    bins = [(0.55, 1.0, 1), (0.93, 2 / 3, 3)]
+    assert [tuple(map(pytest.approx, b)) for b in bins] == found.bins()
+    assert found.calibration_error() == pytest.approx((0.45 + 3 * (0.93 - 2 / 3)) / 4)
+    assert predictions.predictions(PICTURES[4:]) is None
+    certain = predictions.Predictions(PICTURES["haze"].to_numpy() * 0 + 1, PICTURES["haze"].to_numpy() > 0)
+    assert certain.bins() == [(1.0, 1.0, 6)] and certain.calibration_error() == 0  # 1.0 belongs to the last bin
+
+
+def test_a_predictor_is_sure_from_a_half_on():
+    assert predictions.sure(PICTURES) == 1
+    assert predictions.sure(PICTURES.assign(haze=[0.95, 0.91, 0.93, 0.45, 0.499, 0.4], rain=0.0)) == 0.5
+
+
+@pytest.fixture
+def restored(tree):
+    reports.build_figures()
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "key", "mean", "why"),
+    [
+        ("one", "haze", "right", 100.0, ""),
+        ("one", "haze", "calibration", pytest.approx(0.2), ""),
+        ("one", None, "sure", 100.0, ""),
+        ("one", "snow", "sure", None, "no pictures of snow"),
+        ("input", None, "right", None, "no predictor"),
+    ],
+)
+def test_columns_of_the_predictor(restored, method, task, key, mean, why):
+    value = predictor.value(method, "toys", SimpleNamespace(task=task, key=key))
+    assert (value.mean, value.why) == (mean, why)
