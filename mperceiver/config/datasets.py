@@ -166,7 +166,7 @@ class Dataset(Model):
             raise ValueError("`example` needs `pairs`")
         if self.example and (unknown := [name for name in self.example.files if name not in self.from_]):
             raise ValueError(f"`example.files`: {', '.join(unknown)} is not in `from`")
-        if self.in_float:
+        if self.unclipped:
             if self.onto != "gt" or self.depth or self.on_the_fly:
                 raise ValueError(
                     "`clip: false` noise is drawn again on the ground truth when a picture is read; it cannot be combined with "
@@ -179,7 +179,7 @@ class Dataset(Model):
         return self
 
     @property
-    def in_float(self) -> bool:
+    def unclipped(self) -> bool:
         """Whether noise of its pairs is not clipped (`clip: false`): methods are given it in float, drawn again on the ground truth."""
         return _unclipped(self.degradations)
 

@@ -5,7 +5,7 @@ In a glob, `*` matches within one part of a path and `**` matches any number of 
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -160,6 +160,11 @@ class Pairs(Model):
         None, description="after cropping, resize both pictures to squares of this side (bilinear)"
     )
     known: Defects = Field(Defects(), description="known defects of the published set")
+    bits: Literal[8, 16] = Field(
+        8,
+        description="bits a value of the prepared pairs, of the pictures that are restored of them, and of both when they are scored; "
+        "16: for PNG files of 16 bits, which are rounded to 8 otherwise. Training reads 8 bits of both",
+    )
     tile_px: Positive | None = Field(
         None, description="cut pictures into square tiles of this side that cover them; a smaller picture stays whole"
     )
@@ -184,6 +189,10 @@ class Pairs(Model):
         needs = [key for key, given in (("id", self.id), ("gt.rule", self.gt and self.gt.rule)) if given]
         if needs and self.match is None:
             raise ValueError(f"`{needs[0]}` is a replacement for what `match` matches; give `match`")
+        if self.bits == 16 and (self.arrays is not None or self.resize_px):
+            raise ValueError(
+                "`bits: 16` is for files of 16 bits that are not resized; leave out `arrays` and `resize_px`"
+            )
         clean = self.gt is not None and self.gt.itself
         if clean != (self.task == "clean" and not self.tasks):
             raise ValueError("`task: clean` (the default) and `gt: {itself: true}` go together")

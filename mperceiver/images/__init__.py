@@ -7,16 +7,17 @@ Shape and range are checked where pictures enter the code, and an error prints b
 
 A file is converted to that convention as follows. EXIF orientation: the picture is rotated or mirrored accordingly, and the
 tag is removed. Transparency: the alpha channel is dropped, colours stay as they are; colours that are stored multiplied by it
-(associated alpha) are divided by it. Another depth than 8 bit: v of n bit becomes v * 255 / (2^n - 1), rounded. Grey: repeated
-in three channels. RGB colour profile: not applied; a restored photograph is written with the same profile, so that programs
-show its colours as before. CMYK: converted to sRGB by the picture's own profile. Several frames: the first is used.
+(associated alpha) are divided by it. Another depth than 8 bit: v of n bit becomes v * 255 / (2^n - 1), rounded; only
+`decode_deep` keeps 16, as uint16. Grey: repeated in three channels. RGB colour profile: not applied; a restored photograph is
+written with the same profile, so that programs show its colours as before. CMYK: converted to sRGB by the picture's own profile. Several frames: the first is used.
 """
 
+from mperceiver.images.deep import decode_deep, is_deep
 from mperceiver.images.forms import SUFFIXES, looks_like_a_picture
 from mperceiver.images.limits import PictureError
 from mperceiver.images.pil import to_pil
 from mperceiver.images.reading import Photograph, content, decode, read_photograph, size, stored
-from mperceiver.images.tensors import UNCLIPPED, check, pad, resize, tiles, to_picture, to_tensor
+from mperceiver.images.tensors import UNCLIPPED, check, pad, resize, tiles, to_levels, to_picture, to_tensor
 from mperceiver.images.writing import encode, encode_small, text_of
 
 __all__ = [
@@ -27,8 +28,10 @@ __all__ = [
     "check",
     "content",
     "decode",
+    "decode_deep",
     "encode",
     "encode_small",
+    "is_deep",
     "looks_like_a_picture",
     "pad",
     "read_photograph",
@@ -37,6 +40,7 @@ __all__ = [
     "stored",
     "text_of",
     "tiles",
+    "to_levels",
     "to_picture",
     "to_pil",
     "to_tensor",

@@ -57,19 +57,36 @@ def open_png(data: bytes, name: str) -> tuple["PilImage", list[str], bool]:
     return image, chunks.notes, chunks.bits <= 8 and not chunks.skipped
 
 
+def bits_of(data: bytes) -> int | None:
+    """Bits a value of a PNG, from its first 25 bytes; None for another file."""
+    return data[24] if data[:8] == SIGNATURE and data[12:16] == b"IHDR" and len(data) > 24 else None
+
+
+def values_of(data: bytes, name: str) -> np.ndarray:
+    """The values of a PNG of 16 bits without its alpha channel, uint16 (H, W, 3 or 1). Raises ValueError if they are damaged."""
+    return _values(_chunks(data, name))
+
+
 def _of_16_bit(chunks: Chunks) -> "PilImage":
-    import imagecodecs
     from PIL import Image
+
+    chunks.notes.append("16 bit rounded to 8")
+    values = _values(chunks)
+    eight = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight)
+
+
+def _values(chunks: Chunks) -> np.ndarray:
+    """uint16 (H, W, 3 or 1), of a PNG of 16 bits; a note says if there was an alpha channel."""
+    import imagecodecs
 
     values = np.atleast_3d(imagecodecs.png_decode(chunks.pixels))
     channels = 1 if chunks.colour_type in (0, 4) else 3
     if values.dtype != np.uint16 or values.shape[2] < channels:
         raise ValueError(f"decoded as {values.dtype} {values.shape}")
-    chunks.notes.append("16 bit rounded to 8")
     if values.shape[2] > channels:
         chunks.notes.append("transparency dropped")
-    eight = ((values[..., :channels].astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return Image.fromarray(eight[..., 0] if channels == 1 else np.ascontiguousarray(eight))
+    return np.ascontiguousarray(values[..., :channels])
 
 
 def _chunks(data: bytes, name: str) -> Chunks:

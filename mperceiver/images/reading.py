@@ -48,7 +48,7 @@ def decode(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
 
 
 def stored(data: bytes, name: str) -> tuple[np.ndarray, bytes]:
-    """Decode a picture, and return it with the content of a file that has exactly these pixels.
+    """Decode a picture to 8 bits, and return it with the content of a file that has exactly these pixels.
 
     That is ``data`` itself if it is an upright PNG or JPEG of 8-bit RGB, else a new PNG. Raises PictureError as ``decode``.
     """

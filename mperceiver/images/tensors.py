@@ -27,10 +27,19 @@ def to_tensor(picture: np.ndarray) -> "torch.Tensor":
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
 
 
-def to_picture(tensor: "torch.Tensor") -> np.ndarray:
-    """float (1, 3, H, W) or (3, H, W) -> uint8 (H, W, 3): clamped to [0, 1], then rounded."""
+def to_picture(tensor: "torch.Tensor", bits: int = 8) -> np.ndarray:
+    """float (1, 3, H, W) or (3, H, W) -> uint8 (H, W, 3), uint16 with 16 ``bits``: clamped to [0, 1], then rounded."""
     tensor = tensor[0] if tensor.ndim == 4 else tensor
-    return tensor.detach().float().clamp(0, 1).mul_(255).round_().byte().permute(1, 2, 0).cpu().numpy()
+    tensor = tensor.detach().float().clamp(0, 1)
+    if bits == 16:
+        return to_levels(tensor.permute(1, 2, 0).cpu().numpy(), bits)
+    return tensor.mul_(255).round_().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def to_levels(picture: np.ndarray, bits: int) -> np.ndarray:
+    """float (H, W, 3) -> uint8, or uint16 with 16 ``bits``: clipped to [0, 1], then rounded."""
+    most, kind = (65_535, np.uint16) if bits == 16 else (255, np.uint8)
+    return np.round(np.clip(picture, 0, 1) * most).astype(kind)
 
 
 UNCLIPPED = 6.0  # noise of a standard deviation of 1, which is the largest, leaves [0, 1] by less

@@ -1,4 +1,4 @@
-"""Writing pictures: PNG with metadata, and WebP without loss for pages."""
+"""Writing pictures: PNG of 8 bits with metadata, or of 16, and WebP without loss for pages."""
 
 import io
 import struct
@@ -11,12 +11,16 @@ WEBP_SIDE = 16_383  # px
 
 
 def encode(picture: np.ndarray, text: dict[str, str] | None = None, **metadata: bytes) -> bytes:
-    """Encode uint8 RGB (H, W, 3) as PNG. Raises PictureError for another shape or dtype.
+    """Encode uint8 or uint16 RGB (H, W, 3) as PNG of 8 or 16 bits. Raises PictureError for another shape or dtype.
 
     Args:
-        text: keyword -> text, Latin-1, written as chunks of text.
+        text: keyword -> text, Latin-1, written as chunks of text; of 8 bits only, as what follows.
         metadata: ``icc_profile`` and ``exif``.
     """
+    if picture.dtype == np.uint16 and picture.ndim == 3 and picture.shape[2] == 3 and not (text or metadata):
+        import imagecodecs
+
+        return bytes(imagecodecs.png_encode(np.ascontiguousarray(picture), level=1))
     from PIL import Image, PngImagePlugin
 
     _check(picture)

@@ -25,7 +25,7 @@ class CommandError(RuntimeError):
 def run_command(method: str, dataset: str) -> Path:
     """Run the program of a method on the degraded pictures of a dataset; return the path of the card.
 
-    The program gets PNG files {picture id}.png of 8 bit, and has to write a picture of the same name and size for each:
+    The program gets PNG files {picture id}.png of the dataset's bits, 8 or 16, and has to write a picture of the same name and size for each:
     results/commanded/{method}/{dataset}/ appears whole or not at all.
 
     Raises:
@@ -44,7 +44,7 @@ def run_command(method: str, dataset: str) -> Path:
     if absent:
         raise config.ConfigError(f"{config.path_of('methods', method)}: command.reads: there is no {', '.join(absent)}")
     prepared = PreparedDataset(dataset)
-    if prepared.in_float:
+    if prepared.unclipped:
         raise images.PictureError(
             f"{dataset}: its noise is not clipped (clip: false), and the PNG files that a program is given cannot hold it; use a "
             "dataset whose noise is clipped"
@@ -72,7 +72,9 @@ def _given(prepared: PreparedDataset, place: Path):
     try:
         with progress(f"write the pictures of {prepared.name}", len(prepared)) as advance:
             for i, name in enumerate(prepared.ids):
-                (given / f"{name}.png").write_bytes(images.encode(prepared.lq(i)))
+                (given / f"{name}.png").write_bytes(
+                    images.encode(images.to_levels(prepared.lq_float(i), prepared.bits))
+                )
                 advance(1)
         yield given
     finally:

@@ -22,7 +22,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     """Write results/restored/{method}/{dataset}/{id}.png and the card, whole or not at all; return the card's path.
 
     A model that predicts the degradations also leaves their probabilities there (probabilities.csv: id, task, a column
-    for each degradation). A picture's seed is a hash of (dataset, id, the sampler's seed), so neither the order of the
+    for each degradation). Pictures have the bits of the dataset's pairs, 8 or 16. A picture's seed is a hash of (dataset, id, the sampler's seed), so neither the order of the
     pictures nor the batch changes it.
 
     Raises:
@@ -52,6 +52,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
                 partial(_write, beside / f"{name}.png"),
                 picture_seed(dataset, name, spec.sampler.seed),
                 task,
+                prepared.bits,
             )
             for i, (name, task) in enumerate(zip(prepared.ids, prepared.tasks, strict=True))
         )

@@ -30,9 +30,8 @@ QUEUE_LENGTH = 4  # pictures read ahead; batches that wait to be filled; batches
 class RestoreRequest:
     """A picture to restore: how it is read and written, and the seed of its random numbers.
 
-    ``read`` returns uint8 (H, W, 3 for each picture that the model sees), or float32 with noise that leaves [0, 1], or raises
-    PictureError; ``write`` gets uint8
-    (H, W, 3). Each is called in a thread of its own.
+    ``read`` returns uint8 (H, W, 3 for each picture that the model sees), or float32 of more than 8 bits or with noise that leaves
+    [0, 1], or raises PictureError; ``write`` gets uint8 (H, W, 3), or uint16 with 16 ``bits``. Each is called in a thread of its own.
     """
 
     name: str
@@ -40,6 +39,7 @@ class RestoreRequest:
     write: Callable[[np.ndarray], None]
     seed: int
     task: str = ""  # its degradation, where it is known
+    bits: int = 8  # a value, of what is written
 
 
 @dataclass
@@ -85,10 +85,8 @@ def restore_all(restorer: Restorer, method: Method, requests: Iterable[RestoreRe
 def _copy(request: RestoreRequest) -> RestoreOutcome:
     try:
         picture = request.read()
-        if (
-            picture.dtype != np.uint8
-        ):  # what is written is clipped and rounded; scores of PSNR and SSIM are of the float one
-            picture = np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+        if picture.dtype != np.uint8:  # of noise that was not clipped, PSNR and SSIM are of the float picture
+            picture = images.to_levels(picture, request.bits)
         request.write(picture)
     except PictureError as error:
         return RestoreOutcome(request, str(error))
@@ -164,7 +162,10 @@ def _restore_batch(planner: "TilePlanner", batch: Batch) -> list[tuple[RestoreOu
         rows = seen.probabilities.tolist()
         probabilities = [dict(zip(planner.restorer.tasks, row, strict=True)) for row in rows]
     return [
-        (RestoreOutcome(request, None, seconds, tiles, p), partial(request.write, images.to_picture(picture)))
+        (
+            RestoreOutcome(request, None, seconds, tiles, p),
+            partial(request.write, images.to_picture(picture, request.bits)),
+        )
         for request, picture, p in zip(requests, restored, probabilities, strict=True)
     ]
 

@@ -15,7 +15,7 @@ MOST_NAMED = 5
 def take_in(method: str, dataset: str, prepared: PreparedDataset, inputs: list[str]) -> Path:
     """Write results/restored/{method}/{dataset}/ from pictures that another program restored, and the card; return its path.
 
-    Nothing is resized. Pictures of 16 bit are rounded to 8, as what every other method restores is.
+    Nothing is resized. Pictures of 16 bit are rounded to 8, as what every other method restores is, but of a dataset that holds 16.
 
     Args:
         inputs: what the card names, ``config.restore_inputs``.
@@ -33,9 +33,12 @@ def take_in(method: str, dataset: str, prepared: PreparedDataset, inputs: list[s
     notes: Counter[str] = Counter()
     with files.atomic_folder(folder, card) as beside, progress(f"restore {method} {dataset}", len(found)) as advance:
         for name, file in found.items():
-            photograph = images.read_photograph(file)
-            notes.update(photograph.notes)
-            (beside / f"{name}.png").write_bytes(images.encode(photograph.pixels))
+            pixels = None if prepared.bits == 8 else images.decode_deep(file)
+            if pixels is None:
+                photograph = images.read_photograph(file)
+                notes.update(photograph.notes)
+                pixels = photograph.pixels
+            (beside / f"{name}.png").write_bytes(images.encode(pixels))
             advance(1)
     lineage.write_card(
         card,

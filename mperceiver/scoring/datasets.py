@@ -59,8 +59,8 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     key = {str(path): digest for path, digest in weights.items()}
     key |= {"prepared": sha256(paths.prepared_card(dataset)), "protocol": protocol.model_dump_json()}
     cache = FeatureCache(dataset, name, protocol, key)
-    in_float = prepared.in_float and config.load("methods", method).kind == "identity"
-    rows = _score_pictures(prepared, folder, protocol, cache, workers, f"score {method} {dataset}", in_float)
+    unclipped = prepared.unclipped and config.load("methods", method).kind == "identity"
+    rows = _score_pictures(prepared, folder, protocol, cache, workers, f"score {method} {dataset}", unclipped)
     cache.save()
 
     card = paths.scores_card(method, dataset)
@@ -133,11 +133,11 @@ def _score_pictures(
     cache: FeatureCache,
     workers: int,
     label: str,
-    in_float: bool = False,
+    unclipped: bool = False,
 ) -> list[Row]:
     """A row a picture, in the dataset's order: metric -> value, or for a metric of whole sets (restored, target) features.
 
-    ``in_float``: what is scored are the degraded pictures themselves, whose noise was not clipped; their files are.
+    ``unclipped``: what is scored are the degraded pictures themselves, whose noise was not clipped; their files are.
     """
 
     def score_chunk(start: int) -> list[Row]:
@@ -147,7 +147,7 @@ def _score_pictures(
     def _score_batch(batch: range, restored: np.ndarray, gt: np.ndarray | None) -> list[Row]:
         try:
             rows = _rows(batch, restored, gt, protocol, cache)
-            if in_float and gt is not None:
+            if unclipped and gt is not None:
                 given = np.stack([prepared.lq_float(i) for i in batch])
                 for metric in fidelity.METRICS.keys() & set(protocol.metrics):
                     score = fidelity.METRICS[metric].score
@@ -194,7 +194,7 @@ def _score_pictures(
 def _rows(
     batch: range, restored: np.ndarray, gt: np.ndarray | None, protocol: Protocol, cache: FeatureCache
 ) -> list[Row]:
-    """Score pictures of one size, uint8 (B, H, W, 3): a row each. Raises PictureError for a value that is no finite number."""
+    """Score pictures of one size, (B, H, W, 3), uint8 or float32: a row each. Raises PictureError for a value that is no finite number."""
     gt_features = {} if gt is None else cache.of(batch, gt)
     rows: list[Row] = [dict(row) for row in score_batch(restored, gt, protocol, gt_features)]
     for metric in protocol.metrics:
@@ -214,7 +214,10 @@ def _rows(
 def _batches(
     prepared: PreparedDataset, folder: Path, rows: range
 ) -> Iterator[tuple[range, np.ndarray, np.ndarray | None]]:
-    """Neighbours of one size together: rows, restored and ground truth, uint8 (B, H, W, 3), each decoded once."""
+    """Neighbours of one size together: rows, restored and ground truth, (B, H, W, 3), each decoded once.
+
+    uint8; float32 in [0, 1] of a dataset of 16 bits.
+    """
     pairs: list[tuple[np.ndarray, np.ndarray | None]] = []
     first = rows.start
     for i in rows:
@@ -236,7 +239,11 @@ def _stack(pairs: list[tuple[np.ndarray, np.ndarray | None]]) -> tuple[np.ndarra
 
 def _read_pair(prepared: PreparedDataset, folder: Path, i: int) -> tuple[np.ndarray, np.ndarray | None]:
     path = folder / f"{prepared.ids[i]}.png"
-    restored, gt = images.decode(path), _read_target(prepared, i)
+    if prepared.bits == 16:
+        restored = images.decode_deep(path).astype(np.float32) / np.float32(65_535)
+    else:
+        restored = images.decode(path)
+    gt = _read_target(prepared, i)
     height, width = prepared.size(i) if gt is None else gt.shape[:2]
     if restored.shape[:2] != (height, width):
         raise images.PictureError(
@@ -248,7 +255,7 @@ def _read_pair(prepared: PreparedDataset, folder: Path, i: int) -> tuple[np.ndar
 
 def _read_target(prepared: PreparedDataset, i: int) -> np.ndarray | None:
     try:
-        return prepared.gt(i)
+        return prepared.gt_float(i) if prepared.bits == 16 else prepared.gt(i)
     except DataError:  # a real picture, without ground truth
         return None
 

@@ -1,7 +1,8 @@
 """Rows of ready-made pairs: archives are unpacked, pairs matched, and every picture decoded, adjusted and checked.
 
 A picture's bytes are kept if they decode to 8-bit RGB without any change. All other pictures (16 bit, grey, palette, alpha
-channel, rotated by EXIF, cropped) are written anew as PNG by the conventions of mperceiver.images.
+channel, rotated by EXIF, cropped) are written anew as PNG by the conventions of mperceiver.images: of 8 bits, or of 16 where
+the dataset's file says `bits: 16`.
 """
 
 import contextlib
@@ -170,11 +171,13 @@ def _rows_of_pair(job: PairsToRead, pair: MatchedPair) -> list[Row] | list[PairF
     gt_bytes: bytes | None = None
     try:
         label = f"{job.name}: {pair.name}"
-        lq, lq_bytes, source = _read_picture(pair.lq, label)
+        lq, lq_bytes, source = _read_picture(pair.lq, label, job.spec.bits)
         if pair.gt == pair.lq:
             gt, gt_bytes = lq, lq_bytes
         elif pair.gt:
-            gt, gt_bytes, digest = _read_picture(pair.gt, f"{label}: its ground truth {Path(pair.gt.path).name}")
+            gt, gt_bytes, digest = _read_picture(
+                pair.gt, f"{label}: its ground truth {Path(pair.gt.path).name}", job.spec.bits
+            )
             source = f"{source} {digest}"
     except images.PictureError as error:
         return [PairFault("damaged", pair.id, str(error))]
@@ -224,8 +227,8 @@ def _spans(length: int, side: int) -> list[tuple[int, int]]:
     return [(start, min(start + side, length)) for start in starts]
 
 
-def _read_picture(stored: StoredPicture, label: str) -> tuple[np.ndarray, bytes, str]:
-    """A picture, uint8 (H, W, 3); the bytes that the row stores; and the SHA-256 of what was read."""
+def _read_picture(stored: StoredPicture, label: str, bits: int) -> tuple[np.ndarray, bytes, str]:
+    """A picture, uint8 (H, W, 3), or uint16 of 16 ``bits``; the bytes that the row stores; and the SHA-256 of what was read."""
     if stored.row is not None:
         picture = np.array(np.load(stored.path, mmap_mode="r")[stored.row])
         return picture, images.encode(picture), hashlib.sha256(picture.tobytes()).hexdigest()
@@ -233,5 +236,9 @@ def _read_picture(stored: StoredPicture, label: str) -> tuple[np.ndarray, bytes,
         data = Path(stored.path).read_bytes()
     except OSError as error:
         raise images.PictureError(f"{label}: cannot be read ({error.strerror})") from None
-    picture, row_bytes = images.stored(data, label)
+    if bits == 16:
+        picture = images.decode_deep(data, label)
+        row_bytes = images.encode(picture)
+    else:
+        picture, row_bytes = images.stored(data, label)
     return picture, row_bytes, hashlib.sha256(data).hexdigest()

@@ -11,6 +11,8 @@ from mperceiver import config, images, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import CLEAN, DataError
 
+HEAD_BYTES = 32  # of a picture, which hold its depth
+
 
 class PreparedDataset:
     """The rows of data/prepared/{name}.arrow, memory-mapped: opening reads no picture; each is read when asked for."""
@@ -44,36 +46,49 @@ class PreparedDataset:
     def tasks(self) -> list[str]:
         return self._table["task"].to_pylist()
 
+    @cached_property
+    def bits(self) -> int:
+        """Bits a value of its pictures as they are stored: 16 where `pairs.bits` said so when it was prepared, else 8."""
+        import pyarrow as pa
+
+        columns = [column for column in ("gt", "lq") if len(self) and self.has(column, 0)]
+        heads = [pa.BufferReader(self._table[column][0].as_buffer()).read(HEAD_BYTES) for column in columns]
+        return 16 if any(map(images.is_deep, heads)) else 8
+
     def lq(self, i: int) -> np.ndarray:
-        """Degraded picture of row i, uint8 (H, W, 3). Raises PictureError with the dataset and id if it is damaged."""
+        """Degraded picture of row i, uint8 (H, W, 3), rounded to 8 bits. Raises PictureError with the dataset and id if it is damaged."""
         return self._decode("lq", i)
 
     @cached_property
-    def in_float(self) -> bool:
-        """Whether methods are given float pictures: the noise of `clip: false`, drawn again whenever a row is read."""
+    def unclipped(self) -> bool:
+        """Whether it has the noise of `clip: false`, which is drawn again whenever a row is read."""
         dataset: Dataset = config.load("datasets", self.name)
-        return dataset.in_float
+        return dataset.unclipped
+
+    @property
+    def in_float(self) -> bool:
+        """Whether methods are given float pictures: noise that was not clipped, or pictures of 16 bits."""
+        return self.unclipped or self.bits == 16
 
     def lq_float(self, i: int) -> np.ndarray:
         """Degraded picture of row i as a method gets it, float32 (H, W, 3): in [0, 1], or in any range with `clip: false`."""
         from mperceiver.degradations.mix import render, unclipped
 
         recipe = self.recipe(i)
-        if recipe is None or not unclipped(recipe):
-            return self.lq(i).astype(np.float32) / np.float32(255)
-        return render(self.gt(i).astype(np.float32) / np.float32(255), recipe)
+        return render(self.gt_float(i), recipe) if recipe is not None and unclipped(recipe) else self._float("lq", i)
+
+    def gt_float(self, i: int) -> np.ndarray:
+        """Ground truth of row i with all its bits, float32 (H, W, 3) in [0, 1]. Raises as ``gt``."""
+        return self._float("gt", i)
 
     def gt(self, i: int) -> np.ndarray:
-        """Ground truth of row i, uint8 (H, W, 3). Raises DataError if it has none, PictureError if it is damaged."""
+        """Ground truth of row i, uint8 (H, W, 3), rounded to 8 bits. Raises DataError if it has none, PictureError if it is damaged."""
         return self._decode("gt", i)
 
     def stacked(self, columns: tuple[str, ...], i: int) -> np.ndarray:
         """The pictures of several columns of row i, joined along the channels: (H, W, 3 x columns), uint8 or float32 (``in_float``)."""
         if self.in_float and "lq" in columns:
-            pictures = [
-                self.lq_float(i) if column == "lq" else self.gt(i).astype(np.float32) / np.float32(255)
-                for column in columns
-            ]
+            pictures = [self.lq_float(i) if column == "lq" else self._float(column, i) for column in columns]
             return np.concatenate(pictures, axis=2)
         return np.concatenate([self._decode(column, i) for column in columns], axis=2)
 
@@ -143,3 +158,10 @@ class PreparedDataset:
 
     def _decode(self, column: str, i: int) -> np.ndarray:
         return images.decode(self.stored(column, i), name=f"{self.name}: {column} of picture {self.ids[i]}")
+
+    def _float(self, column: str, i: int) -> np.ndarray:
+        """float32 (H, W, 3) in [0, 1]."""
+        if self.bits == 8:
+            return self._decode(column, i).astype(np.float32) / np.float32(255)
+        name = f"{self.name}: {column} of picture {self.ids[i]}"
+        return images.decode_deep(self.stored(column, i), name).astype(np.float32) / np.float32(65_535)

@@ -1,0 +1,50 @@
+"""Reading pictures of 16 bits a value, for datasets that keep them (`pairs.bits`). What else reads such a picture rounds it to 8."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mperceiver.images import forms
+from mperceiver.images.limits import PictureError
+from mperceiver.images.png import bits_of, values_of
+from mperceiver.images.reading import content, read_photograph
+
+ROUNDED = "bit rounded to 8"  # the end of a note that a picture had more than 8 bits
+
+
+def decode_deep(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
+    """Decode a picture to uint16 RGB (H, W, 3), 0 to 65,535; v of 8 bits becomes 257 v.
+
+    Args:
+        source: the file's content, or its path.
+        name: what errors call the picture; its path by default.
+
+    Raises:
+        PictureError: as ``decode``; also for a picture of more than 8 bits that is no plain PNG of 16 bits, upright, in RGB or
+            grey: it would lose them.
+    """
+    name = name or (str(source) if not isinstance(source, bytes) else "picture")
+    data = source if isinstance(source, bytes) else content(source, name)
+    photograph = read_photograph(data, name)
+    eight = photograph.pixels
+    if not any(note.endswith(ROUNDED) for note in photograph.notes):
+        return eight.astype(np.uint16) * 257
+    values = values_of(data, name) if forms.form_of(data) == "PNG" else None
+    if values is not None:
+        values = np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
+    if values is None or values.shape != eight.shape or not np.array_equal(rounded(values), eight):
+        raise PictureError(
+            f"{name}: its values have more than 8 bits, which are kept of upright PNG files of RGB or grey only; save it as such, or "
+            "leave `bits` out of `pairs` in its dataset's file, and 8 are kept"
+        )
+    return values
+
+
+def rounded(values: np.ndarray) -> np.ndarray:
+    """uint16 -> uint8: v / 257, rounded, as every picture of 16 bits is that is read in 8."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def is_deep(data: bytes) -> bool:
+    """Whether a file is a PNG of 16 bits a value; ``data`` may be its first bytes."""
+    return bits_of(data) == 16
