@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Iterable
 from functools import cache, partial
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from PIL import Image
 from mperceiver import config
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.pairs import Example
-from mperceiver.degradations import mix
+from mperceiver.degradations import DEGRADATIONS, mix
 from support import PROJECT, checkpoints, examples, rivals
 
 PX = 96  # side of a picture
@@ -40,6 +41,7 @@ ROOTS = ("NH-HAZE/", "Dense/")
 # How the degraded pictures of ready-made pairs are made, where a degradation's own numbers are for larger ones.
 NUMBERS = {"motion-blur": {"length_px": 8.0}, "raindrop": {"radius_px": 6.0}, "rain": {"length_px": 12.0}}
 WAYS = {"rain-raindrop": ("rain", "raindrop")}
+PLAIN = ("haze", "rain", "snow", "low-light")  # what the composites of CDD-11 are named by, such as low-light-haze-rain
 
 RUNS = {
     "mperceiver": """
@@ -140,8 +142,8 @@ SMALLER = {
 SMALL_KEYS = {"expected", "encode", "short_side_px", "sample"}
 
 
-def build(folder: Path, experiment: str = "paper") -> None:
-    """Make the world in ``folder``, which is new, with the datasets that ``experiment`` stands on: config/<experiment>.yaml."""
+def build(folder: Path, *experiments: str) -> None:
+    """Make the world in ``folder``, which is new, with the datasets that ``experiments`` stand on: config/<experiment>.yaml."""
     shutil.copytree(PROJECT / "config", folder / "config")
     (folder / "config/paper.yaml").write_text(_experiment(), encoding="utf-8")
     train = yaml.safe_load((PROJECT / "config/runs/mperceiver.yaml").read_text(encoding="utf-8"))
@@ -170,14 +172,27 @@ def build(folder: Path, experiment: str = "paper") -> None:
     table.write_text(smaller_costs(table.read_text(encoding="utf-8")), encoding="utf-8")
     method = folder / "config/methods/mperceiver.yaml"
     method.write_text(method.read_text(encoding="utf-8").replace(*STEPS), encoding="utf-8")
-    if experiment == "paper":  # no other table has FID
-        _inception(folder / "inception")
+    if "paper" not in experiments:
+        _fewer_steps(folder)
     here = Path.cwd()
     os.chdir(folder)
     try:
-        _datasets(experiment)
+        datasets = set().union(*map(needed, experiments))
+        _datasets(datasets)
+        if any("fid" in config.load("protocols", config.load("datasets", name).protocol).metrics for name in datasets):
+            _inception(Path("inception"))
     finally:
         os.chdir(here)
+
+
+def _fewer_steps(folder: Path) -> None:
+    """Train for four steps at most: only the paper's RealBlur is aligned before it is scored, which needs a picture to be seen."""
+    for name in [*RUNS, *RIVALS]:
+        path = folder / f"config/runs/{name}.yaml"
+        text = re.sub(
+            r"\bsteps: (\d+)", lambda found: f"steps: {min(int(found[1]), 4)}", path.read_text(encoding="utf-8")
+        )
+        path.write_text(text, encoding="utf-8")
 
 
 def _experiment() -> str:
@@ -234,7 +249,7 @@ def needed(name: str = "paper") -> set[str]:
     return {name for name in found if config.load("datasets", name).pairs}
 
 
-def _datasets(experiment: str) -> None:
+def _datasets(names: Iterable[str]) -> None:
     raw: dict[str, dict[str, dict[str, bytes]]] = {}
 
     def add(origin: str, files: dict[str, dict[str, bytes]]) -> None:
@@ -242,7 +257,7 @@ def _datasets(experiment: str) -> None:
             raw.setdefault(origin, {}).setdefault(archive, {}).update(members)
 
     degraded = _degraded()
-    for name in sorted(needed(experiment)):
+    for name in sorted(names):
         made = partial(_member, name, degraded, LARGER.get(name, PX))
         for origin, files in examples.raw_files(_example(name), made).items():
             add(origin, files)
@@ -327,7 +342,9 @@ def clean(key: str, px: int = PX) -> np.ndarray:
 
 
 def worse(picture: np.ndarray, task: str, key: str) -> np.ndarray:
-    layers = [(name, NUMBERS.get(name, {})) for name in WAYS.get(task, (task,))]
+    composite = [task] if task in DEGRADATIONS else [name for name in PLAIN if name in task]
+    names = WAYS.get(task, composite)
+    layers = [(name, NUMBERS.get(name, {})) for name in names]
     return mix.degrade(picture.astype(np.float32) / 255, layers, _hash(key))[0]
 
 
@@ -347,5 +364,5 @@ def _hash(key: str) -> int:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]))
+    build(Path(sys.argv[1]), "paper")
     print(sys.argv[1])

@@ -48,7 +48,7 @@ def world(tmp_path_factory, warm_commands):
         Path(os.environ["PAPER"]).resolve() if os.environ.get("PAPER") else tmp_path_factory.mktemp("paper") / "world"
     )
     if not (folder / "config").is_dir():
-        paper.build(folder)
+        paper.build(folder, "paper")
     (folder / "log").write_text(snakemake(folder, warm.environment(warm_commands), "--cores", "2"), encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
