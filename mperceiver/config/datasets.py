@@ -156,7 +156,7 @@ class Dataset(Model):
             raise ValueError(
                 "`only`, `depth`, `sample`, `multiple_px`, `short_side_px` and `clean_share` need `degradations`"
             )
-        if self.clean_share and (self.on_the_fly or self.onto != "gt" or self.in_float):
+        if self.clean_share and (self.on_the_fly or self.onto != "gt" or self.unclipped):
             raise ValueError("`clean_share` cannot be combined with `on_the_fly`, `onto: lq` or `clip: false`")
         if self.on_the_fly and self.depth:
             raise ValueError("`on_the_fly` cannot use a `depth` map; leave one of them out")
