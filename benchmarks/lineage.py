@@ -26,11 +26,13 @@ from mperceiver.config.experiments import Experiment
 from mperceiver.report import tables, verify
 
 
-def timed(work: Callable[[], object]) -> float:
-    """Seconds of a call."""
+def timed(name: str, work: Callable[[], object]) -> float:
+    """Seconds of a call, which are printed: a store of many files takes long."""
     start = time.perf_counter()
     work()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    print(f"{name:>18}: {seconds:8.2f} s", flush=True)
+    return seconds
 
 
 def dvc(folder: Path, *words: str) -> Callable[[], object]:
@@ -43,13 +45,16 @@ def measured(folder: Path, store: str) -> dict[str, float]:
     """Seconds of each step for the store ``store`` in ``folder``, a fresh repository without git."""
     dvc(folder, "init", "--no-scm")()
     dvc(folder, "remote", "add", "-d", "lab", str(folder / "remote"))()
-    seconds = {"add": timed(dvc(folder, "add", store)), "push": timed(dvc(folder, "push"))}
+    seconds = {
+        "add": timed(f"add {store}", dvc(folder, "add", store)),
+        "push": timed(f"push {store}", dvc(folder, "push")),
+    }
     path = folder / store
     shutil.rmtree(folder / ".dvc/cache")
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    seconds["pull"] = timed(dvc(folder, "pull"))
+    seconds["pull"] = timed(f"pull {store}", dvc(folder, "pull"))
     names = [str(path / member) for member in files.members(path)] if path.is_dir() else [str(path)]
-    seconds["verify"] = timed(lambda: verify.hashed(names, False))
+    seconds["verify"] = timed(f"verify {store}", lambda: verify.hashed(names, False))
     return seconds
 
 

@@ -46,21 +46,24 @@ def trace(
     ] = False,
 ) -> None:
     """Print what a table's cell or an output was made of, down to the files of the dataset's source."""
-    from mperceiver.report import differences
-    from mperceiver.report import trace as tracing
-    from mperceiver.report import why as reasons
-
+    # Each way imports what it needs, so that a cell is traced without waiting for the others'.
     if diff is not None:
-        return differences.print_differences(*diff)
+        from mperceiver.report.differences import print_differences
+
+        return print_differences(*diff)
     if stale:
-        return reasons.print_stale()
+        from mperceiver.report.why import print_stale
+
+        return print_stale()
+    from mperceiver.report.trace import print_trace, print_verified
+
     if everything and verify:
-        return tracing.print_verified(fresh)
+        return print_verified(fresh)
     if everything or fresh:
         fail("--all belongs to --verify, and --fresh to both: mperceiver trace --verify --all")
     if target is None:
         fail("name a table, a card or an output: mperceiver trace demo-tasks (or everything: --verify --all)")
-    tracing.print_trace(target, method, dataset, task, verify)
+    print_trace(target, method, dataset, task, verify)
 
 
 @verb(PANEL)

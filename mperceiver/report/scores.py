@@ -1,12 +1,14 @@
 """Scores: the means in their cards, and the scores of single pictures in their CSVs."""
 
 from functools import lru_cache
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from mperceiver import config, lineage, paths
 from mperceiver.csvs import unguarded
 from mperceiver.report.grid import TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 INPUT = "input"  # the method that leaves the degraded pictures as they are (config/methods/input.yaml)
 KEYS = {"n", "protocol", "protocol_sha256", "means", "tasks"}
@@ -43,11 +45,13 @@ def why_absent(dataset: str) -> str:
     return "manual download" if any(source.access == "manual" for source in sources) else "not run"
 
 
-def per_picture(method: str, dataset: str, task: str | None = None) -> pd.DataFrame:
+def per_picture(method: str, dataset: str, task: str | None = None) -> "pd.DataFrame":
     """A row a picture (index: its id), with its task and a column of float64 for each metric, NaN where it has none.
 
     Empty before the scores exist.
     """
+    import pandas as pd
+
     path = paths.scores_file(method, dataset)
     if not path.is_file():
         return pd.DataFrame({"task": pd.Series(dtype=str)}, index=pd.Index([], dtype=str, name="id"))

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from mperceiver import config, lineage, paths, printing
 from mperceiver.files import sha256
-from mperceiver.report.grid import Cell, Column, FilledTable, TableError, printed
-from mperceiver.report.tables import build, method_cells
+from mperceiver.report.columns import own_cell
+from mperceiver.report.grid import Cell, Column, Row, TableError, printed
+from mperceiver.report.tables import build
+from mperceiver.report.tables.layout import blocks_of
 from mperceiver.report.verify import verify_all, verify_cards
 
 SHOWN_OUTPUTS = 3  # a card with more outputs names only their number
@@ -122,7 +124,7 @@ def command(table: str, method: str, dataset: str, task: str | None = None) -> s
 
 def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: bool) -> Traced:
     root = Node("cell", " / ".join(part for part in (name, method, dataset, task) if part))
-    values = _values(build(name), method, dataset, task)
+    values = _values(name, method, dataset, task)
     if len(values) == 1:
         root.facts = next(iter(values.values()))
     else:
@@ -151,37 +153,47 @@ def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: 
     return Traced(root, problems, notes)
 
 
-def _values(table: FilledTable, method: str, dataset: str, task: str | None) -> dict[str, list[str]]:
+def _values(name: str, method: str, dataset: str, task: str | None) -> dict[str, list[str]]:
     """Place of the columns -> the numbers of a method there. The method is a row, or a run that a row is the mean of.
 
     Raises TableError where the table has no such cell.
     """
-    rows = [row for row in table.rows if row.method == method] or [row for row in table.rows if method in row.members]
-    at = [
+    filled = [
         (row, column)
-        for row, column, _ in table.filled()
-        if row in rows and dataset in column.datasets and task in (None, column.task)
+        for block in blocks_of(name, config.load("tables", name))
+        for row in block.rows
+        for column in block.columns
     ]
-    if not at:
-        raise TableError(_no_such_cell(table, method, dataset, task))
-    if rows[0].method == method:
-        cells = {column: table.cells[row, column] for row, column in at}
-    else:
-        columns = list(dict.fromkeys(column for _, column in at))
-        cells = dict(zip(columns, method_cells(method, columns), strict=True))
+    named = [at for at in filled if at[0].method == method] or [at for at in filled if method in at[0].members]
+    there = [(row, column) for row, column in named if dataset in column.datasets and task in (None, column.task)]
+    if not there:
+        raise TableError(_no_such_cell(name, filled, method, dataset, task))
     places: dict[str, list[tuple[Column, Cell]]] = {}
-    for column, cell in cells.items():
+    for column, cell in _cells(name, method, there).items():
         places.setdefault(column.place, []).append((column, cell))
     return {place: _facts(numbers) for place, numbers in places.items()}
 
 
-def _no_such_cell(table: FilledTable, method: str, dataset: str, task: str | None) -> str:
-    columns = [(name, column.task) for column in table.columns if not column.average for name in column.datasets]
-    datasets = dict.fromkeys(name + (f" --task {of}" if of else "") for name, of in columns)
+def _cells(name: str, method: str, there: list[tuple[Row, Column]]) -> dict[Column, Cell]:
+    """The cells of a method at some places of a table. Only where one is a mean of several numbers is the table filled."""
+    columns = list(dict.fromkeys(column for _, column in there))
+    if any(method not in row.members for row, _ in there) or any(column.average for column in columns):
+        cells = build(name).cells
+        return {column: cells[row, column] for row, column in there}
+    if all(len(column.datasets) == 1 for column in columns):
+        return {column: own_cell(method, column) for column in columns}
+    from mperceiver.report.tables.fill import method_cells
+
+    return dict(zip(columns, method_cells(method, columns), strict=True))
+
+
+def _no_such_cell(name: str, filled: list[tuple[Row, Column]], method: str, dataset: str, task: str | None) -> str:
+    places = [(of, column.task) for _, column in filled if not column.average for of in column.datasets]
+    datasets = dict.fromkeys(of + (f" --task {task}" if task else "") for of, task in places)
     return (
-        f"{config.path_of('tables', table.name)}: no cell for method {method}, dataset {dataset}"
+        f"{config.path_of('tables', name)}: no cell for method {method}, dataset {dataset}"
         + (f", task {task}" if task else "")
-        + f". Methods: {', '.join(dict.fromkeys(row.method for row in table.rows))}. Datasets: {', '.join(datasets)}"
+        + f". Methods: {', '.join(dict.fromkeys(row.method for row, _ in filled))}. Datasets: {', '.join(datasets)}"
     )
 
 

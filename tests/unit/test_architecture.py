@@ -167,6 +167,8 @@ def test_torch_is_not_imported_with(name):
             "config, lineage, cli, data.prepare.dataset, restoring.console",
             "torch, diffusers, matplotlib, pandas, skimage, snakemake",
         ),
+        # what the trace of a cell imports: it answers in a second
+        ("report.trace", "torch, diffusers, matplotlib, pandas, skimage, snakemake"),
         # what a job imports that prints a table or the site
         ("report.tables, report.site", "torch, diffusers, matplotlib.pyplot, skimage, snakemake"),
     ],

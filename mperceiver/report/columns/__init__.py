@@ -4,12 +4,13 @@ To add a kind, write a module with the four names of ``Kind``, name it in ``KIND
 (docs/add-a-table.md).
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
 from mperceiver.config.tables import ColumnGroup
 from mperceiver.report.columns import cost, predictor, score, training
-from mperceiver.report.grid import Column, Measure, Value
+from mperceiver.report.grid import Cell, Column, Measure, Value, printed
 
 
 class Kind(Protocol):
@@ -38,3 +39,10 @@ KINDS: dict[str, Kind] = {
     "score": score,
     "training": training,
 }
+
+
+def own_cell(method: str, column: Column) -> Cell:
+    """What a method that is one run shows under a column over one dataset: a number as it is, no mean of several."""
+    value = asdict(KINDS[column.kind].value(method, column.dataset, column))
+    del value["protocol_sha256"]
+    return Cell(**value, text="" if value["mean"] is None else printed(value["mean"], column.measure))

@@ -8,7 +8,7 @@ from mperceiver.config.figures import Figure
 from mperceiver.config.tables import RowGroup, Table
 from mperceiver.report.figures.common import PALETTE, FigureError
 from mperceiver.report.grid import Cell, Measure
-from mperceiver.report.tables import fill
+from mperceiver.report.tables.fill import fill
 
 OF_PICTURES = False
 SHOWS_MEANS = True

@@ -9,7 +9,7 @@ from mperceiver.config.figures import Figure
 from mperceiver.config.tables import RowGroup, Table
 from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
 from mperceiver.report.scores import result
-from mperceiver.report.tables import fill
+from mperceiver.report.tables.fill import fill
 
 OF_PICTURES = False
 SHOWS_MEANS = False

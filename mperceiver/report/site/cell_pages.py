@@ -17,7 +17,7 @@ from mperceiver.report.site.chains import Chains
 from mperceiver.report.site.folder import SiteFolder
 from mperceiver.report.site.pictures import FULL_255, Pictures, worst_and_best
 from mperceiver.report.site.references import Reference, all_references, references_of
-from mperceiver.report.tables import method_cells
+from mperceiver.report.tables.fill import method_cells
 
 
 @dataclass

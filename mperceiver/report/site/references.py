@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from mperceiver import config
 from mperceiver.report.grid import Cell, Column
 from mperceiver.report.scores import result
-from mperceiver.report.tables import method_cells
+from mperceiver.report.tables.fill import method_cells
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """Tables: methods down, datasets and metrics across, from the score cards.
 
 ``build`` fills a table, ``write`` prints it three times (HTML, CSV, LaTeX) from that one table. As in the paper the best value
-of a column is red and the second best blue. Torch is never imported here.
+of a column is red and the second best blue. Torch is never imported here; pandas, which takes long, when a table is filled.
 """
 
 from pathlib import Path
 
 from mperceiver import config, files, lineage, paths
 from mperceiver.report.columns import KINDS
-from mperceiver.report.grid import FilledTable, TableError
-from mperceiver.report.tables.fill import fill, method_cells
+from mperceiver.report.grid import FilledTable
 from mperceiver.report.tables.html import to_html
 from mperceiver.report.tables.latex import to_tex
 from mperceiver.report.tables.tidy import to_csv
@@ -17,6 +16,8 @@ from mperceiver.report.tables.tidy import to_csv
 
 def build(name: str) -> FilledTable:
     """The table ``config/tables/{name}.yaml`` with the scores that exist. It raises what ``fill`` raises."""
+    from mperceiver.report.tables.fill import fill
+
     return fill(name, config.load("tables", name))
 
 

@@ -13,7 +13,7 @@ from support import PROJECT, reports
 
 from mperceiver import config, lineage
 from mperceiver.config import checks
-from mperceiver.report import columns, site, tables, trace
+from mperceiver.report import columns, grid, site, tables, trace
 from mperceiver.report.grid import Measure, Value
 from mperceiver.report.tables import latex
 
@@ -76,7 +76,7 @@ def test_an_unknown_kind_is_refused_by_name(tree):
     column = reports.TABLE["columns"][0] | {"kind": "sizes"}
     del column["metrics"]
     reports.dump("tables", "toys", reports.TABLE | {"columns": [column]})
-    with pytest.raises(tables.TableError, match=r"table toys, column Haze: .*`sizes`. Known kinds .*: cost, score"):
+    with pytest.raises(grid.TableError, match=r"table toys, column Haze: .*`sizes`. Known kinds .*: cost, score"):
         tables.build("toys")
 
 

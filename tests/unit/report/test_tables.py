@@ -15,7 +15,7 @@ from support import PROJECT, reports
 from support.printed import cell, written, yaml_of
 
 from mperceiver import config, lineage
-from mperceiver.report import scores, tables, trace
+from mperceiver.report import grid, scores, tables, trace
 from mperceiver.report.columns.score import MEASURES
 from mperceiver.report.tables import latex
 from mperceiver.report.tables.ranks import places
@@ -124,7 +124,7 @@ def test_nothing_run_yet_still_prints(tree):
 
 def test_two_protocols_in_a_column_are_refused_by_name(tree):
     reports.score("two", protocol="y")
-    with pytest.raises(tables.TableError, match=r"column Haze.*one.*rgb|column Haze.*rgb.*y") as error:
+    with pytest.raises(grid.TableError, match=r"column Haze.*one.*rgb|column Haze.*rgb.*y") as error:
         tables.build("toys")
     assert "rgb (" in str(error.value) and "y (" in str(error.value) and "two" in str(error.value)
 
@@ -132,7 +132,7 @@ def test_two_protocols_in_a_column_are_refused_by_name(tree):
 def test_one_protocol_edited_in_between_is_refused(tree):
     reports.dump("protocols", "rgb", {"title": "PSNR over RGB, border of 4", "border_px": 4})
     reports.score("two")
-    with pytest.raises(tables.TableError, match="two protocols"):
+    with pytest.raises(grid.TableError, match="two protocols"):
         tables.build("toys")
 
 
@@ -143,7 +143,7 @@ def test_an_average_over_two_protocols_is_refused(tree):
     table = dict(reports.TABLE)
     table["columns"] = [table["columns"][0], {"dataset": "toys-y", "label": "Other", "metrics": ["psnr"]}]
     reports.dump("tables", "both", table)
-    with pytest.raises(tables.TableError, match="column Average"):
+    with pytest.raises(grid.TableError, match="column Average"):
         tables.build("both")
     reports.dump("tables", "both", table | {"average": "mixed"})
     built = tables.build("both")

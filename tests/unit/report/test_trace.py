@@ -9,7 +9,7 @@ from support import reports
 
 from mperceiver import lineage
 from mperceiver.files import sha256
-from mperceiver.report import tables, trace
+from mperceiver.report import grid, tables, trace
 
 
 def test_trace_of_a_cell_names_every_level(tree):
@@ -54,8 +54,22 @@ def test_trace_of_files_and_cards(tree):
     assert [c.name for c in many.children if c.kind == "value"] == ["haze", "rain"]
     with pytest.raises(lineage.LineageError, match="nothing: neither"):
         trace.trace("nothing")
-    with pytest.raises(tables.TableError, match=r"no cell for method one, dataset other.*toys --task haze"):
+    with pytest.raises(grid.TableError, match=r"no cell for method one, dataset other.*toys --task haze"):
         trace.trace("toys", "one", "other")
+
+
+def test_a_traced_number_is_the_one_that_the_table_shows(tree):
+    """A trace reads a cell's own scores; the table is not filled."""
+    table = tables.build("toys")
+    compared = 0
+    for row, column, cell in table.filled():
+        if row.measured and not column.average:
+            root = trace.trace("toys", row.method, column.dataset, column.task).chain
+            shown = next(fact for fact in root.facts if fact.startswith(f"{column.measure.label} "))
+            assert shown.split()[1] == (cell.text or cell.why.split()[0]), (row.method, column)
+            assert f"n {cell.n}" in root.facts or not cell.n
+            compared += 1
+    assert compared > 3
 
 
 def test_trace_of_a_cell_that_has_not_been_run(tree):
