@@ -1,14 +1,16 @@
 """What the degradation predictor said of the pictures of a dataset, and how often it was right."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from mperceiver import paths
 from mperceiver.config.base import SURE
 from mperceiver.csvs import unguarded
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 BINS = 10  # of equal width, over the probability of the most probable class
 
@@ -37,23 +39,25 @@ class Predictions(NamedTuple):
         return sum(count * abs(right - confidence) for confidence, right, count in self.bins()) / len(self.right)
 
 
-def read(method: str, dataset: str) -> pd.DataFrame:
+def read(method: str, dataset: str) -> "pd.DataFrame":
     """The columns `id`, `task`, and a probability in [0, 1] for each class: a row a picture.
 
     Raises FileNotFoundError where the method has not restored the dataset, or has no predictor.
     """
+    import pandas as pd
+
     path = paths.probabilities_file(method, dataset)
     texts = {"id": str, "task": str}
     table = pd.read_csv(path, dtype=texts, keep_default_na=False)
     return table.assign(**{column: table[column].map(unguarded) for column in texts})
 
 
-def classes(pictures: pd.DataFrame) -> pd.DataFrame:
+def classes(pictures: "pd.DataFrame") -> "pd.DataFrame":
     """The probabilities alone, a column a class."""
     return pictures.drop(columns=["id", "task"])
 
 
-def predictions(pictures: pd.DataFrame) -> Predictions | None:
+def predictions(pictures: "pd.DataFrame") -> Predictions | None:
     """What was predicted of the pictures whose task is one of the classes; None if there are none."""
     known = pictures[pictures["task"].isin(classes(pictures).columns)]
     if known.empty:
@@ -63,7 +67,7 @@ def predictions(pictures: pd.DataFrame) -> Predictions | None:
     return Predictions(of_class.max(axis=1).to_numpy(float), right.to_numpy(bool))
 
 
-def sure(pictures: pd.DataFrame) -> float:
+def sure(pictures: "pd.DataFrame") -> float:
     """Share of the pictures whose most probable class has a probability of at least SURE."""
     return float((classes(pictures).max(axis=1) >= SURE).mean())
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import pandas as pd
-
 from mperceiver import config
 from mperceiver.config.tables import ColumnGroup
 from mperceiver.report import predictions
@@ -29,7 +27,7 @@ def inputs(method: str, dataset: str) -> list[Path]:
 def value(method: str, dataset: str, column: Column) -> Value:
     """Over the pictures of the column's task. Only `sure` is known of pictures whose task is none of the classes."""
     try:
-        pictures: pd.DataFrame = predictions.read(method, dataset)
+        pictures = predictions.read(method, dataset)
     except FileNotFoundError:
         return Value(why="not restored" if config.load("methods", method).kind == "mperceiver" else "no predictor")
     if column.task:

@@ -8,7 +8,7 @@ import pytest
 import tifffile
 from support.pairs import write_config
 
-from mperceiver import images, lineage
+from mperceiver import commits, images, lineage
 from mperceiver.config import ConfigError
 from mperceiver.data import DataError
 from mperceiver.data.prepare.dataset import prepare_dataset
@@ -35,7 +35,7 @@ def png_16(values: np.ndarray) -> bytes:
 def world(tmp_path, monkeypatch):
     """One pair of 16 bits in a zip, which differs by less than 8 bits show; returns its ground truth."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(lineage, "commit", lambda: ("0" * 40, False))
+    monkeypatch.setattr(commits, "current", lambda: ("0" * 40, False))
     gt = np.random.default_rng(0).integers(0, 255, (SIDE, SIDE, 3)).astype(np.uint16) * 257  # 8 bits hold it
     write_zip({"gt/one.png": png_16(gt), "lq/one.png": png_16(gt + 40)})
     write_config(
