@@ -3,12 +3,14 @@
 import multiprocessing
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+ALONE_SECONDS = 2.0  # of work that is done faster here than by processes, which take half a second each to start
 JOBS_AHEAD = 4  # jobs for each worker process that run or whose results wait to be taken
 MAX_THREADS = 8  # threads that read pictures beside a training; a machine with several GPUs runs as many trainings
 
@@ -28,17 +30,29 @@ def cores() -> int:
 def in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
     """Yield ``function(job)`` for each job, in order, computed by worker processes.
 
-    With one worker, all is computed in this process. Use contextlib.closing, so that an error leaves no process behind.
+    With one worker, all is computed in this process; so are the first two jobs, and by the time that the second one takes
+    (the first one imports libraries) also the others, if they are not worth starting processes for. Use contextlib.closing,
+    so that an error leaves no process behind.
 
     Args:
         function: must be picklable, as must be the jobs and the results.
-        jobs: taken one by one, a few ahead of the result that is yielded.
-        workers: number of processes.
+        jobs: read completely at the start.
+        workers: number of processes at most.
 
     Raises:
         WorkerError: a process was killed. And whatever ``function`` raises.
     """
+    jobs = list(jobs)
     if workers <= 1:
+        yield from map(function, jobs)
+        return
+    start = time.monotonic()
+    for job in jobs[:2]:
+        start = time.monotonic()
+        yield function(job)
+    jobs = jobs[2:]
+    workers = min(workers, len(jobs))
+    if workers <= 1 or (time.monotonic() - start) * len(jobs) < ALONE_SECONDS:
         yield from map(function, jobs)
         return
     # "spawn": a process forked from one with threads can hang.

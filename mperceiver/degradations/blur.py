@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, convolve, record_map
 
@@ -130,5 +130,5 @@ def disc_psf(*, radius_px: float, sigma_px: float = 0.0) -> np.ndarray:
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     disc = np.clip(radius_px + 0.5 - np.hypot(y, x), 0, 1)
     if sigma_px > 0:
-        disc = ndimage.gaussian_filter(disc, sigma_px, mode="constant")
+        disc = scipy.ndimage.gaussian_filter(disc, sigma_px, mode="constant")
     return disc / disc.sum()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import numpy as np
-import scipy.fft
+import scipy
 
 SIDE_MIN_PX = 16
 STAMPED_PER_PIXEL = 2.0  # values added a pixel, above which a Fourier transform is faster

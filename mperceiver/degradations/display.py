@@ -1,7 +1,7 @@
 """A camera under a display, which looks through the openings between the screen's pixels."""
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from mperceiver.degradations.common import (
     check_number,
@@ -66,8 +66,8 @@ def under_display(
         psf = orders_psf(order_px * wavelength, open_share, spot_px)
         record_map(f"psf-{'rgb'[channel]}", psf)
         down = psf if panel == "poled" else orders_psf(0, 1, spot_px)
-        rows = ndimage.convolve1d(light_c[..., channel], psf, axis=1, mode="reflect")
-        light_c[..., channel] = np.float32(light * share) * ndimage.convolve1d(rows, down, axis=0, mode="reflect")
+        rows = scipy.ndimage.convolve1d(light_c[..., channel], psf, axis=1, mode="reflect")
+        light_c[..., channel] = np.float32(light * share) * scipy.ndimage.convolve1d(rows, down, axis=0, mode="reflect")
     sigma = np.sqrt(np.float32(shot) * light_c + np.float32(read) ** 2)
     return clip(display_light(np.clip(light_c + sigma * rng.standard_normal(image.shape, np.float32), 0, 1)))
 

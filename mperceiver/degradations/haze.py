@@ -1,7 +1,7 @@
 """Haze: light scattered on the way to the camera."""
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from mperceiver.degradations.common import check_depth, check_number, check_picture, clip, outdoor_depth, record_map
 
@@ -36,7 +36,7 @@ def haze(
     if depth is None:
         depth = outdoor_depth(rng, height, width)
     check_depth("haze", depth, (height, width))
-    depth = ndimage.uniform_filter(np.asarray(depth, np.float32), DEPTH_BOX_PX, mode="nearest")
+    depth = scipy.ndimage.uniform_filter(np.asarray(depth, np.float32), DEPTH_BOX_PX, mode="nearest")
     record_map("depth", depth)
     transmission = np.exp(-beta * depth)[..., None]  # (H, W, 1)
     return clip(image * transmission + airlight * (1 - transmission))

@@ -1,7 +1,7 @@
 """Mosaic: a Bayer sensor measures one colour per pixel; the other two are interpolated."""
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from mperceiver.degradations.common import check_picture, check_word, clip
 
@@ -55,9 +55,9 @@ def bilinear(measured: np.ndarray) -> np.ndarray:
     out = np.empty_like(measured)
     # "mirror" does not repeat the border pixel, so the pattern of colours continues outside the picture.
     for channel in (0, 2):
-        rows = ndimage.convolve1d(measured[..., channel], corner, axis=0, mode="mirror")
-        out[..., channel] = ndimage.convolve1d(rows, corner, axis=1, mode="mirror")
-    out[..., 1] = ndimage.convolve(measured[..., 1], cross, mode="mirror")
+        rows = scipy.ndimage.convolve1d(measured[..., channel], corner, axis=0, mode="mirror")
+        out[..., channel] = scipy.ndimage.convolve1d(rows, corner, axis=1, mode="mirror")
+    out[..., 1] = scipy.ndimage.convolve(measured[..., 1], cross, mode="mirror")
     return out
 
 
@@ -65,7 +65,9 @@ def malvar(measured: np.ndarray, pattern: str) -> np.ndarray:
     """Malvar's gradient-corrected interpolation: (H, W, 3) of ``sample`` -> (H, W, 3), not clipped."""
     raw = measured.sum(-1)
     filters = {"green": GREEN, "same row": SAME_ROW, "other row": SAME_ROW.T, "opposite": OPPOSITE}
-    filtered = {name: ndimage.convolve(raw, (f / 8).astype(np.float32), mode="mirror") for name, f in filters.items()}
+    filtered = {
+        name: scipy.ndimage.convolve(raw, (f / 8).astype(np.float32), mode="mirror") for name, f in filters.items()
+    }
     out = measured.copy()
     colours = PATTERNS[pattern]
     for place, colour in enumerate(colours):

@@ -1,7 +1,7 @@
 """Noise: plain Gaussian noise, and the noise of a camera."""
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from mperceiver.degradations import common
 from mperceiver.degradations.common import (
@@ -87,6 +87,6 @@ def real_noise(
         kernel = np.exp(-0.5 * (reach / grain_px) ** 2).astype(np.float32)
         kernel /= np.sqrt((kernel**2).sum())  # unit energy, so that the variance does not change
         for axis in (0, 1):
-            noise = ndimage.convolve1d(noise, kernel, axis=axis, mode="reflect")
+            noise = scipy.ndimage.convolve1d(noise, kernel, axis=axis, mode="reflect")
     sigma = np.sqrt(np.float32(shot) * linear / gain + np.float32(read) ** 2)
     return common.clip(display_light(np.clip(linear + gain * sigma * noise, 0, 1)))

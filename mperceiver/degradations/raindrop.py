@@ -1,7 +1,7 @@
 """Raindrops on the glass before the lens: each drop shows a small upside-down view of the scene."""
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, record_map, scale_sizes
 
@@ -53,11 +53,13 @@ def raindrop(
         _drop(rng, alpha, light, source, radius_px * rng.uniform(0.35, 1), edge)
     record_map("mask", alpha)
     wet = np.nonzero(alpha)
-    behind = ndimage.gaussian_filter(image, (blur_px, blur_px, 0), mode="reflect") if blur_px > 0 else image
+    behind = scipy.ndimage.gaussian_filter(image, (blur_px, blur_px, 0), mode="reflect") if blur_px > 0 else image
     at = source[:, wet[0], wet[1]]  # (2, n)
     # A view may leave the picture by more than the picture's side, so coordinates are mirrored before the lookup.
     at = np.stack([_mirror(at[0], height), _mirror(at[1], width)])
-    inside = np.stack([ndimage.map_coordinates(behind[..., c], at, order=1, mode="nearest") for c in range(3)], -1)
+    inside = np.stack(
+        [scipy.ndimage.map_coordinates(behind[..., c], at, order=1, mode="nearest") for c in range(3)], -1
+    )
     out = image.copy()
     a = alpha[wet][:, None]
     out[wet] = image[wet] * (1 - a) + a * np.clip(inside * light[wet][:, None], 0, 1)

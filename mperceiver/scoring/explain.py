@@ -33,7 +33,6 @@ RANGES = {"": 1.0, "data range of 2 for [0, 1]": 0.5}
 SSIM_REGIONS = ["whole picture", "4 px cropped from each side"]  # SSIM, which is slower, only where papers use it
 PLAIN = {*CHANNELS[:2], "whole picture", EXPOSURES[0], POOLS[0], *SSIMS}  # what is no oddity in a convention's words
 GREY = np.array([0.299, 0.587, 0.114])
-PICTURES_A_WORKER = 8  # for fewer, starting a process takes longer than scoring
 
 
 class ExplainError(ValueError):
@@ -90,7 +89,7 @@ def explain_numbers(
 
     Args:
         reported: {"psnr": in dB} or {"ssim": 0 to 1}, or both.
-        workers: processes; None: as many as are worth it, one a core at most.
+        workers: processes; None: one a core, if they are worth it.
 
     Returns:
         The conventions of each metric, in the order of ``reported``: those that fit the number, the plainest first, then the
@@ -101,10 +100,9 @@ def explain_numbers(
         pair differ in size.
     """
     pairs = _pairs(Path(restored), Path(gt))
-    workers = workers or min(cores(), 1 + len(pairs) // PICTURES_A_WORKER)
     by_picture: list[dict[tuple, float]] = []
     with (
-        closing(in_processes(_score_pair, [(*pair, tuple(reported)) for pair in pairs], workers)) as scored,
+        closing(in_processes(_score_pair, [(*pair, tuple(reported)) for pair in pairs], workers or cores())) as scored,
         progress("explain", len(pairs)) as advance,
     ):
         for values_of_picture in scored:

@@ -101,7 +101,7 @@ def _planned(name: str, dataset: Dataset, scratch: Path) -> Iterator[RowPlan]:
 def _run(name: str, plan: RowPlan, workers: int) -> Generator[Row, None, None]:
     """The rows of all jobs in order; faulty pairs are added to ``plan.faults``."""
     with (
-        closing(in_processes(plan.make_rows, plan.jobs, min(workers, len(plan.jobs)))) as results,
+        closing(in_processes(plan.make_rows, plan.jobs, workers)) as results,
         progress(f"prepare {name}", sum(job.rows for job in plan.jobs)) as advance,
     ):
         for job, rows in zip(plan.jobs, results, strict=True):

@@ -3,7 +3,8 @@
 Rows are in the order of `from`, then of the pictures' names, then of the crops, then of the degradations. All that is drawn
 for a row comes from a hash of (dataset, row id, dataset seed). A dataset that has only `sources` becomes rows of task "clean"
 without lq. The picture that is degraded is a downloaded one, or the ground truth or (`onto: lq`) the degraded picture of a
-ready-made pair, whose ground truth stays as it is.
+ready-made pair, whose ground truth stays as it is. A ground truth that is a whole picture keeps the bytes of its file, if that
+is an upright PNG or JPEG of 8-bit RGB; all others are written as PNG.
 """
 
 import hashlib
@@ -44,6 +45,7 @@ class OpenedPicture(NamedTuple):
     gt: (
         np.ndarray
     )  # ground truth, uint8 (H, W, 3); the same as base, unless a pair's degraded picture is degraded further
+    stored: bytes | None  # the content of an 8-bit RGB file of the whole ground truth; None: it is of another form
     sha256: str  # of the file that `base` was read from
     source: str  # value of the row's column `source`
     depth: np.ndarray | None  # float32 (H, W) in [0, 1], if there is a depth map
@@ -168,8 +170,10 @@ def open_picture(origin: OriginPicture, onto: str, depths: str | None, label: st
     """
     if isinstance(origin.where, str):
         data = Path(origin.where).read_bytes()
-        picture, digest = images.decode(data, name=label), hashlib.sha256(data).hexdigest()
-        return OpenedPicture(picture, picture, digest, digest, *_depth_map(depths, origin.id, picture.shape, label))
+        photograph, digest = images.read_photograph(data, label), hashlib.sha256(data).hexdigest()
+        picture, stored = photograph.pixels, data if photograph.plain_rgb else None
+        depth = _depth_map(depths, origin.id, picture.shape, label)
+        return OpenedPicture(picture, picture, stored, digest, digest, *depth)
     pairs = _open_dataset(origin.dataset)
     gt = pairs.gt(origin.where)
     base = pairs.lq(origin.where) if onto == "lq" else gt
@@ -177,7 +181,8 @@ def open_picture(origin: OriginPicture, onto: str, depths: str | None, label: st
         raise DataError(f"{label}: the pair's pictures differ in size, {base.shape} and {gt.shape}")
     digest = hashlib.sha256(pairs.stored(onto, origin.where)).hexdigest()
     source = pairs.source(origin.where)
-    return OpenedPicture(base, gt, digest, source, *_depth_map(depths, origin.id, gt.shape, label))
+    stored = pairs.stored("gt", origin.where)
+    return OpenedPicture(base, gt, stored, digest, source, *_depth_map(depths, origin.id, gt.shape, label))
 
 
 def _depth_map(depths: str | None, picture: str, shape: tuple[int, ...], label: str) -> tuple[np.ndarray | None, str]:
@@ -229,7 +234,8 @@ def _boxes(job: RowsToRender, picture: np.ndarray) -> list[tuple[int, int, int, 
 
 def _render_box(job: RowsToRender, index: int, opened: OpenedPicture, box: tuple[int, int, int, int]) -> list[Row]:
     """Rows of one box of a picture: with each degradation, or with the one whose turn it is."""
-    gt = images.encode(cut(opened.gt, box))
+    is_whole = box[2:] == opened.gt.shape[:2]
+    gt = opened.stored if is_whole and opened.stored is not None else images.encode(cut(opened.gt, box))
     degradations = job.dataset.degradations
     if not degradations:
         row_id = f"{job.picture}-{index}" if job.dataset.crop_px else job.picture

@@ -29,7 +29,6 @@ from mperceiver.progress import progress
 
 PICTURE_ID = re.compile(r"[A-Za-z0-9_.-]+")
 OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-FEW_PICTURES = 400  # are checked faster than worker processes start
 
 
 def download_dataset(name: str, mirrors: list[Path], force: bool = False, force_digest: bool = False) -> Path:
@@ -193,8 +192,7 @@ def _check(name: str, dataset: Dataset, folder: Path) -> int:
             raise DataError(f"{names[file.stem]} and {file.name} have one name; rename one of them, or narrow `glob`")
         names[file.stem] = file.name
     jobs = [(str(file), f"{name}: {file.name}") for file in pictures]
-    workers = cores() if len(jobs) > FEW_PICTURES else 1
-    with closing(in_processes(_decode, jobs, workers)) as decoded, progress(f"check {name}", len(jobs)) as advance:
+    with closing(in_processes(_decode, jobs, cores())) as decoded, progress(f"check {name}", len(jobs)) as advance:
         for _ in decoded:
             advance(1)
     return len(pictures)

@@ -23,8 +23,6 @@ from mperceiver.printing import say
 from mperceiver.progress import progress
 from mperceiver.seeds import picture_seed
 
-PICTURES_A_PROCESS = 16  # a worker process takes as long to start as this many pictures take to draw
-
 
 def fill_from_package(download: Download, source: PackageSource, folder: Path) -> Received:
     """Copy pictures out of an installed package, which is located without being imported.
@@ -63,9 +61,8 @@ def fill_from_generator(download: Download, source: GeneratedSource, folder: Pat
     pictures = [f"{source.generator}-{i:04d}" for i in range(source.count)]
     seeds = [picture_seed(download.name, picture, download.dataset.seed) for picture in pictures]
     jobs = [(source.generator, source.size_px, seed) for seed in seeds]
-    workers = min(cores(), -(-len(jobs) // PICTURES_A_PROCESS))
     with (
-        closing(in_processes(_generate_png, jobs, workers)) as pngs,
+        closing(in_processes(_generate_png, jobs, cores())) as pngs,
         progress(f"generate {download.name}", len(jobs)) as advance,
     ):
         for picture, png in zip(pictures, pngs, strict=True):

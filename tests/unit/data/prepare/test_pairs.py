@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mperceiver import commits, config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, parallel, paths
 from mperceiver.data import DataError
 from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.prepare.matching import file_tree, natural_key
@@ -282,7 +282,8 @@ def test_borders_tiles_and_sizes(world):
     assert np.array_equal(rows_of("m")["2"][0], np.array(inside.resize((6, 6), Image.Resampling.BILINEAR)))
 
 
-def test_worker_count_never_matters(world):
+def test_worker_count_never_matters(world, monkeypatch):
+    monkeypatch.setattr(parallel, "ALONE_SECONDS", 0)
     put("raw", dict.fromkeys(f"{side}/{i}.png" for side in ("in", "gt") for i in range(40)), "set.zip")
     describe(f"task: rain, lq: in/*, {RULE}", "expected: 40\n")
     results = []

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from support import PROJECT
 from support.datasets import describe, generated, local, nothing_in, picture, put
 
-from mperceiver import commits, config, images, lineage, paths
+from mperceiver import commits, config, images, lineage, parallel, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import DataError
 from mperceiver.data.prepare import synthesised
@@ -45,7 +46,7 @@ def world(tmp_path, monkeypatch):
 # ---------------------------------------------------------------- prepare
 
 
-def test_worker_count_never_matters_and_recipes_replay(world):
+def test_worker_count_never_matters_and_recipes_replay(world, monkeypatch):
     generated("leaves", count=3)
     put("m/set", "photo.png", height=40, width=90)
     local("photos", "set")
@@ -53,6 +54,7 @@ def test_worker_count_never_matters_and_recipes_replay(world):
     download_dataset("leaves", []), download_dataset("photos", [Path("m")])
     prepare_dataset("d", workers=1)
     alone, card = paths.prepared_file("d").read_bytes(), paths.prepared_card("d").read_bytes()
+    monkeypatch.setattr(parallel, "ALONE_SECONDS", 0)
     prepare_dataset("d", workers=2)
     assert paths.prepared_file("d").read_bytes() == alone and paths.prepared_card("d").read_bytes() == card
     assert lineage.verify(paths.prepared_card("d")) == []
@@ -129,6 +131,26 @@ def test_whole_pictures_every_way_and_clean_ones(world):
     assert clean.ids == ["a", "b"] and clean.tasks == ["clean"] * 2 and clean.recipe(0) is None
     assert np.array_equal(clean.lq(1), picture(0)) and np.array_equal(clean.gt(1), picture(0))
     assert lineage.read_card(paths.prepared_card("photos"))["result"]["count"] == 2
+
+
+def test_a_whole_picture_keeps_its_file_and_another_form_is_written_anew(world):
+    put("m/set", "a.png", "c.png")
+    Image.fromarray(picture(5)).save("m/set/b.jpg")
+    Image.fromarray(picture(6)[..., 0]).save("m/set/d.png")  # grey: no file of 8-bit RGB
+    kept = {name: Path("m/set", name).read_bytes() for name in ("a.png", "b.jpg", "c.png")}
+    local("photos", "set")
+    describe("even", "from: [photos]\nmultiple_px: 20\n" + TWO_WAYS)
+    describe("again", "from: [photos]\n" + TWO_WAYS)
+    download_dataset("photos", [Path("m")])
+    for name in ("photos", "even", "again"):
+        prepare_dataset(name, workers=1)
+    clean, even, again = (PreparedDataset(name) for name in ("photos", "even", "again"))
+    assert [clean.stored("gt", i) for i in range(3)] == list(kept.values())
+    assert np.array_equal(clean.gt(3), np.repeat(picture(6)[..., :1], 3, axis=2))
+    assert even.size(0) == (40, 60) and not set(kept.values()) & {even.stored("gt", i) for i in range(4)}, (
+        "cut pictures"
+    )
+    assert [again.stored("gt", i) for i in range(0, 6, 2)] == list(kept.values())
 
 
 def test_names_that_two_datasets_share_are_told_apart(world):
