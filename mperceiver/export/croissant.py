@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from mperceiver import __version__, config, lineage, paths
+from mperceiver import __version__, commits, config, lineage, paths
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.export.gather import EXPORTS, needed
 from mperceiver.export.private import cleaned_data
@@ -43,6 +43,7 @@ def write_croissant(dataset: str) -> Path:
         description=f"{spec.title}. Made from: {', '.join(config.origins(dataset))}. Commit {card['commit']}, code {card['code']}",
         license=list(dict.fromkeys([spec.licence, *(source.licence for source in sources)])),
         cite_as="; ".join(citations) or None,
+        date_published=commits.date(card["commit"]),
         url=spec.page or next((source.page for source in sources if source.page), "https://arxiv.org/abs/2312.02918"),
         version=f"{__version__}+{card['code'][:12]}",
         distribution=[

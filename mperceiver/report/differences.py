@@ -140,7 +140,8 @@ def _kind(name: str) -> str:
 def _card(target: str) -> str:
     """The card of a run's last stage, of ``method/dataset``, or of anything that ``trace`` takes."""
     if re.fullmatch(f"{config.NAME.pattern}", target) and config.path_of("runs", target).is_file():
-        cards = [paths.weights_card(run, stage) for stage, run in config.weights_of(target).items()]
+        trained = config.weights_of(target)
+        cards = [paths.weights_card(trained[stage], stage) for stage in config.STAGES if stage in trained]
         if there := [card for card in cards if card.is_file()]:
             return str(there[-1])
     method, _, dataset = target.partition("/")

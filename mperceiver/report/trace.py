@@ -245,12 +245,13 @@ def _node(path: str, digest: str, listed: set[str], without: tuple[str, ...] = (
         return Node("file", path, facts)
     if not Path(path).exists():
         return Node("file", path, [*facts, "not on this machine (dvc pull)"])
-    try:
-        card = lineage.read_card(path) if path.endswith(".json") else None
-    except lineage.LineageError:
-        card = None
-    if card is None:
+    if not path.endswith(".json"):
         return Node("file", path, facts)
+    try:
+        card = lineage.read_card(path)
+    except lineage.LineageError:
+        broken = [f"not a card; make it again: rm {path} && snakemake {path}"] if paths.is_output(path) else []
+        return Node("file", path, facts + broken)
     facts += [f"commit {card['commit'][:12]}"] + (["dirty"] if card["dirty"] else [])
     if path in listed:
         return Node(card["verb"], path, [*facts, "(listed above)"])

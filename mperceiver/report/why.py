@@ -5,11 +5,24 @@ import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mperceiver import config, lineage, paths
+from mperceiver import commits, config, lineage, paths, shipped
 from mperceiver.printing import say
 from mperceiver.report.differences import changed_keys, in_words
 
-PARTS_IN_SPEC = {"restore": "method", "score": "protocol"}  # rule -> where its card's spec holds the part that was read
+# Rule -> (the folder of config/ whose file its card records, the key of the card's spec that holds it; None: the whole spec).
+RECORDED: dict[str, tuple[str, str | None]] = {
+    "foundation": ("foundations", None),
+    "download": ("datasets", None),
+    "prepare": ("datasets", None),
+    "encode": ("datasets", None),
+    "command": ("methods", "method"),
+    "restore": ("methods", "method"),
+    "measure": ("methods", "method"),
+    "score": ("protocols", "protocol"),
+    "table": ("tables", None),
+    "figure": ("figures", None),
+    **{f"train_{stage}": ("runs", None) for stage in config.STAGES},
+}
 
 
 # ---------------------------------------------------------------- why a job would run
@@ -98,9 +111,9 @@ def _sentences(card: str, change: config.Change) -> list[str]:
     """A change in words; of a configuration file the keys."""
     file, _, rule = change.name.partition("#")
     if rule and change.recorded is not None and Path(file).parent.name in config.KINDS:
-        now = config.read_part(Path(file).parent.name, Path(file).stem, rule)
-        changed = list(changed_keys(_recorded(card, rule, now), now))
-        return [f"{file}: {in_words(*one)}" for one in changed] or [f"{file}: a key has another value"]
+        return [f"{file}: {words}" for words in _changed_values(card, file, rule)] or [
+            f"{file}: a key that rule {rule} reads has another value; the card holds its digest alone: git log -p -- {file}"
+        ]
     if rule:
         before = [name for name in lineage.read_card(card)["inputs"] if Path(name).parent == Path(file).parent]
         return [
@@ -109,14 +122,37 @@ def _sentences(card: str, change: config.Change) -> list[str]:
         ]
     if change.recorded is None:
         return [f"reads {file} now, and did not before"]
-    return [f"{file} was made again since"]
+    return [f"{file} was {'made again' if paths.is_output(file) else 'changed'} since"]
 
 
-def _recorded(card: str, rule: str, now: dict[str, Any]) -> dict[str, Any]:
-    """The values of a part that a card recorded in its spec."""
+def _changed_values(card: str, file: str, rule: str) -> list[str]:
+    """The keys of a file's part in words, old value → new one; empty where the old ones are not known."""
+    now = config.read_part(Path(file).parent.name, Path(file).stem, rule)
+    if (before := _recorded(card, file, rule)) is not None:
+        return [in_words(*one) for one in changed_keys({key: before.get(key) for key in now}, now)]
+    old, new = _committed(card, file), config.parse_text(Path(file).read_text(encoding="utf-8"))
+    if old is None:
+        return []
+    return [in_words(*one) for one in changed_keys(old, new) if one[0].partition(".")[0] in now]
+
+
+def _recorded(card: str, file: str, rule: str) -> dict[str, Any] | None:
+    """What the card's spec holds of a file; None if it holds nothing of it: a table's card has no keys of its methods."""
+    folder, key = RECORDED.get(rule, (None, None))
+    if Path(file).parent.name != folder or (folder != "protocols" and Path(file).stem not in config.job_of(card)[1]):
+        return None
     spec = lineage.read_card(card)["spec"]
-    part = spec.get(PARTS_IN_SPEC[rule], {}) if rule in PARTS_IN_SPEC else spec
-    return {key: part.get(key) for key in now} if isinstance(part, dict) else {}
+    part = spec if key is None else spec.get(key)
+    return part if isinstance(part, dict) else None
+
+
+def _committed(card: str, file: str) -> dict[str, Any] | None:
+    """A file at the commit of a card; None if the card was made from other files, or if the commit does not hold it."""
+    made = lineage.read_card(card)
+    if made.get("dirty") or Path.cwd().resolve() != shipped.PACKAGE.parent.resolve():
+        return None
+    text = commits.file_at(made["commit"], file)
+    return None if text is None else config.parse_text(text)
 
 
 # ---------------------------------------------------------------- what is stale

@@ -16,6 +16,7 @@ from mperceiver.report.rendering import environment
 from mperceiver.report.site.cell_pages import CellPages
 from mperceiver.report.site.folder import SiteFolder
 from mperceiver.report.site.index import figure_entry, table_entry
+from mperceiver.report.site.pictures import FULL_255, error_colours
 
 
 def write(experiment_path: Path | str) -> Path:
@@ -33,8 +34,9 @@ def write(experiment_path: Path | str) -> Path:
     filled = [tables.build(table) for table in experiment.tables]
     with atomic_folder(report, card) as folder:
         site = SiteFolder(folder, experiment, templates)
-        for asset in ("style.css", "site.js", "compare.js"):
-            write_text(folder / asset, templates.get_template(f"{asset}.j2").render())
+        colours = error_colours().T.round(4).tolist()
+        for asset in ("style.css", "errors.js", "site.js", "compare.js"):
+            write_text(folder / asset, templates.get_template(f"{asset}.j2").render(colours=colours, full=FULL_255))
         pages = CellPages(site)
         shown = [score for number, table in enumerate(filled, 1) for score in pages.write(table, number)]
         site.page(

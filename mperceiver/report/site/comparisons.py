@@ -155,7 +155,7 @@ def _data(
                 and {
                     **{name: any_of[name] for name in ("width", "height", "pixelated", "input", "target")},
                     "restored": [of_methods.get(method.name, {}).get("restored") for method in methods],
-                    "errors": [of_methods.get(method.name, {}).get("difference") for method in methods],
+                    "comparable": [of_methods.get(method.name, {}).get("comparable", False) for method in methods],
                 },
             }
         )

@@ -1,4 +1,7 @@
-"""The pictures of a cell's page: the worst and the best, each beside its input, its ground truth and the error between them."""
+"""The pictures of a cell's page: the worst and the best, each beside its input and its ground truth.
+
+The page draws the error between them itself (templates/errors.js.j2), so the site holds no picture of it.
+"""
 
 import numpy as np
 import pandas as pd
@@ -24,18 +27,17 @@ def worst_and_best(values: pd.Series, measure: Measure) -> list[tuple[str, list[
     return [(title, keys) for title, keys in (("Worst", worst), ("Best", best)) if keys]
 
 
-def error_map(restored: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The absolute error, mean over the channels, as a picture: two uint8 (H, W, 3) -> uint8 (H, W, 3).
+def error_colours() -> np.ndarray:
+    """The colours of absolute errors from 0 to ``FULL_255`` in even steps: float in [0, 1], (256, 3).
 
     Black is no error, white one of ``FULL_255`` or more. Between them stands matplotlib's "inferno", whose lightness grows
-    evenly, so that the map can be read without colours.
+    evenly, so that errors can be read without colours.
     """
     import matplotlib
 
-    error = np.abs(restored.astype(np.int16) - target).mean(axis=2)
-    colours = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3].copy()
-    colours[-1] = 255
-    return colours[np.minimum(np.rint(error * (255 / FULL_255)), 255).astype(np.uint8)]
+    colours = matplotlib.colormaps["inferno"](np.arange(256))[:, :3]
+    colours[-1] = 1
+    return colours
 
 
 class Pictures:
@@ -46,7 +48,10 @@ class Pictures:
         self._pairs = PreparedPairs()
 
     def panes(self, method: str, dataset: str, picture: str) -> dict | None:
-        """A picture's input, restored picture, ground truth and error map, as paths in the site; None where they are absent."""
+        """A picture's input, restored picture and ground truth, as paths in the site; None where they are absent.
+
+        ``comparable``: whether the error of the restored picture can be shown.
+        """
         restored = paths.restored_picture(method, dataset, picture)
         pair = self._pairs.pair(dataset, picture)
         if pair is None or not restored.is_file():
@@ -54,20 +59,14 @@ class Pictures:
         lq, target = pair
         output = images.decode(restored)
         place = f"files/data/{dataset}/{picture}"
-        panes = {
+        return {
             "id": picture,
             "key": (dataset, picture),
             "height": lq.shape[0],
             "width": lq.shape[1],
             "pixelated": max(lq.shape[:2]) <= PIXELATED_PX,
-            "restored": self.site.add_picture(f"files/{restored.with_suffix('.webp')}", output),
             "input": self.site.add_picture(f"{place}-input.webp", lq),
-            "target": None,
-            "difference": None,
+            "target": None if target is None else self.site.add_picture(f"{place}-target.webp", target),
+            "restored": self.site.add_picture(f"files/{restored.with_suffix('.webp')}", output),
+            "comparable": target is not None and output.shape == target.shape,
         }
-        if target is not None:
-            panes["target"] = self.site.add_picture(f"{place}-target.webp", target)
-            if output.shape == target.shape:
-                difference = f"files/difference/{method}/{dataset}/{picture}.webp"
-                panes["difference"] = self.site.add_picture(difference, error_map(output, target))
-        return panes

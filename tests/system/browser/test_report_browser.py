@@ -4,11 +4,15 @@ Needs Chromium and its driver (apt-get install chromium chromium-driver); withou
 """
 
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+import numpy as np
 import pytest
+from selenium.webdriver.support.ui import WebDriverWait
 from support import reports
 
-from mperceiver import commits
+from mperceiver import commits, images
 from mperceiver.report import figures, site, tables
 
 # Contrast (WCAG 2) of every text on the page with the first opaque colour behind it; the worst offenders below 4.5.
@@ -313,15 +317,45 @@ def test_zoom_by_wheel_and_drag(at):
     assert abs(int(slider.get_attribute("value")) - 75) <= 2 and after == panes(driver, pair)
 
 
+def drawn(driver, canvas):
+    """What a page shows of a picture's error, at the middle of each pixel of the picture: uint8 (H, W, 3)."""
+    WebDriverWait(driver, 20).until(lambda _: canvas.get_attribute("data-drawn"))
+    tags = "document.querySelectorAll('.tag').forEach((tag) => { tag.style.visibility = arguments[0]; })"
+    driver.execute_script(tags, "hidden")  # they lie over it
+    shown = images.decode(canvas.screenshot_as_png)
+    driver.execute_script(tags, "")
+    height, width = (int(canvas.get_attribute(name)) for name in ("height", "width"))
+    rows, columns = (
+        (np.arange(n) + 0.5) * size // n for n, size in ((height, shown.shape[0]), (width, shown.shape[1]))
+    )
+    return shown[rows.astype(int)[:, None], columns.astype(int)].astype(int)
+
+
+def error_colours_of(restored, target):
+    """The colours of absolute errors by their definition: mean over the channels, matplotlib's inferno, white from 64 of 255 on."""
+    import matplotlib
+
+    error = np.abs(restored.astype(float) - target).mean(axis=2) * 255 / 64
+    colours = matplotlib.colormaps["inferno"](np.arange(256), bytes=True)[:, :3].copy()
+    colours[-1] = 255
+    return colours[np.minimum(np.rint(error), 255).astype(int)].astype(int)
+
+
 def test_the_difference_by_button_and_key(at):
     driver = at("cells/toys/one/toys--haze.html")
     pair = find(driver, ".pair")[0]
     difference, button = (pair.find_element("css selector", name) for name in (".difference", ".differs"))
     tag = pair.find_element("css selector", ".target .tag")
     assert not difference.is_displayed() and button.get_attribute("aria-pressed") == "false"
-    assert "white for 64 of 255 or more" in difference.get_attribute("alt")
+    assert "white for 64 of 255 or more" in difference.get_attribute("aria-label")
     button.click()
     assert difference.is_displayed() and button.get_attribute("aria-pressed") == "true" and tag.text == "absolute error"
+    shown = drawn(driver, difference)
+    restored, target = (
+        images.decode(Path(url2pathname(urlsplit(pair.find_element("css selector", name).get_attribute("src")).path)))
+        for name in (".after img", ".target img")
+    )
+    assert shown == pytest.approx(error_colours_of(restored, target), abs=6)
     button.send_keys("d")
     assert not difference.is_displayed() and tag.text == "ground truth"
     pair.find_element("css selector", "input").send_keys("d")
@@ -437,11 +471,17 @@ def test_two_methods_picture_by_picture(at):
 
     pair = find(driver, ".pair")[0]
     image = pair.find_element("css selector", ".compare img.a")
-    assert "results/restored/one/toys/haze-" in image.get_attribute("src") and image.get_property("naturalWidth") > 0
+    source = image.get_attribute("src")
+    assert "/toys/haze-" in source and image.get_property("naturalWidth") > 0
     driver.execute_script("document.querySelector('#errors').click()")
-    assert "files/difference/one/toys/haze-" in image.get_attribute("src")
+    canvas = pair.find_element("css selector", ".compare canvas.a")
+    assert canvas.is_displayed() and not image.is_displayed()
+    WebDriverWait(driver, 20).until(
+        lambda _: (canvas.get_attribute("data-drawn") or "").startswith(f"../..{source.partition('/toy')[2]} ")
+    )
+    assert "absolute error of One & <only>" in canvas.get_attribute("aria-label")
     driver.execute_script("document.querySelector('input[value=beside]').click()")
-    second = pair.find_element("css selector", ".second img")
+    second = pair.find_element("css selector", ".second canvas")
     assert second.is_displayed() and not pair.find_element("css selector", ".compare .after").is_displayed()
     assert driver.execute_script("return document.documentElement.scrollWidth") <= driver.execute_script(
         "return innerWidth"

@@ -8,7 +8,7 @@ import pytest
 from support import reports
 
 from mperceiver import commits, config, lineage, shipped
-from mperceiver.report import differences, runs, why
+from mperceiver.report import differences, runs, tables, why
 from mperceiver.report.differences import CHANGES, MAY, NOT
 
 
@@ -69,6 +69,26 @@ def test_another_protocol_is_named_with_the_one_before(tree):
     runs, reasons = why.why("score", ("one", "toys"))
     assert runs and reasons == ["reads config/protocols/y.yaml now; before: config/protocols/rgb.yaml"]
     assert not why.why("restore", ("one", "toys"))[0]
+
+
+def test_a_key_of_a_file_that_the_card_does_not_record_is_named_from_its_commit(tree, monkeypatch, tmp_path):
+    """A table prints its methods' titles; its card holds the digest of what it read of them."""
+    columns = [{"dataset": "toys", "task": "haze", "label": "Haze", "metrics": ["psnr"]}]
+    rows = [{"title": "Ours", "methods": ["one", "two"]}]
+    reports.dump("tables", "short", {"title": "Short", "caption": "Short.", "rows": rows, "columns": columns})
+    tables.write("short")
+    assert not why.why("table", ("short",))[0]
+    old = Path("config/methods/one.yaml").read_text(encoding="utf-8")
+    edit("config/methods/one.yaml", "One & <only>", "The first")
+    runs, reasons = why.why("table", ("short",))
+    assert runs and reasons == [
+        "config/methods/one.yaml: a key that rule table reads has another value; the card holds its digest alone: "
+        "git log -p -- config/methods/one.yaml"
+    ]
+    monkeypatch.setattr(shipped, "PACKAGE", Path.cwd() / "mperceiver")
+    monkeypatch.setattr(commits, "file_at", lambda commit, file: old if commit == reports.COMMIT[0] else None)
+    reasons = why.why("table", ("short",))[1]
+    assert reasons == ["config/methods/one.yaml: title One & <only> → The first"]
 
 
 def test_a_card_that_was_made_again_and_one_that_is_missing_are_named(tree):

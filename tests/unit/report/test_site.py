@@ -17,7 +17,7 @@ from mperceiver.config.figures import NEEDS
 from mperceiver.report import figures, site, tables, trace
 from mperceiver.report.site import comparisons
 from mperceiver.report.site.index import figure_entry
-from mperceiver.report.site.pictures import error_map
+from mperceiver.report.site.pictures import FULL_255, error_colours
 
 
 def test_pages_hold_together_offline(tree):
@@ -71,6 +71,7 @@ def test_pictures_are_webp_without_loss(tree):
     written()
     root = Path("results/report/toy")
     restored = sorted(root.glob("files/results/restored/*/toys/*"))
+    assert not (root / "files/difference").exists()  # the page draws it
     assert (
         restored
         and not list(root.glob("files/**/*-input.png"))
@@ -82,6 +83,10 @@ def test_pictures_are_webp_without_loss(tree):
         assert np.array_equal(images.decode(page), images.decode(original))
     pages = [page.read_text(encoding="utf-8") for page in root.glob("cells/**/*.html")]
     assert sum("haze-0-input.webp" in page for page in pages) > 1
+    pictures = [images.decode(file) for file in sorted(root.glob("files/**/*.webp"))]
+    assert (
+        len({(picture.shape, picture.tobytes()) for picture in pictures}) == len(pictures) > 4
+    )  # none lies there twice
 
 
 def test_two_methods_are_compared_picture_by_picture(tree):
@@ -101,8 +106,9 @@ def test_two_methods_are_compared_picture_by_picture(tree):
     assert re.findall(r"<td[^>]*>([^<]*)", row)[:3] == ["21.01", "20.49", "+0.52"]
     for picture in data["pictures"]:
         panes = picture["panes"]
-        names = [*panes["restored"], *panes["errors"], panes["input"], panes["target"]]
+        names = [*panes["restored"], panes["input"], panes["target"]]
         assert all((page.parents[2] / name).is_file() for name in names if name) and panes["restored"][at["one"]]
+        assert panes["comparable"][at["one"]]
     index = Path("results/report/toy/index.html")
     assert "compare/toys/toys--haze.html" in pages[index].links and "compare/toys/toys--rain.html" in pages[index].links
     assert (
@@ -169,17 +175,12 @@ def test_pages_speak_of_a_toy_only_where_there_is_one(tree):
     assert "A toy." not in Path("results/report/toy/index.html").read_text(encoding="utf-8")
 
 
-def test_a_difference_map_is_black_where_nothing_differs_and_white_from_its_scale_on():
-    target = np.full((1, 4, 3), 100, np.uint8)
-    restored = target.copy()
-    restored[0, 1] = (104, 96, 108)
-    restored[0, 2] = 36
-    restored[0, 3] = 255
-    errors = error_map(restored, target)
-    assert errors[0, 0].max() < 5 and (errors[0, 2] == 255).all() and (errors[0, 3] == 255).all()
-    assert (error_map(target, restored) == errors).all()  # no wrap-around of 8 bit, either way
-    steps = [error_map(target + np.uint8(error), target)[0, 0].astype(float) @ (0.3, 0.59, 0.11) for error in range(65)]
-    assert steps == sorted(steps)  # and lighter with every step between
+def test_colours_of_errors_are_black_for_none_white_for_the_most_and_lighter_with_every_step():
+    colours = error_colours()
+    assert colours.shape == (256, 3) and FULL_255 == 64
+    assert colours[0].max() < 0.02 and (colours[-1] == 1).all()
+    lightness = colours @ (0.3, 0.59, 0.11)
+    assert list(lightness) == sorted(lightness)
 
 
 def test_cell_pages_name_the_input_and_the_ceiling(tree):
