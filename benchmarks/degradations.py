@@ -7,8 +7,8 @@ installed, its transforms of the same names. Those are augmentations and compute
 """
 
 import io
+import itertools
 import os
-import statistics
 import time
 from collections.abc import Callable
 
@@ -27,15 +27,16 @@ SIZES = {"512x512": (512, 512), "2040x1356": (1356, 2040)}  # the second is a pi
 MID6 = shared.ROOT / "config/datasets/mid6.yaml"
 
 
-def milliseconds(function: Callable, repeats: int) -> float:
-    """Median CPU time of ``repeats`` calls, after one call that is not measured; ``function`` is given the call's number."""
-    function(0)
-    times = []
-    for i in range(repeats):
+def milliseconds(functions: dict[str, Callable], repeats: int) -> dict[str, float]:
+    """Median CPU time of each function, which is given a random number's seed; see ``shared.in_turn``."""
+    seeds = itertools.count()
+
+    def measure(function: Callable) -> float:
         start = time.process_time()
-        function(i + 1)
-        times.append(1e3 * (time.process_time() - start))
-    return statistics.median(times)
+        function(next(seeds))
+        return 1e3 * (time.process_time() - start)
+
+    return shared.in_turn({name: lambda f=function: measure(f) for name, function in functions.items()}, repeats)
 
 
 def recoded(png: bytes) -> bytes:
@@ -75,19 +76,22 @@ def measure(height: int, width: int, repeats: int) -> dict[str, dict[str, float]
         name: list(layers.items())
         for name, layers in yaml.safe_load(MID6.read_text(encoding="utf-8"))["degradations"].items()
     }
+    peers = albumentations_transforms(image)
+    families: dict[str, float] = {}
+    theirs: dict[str, float] = {}
+    for name, degradation in DEGRADATIONS.items():
+        ours = {"ours": lambda i, d=degradation: d.apply(image, np.random.default_rng(i))}
+        both = milliseconds(ours | ({"theirs": peers[name]} if name in peers else {}), repeats)
+        families[name] = both["ours"]
+        if name in peers:
+            theirs[name] = both["theirs"]
     return {
-        "families": {
-            name: milliseconds(lambda i, d=degradation: d.apply(image, np.random.default_rng(i)), repeats)
-            for name, degradation in DEGRADATIONS.items()
-        },
-        "mixes": {
-            name: milliseconds(lambda i, layers=layers: degrade(image, layers, i), repeats)
-            for name, layers in mixes.items()
-        },
-        "albumentations": {
-            name: milliseconds(function, repeats) for name, function in albumentations_transforms(image).items()
-        },
-        "png": {"decoded and encoded": milliseconds(lambda i: recoded(png.getvalue()), max(1, repeats // 3))},
+        "families": families,
+        "mixes": milliseconds(
+            {name: lambda i, layers=layers: degrade(image, layers, i) for name, layers in mixes.items()}, repeats
+        ),
+        "albumentations": theirs,
+        "png": milliseconds({"decoded and encoded": lambda i: recoded(png.getvalue())}, max(1, repeats // 3)),
     }
 
 

@@ -8,6 +8,10 @@ import argparse
 import importlib.metadata
 import json
 import platform
+import resource
+import statistics
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,23 @@ def machine(*packages: str, **more: Any) -> dict[str, Any]:
     """Facts that a timing depends on: the processor's architecture, usable cores, versions of ``packages``, and ``more``."""
     versions = {package: importlib.metadata.version(package) for package in packages}
     return {"machine": platform.machine(), "cores": cores()} | versions | more
+
+
+def in_turn(measurements: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
+    """Medians of ``repeats`` values of each measurement, taken in turn after a round that does not count.
+
+    What else the machine does then reaches all of them alike.
+    """
+    rounds = [{name: measure() for name, measure in measurements.items()} for _ in range(repeats + 1)]
+    return {name: statistics.median(of_round[name] for of_round in rounds[1:]) for name in measurements}
+
+
+def cpu_seconds(folder: Path, *words: str) -> float:
+    """CPU seconds of a command in a folder, user and system, with all that it starts."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def write(out: Path | None, **results: Any) -> None:
