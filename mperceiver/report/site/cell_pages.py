@@ -149,7 +149,7 @@ class CellPages:
             "shown": shown,
             "by": column.measure,
             "white": FULL_255,
-            "chains": [(name, self.chains.below(str(paths.scores_card(method, name)))) for name in column.datasets],
+            "chains": [(name, *self.chains.below(method, name)) for name in column.datasets],
         }
 
 

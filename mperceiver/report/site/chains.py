@@ -1,8 +1,8 @@
-"""The chain of cards below a score, as a cell's page shows it."""
+"""The chain of cards below a score: a page of its own, to which the pages of all its cells lead."""
 
 import json
 
-from mperceiver import lineage
+from mperceiver import lineage, paths
 from mperceiver.files import sha256
 from mperceiver.report.site.folder import SiteFolder
 
@@ -10,18 +10,24 @@ SHOWN = ("verb", "commit", "dirty", "code", "seed", "device", "inputs", "outputs
 
 
 class Chains:
-    """Chains of cards. Each is read once, since all tasks of a dataset share it."""
+    """Chains of cards. Each is read once, and has one page, since all tasks of a dataset share it."""
 
     def __init__(self, site: SiteFolder) -> None:
         self.site = site
-        self._known: dict[str, list[dict]] = {}
+        self._known: dict[tuple[str, str], tuple[str, list[dict]]] = {}
 
-    def below(self, score_card: str) -> list[dict]:
-        """The cards that a score stands on, nearest first, each copied into the site. Raises LineageError for a broken one."""
-        if score_card not in self._known:
-            cards = lineage.chain(score_card)
-            self._known[score_card] = [self._entry(path, card) for path, card in cards.items()]
-        return self._known[score_card]
+    def below(self, method: str, dataset: str) -> tuple[str, list[dict]]:
+        """(page, the cards that the scores of a method on a dataset stand on, nearest first); the cards are copied into the site.
+
+        Raises LineageError for a broken one.
+        """
+        if (method, dataset) not in self._known:
+            cards = lineage.chain(paths.scores_card(method, dataset))
+            entries = [self._entry(path, card) for path, card in cards.items()]
+            page = f"chains/{method}/{dataset}.html"
+            self.site.page(page, "chain.html.j2", method=method, dataset=dataset, chain=entries)
+            self._known[method, dataset] = page, entries
+        return self._known[method, dataset]
 
     def _entry(self, path: str, card: dict) -> dict:
         return {

@@ -16,7 +16,7 @@ from mperceiver.report.grid import Column, FilledTable
 from mperceiver.report.site.folder import SiteFolder
 from mperceiver.report.site.pictures import FULL_255, Pictures
 
-PICTURES = 8  # shown on a page; each lies in the site once a method
+PICTURES = 4  # shown on a page; each lies in the site once a method
 
 Key = tuple[str, str]  # dataset, picture id
 

@@ -369,6 +369,7 @@ def test_the_difference_by_button_and_key(at):
         "index.html",
         "cells/toys/one/toys--haze.html",
         "cells/blocks/both/toys--haze.html",
+        "chains/one/toys.html",
         "files/results/tables/toys.html",
     ],
 )

@@ -62,7 +62,12 @@ def test_cell_pages_tell_where_numbers_come_from(tree):
     ):
         assert name in text
     assert "2 of 2 pictures have a higher PSNR than their input" in text
-    assert text.count('type="range"') == 2 and "rain-0" not in re.sub(r"(?s)<details>.*?</details>", "", text)
+    assert text.count('type="range"') == 2 and "rain-0" not in text
+    chain = Path("results/report/toy/chains/one/toys.html").read_text(encoding="utf-8")
+    assert (
+        "config/methods/one.yaml" in chain and "config/methods/one.yaml" not in text
+    )  # the cards' inputs stand there alone
+    assert "../../../chains/one/toys.html#card-2" in text
 
 
 def test_pictures_are_webp_without_loss(tree):
