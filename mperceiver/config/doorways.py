@@ -34,7 +34,13 @@ def results_folder(method: str, dataset: str) -> Path:
 
 def manifest(method: str) -> Manifest:
     """What the restored pictures of a method of kind results are. Raises ConfigError if the file is missing or has faults."""
-    return parse(manifest_file(method), Manifest)
+    file = manifest_file(method)
+    if not file.is_file():
+        raise ConfigError(
+            f"{file}: no such file; it says what the pictures in {file.parent} are: method, source, trained_on, date "
+            "(docs/outside-methods.md)"
+        )
+    return parse(file, Manifest)
 
 
 def trained_on(method: str) -> list[str]:

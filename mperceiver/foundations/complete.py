@@ -81,11 +81,14 @@ def _instead(path: str, inside: list[str]) -> str:
     return ""
 
 
-def check_files(name: str, folder: Path, paths: Iterable[str]) -> None:
-    """Open every staged file. Raises LineageError for one that is not whole; it is removed, so that the next staging brings it again."""
-    for path in paths:
+def check_files(name: str, folder: Path, paths: dict[str, bool]) -> None:
+    """Open every staged file. Raises LineageError for one that is not whole; it is removed, so that the next staging brings it again.
+
+    ``paths``: {path: whether somebody states its SHA-256}.
+    """
+    for path, stated in paths.items():
         file = folder / path
-        fault = fault_of(file)
+        fault = fault_of(file, stated)
         if fault is None and path.endswith(INDEX):
             weights = json.loads(file.read_text(encoding="utf-8")).get("weight_map")
             shards = set(map(str, weights.values())) if isinstance(weights, dict) else {"no files"}
@@ -98,12 +101,24 @@ def check_files(name: str, folder: Path, paths: Iterable[str]) -> None:
             )
 
 
-def fault_of(file: Path) -> str | None:
-    """What is wrong with a file of a foundation, to be read after its path; None if nothing is. Of a pickle, only whether it is one."""
+def fault_of(file: Path, stated: bool = True) -> str | None:
+    """What is wrong with a file of a foundation, to be read after its path; None if nothing is.
+
+    Args:
+        stated: whether somebody states its SHA-256. A pickle of which nobody does is read, by a reader that builds tensors and plain
+            data only: one with anything else is at fault, and nothing of it is run.
+    """
     from safetensors import SafetensorError, safe_open
 
     if words := stand_in(file):
         return words
+    if file.suffix in PICKLES and not stated:
+        from mperceiver.models.checkpoint_files import CheckpointError, read
+
+        try:
+            read(file)
+        except CheckpointError as error:
+            return f"is no file of weights: {str(error).removeprefix(f'{file}: ')}"
     if file.suffix not in WEIGHTS:
         return None
     try:

@@ -47,7 +47,7 @@ def stage(name: str) -> Path:
         for path in staging.partial.rglob("*"):  # left by a staging of other files
             if path.is_file() and path.relative_to(staging.partial).as_posix() not in entries:
                 path.unlink()
-        check_files(name, staging.partial, entries)
+        check_files(name, staging.partial, {file.path: file.sha256 is not None for file in files})
         replace_folder(staging.partial, staging.folder, card)
         shutil.rmtree(staging.archives, ignore_errors=True)
         write_checksum_cache(staging.folder, entries)
@@ -206,7 +206,7 @@ def _check_format(file: WantedFile, target: Path, mirror: Mirror) -> None:
     """Open a file whose SHA-256 nobody states. Raises LineageError if it is not what its suffix says."""
     if file.sha256:
         return
-    if words := fault_of(target):
+    if words := fault_of(target, stated=False):
         target.unlink()
         raise lineage.LineageError(f"{mirror} gave no {target.suffix} file: it {words}")
 

@@ -1,6 +1,9 @@
 """Reading checkpoints that others published: tensors by name, whatever a trainer wrapped them in. No code in a file is run."""
 
+import errno
 import pickle
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from torch import Tensor
 from mperceiver.fetch.stand_ins import stand_in
 
 WRAPPERS = ("params_ema", "params", "state_dict", "model_state_dict", "model", "net")
+NAMED = re.compile(r"GLOBAL (\S+)")  # the function or class that a pickle would call
 PREFIXES = ("module.", "net.", "model.")  # of DataParallel, of Lightning
 
 
@@ -30,17 +34,22 @@ def read(checkpoint: Path) -> Any:
         except SafetensorError as error:
             raise CheckpointError(f"{checkpoint}: damaged, or not a safetensors file ({error})") from None
     try:
-        return torch.load(checkpoint, weights_only=True, map_location="cpu")
-    except OSError:
-        raise
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="Detected pickle protocol", category=UserWarning
+            )  # 3, of old files
+            return torch.load(checkpoint, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
-        reason = str(error).partition("WeightsUnpickler error: ")[2].split("\n")[0] or str(error).split("\n")[0]
+        named = NAMED.search(str(error))  # torch's own message recommends to load it all the same
+        reason = f": {named[1]}" if named else ""
         raise CheckpointError(
-            f"{checkpoint}: holds more than tensors, and nothing of it was run: {reason.strip()}. Save its tensors alone in a place "
-            "where you trust it: torch.save(checkpoint['state_dict'], …)"
+            f"{checkpoint}: holds more than tensors, and nothing of it was run{reason}. Save its tensors alone in a place where you "
+            "trust it: torch.save(checkpoint['state_dict'], …)"
         ) from None
     except Exception as error:  # a damaged file raises a dozen classes
-        raise CheckpointError(f"{checkpoint}: damaged, or not a file of torch.save ({error})") from None
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of a place beyond the file's end
+            raise
+        raise CheckpointError(f"{checkpoint}: damaged, cut short, or not a file of torch.save ({error})") from None
 
 
 def unwrapped(checkpoint: Path, found: Any) -> dict[str, Tensor]:

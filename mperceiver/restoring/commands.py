@@ -52,7 +52,9 @@ def run_command(method: str, dataset: str) -> Path:
     folder, card = paths.commanded_folder(method, dataset), paths.commanded_card(method, dataset)
     with files.locked(folder), _given(prepared, folder) as given, files.atomic_folder(folder, card) as beside:
         _run(_words(method, spec, given, beside), method, dataset)
-        check_pictures(beside, prepared)
+        check_pictures(
+            beside, prepared, f"the program of {method} ended well on {dataset}, but of what it wrote nothing was kept"
+        )
     lineage.write_card(
         card,
         verb="command",

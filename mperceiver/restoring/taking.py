@@ -53,11 +53,12 @@ def take_in(method: str, dataset: str, prepared: PreparedDataset, inputs: list[s
     return card
 
 
-def check_pictures(folder: Path, prepared: PreparedDataset) -> dict[str, Path]:
+def check_pictures(folder: Path, prepared: PreparedDataset, label: str = "") -> dict[str, Path]:
     """{picture id: file} of a folder that has exactly one picture of each id of a dataset, each of its size, and nothing else.
 
-    Raises PictureError; the message names up to MOST_NAMED pictures.
+    ``label``: what errors begin with; the folder by default. Raises PictureError; the message names up to MOST_NAMED pictures.
     """
+    label = label or str(folder)
     if not folder.is_dir():
         raise PictureError(f"{folder}: no such folder; it has to hold the restored pictures of {prepared.name}")
     ids, found, other, twice = set(prepared.ids), {}, [], []
@@ -79,7 +80,7 @@ def check_pictures(folder: Path, prepared: PreparedDataset) -> dict[str, Path]:
     if twice:
         faults.append(f"{len(twice)} picture(s) are there twice: {_few(twice)}")
     if faults:
-        raise PictureError(f"{folder}: " + "; ".join(faults))
+        raise PictureError(f"{label}: " + "; ".join(faults))
     wrong = []
     for i, name in enumerate(prepared.ids):
         height, width = images.decode(found[name]).shape[:2]
@@ -87,7 +88,7 @@ def check_pictures(folder: Path, prepared: PreparedDataset) -> dict[str, Path]:
             wrong.append(f"{found[name].name} is {width}x{height} px, not {prepared.size(i)[1]}x{prepared.size(i)[0]}")
     if wrong:
         raise PictureError(
-            f"{folder}: {len(wrong)} picture(s) have another size than in {prepared.name}: {_few(wrong)}. Nothing is resized here: "
+            f"{label}: {len(wrong)} picture(s) have another size than in {prepared.name}: {_few(wrong)}. Nothing is resized here: "
             "restore them again at their own size"
         )
     return {name: found[name] for name in prepared.ids}

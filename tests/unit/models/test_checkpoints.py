@@ -16,7 +16,7 @@ from mperceiver.foundations import staging
 from mperceiver.models import checkpoints
 from mperceiver.models.baselines.promptir import PromptIR
 from mperceiver.models.baselines.restormer import Restormer
-from mperceiver.models.checkpoint_files import CheckpointError
+from mperceiver.models.checkpoint_files import CheckpointError, read
 from mperceiver.models.tiling import lay_out
 from mperceiver.restoring.datasets import restore_dataset
 
@@ -228,12 +228,18 @@ class Code:
 
 
 def test_code_in_a_file_is_not_run(world, capsys):
-    publish({"state_dict": state_of(dncnn(3)), "hook": Code()})
-    with pytest.raises(CheckpointError, match="net.pth: holds more than tensors, and nothing of it was run"):
-        restored(noise(1, 3, 16, 16))
-    publish(pickle.dumps(Code()))
-    with pytest.raises(CheckpointError, match=r"net.pth: (holds more|damaged)"):
-        restored(noise(1, 3, 16, 16))
+    with pytest.raises(
+        lineage.LineageError, match="no file of weights: holds more than tensors, and nothing of it was run"
+    ):
+        publish({"state_dict": state_of(dncnn(3)), "hook": Code()})
+    with pytest.raises(lineage.LineageError, match=r"no file of weights: (holds more|damaged)"):
+        publish(pickle.dumps(Code()))
+    assert not paths.foundation_card("published").exists()
+    torch.save({"hook": Code()}, "code.pth")
+    with pytest.raises(
+        CheckpointError, match="code.pth: holds more than tensors, and nothing of it was run: print. Save"
+    ):
+        read(Path("code.pth"))
     assert "this code was run" not in capsys.readouterr().out
 
 
@@ -243,12 +249,21 @@ def test_code_in_a_file_is_not_run(world, capsys):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"a" * 64 + b"\nsize 12\n", "pointer of git-lfs"),
         (b"<!DOCTYPE html><html><body>Quota exceeded</body></html>", "is a web page"),
         (b"", "is empty"),
+        (b"PK\x03\x04" + bytes(500), "no file of weights: damaged, cut short"),
     ],
 )
 def test_what_stands_in_for_a_file_is_refused_when_it_is_staged(world, content, message):
     with pytest.raises(lineage.LineageError, match=message):
         publish(content)
     assert not paths.foundation_card("published").exists()
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
+def test_half_a_file_is_refused_when_it_is_staged(world, part):
+    torch.save(state_of(dncnn(3)), "whole.pth")
+    data = Path("whole.pth").read_bytes()
+    with pytest.raises(lineage.LineageError, match="no file of weights: damaged, cut short"):
+        publish(data[: int(part * len(data))])
 
 
 def test_a_changed_file_is_refused(world):
