@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, overload
 
@@ -110,10 +111,9 @@ def load(kind: str, name: str) -> Any:
 
 def _with_further_methods(name: str, table: Table) -> Table:
     """A table with the methods that name it under `tables`. Raises ConfigError for a method with faults, or that names no table."""
-    files = sorted((_root / CONFIG / "methods").glob("*.yaml"))
-    if not any("tables:" in path.read_text(encoding="utf-8", errors="replace") for path in files):
-        return table
-    wanted = {path.stem: load("methods", path.stem).tables for path in files}
+    methods = [path for path in sorted((_root / CONFIG / "methods").glob("*.yaml")) if path.is_file()]
+    stats = [(path.absolute(), path.stat()) for path in methods]
+    wanted = _tables_of_methods(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats))
     for method, tables in wanted.items():
         for other in tables:
             if not path_of("tables", other).is_file():
@@ -124,6 +124,19 @@ def _with_further_methods(name: str, table: Table) -> Table:
                 )
     further = [method for method, tables in wanted.items() if name in tables]
     return table.with_methods(further) if further else table
+
+
+@lru_cache(maxsize=4)
+def _tables_of_methods(files: tuple[tuple[Path, int, int], ...]) -> dict[str, list[str]]:
+    """{method: its `tables`} of the methods that have any.
+
+    Args:
+        files: path, modification time (ns) and size of each method's file; the cache is by them, so that a changed file is read again.
+    """
+    texts = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path, _, _ in files}
+    if not any("tables:" in text for text in texts.values()):
+        return {}
+    return {method: tables for method in texts if (tables := load("methods", method).tables)}
 
 
 def _named_in(name: str) -> str:
