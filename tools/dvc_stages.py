@@ -14,24 +14,15 @@ HEAD = """\
 # a stage's outputs before it runs. Jobs never call DVC; a person does.
 """
 KEPT = {"persist": True}
-# Stage -> (rules that it leaves to later stages, folders of cards whose rules it runs, what it makes).
-STAGES: dict[str, tuple[list[str], list[Path], list[str]]] = {
+# Stage -> (rules that it leaves to later stages, folders of cards whose rules it runs).
+STAGES: dict[str, tuple[list[str], list[Path]]] = {
     "data": (
         ["train_predictor", "train_network", "restore", "figure"],
         [paths.FOUNDATIONS, paths.RAW, paths.PREPARED, paths.LATENTS],
-        ["data/foundations", "data/raw", "data/prepared", "data/latents"],
     ),
-    "train": (["restore", "figure"], [paths.RUNS], ["results/runs"]),
-    "evaluate": (
-        ["table", "figure"],
-        [paths.RESTORED, paths.SCORES, paths.COSTS],
-        ["results/restored", "results/scores", "results/costs"],
-    ),
-    "report": (
-        [],
-        [paths.TABLES, paths.FIGURES],
-        ["results/tables", "results/figures", "results/report", "results/metrics"],
-    ),
+    "train": (["restore", "figure"], [paths.RUNS]),
+    "evaluate": (["table", "figure"], [paths.COMMANDED, paths.RESTORED, paths.SCORES, paths.COSTS]),
+    "report": ([], [paths.TABLES, paths.FIGURES]),
 }
 
 
@@ -44,13 +35,13 @@ def text(experiment: str, command: str) -> str:
     """The stages of an experiment's file as YAML. ``command``: the call of Snakemake that a stage adds its end to."""
     cards, runs = _cards(experiment), {}
     stages, before = {}, []
-    unused = {str(paths.COSTS)} - {str(paths.COSTS) for card in cards if Path(card).is_relative_to(paths.COSTS)}
-    for name, (later, folders, all_outs) in STAGES.items():
-        outs = [out for out in all_outs if out not in unused]  # DVC refuses a stage without one of its outputs
-        read = [
-            file for card in cards for folder in folders if Path(card).is_relative_to(folder) for file in _files(card)
-        ]
-        read += [experiment] * (name == "report")
+    for name, (later, folders) in STAGES.items():
+        made = {folder: [card for card in cards if Path(card).is_relative_to(folder)] for folder in folders}
+        outs = [str(folder) for folder in folders if made[folder]]  # DVC refuses a stage that makes none of an output
+        read = [file for of_folder in made.values() for card in of_folder for file in _files(card)]
+        if name == "report":
+            outs += [str(paths.REPORT), str(paths.METRICS)]
+            read.append(experiment)
         stages[name] = {
             "cmd": command + (f" --omit-from {' '.join(later)}" if later else ""),
             "deps": before or None,

@@ -12,6 +12,7 @@ from mperceiver.report.differences import changed_keys, in_words
 from mperceiver.report.why import seconds
 
 HEADLINE = "psnr"
+LINE = 250  # most characters of a line where it is not a terminal that reads
 
 
 def runs() -> list[dict[str, Any]]:
@@ -106,7 +107,7 @@ def _differs(run: str, like: str) -> list[str]:
 
 
 def print_runs(as_json: bool = False) -> None:
-    """Print all runs as a table, or as JSON."""
+    """Print all runs, a line each, or as JSON. The mean is over all datasets that methods with the run's weights were scored on."""
     found = runs()
     if as_json:
         say(json.dumps(found, indent=1))
@@ -116,7 +117,7 @@ def print_runs(as_json: bool = False) -> None:
     table = Table(
         "run",
         "state",
-        f"{HEADLINE.upper()} (mean over datasets)",
+        f"mean {HEADLINE.upper()}",
         "hours",
         "CPU-hours",
         "GPU Wh",
@@ -136,9 +137,20 @@ def print_runs(as_json: bool = False) -> None:
             f"{run['cpu_seconds'] / 3600:.2f}" if run["cpu_seconds"] else "",
             f"{run['watt_hours']:.1f}" if run["watt_hours"] else "",
             " ".join(commits),
-            f"{run['like']}: {len(run['differs'])} keys" if run["like"] else "",
+            _differences(run),
         )
-    console(soft_wrap=True).print(table)
+    for column in table.columns:
+        column.no_wrap = True
+    terminal = console()
+    (terminal if terminal.is_terminal else console(width=LINE)).print(table, crop=False, no_wrap=True)
+
+
+def _differences(run: dict[str, Any]) -> str:
+    """``small: drm.steps 900 → 50, and 8 more``; empty for a run that is like no other."""
+    if not run["like"]:
+        return ""
+    first, *rest = run["differs"] or ["nothing"]
+    return f"{run['like']}: {first}" + (f", and {len(rest)} more" if rest else "")
 
 
 def _progress(stage: dict[str, Any]) -> str:

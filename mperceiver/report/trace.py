@@ -204,7 +204,8 @@ def _facts(numbers: list[tuple[Column, Cell]]) -> list[str]:
         low, high = ("" if end is None else printed(end, column.measure) for end in (cell.low, cell.high))
         facts.append(f"{column.measure.label} {cell.text or cell.why}" + (f" [{low}, {high}]" if low else ""))
     first = numbers[0][1]
-    return facts + ([f"n {first.n}", f"protocol {first.protocol}"] if first.n else [])
+    seen = [f"trained on {first.trained_on} of these pictures, too"] if first.trained_on else []
+    return facts + ([f"n {first.n}", f"protocol {first.protocol}", *seen] if first.n else [])
 
 
 def _changes(table_card: str, scores: list[Path]) -> list[str]:

@@ -248,5 +248,8 @@ def test_every_run_with_state_scores_and_cost(tree, capsys, monkeypatch):
         and "2.00" in lines["one"]
         and "4.00" in lines["one"]
     )
+    assert (
+        lines["three"].rstrip().endswith("one: network.steps 4 → 9") and len(lines) == 4
+    )  # a line a run, and the heading
     runs.print_runs(as_json=True)
     assert json.loads(capsys.readouterr().out)[0]["name"] == "one"

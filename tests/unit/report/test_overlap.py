@@ -6,7 +6,7 @@ from support import reports
 from support.printed import cell
 
 from mperceiver import config
-from mperceiver.report import site, tables
+from mperceiver.report import site, tables, trace
 from mperceiver.report.tables import latex
 
 
@@ -32,6 +32,7 @@ def test_pictures_that_were_trained_on_are_renamed(tree):
     for run, train in (("one", ["others", "more", "gone"]), ("two", ["others"])):
         yaml_run = config.load("runs", run).model_dump(mode="json", exclude_defaults=True)
         reports.dump("runs", run, yaml_run | {"train": train})
+    assert "trained on 2 of these pictures, too" in trace.trace("toys", "one", "toys", "haze").chain.facts
     built = tables.build("toys")
     assert [cell(built, m, "haze", "psnr").trained_on for m in ("input", "ceiling", "one", "two")] == [0, 0, 2, 1]
     assert [cell(built, m, "rain", "psnr").trained_on for m in ("one", "two")] == [0, 0]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support import reports
 
-from mperceiver import lineage
+from mperceiver import commits, lineage
 from mperceiver.files import sha256
 from mperceiver.report import grid, tables, trace
 
@@ -97,6 +97,26 @@ def test_verify_finds_a_changed_byte(tree, path, problem):
     problems = trace.trace("toys", "one", "toys", "haze", verify=True).problems
     assert len(problems) == 1 and problem in problems[0]
     assert trace.trace("toys", "one", "toys", "haze").problems == []
+
+
+def test_work_from_a_changed_tree_is_told_and_is_no_fault(tree, monkeypatch, capsys):
+    monkeypatch.setattr(commits, "current", lambda: (reports.COMMIT[0], True))
+    tables.write("toys")
+    trace.print_trace("toys", verify=True)
+    said = capsys.readouterr()
+    assert "verified: every file of the chain is what its card says" in said.out
+    assert (
+        "1 card(s) were made from code or configuration that was not committed, first results/tables/toys.json"
+        in said.err
+    )
+    assert "dirty" in said.out.splitlines()[0] and "dirty" not in said.out.splitlines()[1]
+
+
+def test_what_stands_in_a_card_s_place_and_is_none_is_named(tree):
+    tables.write("toys")
+    Path("results/restored/one/toys.json").write_text('{"verb": "restore"', encoding="utf-8")
+    lines = trace.trace("toys", "one", "toys", "haze").chain.lines()
+    assert any("not a card; make it again: rm results/restored/one/toys.json && snakemake" in line for line in lines)
 
 
 def test_a_chain_is_plain_text_without_a_terminal(tree, capsys):
