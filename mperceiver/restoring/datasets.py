@@ -38,13 +38,31 @@ def restore_dataset(method: str, dataset: str) -> Path:
             lineage.read_card(path)
     check_unchanged(inputs)
     prepared = PreparedDataset(dataset)
-    if spec.kind in TAKEN_IN:
-        return take_in(method, dataset, prepared, inputs)
-    restorer = load_restorer(method, dataset=dataset)
-    read = partial(prepared.stacked, restorer.sees)
+    restorer = None if spec.kind in TAKEN_IN else load_restorer(method, dataset=dataset)
     folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
+    with files.atomic_folder(folder, card) as beside:
+        result = (
+            _restore(restorer, method, prepared, beside) if restorer else take_in(method, dataset, prepared, beside)
+        )
+    lineage.write_card(
+        card,
+        verb="restore",
+        spec={"method": config.read_part("methods", method, "restore"), "dataset": dataset},
+        inputs=inputs,
+        outputs=[folder],
+        seed=spec.sampler.seed if restorer else None,
+        device=_device_name(restorer) if restorer else "cpu",
+        result=result,
+    )
+    return card
+
+
+def _restore(restorer: Restorer, method: str, prepared: PreparedDataset, beside: Path) -> dict[str, int]:
+    """Restore every picture of a dataset into a folder; return what their card says of them."""
+    spec, dataset = config.load("methods", method), prepared.name
+    read = partial(prepared.stacked, restorer.sees)
     tiled, probabilities = 0, {}
-    with files.atomic_folder(folder, card) as beside, progress(f"restore {method} {dataset}", len(prepared)) as advance:
+    with progress(f"restore {method} {dataset}", len(prepared)) as advance:
         requests = (
             RestoreRequest(
                 name,
@@ -65,17 +83,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
             advance(1)
         if probabilities:
             _write_probabilities(beside / paths.probabilities_file(method, dataset).name, prepared, probabilities)
-    lineage.write_card(
-        card,
-        verb="restore",
-        spec={"method": config.read_part("methods", method, "restore"), "dataset": dataset},
-        inputs=inputs,
-        outputs=[folder],
-        seed=spec.sampler.seed,
-        device=_device_name(restorer),
-        result={"count": len(prepared)} | ({"tiled": tiled} if tiled else {}),
-    )
-    return card
+    return {"count": len(prepared)} | ({"tiled": tiled} if tiled else {})
 
 
 def _write_probabilities(path: Path, prepared: PreparedDataset, probabilities: dict[str, dict[str, float]]) -> None:

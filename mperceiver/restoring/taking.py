@@ -1,9 +1,10 @@
-"""Pictures that another program restored: checked against the dataset, and taken into results/restored/ with a card."""
+"""Pictures that another program restored: checked against the dataset, and taken into results/restored/."""
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from mperceiver import config, files, images, lineage, paths
+from mperceiver import config, files, images, paths
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
 from mperceiver.progress import progress
@@ -12,13 +13,10 @@ SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # forms that keep every pixel; the
 MOST_NAMED = 5
 
 
-def take_in(method: str, dataset: str, prepared: PreparedDataset, inputs: list[str]) -> Path:
-    """Write results/restored/{method}/{dataset}/ from pictures that another program restored, and the card; return its path.
+def take_in(method: str, dataset: str, prepared: PreparedDataset, beside: Path) -> dict[str, Any]:
+    """Write the pictures of a dataset that another program restored into a folder; return what their card says of them.
 
     Nothing is resized. Pictures of 16 bit are rounded to 8, as what every other method restores is, but of a dataset that holds 16.
-
-    Args:
-        inputs: what the card names, ``config.restore_inputs``.
 
     Raises PictureError, which names the pictures, for a folder that does not hold exactly those of the dataset.
     """
@@ -28,10 +26,9 @@ def take_in(method: str, dataset: str, prepared: PreparedDataset, inputs: list[s
         source, about = config.results_folder(method, dataset), manifest.model_dump(mode="json")
     else:
         source, about = paths.commanded_folder(method, dataset), {}
-    folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
     found = check_pictures(source, prepared)
     notes: Counter[str] = Counter()
-    with files.atomic_folder(folder, card) as beside, progress(f"restore {method} {dataset}", len(found)) as advance:
+    with progress(f"restore {method} {dataset}", len(found)) as advance:
         for name, file in found.items():
             pixels = None if prepared.bits == 8 else images.decode_deep(file)
             if pixels is None:
@@ -40,17 +37,11 @@ def take_in(method: str, dataset: str, prepared: PreparedDataset, inputs: list[s
                 pixels = photograph.pixels
             (beside / f"{name}.png").write_bytes(images.encode(pixels))
             advance(1)
-    lineage.write_card(
-        card,
-        verb="restore",
-        spec={"method": config.read_part("methods", method, "restore"), "dataset": dataset},
-        inputs=inputs,
-        outputs=[folder],
-        result={"count": len(found), "taken_from": str(source)}
+    return (
+        {"count": len(found), "taken_from": str(source)}
         | ({"manifest": about} if about else {})
-        | ({"notes": dict(sorted(notes.items()))} if notes else {}),
+        | ({"notes": dict(sorted(notes.items()))} if notes else {})
     )
-    return card
 
 
 def check_pictures(folder: Path, prepared: PreparedDataset, label: str = "") -> dict[str, Path]:
