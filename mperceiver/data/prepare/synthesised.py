@@ -181,7 +181,7 @@ def open_picture(origin: OriginPicture, onto: str, depths: str | None, label: st
         raise DataError(f"{label}: the pair's pictures differ in size, {base.shape} and {gt.shape}")
     digest = hashlib.sha256(pairs.stored(onto, origin.where)).hexdigest()
     source = pairs.source(origin.where)
-    stored = pairs.stored("gt", origin.where)
+    stored = pairs.stored("gt", origin.where) if pairs.bits == 8 else None  # what is degraded was rounded to 8
     return OpenedPicture(base, gt, stored, digest, source, *_depth_map(depths, origin.id, gt.shape, label))
 
 

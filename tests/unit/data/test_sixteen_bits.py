@@ -87,6 +87,16 @@ def test_pairs_hold_16_bits(world):
     assert pairs.size(0) == (SIDE, SIDE)
 
 
+def test_what_is_degraded_further_has_8_bits(world):
+    degraded = "title: D\nlicence: none\nfrom: [deep]\nprotocol: float\ndegradations: {jpeg: {jpeg: {quality: 50}}}\n"
+    write_config({"datasets/degraded": degraded})
+    prepare_dataset("deep", workers=1)
+    prepare_dataset("degraded", workers=1)
+    pairs = PreparedDataset("degraded")
+    assert pairs.bits == 8 and not pairs.in_float
+    assert np.array_equal(pairs.gt(0), (world // 257).astype(np.uint8))
+
+
 def test_every_kind_of_method_keeps_them(world, monkeypatch):
     Path("halves.py").write_text(
         "from torch import nn\nclass Halves(nn.Module):\n    def forward(self, x):\n        return x / 2\ndef make():\n    return Halves()\n",
