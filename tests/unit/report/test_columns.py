@@ -76,7 +76,9 @@ def test_an_unknown_kind_is_refused_by_name(tree):
     column = reports.TABLE["columns"][0] | {"kind": "sizes"}
     del column["metrics"]
     reports.dump("tables", "toys", reports.TABLE | {"columns": [column]})
-    with pytest.raises(grid.TableError, match=r"table toys, column Haze: .*`sizes`. Known kinds .*: cost, score"):
+    with pytest.raises(
+        grid.TableError, match=r"table toys, column Haze: .*`sizes`. Known kinds .*: cost, predictor, score"
+    ):
         tables.build("toys")
 
 
