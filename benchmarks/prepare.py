@@ -1,9 +1,11 @@
-"""Pictures and megabytes per second of `prepare`, compared with a plain loop that decodes every picture and writes it as PNG.
+"""Pictures per second of `prepare`, beside a plain loop that decodes every picture and writes it as PNG; and two workers beside one.
 
     uv run python benchmarks/prepare.py [--out benchmarks/results/NAME.json]
 
-All on the same generated photographs: `prepare` of clean pictures (checked, hashed, into one Arrow file), `prepare` of the six
-mixes of MID6 on crops of 128 px, and the loop. First with one worker, then with one for each core.
+All of the same generated photographs: the loop; `prepare` of clean pictures (checked, hashed, into one Arrow file), of their parts
+of a multiple of 500 px (decoded, hashed, written as PNG anew), and of the six mixes of MID6 on crops of 128 px. With one worker in
+CPU seconds, in turn with the loop. Then with as many workers as cores in seconds of the clock: these mean something on an idle
+machine only, so the load is recorded with them.
 """
 
 import os
@@ -20,13 +22,15 @@ from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.raw.generated import dead_leaves
 from mperceiver.parallel import cores
 
-COUNT, SIDE = 48, 512
+DIFFERENT, SIDE = 8, 512  # pictures that are drawn; the others are turned and mirrored
+CROPPED = 4  # one in so many pictures gives a crop for the mixes
+DATASETS = {"clean": "leaves", "cut": "even", "mixes": "mixed"}
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+def seconds(clock: Callable[[], float], work: Callable[[], object]) -> float:
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def loop(folder: Path) -> None:
@@ -38,49 +42,61 @@ def loop(folder: Path) -> None:
         Image.open(path).convert("RGB").save(Path("copied") / path.name, compress_level=1)
 
 
+def lay_out(count: int) -> Path:
+    """Pictures and configuration in the current folder; returns the folder of the pictures."""
+    raw = Path("data/raw/leaves")
+    raw.mkdir(parents=True)
+    drawn = [np.round(dead_leaves(np.random.default_rng(i), SIDE) * 255).astype(np.uint8) for i in range(DIFFERENT)]
+    for i in range(count):
+        turned = np.roll(np.rot90(drawn[i % DIFFERENT], i // DIFFERENT % 4), i, axis=0)
+        (raw / f"{i:03d}.png").write_bytes(images.encode(np.ascontiguousarray(turned)))
+    Path("config/datasets").mkdir(parents=True)
+    Path("config/protocols").mkdir()
+    Path("config/protocols/rgb.yaml").write_text("title: none\n", encoding="utf-8")
+    mid6 = (shared.ROOT / "config/datasets/mid6.yaml").read_text(encoding="utf-8")
+    described = {
+        "leaves": "sources: [{source: local, folder: /nowhere}]\n",
+        "even": "from: [leaves]\nmultiple_px: 500\ndegradations: {clean: {}}\non_the_fly: true\n",
+        "mixed": f"from: [leaves]\ncrop_px: 128\ncrops: {count // CROPPED}\n" + mid6[mid6.index("degradations:") :],
+    }
+    for name, text in described.items():
+        Path(f"config/datasets/{name}.yaml").write_text(f"title: {name}\nlicence: none\n{text}", encoding="utf-8")
+    lineage.write_card("data/raw/leaves.json", verb="download", spec={}, outputs=[raw])
+    return raw
+
+
 def main() -> None:
-    options = shared.arguments(__doc__).parse_args()
+    parser = shared.arguments(__doc__, repeats=3)
+    parser.add_argument("--pictures", type=int, default=200, help="number of pictures (default: %(default)s)")
+    options = parser.parse_args()
     out = options.out and options.out.resolve()
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        raw = Path("data/raw/leaves")
-        raw.mkdir(parents=True)
-        for i in range(COUNT):
-            picture = dead_leaves(np.random.default_rng(i), SIDE)
-            (raw / f"{i:03d}.png").write_bytes(images.encode(np.round(picture * 255).astype(np.uint8)))
-        Path("config/datasets").mkdir(parents=True)
-        Path("config/protocols").mkdir()
-        Path("config/protocols/rgb.yaml").write_text("title: none\n", encoding="utf-8")
-        source = "sources: [{source: local, folder: /nowhere}]\n"
-        Path("config/datasets/leaves.yaml").write_text(f"title: leaves\nlicence: none\n{source}", encoding="utf-8")
-        mid6 = (shared.ROOT / "config/datasets/mid6.yaml").read_text(encoding="utf-8")
-        mixes = mid6[mid6.index("degradations:") :]
-        cut = f"crop_px: 128\ncrops: {COUNT}\n"
-        Path("config/datasets/mixed.yaml").write_text(
-            f"title: mixed\nlicence: none\nfrom: [leaves]\n{cut}{mixes}", encoding="utf-8"
-        )
-        lineage.write_card("data/raw/leaves.json", verb="download", spec={}, outputs=[raw])
-        megabytes = sum(path.stat().st_size for path in raw.iterdir()) / 1e6
-        pixels = {"loop": COUNT * SIDE**2, "clean": COUNT * SIDE**2, "mixes": 6 * COUNT * 128**2}
-        rows = {"loop": {"seconds": seconds(lambda: loop(raw)), "pictures": COUNT}}
-        for workers in dict.fromkeys((1, cores())):
-            for kind, name in (("clean", "leaves"), ("mixes", "mixed")):
-                elapsed = seconds(lambda name=name, workers=workers: prepare_dataset(name, workers=workers))
-                count = COUNT * (6 if kind == "mixes" else 1)
-                rows[f"{kind}, {workers} worker{'s' * (workers > 1)}"] = {"seconds": elapsed, "pictures": count}
-        print(
-            f"{megabytes:.0f} MB of PNG, {COUNT} pictures of {SIDE}x{SIDE} px; {paths.prepared_file('leaves').stat().st_size / 1e6:.0f} MB prepared"
-        )
-        for name, row in rows.items():
-            row["pictures_per_s"] = row["pictures"] / row["seconds"]
-            row["megapixels_per_s"] = pixels[name.split(",")[0]] / 1e6 / row["seconds"]
-            if "mixes" not in name:
-                row["mb_per_s"] = megabytes / row["seconds"]
-                row["of_the_loop"] = rows["loop"]["seconds"] / row["seconds"]
-            print(
-                f"  {name:20} {row['pictures_per_s']:7.1f} pictures/s {row['megapixels_per_s']:6.1f} Mpx/s {row['seconds']:6.2f} s"
-            )
-    shared.write(out, device=shared.machine("numpy", "pillow", "pyarrow"), rows=rows)
+        raw = lay_out(options.pictures)
+        measured = {"loop": lambda: seconds(time.process_time, lambda: loop(raw))} | {
+            kind: lambda name=name: seconds(time.process_time, lambda: prepare_dataset(name, workers=1))
+            for kind, name in DATASETS.items()
+        }
+        cpu = shared.in_turn(measured, options.repeats)
+        clock = {
+            kind: {
+                str(workers): seconds(time.perf_counter, lambda n=name, w=workers: prepare_dataset(n, workers=w))
+                for workers in dict.fromkeys((1, cores()))
+            }
+            for kind, name in DATASETS.items()
+        }
+        size = paths.prepared_file("leaves").stat().st_size
+    load = os.getloadavg()[0]
+    print(f"{options.pictures} pictures of {SIDE}x{SIDE} px, {size / 1e6:.0f} MB; load {load:.1f}")
+    for kind, value in cpu.items():
+        rows = options.pictures // CROPPED * 6 if kind == "mixes" else options.pictures
+        ratio = f"{cpu['loop'] / value:5.2f} x the loop" if kind != "mixes" else ""
+        print(f"  {kind:6} {rows / value:7.1f} pictures per CPU second {ratio}")
+    for kind, by_workers in clock.items():
+        words = ", ".join(f"{workers} workers {value:.2f} s" for workers, value in by_workers.items())
+        print(f"  {kind:6} {words}: {by_workers['1'] / by_workers[str(cores())]:.2f} times")
+    device = shared.machine("numpy", "pillow", "pyarrow", load=load)
+    shared.write(out, device=device, pictures=options.pictures, px=SIDE, cpu_seconds=cpu, clock_seconds=clock)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,12 @@ import shared
 from mperceiver import images
 
 PYTHON = sys.executable
-LOAD = "from mperceiver.restoring.restorers import load_restorer; load_restorer('small')"
+LOAD = """
+from mperceiver.cli.base import prepare_torch
+prepare_torch()
+from mperceiver.restoring.restorers import load_restorer
+load_restorer("small")
+"""  # what `mperceiver restore small` does first
 LIMITS_S = {
     "mperceiver --help": 0.5,
     "mperceiver explain": 1.0,

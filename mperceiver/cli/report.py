@@ -14,6 +14,7 @@ PANEL = "Scores, tables and figures"
 @verb(PANEL)
 def score(method: MethodName, dataset: DatasetName, workers: Workers = 0) -> None:
     """Score a method's restored pictures of a dataset by the dataset's protocol; write results/scores/."""
+    prepare_torch()
     from mperceiver.parallel import cores
     from mperceiver.scoring.datasets import score_dataset
 

@@ -17,6 +17,7 @@ from mperceiver import config, paths, shipped
 from mperceiver.config.foundations import Tokens
 from mperceiver.files import staged_again, verify_checksums
 from mperceiver.lineage import LineageError, read_card
+from mperceiver.machine import without_collection
 from mperceiver.models.image_tower import ImageTower, clip_view, load_clip
 from mperceiver.printing import say
 
@@ -177,6 +178,7 @@ def drop_trunk_norm(vae: "AutoencoderKL") -> None:
 # ---------------------------------------------------------------- loading
 
 
+@without_collection()
 def load(
     name: str, device: torch.device | str = "cpu", folder: Path | None = None, dtype: torch.dtype = torch.float32
 ) -> Towers:

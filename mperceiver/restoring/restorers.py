@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from mperceiver import config
+from mperceiver.machine import without_collection
 from mperceiver.models.restorer import Restorer
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Identity:
         return None
 
 
+@without_collection()
 def load_restorer(method: str, on_share: Callable[[float], None] | None = None, dataset: str | None = None) -> Restorer:
     """The model of config/methods/<method>.yaml with its weights, on the GPU where there is one.
 

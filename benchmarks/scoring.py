@@ -1,0 +1,143 @@
+"""Pictures of 500 px that are scored in a CPU second, beside scikit-image with the package lpips, and beside pyiqa.
+
+    uv run python benchmarks/scoring.py [--folder WORKING_DIRECTORY] [--out benchmarks/results/NAME.json]
+
+PSNR, SSIM and LPIPS (AlexNet) of the first method of a dataset, and of the next one, for which the ground truths' side of LPIPS is kept;
+the peer is scikit-image's PSNR and SSIM and the package lpips. NIQE and BRISQUE beside pyiqa's own functions. FID's network beside the
+same network in pyiqa's layout of memory, and its distance beside pyiqa's. Peers have random weights, which changes no time. The folder
+must have the staged weights of the metrics that are measured; others are left out. One thread, ours and the peer in turn, medians.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+import shared
+import torch
+
+from mperceiver.config.protocols import Protocol
+from mperceiver.data.raw.generated import dead_leaves
+from mperceiver.metrics import blind, fid, perceptual, score_batch
+from mperceiver.metrics.weights import WeightsError
+
+SIDE, BATCH = 500, 4
+LIMITS_PER_S = {"first method": 5.0, "next method": 8.0}
+Pair = tuple[Callable[[], object], Callable[[], object]]  # ours, the peer
+
+
+def pictures() -> tuple[np.ndarray, np.ndarray]:
+    """Restored pictures and ground truths, uint8 (B, 500, 500, 3)."""
+    gt = np.stack([dead_leaves(np.random.default_rng(i), SIDE) for i in range(BATCH)])
+    noise = np.random.default_rng(0).normal(0, 0.05, gt.shape)
+    return tuple(np.round(np.clip(x, 0, 1) * 255).astype(np.uint8) for x in (gt + noise, gt))
+
+
+def full_reference(restored: np.ndarray, gt: np.ndarray) -> dict[str, Pair]:
+    """PSNR, SSIM and LPIPS."""
+    import lpips
+    from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+    protocol = Protocol(title="benchmark", metrics=["psnr", "ssim", "lpips"])
+    network = lpips.LPIPS(pretrained=False, net="alex", pnet_rand=True, verbose=False)
+    window: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+
+    def peer() -> None:
+        for a, b in zip(restored, gt, strict=True):
+            peak_signal_noise_ratio(b, a, data_range=255)
+            structural_similarity(b, a, data_range=255, channel_axis=2, **window)
+            with torch.inference_mode():
+                network(*(torch.from_numpy(x / np.float32(127.5) - 1).permute(2, 0, 1)[None] for x in (a, b)))
+
+    kept = {"lpips": perceptual.lpips_features(gt, protocol)}
+    return {
+        "first method": (lambda: score_batch(restored, gt, protocol), peer),
+        "next method": (lambda: score_batch(restored, gt, protocol, kept), peer),
+    }
+
+
+def without_reference(restored: np.ndarray) -> dict[str, Pair]:
+    """NIQE and BRISQUE."""
+    from pyiqa.archs import brisque_arch, niqe_arch
+
+    protocol = Protocol(title="benchmark", metrics=["niqe", "brisque"])
+    tensor = torch.from_numpy(restored / np.float32(255)).permute(0, 3, 1, 2).contiguous()
+    mean, covariance = blind._pristine_statistics()
+    coefficients, vectors, rho = blind._support_vectors()
+    statistics = {"mu_pris_param": mean, "cov_pris_param": covariance}
+    return {
+        "NIQE": (
+            lambda: blind.niqe(restored, None, protocol),
+            lambda: [niqe_arch.calculate_niqe(one[None], **statistics, color_space="yiq") for one in tensor],
+        ),
+        "BRISQUE": (
+            lambda: blind.brisque(restored, None, protocol),
+            lambda: brisque_arch.brisque(tensor, sv_coef=coefficients, sv=vectors, rho=rho),
+        ),
+    }
+
+
+def distances(restored: np.ndarray) -> dict[str, Pair]:
+    """FID's network of a picture, and its distance of two sets of 200 pictures."""
+    from pyiqa.archs.fid_arch import frechet_distance
+
+    ours, theirs = (fid.build().eval().requires_grad_(False) for _ in range(2))
+    ours.to(memory_format=torch.channels_last)
+    tensor = torch.from_numpy(restored / np.float32(255)).permute(0, 3, 1, 2).contiguous()
+    tensor = torch.nn.functional.interpolate(tensor, (fid.SIDE, fid.SIDE), mode="bilinear")
+    first, second = (np.random.default_rng(i).normal(size=(200, 512)) for i in range(2))
+    moments = [m for x in (first, second) for m in (x.mean(0), np.cov(x, rowvar=False))]
+
+    def network(model: torch.nn.Module) -> None:
+        with torch.inference_mode():
+            model(tensor)
+
+    return {
+        "FID's network": (lambda: network(ours), lambda: network(theirs)),
+        "FID's distance, 200 pictures": (
+            lambda: fid.frechet_distance(first, second),
+            lambda: frechet_distance(*moments),
+        ),
+    }
+
+
+def main() -> None:
+    parser = shared.arguments(__doc__, repeats=3)
+    parser.add_argument("--folder", type=Path, default=shared.ROOT, help="where the metrics' weights are staged")
+    options = parser.parse_args()
+    out = options.out and options.out.resolve()
+    os.chdir(options.folder)
+    torch.set_num_threads(1)
+    restored, gt = pictures()
+    rows: dict[str, dict[str, float]] = {}
+    parts = (lambda: full_reference(restored, gt), lambda: without_reference(restored), lambda: distances(restored))
+    for part in parts:
+        try:
+            pairs = part()
+        except WeightsError as error:
+            print(f"left out: {error}")
+            continue
+        for name, (ours, theirs) in pairs.items():
+            rows[name] = shared.in_turn(
+                {"ours": lambda f=ours: cpu_seconds(f), "peer": lambda f=theirs: cpu_seconds(f)}, options.repeats
+            )
+            count = 1 if "distance" in name else BATCH
+            told = {side: count / value for side, value in rows[name].items()}
+            limit = f"(to reach: {LIMITS_PER_S[name]:.0f})" if name in LIMITS_PER_S else ""
+            print(f"{name:30} {told['ours']:7.2f} a CPU second, the peer {told['peer']:7.2f} {limit}", flush=True)
+    device = shared.machine("torch", "scikit-image", "lpips", "pyiqa", threads=1)
+    shared.write(out, device=device, px=SIDE, pictures=BATCH, cpu_seconds=rows)
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+if __name__ == "__main__":
+    main()
