@@ -96,8 +96,9 @@ def test_only_images_touches_picture_files():
     by_images = {short(path) for path in MODULES if path.parent.name == "images"}
     assert importers("PIL") - by_images == {"data/raw/generated.py", "degradations/jpeg.py"}
     others = importers("cv2", "imageio", "imagecodecs", "pillow_heif", "tifffile")
-    # These warp and filter arrays.
-    assert others - by_images == {"degradations/blur.py", "metrics/alignment.py", "metrics/fidelity.py"}
+    # These warp, filter and mix arrays.
+    mixers = {"degradations/blur.py", "degradations/common.py", "metrics/alignment.py", "metrics/fidelity.py"}
+    assert others - by_images == mixers
     # Inside the package one place asks PIL to open a file, of one form; `size` reads a JPEG's header.
     opened = [
         (name, ast.unparse(call))
