@@ -272,6 +272,7 @@ def page(jobs: list[PlannedJob], experiment: str, planning_s: float) -> str:
     lines += [
         row("**all**", jobs),
         "",
+        *_of_turbo(jobs),
         f"| GPUs | until all is done, {cores} cores | the longest chain alone |",
         "|---:|---:|---:|",
     ]
@@ -289,6 +290,13 @@ def page(jobs: list[PlannedJob], experiment: str, planning_s: float) -> str:
         f"| pictures of any other dataset whose file does not say it | {OTHERS} |",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _of_turbo(jobs: list[PlannedJob]) -> list[str]:
+    """What the variants that are trained for few steps of the sampler cost of it all."""
+    turbo = [job for job in jobs if "turbo" in job.wildcards.get("run", "") + job.wildcards.get("method", "")]
+    hours = sum(job.gpu_s for job in turbo) / 3600
+    return [f"MPerceiver-turbo is {len(turbo)} of the jobs and {hours:,.1f} of the GPU-hours.", ""] if turbo else []
 
 
 def main() -> None:
