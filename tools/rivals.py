@@ -9,7 +9,7 @@ from mperceiver.report.tables import build
 from tools.blocks import fill
 
 PAGE, FIGURE = Path("docs/rivals.md"), "rivals-comparison"
-TABLES = {"rivals": "rivals table", "rivals-efficiency": "rivals costs"}
+TABLES = {"rivals": "rivals table", "rivals-mixes": "rivals mixes", "rivals-efficiency": "rivals costs"}
 
 
 def columns_of(table: FilledTable) -> list[Column]:
