@@ -21,6 +21,13 @@ BETWEEN = {  # where the peer is faster
     "first method": "to reach 5 pictures a CPU second: AlexNet's convolutions of both pictures take 130 ms of the 222, SSIM in float64 35",
     "next method": "to reach 8 pictures a CPU second: AlexNet's convolutions of the restored picture take 65 ms of the 148, SSIM 35",
 }
+LIMITS = {  # of start-up: CPU seconds to stay below, and what stands between
+    "mperceiver --help": (0.5, ""),
+    "mperceiver explain": (1.0, ""),
+    "snakemake -n": (3.0, ""),
+    "mperceiver score": (2.5, "`import torch` is most of it"),
+    "load": (4.5, "`import torch`; torch._dynamo and SciPy, which diffusers and transformers import, take 2 s more"),
+}
 
 
 def table(head: str, rows: list[list[str]]) -> list[str]:
@@ -161,6 +168,24 @@ def scoring() -> list[str]:
     ]
 
 
+def startup() -> list[str]:
+    """What commands take before their work begins."""
+    seconds = recorded("startup-xeon")["seconds"]
+    rows = []
+    for name, value in seconds.items():
+        limit, between = LIMITS.get(name, (0.0, ""))
+        cells = f"{value:.2f}", f"{limit:.1f}" if limit else "", f"{value / seconds['import torch']:.2f}"
+        label = "loading the shipped weights" if name == "load" else f"`{name}`"
+        rows.append([label, *cells, between if value > limit else ""])
+    return [
+        "## Start-up",
+        "",
+        "`benchmarks/startup.py`: CPU seconds of whole commands whose work is small. They were recorded beside other programs, so compare them",
+        "with `import torch` of the same run.",
+        *table("command | CPU seconds | to stay below | as a multiple of `import torch` | what stands between", rows),
+    ]
+
+
 def planning() -> list[str]:
     """How planning grows with the number of jobs."""
     experiments = recorded("planning-xeon")["experiments"]
@@ -189,7 +214,17 @@ def planning() -> list[str]:
 
 def page() -> str:
     """The whole text of docs/performance.md."""
-    parts = [INTRO, *degradations(), *prepare(), *scoring(), *prompt_mixing(), *static_caching(), *store(), *planning()]
+    parts = [
+        INTRO,
+        *startup(),
+        *degradations(),
+        *prepare(),
+        *scoring(),
+        *prompt_mixing(),
+        *static_caching(),
+        *store(),
+        *planning(),
+    ]
     return (
         "\n".join(parts).rstrip()
         + """
