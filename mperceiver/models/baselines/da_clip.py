@@ -9,7 +9,7 @@ import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -111,6 +111,8 @@ class DaClip(nn.Module):
         tasks: number of degradations that the controller learns to tell apart.
         width, multipliers: of the U-Net, see ConditionalUNet.
         steps: of the diffusion.
+        predicts: what the U-Net predicts; noise, as published, or residual, the clean picture less the degraded one. Both give the state one step
+            before. An error in the noise is divided by the share of the clean picture that is left, 1/200 at the end of the diffusion.
         controller_steps: training steps at the start in which the controller learns alone; afterwards the U-Net does.
     """
 
@@ -121,10 +123,14 @@ class DaClip(nn.Module):
         width: int = 64,
         multipliers: Sequence[int] = (1, 2, 4, 8),
         steps: int = 100,
+        predicts: Literal["noise", "residual"] = "noise",
         controller_steps: int = 0,
     ) -> None:
         super().__init__()
         self.clip = [clip]  # in a list, because the frozen tower is no part of this module
+        if predicts not in ("noise", "residual"):
+            raise ValueError(f"predicts is {predicts!r}, allowed are 'noise' and 'residual'")
+        self.predicts = predicts
         self.controller_steps = controller_steps
         self.diffusion = MeanRevertingDiffusion(steps)
         self.controller = Controller(clip)
@@ -152,7 +158,15 @@ class DaClip(nn.Module):
         state = diffusion.noised(gt, lq, time_on_cpu, noise)
         found = self.unet(state, lq, time.float(), degradation, content).float()
         wanted = diffusion.before(state, gt, lq, time_on_cpu)
-        return {"loss": (diffusion.expected(state, lq, time_on_cpu, found) - wanted).abs().mean()}
+        if self.predicts == "residual":
+            expected = diffusion.before(state, lq + found, lq, time_on_cpu)
+        else:
+            expected = diffusion.expected(state, lq, time_on_cpu, found)
+        return {"loss": (expected - wanted).abs().mean()}
+
+    def clean(self, state: Tensor, lq: Tensor, time: Tensor, found: Tensor) -> Tensor:
+        """The clean picture (B, 3, H, W) that follows from what the U-Net ``found`` at ``time`` (B,)."""
+        return lq + found if self.predicts == "residual" else self.diffusion.clean(state, lq, time, found)
 
     def _of_controller(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         content, degradation = self.embeddings(batch["clip_view"])
@@ -219,16 +233,16 @@ class DiffusionRestorer:
         state = whole + diffusion.max_sigma * draw()
         for step in range(diffusion.steps, 0, -1):
             batches = zip(tiles.cut(state), tiles.cut(whole), tiles.owners(len(whole)), strict=True)
-            found = (self._noise(part, lq, step, seen, pictures) for part, lq, pictures in batches)
-            noise = tiles.blend(found, len(whole), whole.device)
+            of_tiles = (self._predict(part, lq, step, seen, pictures) for part, lq, pictures in batches)
+            found = tiles.blend(of_tiles, len(whole), whole.device)
             time = torch.full((len(whole),), step)
-            clean = diffusion.clean(state, whole, time, noise)
+            clean = self.network.clean(state, whole, time, found)
             state = diffusion.before(state, clean, whole, time)
             if step > 1:
                 state = state + diffusion.spread(time).to(state)[:, None, None, None] * draw()
         return state.clamp(0, 1)
 
-    def _noise(self, state: Tensor, lq: Tensor, step: int, seen: Steering, pictures: list[int]) -> Tensor:
+    def _predict(self, state: Tensor, lq: Tensor, step: int, seen: Steering, pictures: list[int]) -> Tensor:
         time = torch.full((len(state),), float(step), device=state.device)
         return self.network.unet(state, lq, time, seen.degradation[pictures], seen.content[pictures])
 
@@ -240,4 +254,4 @@ class DiffusionRestorer:
         """Do every kind of work once on tiles (n, 3, h, w), so that the memory it takes can be counted."""
         seen = self.look(pictures)
         parts = pictures.to(self.device)
-        self._noise(parts, parts, 1, seen, list(range(len(parts))))
+        self._predict(parts, parts, 1, seen, list(range(len(parts))))

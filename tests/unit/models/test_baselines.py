@@ -13,9 +13,12 @@ from support import PROJECT
 from support.by_name import fill, observed, picture
 
 from mperceiver.models.baselines import ARCHITECTURES
+from mperceiver.models.baselines.da_clip import DaClip, DiffusionRestorer, Steering
 from mperceiver.models.baselines.da_clip_unet import ConditionalUNet
 from mperceiver.models.baselines.ir_sde import MeanRevertingDiffusion
 from mperceiver.models.baselines.wgws import WGWSNet
+from mperceiver.models.image_tower import ImageTower
+from mperceiver.models.tiling import Tiles
 
 GOLDEN = PROJECT / "tests/golden/baselines"
 FULL_SIZE = json.loads((GOLDEN / "full-size.json").read_text(encoding="utf-8"))
@@ -92,6 +95,29 @@ def test_the_diffusion_of_da_clip_goes_there_and_back():
     for step in range(diffusion.steps, 0, -1):
         state = diffusion.before(state, gt, lq, torch.tensor([step, step]))
     assert (state - gt).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("predicts", ["noise", "residual"])
+def test_da_clip_restores_exactly_what_its_unet_knows(foundation, predicts):
+    """With a U-Net that finds the true noise, or the true residual, the diffusion ends at the ground truth."""
+    network = DaClip(
+        ImageTower(foundation.clip, foundation.clip_px), 2, 32, (1, 1), steps=4, predicts=predicts
+    ).double()
+    gt = picture(32, 32, 2)
+    lq, diffusion = gt.flip(-1), network.diffusion
+
+    class Knowing(torch.nn.Module):
+        multiple = 4
+
+        def forward(self, state, lq, time, degradation, content):
+            decay, sigma = (table[time.long()][:, None, None, None] for table in (diffusion.decay, diffusion.sigma))
+            return gt - lq if predicts == "residual" else (state - lq - (gt - lq) * decay) / sigma
+
+    network.unet = Knowing()
+    restorer = DiffusionRestorer(network, 4, "cpu", 8, ["haze", "rain"])
+    seen = Steering(*(torch.zeros(2, width) for width in (4, 4, 2)))
+    restored = restorer.restore(lq, seen, [0, 1], Tiles((32, 32), [0], [0], (32, 32), batch=2))
+    assert (restored - gt).abs().max() < 1e-6
 
 
 def test_a_batch_of_several_flags_is_each_picture_with_its_own():
