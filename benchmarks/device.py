@@ -48,17 +48,11 @@ class Untrained(MPerceiver):
     def __init__(self, device: str, widths: sd21.Widths, precision: Precision = "no", **ways: bool) -> None:
         model = full_width.Model(device, widths, precision, **ways)
         model.with_drm(channels_last=ways.get("channels_last", False))
-        self.foundation, self.predictor, self.branches, self.drm = (
-            model.foundation,
-            model.predictor,
-            model.branches,
-            model.drm,
-        )
-        for module in (self.predictor, self.branches, self.drm):
+        for module in (model.predictor, model.branches, model.drm):
             towers.freeze(module)
-        self.device, self.clip_crop_px, self.tasks = model.foundation.device, None, full_width.TASKS
-        self.multiple, self.minimum = model.foundation.multiple, model.foundation.minimum
-        self.alphas, self.on_step = model.foundation.alphas(), lambda steps: None
+        super().__init__(
+            model.foundation, model.predictor, model.branches, model.drm, full_width.TASKS, Sampler(steps=STEPS[0])
+        )
 
     def whole(self, pictures: Tensor, steps: int, tiles: Tiles) -> Tensor:
         """Restore padded pictures (B, 3, H, W) in [0, 1] with this number of steps."""

@@ -3,9 +3,7 @@
 `mperceiver --help` imports this package and nothing heavy: a verb imports what it needs when it runs.
 """
 
-import atexit
 import functools
-import gc
 import os
 from collections.abc import Callable
 from typing import Annotated, Any, Never, ParamSpec
@@ -119,10 +117,8 @@ def fail(message: str) -> Never:
 def prepare_torch(threads: int = 0) -> None:
     """Set the environment for torch and the model libraries, and import torch; call this before anything else imports it.
 
-    The libraries never ask the hub and print no notices, and Python does not search them for reference cycles when it ends, which
-    would take half a second or more. ``threads``: CPU threads of torch, 0 for one a core.
+    The libraries never ask the hub and print no notices. ``threads``: CPU threads of torch, 0 for one a core.
     """
-    atexit.register(gc.freeze)
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     quiet_model_libraries()

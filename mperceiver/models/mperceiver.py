@@ -1,19 +1,22 @@
 """MPerceiver, ready to restore: predictor, dual branch, sampler and DRM around their foundation (section 3, Fig. 3)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config, paths
-from mperceiver.config.base import Precision
+from mperceiver import config
 from mperceiver.config.samplers import Sampler
 from mperceiver.models import towers
 from mperceiver.models.branches import Branches, StaticInputs
 from mperceiver.models.drm import DetailRefinement, Features
-from mperceiver.models.predictor import DegradationEstimate, build_predictor, estimate_degradations
+from mperceiver.models.predictor import (
+    DegradationEstimate,
+    DegradationPredictor,
+    build_predictor,
+    estimate_degradations,
+)
 from mperceiver.models.sampling import ddim
 from mperceiver.models.tiling import Tiles
 from mperceiver.models.towers import Towers
@@ -24,7 +27,7 @@ COST_OF_ENCODING, COST_OF_DECODING = 0.2, 1.2
 
 
 class MPerceiver:
-    """A run's weights around their foundation.
+    """Trained modules around their foundation.
 
     Prompts and probabilities describe the whole picture. The VAE, the U-Net and the DRM work on tiles of it; after each of
     them, and after each step of the sampler, the tiles are blended into one latent or picture.
@@ -36,50 +39,31 @@ class MPerceiver:
     def __init__(
         self,
         foundation: Towers,
-        run_name: str,
+        predictor: DegradationPredictor,
+        branches: Branches,
+        drm: DetailRefinement | None,
+        tasks: Sequence[str],
         sampler: Sampler,
-        drm: bool,
         clip_crop_px: int | None = None,
-        precision: Precision = "no",
-        channels_last: bool = False,
-        compile: bool = False,
-        weights: Mapping[str, Path] | None = None,
         probabilities: Literal["predicted", "uniform", "given"] = "predicted",
     ) -> None:
         """
         Args:
-            foundation: on the device where the model is to work.
-            run_name: stem of config/runs/<name>.yaml; its weights are loaded.
+            foundation: on the device where the model is to work; so are the other modules, frozen, and the DRM is attached to its VAE.
+            predictor, branches: as trained for ``tasks``.
+            drm: repairs detail in the VAE's decoder; None: the decoder stays as it is.
+            tasks: names of the degradations that the predictor tells apart.
             sampler: its settings.
-            drm: whether to repair detail in the VAE's decoder.
             clip_crop_px: side of the crops that CLIP sees; None for the whole picture.
-            precision, channels_last, compile: see ``Branches.set_up``; on the CPU the precision is always "no".
-            weights: {stage: file}; none: the files that the run trains.
             probabilities: P as the predictor gives it, 1/N for every degradation, or 1 for the task that ``look`` is given.
         """
-        run = config.load("runs", run_name)
-        weights = weights or {s: paths.weights_file(owner, s) for s, owner in config.weights_of(run_name).items()}
-        self.foundation, self.sampler, self.device = foundation, sampler, foundation.device
-        self.clip_crop_px, self.tasks, self.probabilities = clip_crop_px, run.tasks, probabilities
+        self.foundation, self.predictor, self.branches, self.drm = foundation, predictor, branches, drm
+        self.tasks, self.sampler, self.device = list(tasks), sampler, foundation.device
+        self.clip_crop_px, self.probabilities = clip_crop_px, probabilities
         self.multiple, self.minimum = foundation.multiple, foundation.minimum
         # Called after each batch of tiles with the share of `restore`'s work that it was; the shares add up to 1.
         self.on_share: Callable[[float], None] = lambda share: None
         self.alphas = foundation.alphas()
-        self.predictor = build_predictor(foundation, run)
-        self.branches = Branches(foundation, len(run.tasks), run.model)
-        self.drm = DetailRefinement(foundation.vae, len(run.tasks), run.model) if drm else None
-        stages: dict[str, nn.Module] = {"predictor": self.predictor, "branches": self.branches}
-        if self.drm is not None:
-            stages["drm"] = self.drm
-        for stage, module in stages.items():
-            if next(module.parameters(), None) is not None:  # a run without both branches has no weights of stage 2
-                load_weights(weights[stage], module)
-            towers.freeze(module).to(foundation.device)
-        on_cpu = torch.device(self.device).type == "cpu"
-        self.branches.set_up("no" if on_cpu else precision, channels_last, compile)
-        if self.drm is not None:
-            self.drm.attach(foundation.vae)
-            self.drm.set_up(foundation.vae, channels_last)
 
     def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> DegradationEstimate:
         """Estimate the degradations of padded pictures (B, 3, H, W) in [0, 1].
@@ -223,16 +207,21 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
     weights = config.weights_files(method_name)  # reports a missing stage before the foundation is loaded
     foundation_name = config.method_foundation(method_name)
     assert method.run is not None and foundation_name is not None
-    foundation = towers.load(foundation_name, device)
+    run, foundation = config.load("runs", method.run), towers.load(foundation_name, device)
+    predictor, branches = build_predictor(foundation, run), Branches(foundation, len(run.tasks), run.model)
+    drm = DetailRefinement(foundation.vae, len(run.tasks), run.model) if method.drm else None
+    stages: dict[str, nn.Module] = {"predictor": predictor, "branches": branches}
+    if drm is not None:
+        stages["drm"] = drm
+    for stage, module in stages.items():
+        if next(module.parameters(), None) is not None:  # a run without both branches has no weights of stage 2
+            load_weights(weights[stage], module)
+        towers.freeze(module).to(foundation.device)
+    on_cpu = torch.device(foundation.device).type == "cpu"
+    branches.set_up("no" if on_cpu else method.precision, method.channels_last, method.compile)
+    if drm is not None:
+        drm.attach(foundation.vae)
+        drm.set_up(foundation.vae, method.channels_last)
     return MPerceiver(
-        foundation,
-        method.run,
-        method.sampler,
-        method.drm,
-        method.clip_crop_px,
-        method.precision,
-        method.channels_last,
-        method.compile,
-        weights,
-        method.probabilities,
+        foundation, predictor, branches, drm, run.tasks, method.sampler, method.clip_crop_px, method.probabilities
     )

@@ -59,23 +59,19 @@ class Toy(MPerceiver):
 
     def __init__(self, device: str, **ways) -> None:
         torch.manual_seed(0)
-        self.foundation = sd21.foundation("cpu", WIDTHS)
-        self.predictor = DegradationPredictor(self.foundation.embedding_width, 32, N)
-        self.branches = Branches(self.foundation, N, MODEL)
-        self.drm = DetailRefinement(self.foundation.vae, N, MODEL)
-        for module in self.trained():
+        foundation = sd21.foundation("cpu", WIDTHS)
+        predictor = DegradationPredictor(foundation.embedding_width, 32, N)
+        branches, drm = Branches(foundation, N, MODEL), DetailRefinement(foundation.vae, N, MODEL)
+        for module in (predictor, branches, drm):
             with torch.no_grad():
                 for parameter in module.parameters():
                     parameter += 0.02 * torch.randn(parameter.shape)
-        self.foundation.to(device)
-        for module in self.trained():
             module.to(device)
-        self.device, self.clip_crop_px, self.tasks = self.foundation.device, None, TASKS
-        self.multiple, self.minimum = self.foundation.multiple, self.foundation.minimum
-        self.alphas, self.on_step, self.sampler = self.foundation.alphas(), lambda steps: None, Sampler(steps=4)
-        self.branches.set_up(**ways)
-        self.drm.attach(self.foundation.vae)
-        self.drm.set_up(self.foundation.vae, ways.get("channels_last", False))
+        foundation.to(device)
+        super().__init__(foundation, predictor, branches, drm, TASKS, Sampler(steps=4))
+        branches.set_up(**ways)
+        drm.attach(foundation.vae)
+        drm.set_up(foundation.vae, ways.get("channels_last", False))
 
     def trained(self) -> list[nn.Module]:
         return [self.predictor, self.branches, self.drm]

@@ -442,6 +442,13 @@ def test_a_photograph_without_a_target(world):
     assert "say where to write, e.g. mperceiver restore input holiday/a.jpg.png restored.png" in message
 
 
+def test_a_command_that_loaded_a_model_ends_without_a_word():
+    """Libraries written in C++ report objects that Python did not free before it ended."""
+    code = "from mperceiver.cli.base import prepare_torch; prepare_torch(1); from diffusers import UNet2DConditionModel"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize(
     ("source", "target", "message"),
     [
