@@ -1,5 +1,6 @@
 # make demo      the whole pipeline at toy scale, from a fresh checkout to results/report/demo/index.html
 # make test      the tests, but for those of `paper` and `cluster`, and the coverage of the package
+# make gpu       tries the tests for a GPU on the processor; on a GPU, benchmarks/gpu.sh runs them
 # make fuzz      damaged files of every kind, from another seed each time: MINUTES=10 for each of the fifteen kinds
 # make paper     all of the paper's tables and figures in miniature, and checks of what they print. Needs pdflatex (Debian:
 #                texlive-latex-recommended). PAPER=folder keeps what was built there
@@ -28,7 +29,7 @@ endif
 # Install what uv.lock names; never look for newer versions.
 export UV_FROZEN := 1
 
-.PHONY: demo test fuzz paper cluster rivals lint docs docs-site install
+.PHONY: demo test fuzz gpu paper cluster rivals lint docs docs-site install
 
 demo: install
 	$(UV) run python -m tools.demo --cores all
@@ -39,6 +40,9 @@ test: install
 MINUTES ?= 1
 fuzz: install
 	FUZZ_SECONDS=$$(($(MINUTES) * 60)) FUZZ_SEED=$${FUZZ_SEED:-$$$$} $(UV) run pytest -n auto tests/fuzz
+
+gpu: install
+	$(UV) run pytest -m gpu --gpu-device cpu -W default tests/gpu
 
 paper: install
 	$(UV) run pytest -m paper tests/system/paper

@@ -1,0 +1,104 @@
+"""Record what the shipped weights can do in docs/restore.md, after `snakemake --cores all --configfile config/small.yaml`:
+uv run python -m tools.shipped"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mperceiver import config, files, lineage, paths
+from mperceiver.metrics import METRICS
+from mperceiver.report import predictions, scores
+from tools.blocks import fill
+
+PAGE, METHOD = Path("docs/restore.md"), "small"
+TASKS, MIXES, CLEAN = "kodak24-tasks", "kodak24-mixes", "kodak24-clean"
+MEASURES = ("psnr", "ssim", "lpips")
+PICTURES = {"small-comparison": "small.png", "small-reliability": "small-reliability.png"}
+
+
+def result(method: str, dataset: str) -> dict[str, Any]:
+    """What the card of a method's scores holds. Raises ValueError where the method was not scored."""
+    found = scores.result(method, dataset)
+    if found is None:
+        raise ValueError(
+            f"{paths.scores_card(method, dataset)}: not there; run: snakemake --cores all --configfile config/small.yaml"
+        )
+    return found
+
+
+def heading(metric: str) -> str:
+    unit = f" ({METRICS[metric].unit})" if METRICS[metric].unit else ""
+    return f"{METRICS[metric].label}{unit} {'↑' if METRICS[metric].higher_is_better else '↓'}"
+
+
+def line(label: str, before: dict[str, float], after: dict[str, float], interval: str = "") -> str:
+    """A line of the table: each metric before and after, the better one in bold, and the interval of the first metric after it."""
+    cells = []
+    for metric in MEASURES:
+        texts = [f"{numbers[metric]:.{METRICS[metric].decimals}f}" for numbers in (before, after)]
+        gain = (after[metric] - before[metric]) * (1 if METRICS[metric].higher_is_better else -1)
+        bold = [f"**{text}**" if better else text for text, better in zip(texts, (gain < 0, gain > 0), strict=True)]
+        cells += [bold[0], bold[1] + (interval if metric == MEASURES[0] else "")]
+    return f"| {label} | " + " | ".join(cells) + " |"
+
+
+def lines_of(dataset: str, mean: str) -> list[str]:
+    """A line for each task of a dataset, and one for their mean."""
+    before, after = result("input", dataset)["tasks"], result(METHOD, dataset)["tasks"]
+    lines, sides = [], ({}, {})
+    for task in after:
+        numbers = [{metric: tasks[task][metric]["mean"] for metric in MEASURES} for tasks in (before, after)]
+        first = after[task][MEASURES[0]]
+        lines.append(line(task.replace("-", " "), *numbers, f" [{first['low']:.2f}, {first['high']:.2f}]"))
+        for side, found in zip(sides, numbers, strict=True):
+            for metric, number in found.items():
+                side[metric] = side.get(metric, 0) + number / len(after)
+    return [*lines, line(f"*{mean}*", *sides)]
+
+
+def table() -> str:
+    """What the weights make of each degradation and each mix, as Markdown."""
+    heads = [f"{side} {heading(metric)}" for metric in MEASURES for side in ("input", "restored")]
+    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
+    return "\n".join(lines + lines_of(TASKS, "mean of the nine") + lines_of(MIXES, "mean of the six mixes"))
+
+
+def clean() -> str:
+    """What they make of photographs with nothing wrong, and how the predictor does, in sentences."""
+    psnr = scores.per_picture(METHOD, CLEAN)["psnr"]
+    found = predictions.predictions(predictions.read(METHOD, TASKS))
+    sure = predictions.sure(predictions.read(METHOD, CLEAN))
+    assert found is not None
+    return (
+        f"**Photographs with nothing wrong**: Kodak24's {len(psnr)}, whole, come back at {psnr.min():.1f} to {psnr.max():.1f} dB, with a "
+        f"median of {psnr.median():.1f} dB.\n\n"
+        f"**The degradation predictor** is right on {100 * found.accuracy():.1f} % of the {len(found.right)} crops with one degradation each, with "
+        f"an expected calibration error of {found.calibration_error():.3f}. Of the photographs with nothing wrong it is sure of "
+        f"{100 * sure:.0f} %, in the sense that the output of `restore` names a degradation."
+    )
+
+
+def source() -> str:
+    """Where the numbers are from."""
+    training = lineage.read_card(config.weights_files(METHOD)["drm"].with_suffix(".json"))
+    card = lineage.read_card(paths.scores_card(METHOD, TASKS))
+    return (
+        f"Crops of 128 px of the 24 photographs of Kodak24, {result(METHOD, TASKS)['n']} with one degradation and {result(METHOD, MIXES)['n']} with a mix; "
+        f"the better of input and restored in bold, in brackets the 95 % bootstrap interval. One training, one seed. Weights of commit "
+        f"`{training['commit'][:12]}`, scored at commit `{card['commit'][:12]}`{' with changes' if card['dirty'] else ''}."
+    )
+
+
+def main() -> None:
+    """Fill the page's blocks and copy the pictures beside it."""
+    text = PAGE.read_text(encoding="utf-8")
+    text = fill(text, "shipped table", "\n\n".join([table(), source(), clean()]))
+    for figure, name in PICTURES.items():
+        shutil.copyfile(paths.figure_file(figure, "png"), PAGE.parent / name)
+    pictures = [f"![{config.load('figures', figure).title}]({name})" for figure, name in PICTURES.items()]
+    files.write_text(PAGE, fill(text, "shipped pictures", "\n\n".join(pictures)))
+    print(f"{PAGE}: written")
+
+
+if __name__ == "__main__":
+    main()
