@@ -434,8 +434,8 @@ def test_every_link_and_picture_resolves(at, address):
             assert Path(link.removeprefix("file://")).is_file(), f"{page}: {link}"
             if link.endswith(".html"):
                 waiting.append(link)
-    # the index, a page a cell and a run, the table alone, and two methods beside each other on each task of the tables
-    assert len(seen) == 1 + 8 + 2 * 5 + 1 + 2 * 2
+    # the index, a page a cell and a run, the lineage of each method, the table alone, and two methods beside each other on each task
+    assert len(seen) == 1 + 8 + 2 * 5 + 5 + 1 + 2 * 2
 
 
 def shown_order(driver, selector):
