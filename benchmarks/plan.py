@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import growth
 import shared
 
 from mperceiver import config
@@ -72,13 +73,13 @@ class PlannedJob:
         return ESTIMATES["CPU, seconds that a job takes to start"] + shared + self.cpu_s / self.cores
 
 
-def planned(experiment: str) -> tuple[list[PlannedJob], float]:
-    """All jobs of an experiment, and the CPU seconds that Snakemake took to plan them."""
+def planned(experiment: str, folder: Path = shared.ROOT) -> tuple[list[PlannedJob], float]:
+    """All jobs of an experiment in a checkout, and the CPU seconds that Snakemake took to plan them."""
     command = ["snakemake", "--configfile", experiment, "--dry-run", "--forceall", "--nolock"]
     search_path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     before = os.times()
     done = subprocess.run(
-        command, cwd=shared.ROOT, capture_output=True, encoding="utf-8", env=os.environ | {"PATH": search_path}
+        command, cwd=folder, capture_output=True, encoding="utf-8", env=os.environ | {"PATH": search_path}
     )
     after = os.times()
     if done.returncode:
@@ -252,7 +253,7 @@ def page(jobs: list[PlannedJob], experiment: str, planning_s: float) -> str:
         f"# What `{experiment}` costs",
         "",
         "Written by `benchmarks/plan.py`. Nothing here was measured on a cluster. The multiply-adds of the method at its full width are",
-        "counted; the GPU's speed and all else are estimated, see the last table. At half that speed the GPU-hours double.",
+        "counted; the GPU's speed and all else are estimated, see the estimates at the end. At half that speed the GPU-hours double.",
         "",
         f"Planning all {len(jobs)} jobs (`snakemake -n --forceall`) took {planning_s:.0f} s of one core.",
         "",
@@ -282,6 +283,9 @@ def page(jobs: list[PlannedJob], experiment: str, planning_s: float) -> str:
     lines += [
         "",
         "A training uses at most eight GPUs, as in `slurm/config.yaml`. Time in the queue is not counted.",
+        "",
+        *growth.section(len(jobs), sum(pictures(job.wildcards["dataset"]) for job in families["restore"])),
+        "## Estimates",
         "",
         "| estimate | |",
         "|---|---:|",
