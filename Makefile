@@ -29,7 +29,7 @@ endif
 # Install what uv.lock names; never look for newer versions.
 export UV_FROZEN := 1
 
-.PHONY: demo test fuzz gpu paper cluster rivals lint docs docs-site install
+.PHONY: demo test gpu fuzz paper cluster rivals lint docs docs-site install
 
 demo: install
 	$(UV) run python -m tools.demo --cores all
