@@ -8,7 +8,6 @@ cell and `crate` there: CPU seconds of the whole commands, medians.
 
 import contextlib
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -58,14 +57,6 @@ def measured(folder: Path, store: str) -> dict[str, float]:
     return seconds
 
 
-def cpu_seconds(folder: Path, *words: str) -> float:
-    """CPU seconds of a command in a folder, user and system, with all that it starts."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def commands(folder: Path, experiment: str) -> dict[str, list[str]]:
     """The commands that trace the first cell of an experiment that has pictures, and write its crate."""
     with contextlib.chdir(folder):
@@ -97,7 +88,7 @@ def main() -> None:
     told: dict[str, float] = {}
     if options.folder:
         for name, words in commands(options.folder, options.experiment).items():
-            told[name] = statistics.median(cpu_seconds(options.folder, *words) for _ in range(options.repeats))
+            told[name] = statistics.median(shared.cpu_seconds(options.folder, *words) for _ in range(options.repeats))
             print(f"{name:>7}: {told[name]:8.2f} s of CPU ({' '.join(words)})")
     pictures = np.random.default_rng(0).integers(0, 256, (options.pictures, options.bytes), dtype=np.uint8)
     seconds = {}

@@ -6,7 +6,7 @@ import numpy as np
 
 from mperceiver.images import forms
 from mperceiver.images.limits import PictureError
-from mperceiver.images.png import bits_of, values_of
+from mperceiver.images.png import bits_of, rounded, values_of
 from mperceiver.images.reading import content, read_photograph
 
 ROUNDED = "bit rounded to 8"  # the end of a note that a picture had more than 8 bits
@@ -38,11 +38,6 @@ def decode_deep(source: bytes | Path | str, name: str | None = None) -> np.ndarr
             "leave `bits` out of `pairs` in its dataset's file, and 8 are kept"
         )
     return values
-
-
-def rounded(values: np.ndarray) -> np.ndarray:
-    """uint16 -> uint8: v / 257, rounded, as every picture of 16 bits is that is read in 8."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def is_deep(data: bytes) -> bool:

@@ -62,6 +62,11 @@ def bits_of(data: bytes) -> int | None:
     return data[24] if data[:8] == SIGNATURE and data[12:16] == b"IHDR" and len(data) > 24 else None
 
 
+def rounded(values: np.ndarray) -> np.ndarray:
+    """uint16 -> uint8: v / 257, rounded, as every picture of 16 bits is that is read in 8."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
 def values_of(data: bytes, name: str) -> np.ndarray:
     """The values of a PNG of 16 bits without its alpha channel, uint16 (H, W, 3 or 1). Raises ValueError if they are damaged."""
     return _values(_chunks(data, name))
@@ -71,8 +76,7 @@ def _of_16_bit(chunks: Chunks) -> "PilImage":
     from PIL import Image
 
     chunks.notes.append("16 bit rounded to 8")
-    values = _values(chunks)
-    eight = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    eight = rounded(_values(chunks))
     return Image.fromarray(eight[..., 0] if eight.shape[2] == 1 else eight)
 
 
