@@ -19,11 +19,14 @@ from mperceiver import images
 
 PYTHON = sys.executable
 LOAD = """
-from mperceiver.cli.base import prepare_torch
-prepare_torch()
-from mperceiver.restoring.restorers import load_restorer
-load_restorer("small")
-"""  # what `mperceiver restore small` does first
+from mperceiver.cli.program import to_the_end
+def load():
+    from mperceiver.cli.base import prepare_torch
+    prepare_torch()
+    from mperceiver.restoring.restorers import load_restorer
+    load_restorer("small")
+to_the_end(load)
+"""  # what `mperceiver restore small` does first, and how it ends
 LIMITS_S = {
     "mperceiver --help": 0.5,
     "mperceiver explain": 1.0,

@@ -28,8 +28,7 @@ LIMITS = {  # of start-up: CPU seconds to stay below, and what stands between
     "mperceiver score": (2.5, "`import torch` is most of it"),
     "load": (
         4.5,
-        "`import torch`; torch._dynamo and SciPy, which diffusers and transformers import, take 2 s more, "
-        "and the end of the process 1.3 s, in which Python frees all of it",
+        "`import torch`; torch._dynamo and SciPy, which diffusers and transformers import, take 2 s more",
     ),
 }
 

@@ -1,5 +1,5 @@
 """`python -m mperceiver.cli`, where the console script is not on the PATH."""
 
-from mperceiver.cli import app
+from mperceiver.cli.program import run
 
-app()
+run()
