@@ -171,9 +171,9 @@ def restoration_sizes(ways: dict, quick: bool) -> Iterator[tuple[int, int]]:
 
 
 def tiled(recorder: Recorder, ours: Untrained, device: str, px: int, ways: dict) -> None:
-    """A row of a picture of four times the side, in overlapping tiles of ``px``."""
-    side = 4 * px
-    tiles = dataclasses.replace(lay_out(ours, (side, side), px, px // 8, batch=8), device=device)
+    """A row of a picture of four times the side, in overlapping tiles of ``px``, or of the least side that can overlap."""
+    side, tile = 4 * px, max(px, 2 * ours.multiple)
+    tiles = dataclasses.replace(lay_out(ours, (side, side), tile, px // 8, batch=8), device=device)
     row = {**ways, "px": side, "batch": 1, "steps": 4, "tiles": tiles.count}
     picture = torch.rand(1, 3, side, side)
     recorder.add("restoration", row, lambda: seconds(lambda: ours.whole(picture, 4, tiles), device, 1))

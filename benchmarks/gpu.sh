@@ -31,7 +31,7 @@ if [ -d "$wheels" ]; then
 else
     export PYTHONPATH=$root
 fi
-export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error
+export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error DIFFUSERS_VERBOSITY=error
 failed=0
 
 part() { # part NAME SECONDS COMMAND...: runs it in the project, its output in NAME.log, one line in summary.txt
