@@ -1,10 +1,14 @@
 """The machine that this process runs on: how much of its memory is free, and how large libraries are imported on it."""
 
+import atexit
 import contextlib
 import gc
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import cast
 
 
 def free_memory_bytes() -> int:
@@ -66,3 +70,38 @@ def without_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+_whole_process = False  # whether this process is a command's own
+
+
+def own_process() -> None:
+    """Say that this process is a command's own, and ends with it; ``importing`` may then save time that a program would miss.
+
+    What exists when it has imported is never searched for reference cycles, or each of the next three searches would look through all
+    of that. What stands in such a cycle by then is not freed before the process ends.
+    """
+    global _whole_process
+    _whole_process = True
+    atexit.register(gc.unfreeze)  # or libraries in C++ would report what Python did not free
+
+
+@contextlib.contextmanager
+def importing(unused: Sequence[str] = ()) -> Iterator[None]:
+    """Import large libraries inside, ``without_collection``; see ``own_process``.
+
+    ``unused``: packages that they import where they are installed, for work that no command does. A command hides these from them,
+    as if they were not installed.
+    """
+    before = len(sys.modules)
+    modules = cast("dict[str, ModuleType | None]", sys.modules)
+    hidden = [name for name in unused if name not in modules] if _whole_process else []
+    modules.update(dict.fromkeys(hidden))  # None: Python finds no such package
+    try:
+        with without_collection():
+            yield
+            if _whole_process and len(modules) > before + len(hidden):
+                gc.freeze()
+    finally:
+        for name in hidden:
+            del modules[name]

@@ -27,7 +27,8 @@ LIMITS = {  # of start-up: CPU seconds to stay below, and what stands between
     "mperceiver score": (2.5, "`import torch` is most of it"),
     "load": (
         4.5,
-        "`import torch`; torch._dynamo and SciPy, which diffusers and transformers import, take 2 s more",
+        "`import torch`; torch._dynamo, which transformers imports, and the lists of installed packages and of models "
+        "that diffusers and transformers make",
     ),
 }
 

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from mperceiver import __version__, homes
-from mperceiver.machine import quiet_model_libraries, without_collection
+from mperceiver.machine import importing, own_process, quiet_model_libraries
 from mperceiver.messages import for_user
 from mperceiver.printing import console, print_anything, say, shown
 
@@ -122,5 +122,6 @@ def prepare_torch(threads: int = 0) -> None:
     if threads:
         os.environ["OMP_NUM_THREADS"] = str(threads)
     quiet_model_libraries()
-    with without_collection():
+    own_process()
+    with importing():
         import torch  # noqa: F401

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mperceiver.lineage import LineageError
+from mperceiver.machine import importing
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -78,7 +79,8 @@ def _visual_tensors(path: Path) -> dict[str, Tensor]:
 
 def build_clip_tower(cfg: dict) -> nn.Module:
     """The image tower of an open_clip model configuration, without weights."""
-    from open_clip.model import CLIPVisionCfg, _build_vision_tower
+    with importing():
+        from open_clip.model import CLIPVisionCfg, _build_vision_tower
 
     vision = CLIPVisionCfg(**cfg["vision_cfg"])
     tower = _build_vision_tower(cfg["embed_dim"], vision, quick_gelu=cfg.get("quick_gelu", False))

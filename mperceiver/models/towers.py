@@ -17,7 +17,7 @@ from mperceiver import config, paths, shipped
 from mperceiver.config.foundations import Tokens
 from mperceiver.files import staged_again, verify_checksums
 from mperceiver.lineage import LineageError, read_card
-from mperceiver.machine import without_collection
+from mperceiver.machine import importing, without_collection
 from mperceiver.models.image_tower import ImageTower, clip_view, load_clip
 from mperceiver.printing import say
 
@@ -195,8 +195,9 @@ def load(
         LineageError: the foundation is not staged, or weights are missing or do not fit their network.
         ChecksumError: a staged file has changed.
     """
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
+    with importing(unused=["scipy"]):
+        from diffusers import AutoencoderKL, UNet2DConditionModel
+        from transformers import CLIPTextModel
 
     spec = config.load("foundations", name)
     command = f"mperceiver foundation {name}"

@@ -1,10 +1,13 @@
 """Python's search for reference cycles rests while libraries are imported, and goes on after whatever ends the block."""
 
 import gc
+import importlib.util
+import sys
 
 import pytest
 
-from mperceiver.machine import without_collection
+from mperceiver import machine
+from mperceiver.machine import importing, without_collection
 
 
 def test_collection_rests_inside_and_goes_on_after_an_error():
@@ -32,3 +35,34 @@ def test_a_function_can_be_decorated():
         return gc.isenabled()
 
     assert not inside() and gc.isenabled()
+
+
+@pytest.mark.parametrize("command", [False, True])
+def test_only_a_command_leaves_out_what_it_imported(monkeypatch, command):
+    """A program that uses the package keeps its own objects under Python's search; and once all is imported, nothing is left out again."""
+    monkeypatch.setattr(machine, "_whole_process", command)
+    try:
+        for new in (True, False):
+            gc.unfreeze()
+            if new:
+                sys.modules.pop("colorsys", None)
+            with importing():
+                importlib.import_module("colorsys")
+            assert (gc.get_freeze_count() > 0) == (command and new)
+    finally:
+        gc.unfreeze()
+
+
+@pytest.mark.parametrize("command", [False, True])
+def test_only_a_command_hides_what_it_does_not_use(monkeypatch, command):
+    monkeypatch.setattr(machine, "_whole_process", command)
+    sys.modules.pop("colorsys", None)
+    try:
+        with importing(unused=["colorsys", "gc"]):  # the second one is imported already
+            assert (importlib.util.find_spec("colorsys") is None) == command
+            assert importlib.util.find_spec("gc") is not None
+        with pytest.raises(KeyError), importing(unused=["colorsys"]):
+            raise KeyError
+        assert importlib.import_module("colorsys").rgb_to_hsv(1, 1, 1) == (0, 0, 1)
+    finally:
+        gc.unfreeze()
