@@ -1,5 +1,6 @@
 """The pages of a table's cells: a method on a dataset and task, with its scores, its pictures, and what they were made of."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mperceiver.report.overlap import training_overlap
 from mperceiver.report.scores import INPUT, per_picture
 from mperceiver.report.site import comparisons
 from mperceiver.report.site.chains import Chains
+from mperceiver.report.site.comparisons import Key
 from mperceiver.report.site.folder import SiteFolder
 from mperceiver.report.site.pictures import FULL_255, Pictures, worst_and_best
 from mperceiver.report.site.references import Reference, all_references, references_of
@@ -74,7 +76,7 @@ class CellPages:
             "place": column.place,
             "others": [(page.row.title, method, f"{method}/{column.place}.html") for method, page in scored.items()],
         }
-        shared["comparison"] = self._compare(table, scored, shared)
+        shared["comparison"], shared["compared"] = self._compare(table, scored, shared)
         cards = []
         for method, page in scored.items():
             runs = _runs(page)
@@ -85,8 +87,11 @@ class CellPages:
                     cards += self._write_page(run, shared | {"runs": [], "of_mean": [(method, page.row.title)]})
         return cards
 
-    def _compare(self, table: FilledTable, scored: dict[str, Page], shared: dict) -> str | None:
-        """Write the page that compares two of the methods, or two of the runs that some are the mean of; return its path."""
+    def _compare(self, table: FilledTable, scored: dict[str, Page], shared: dict) -> tuple[str | None, list[Key]]:
+        """Write the page that compares two of the methods, or two of the runs that some are the mean of.
+
+        Return its path and the pictures that it shows; None and none if there is no such page.
+        """
         pages = [one for page in scored.values() for one in (_runs(page) or [page])]
         rows = {page.row.method: (page.row, page.columns) for page in pages}
         methods = [
@@ -94,10 +99,14 @@ class CellPages:
             for name, (row, columns) in rows.items()
         ]
         columns = next(iter(scored.values())).columns if scored else []
-        path = comparisons.write(self.site, self.pictures, methods, columns, shared | {"columns": columns})
-        if path:
-            self.comparisons.setdefault(table.name, []).append((shared["label"], path))
-        return path
+        extremes = (_worst_and_best(one.scores, rows[one.name][1][0]) for one in methods if one.ranked)
+        elsewhere = Counter(key for groups in extremes for _, keys in groups for key in keys)
+        shared = shared | {"columns": columns}
+        written = comparisons.write(self.site, self.pictures, methods, columns, elsewhere, shared)
+        if written is None:
+            return None, []
+        self.comparisons.setdefault(table.name, []).append((shared["label"], written[0]))
+        return written
 
     def _write_page(self, page: Page, shared: dict) -> list[Path]:
         """Write one page; return the score cards that it shows."""
@@ -116,23 +125,33 @@ class CellPages:
         if len(row.members) > 1:
             self.site.page(place, "mean.html.j2", **values)
         else:
-            self.site.page(place, "cell.html.j2", **values, **self._scores(row.method, page.columns))
+            self.site.page(place, "cell.html.j2", **values, **self._scores(row, page.columns, shared["compared"]))
         methods = [*row.members, *references]
         return [paths.scores_card(method, dataset) for method in methods for dataset in datasets]
 
-    def _scores(self, method: str, columns: list[Column]) -> dict:
+    def _scores(self, row: Row, columns: list[Column], compared: list[Key]) -> dict:
         """What only the page of a method with pictures shows: scores, pictures, training overlap, and the chain of cards.
 
         Metrics stand in the order of the page's heading, that of ``columns``; those of the protocol that no column asks for follow.
+        A reference shows the pictures that the comparison shows (``compared``), a method its worst and its best.
         """
-        column = columns[0]
+        column, method = columns[0], row.method
         scores = _scores(method, column)
         gains = _gains(scores, _scores(INPUT, column)) if method != INPUT else pd.Series(dtype=float)
         better = gains > 0 if MEASURES[MAIN].higher_is_better else gains < 0
-        by = scores[column.key] if column.key in scores else pd.Series(dtype=float)
+        groups = _worst_and_best(scores, column)
+        if compared and not row.ranked:
+            groups = [("Pictures of the comparison", compared)]
         shown = [
-            (title, [panes for panes in (self.pictures.panes(method, *key) for key in keys) if panes])
-            for title, keys in worst_and_best(by, column.measure)
+            (
+                title,
+                [
+                    panes
+                    for panes in (self.pictures.panes(method, *key) for key in keys if key in scores.index)
+                    if panes
+                ],
+            )
+            for title, keys in groups
         ]
         return {
             "scores": scores.astype(object).where(scores.notna(), None).to_dict("index"),
@@ -147,7 +166,6 @@ class CellPages:
             "improved": int(better.sum()),
             "overlaps": [(name, training_overlap(method, name, column.task)) for name in column.datasets],
             "shown": shown,
-            "by": column.measure,
             "white": FULL_255,
             "chains": [(name, *self.chains.below(method, name)) for name in column.datasets],
         }
@@ -167,6 +185,12 @@ def _scores(method: str, column: Column) -> pd.DataFrame:
     """The scores of a column's pictures, a row a picture; index: (dataset, picture id)."""
     frames = {dataset: per_picture(method, dataset, column.task) for dataset in column.datasets}
     return pd.concat(frames, names=["dataset", "id"])
+
+
+def _worst_and_best(scores: pd.DataFrame, column: Column) -> list[tuple[str, list[Key]]]:
+    """As ``worst_and_best``, by the metric of the column, which the titles name."""
+    values = scores[column.key] if column.key in scores else pd.Series(dtype=float)
+    return [(f"{title} by {column.measure.label}", keys) for title, keys in worst_and_best(values, column.measure)]
 
 
 def _gains(scores: pd.DataFrame, of_input: pd.DataFrame) -> pd.Series:

@@ -1,6 +1,9 @@
 """The chain of cards below a score: a page of its own, to which the pages of all its cells lead."""
 
+import html
 import json
+
+from markupsafe import Markup
 
 from mperceiver import lineage, paths
 from mperceiver.files import sha256
@@ -34,7 +37,7 @@ class Chains:
             "path": path,
             "file": self.site.copy(path),
             "sha256": sha256(path),
-            "spec": json.dumps(card["spec"], indent=1, ensure_ascii=False),
+            "spec": Markup(html.escape(json.dumps(card["spec"], indent=1, ensure_ascii=False), quote=False)),
             "sources": [(name, digest) for name, digest in card["inputs"].items() if ":" in name],
             **{key: card[key] for key in SHOWN},
         }

@@ -1,10 +1,12 @@
 """The pages that compare two methods of a table, or two runs of one, picture by picture.
 
 A page holds the scores of all methods on the datasets and task of a column, so that a reader can choose any two of them. It opens
-on the two best. Pictures are shown where two methods differ most.
+on the two best. Pictures are shown where two methods differ most: first those that the methods' own pages show too, since such a
+picture lies in the site already, for some of the methods.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -16,7 +18,7 @@ from mperceiver.report.grid import Column, FilledTable
 from mperceiver.report.site.folder import SiteFolder
 from mperceiver.report.site.pictures import FULL_255, Pictures
 
-PICTURES = 4  # shown on a page; each lies in the site once a method
+PICTURES = 3  # shown on a page; each lies in the site once a method
 
 Key = tuple[str, str]  # dataset, picture id
 
@@ -43,17 +45,23 @@ def page_of(table: FilledTable, column: Column) -> str:
 
 
 def write(
-    site: SiteFolder, pictures: Pictures, methods: list[Compared], columns: list[Column], shared: dict
-) -> str | None:
+    site: SiteFolder,
+    pictures: Pictures,
+    methods: list[Compared],
+    columns: list[Column],
+    elsewhere: Mapping[Key, int],
+    shared: dict,
+) -> tuple[str, list[Key]] | None:
     """Write the page of some columns of the same datasets and task.
 
     Args:
         methods: those with scores of single pictures, in the table's order.
         columns: their metrics are shown, in this order; further ones of the protocol follow.
+        elsewhere: of a picture, the number of methods whose own page shows it.
         shared: what the pages of this place have in common (table, number, label, datasets, task).
 
     Returns:
-        its path in the site; None if there are fewer than two methods to compare.
+        its path in the site and the pictures that it shows; None if there are fewer than two methods to compare.
     """
     methods = [method for method in methods if len(method.scores)]
     if len(methods) < 2:
@@ -68,12 +76,12 @@ def write(
         return None
     of_main = pd.DataFrame({method.name: method.scores.get(main) for method in methods}, dtype=float).sort_index()
     pair = opening(methods, main)
-    shown = {
-        key: _panes(pictures, [method.name for method in methods], key) for key in most_different(of_main, PICTURES)
-    }
+    chosen = most_different(of_main, PICTURES, elsewhere)
+    panes = {key: _panes(pictures, [method.name for method in methods], key) for key in chosen}
+    shown = {key: of_picture for key, of_picture in panes.items() if of_picture}
     keys = by_difference(of_main, *(method.name for method in pair))
     page = page_of(shared["table"], columns[0])
-    data = _data(methods, metrics, keys, {key: panes for key, panes in shown.items() if panes})
+    data = _data(methods, metrics, keys, shown)
     tasks = {key: task for method in methods for key, task in method.scores["task"].items()}
     site.page(
         page,
@@ -88,7 +96,7 @@ def write(
         white=FULL_255,
         protocol_words=shared["table"].protocols.get(shared["table"].protocol(columns[0]), ""),
     )
-    return page
+    return page, list(shown)
 
 
 def opening(methods: list[Compared], metric: str) -> tuple[Compared, Compared]:
@@ -112,13 +120,15 @@ def by_difference(values: pd.DataFrame, one: str, other: str) -> list[Key]:
     return sorted(values.index, key=lambda key: (-differences[key], key))
 
 
-def most_different(values: pd.DataFrame, most: int) -> list[Key]:
-    """At most ``most`` pictures: of each pair of methods the one on which they differ most, then of each the next, and so on.
+def most_different(values: pd.DataFrame, most: int, elsewhere: Mapping[Key, int]) -> list[Key]:
+    """At most ``most`` pictures: those that most methods' own pages show, and among equals of each pair of methods the one on
+    which they differ most, then of each the next, and so on.
 
-    ``values``: a row a picture, a column a method.
+    ``values``: a row a picture, a column a method. ``elsewhere``: of a picture, the number of methods whose page shows it.
     """
     orders = [by_difference(values, one, other) for one, other in combinations(values.columns, 2)]
-    return list(dict.fromkeys(key for rank in zip(*orders, strict=True) for key in rank))[:most]
+    by_pairs = dict.fromkeys(key for rank in zip(*orders, strict=True) for key in rank)
+    return sorted(by_pairs, key=lambda key: -elsewhere.get(key, 0))[:most]
 
 
 def _panes(pictures: Pictures, methods: list[str], key: Key) -> dict[str, dict] | None:

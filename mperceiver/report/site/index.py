@@ -35,15 +35,20 @@ def table_entry(site: SiteFolder, table: FilledTable, comparisons: list[tuple[st
 
 
 def figure_entry(site: SiteFolder, name: str) -> dict:
-    """A figure with its files, its size in the page in px, and a text for who cannot see it."""
+    """A figure with its file (a plot's SVG, or the picture), its size in the page in px, and a text for who cannot see it."""
     figure = config.load("figures", name)
     kind = figures.kind_of(figure)
-    files = [paths.figure_file(name, suffix) for suffix in ("svg", "png")]
+    plot, picture = (paths.figure_file(name, suffix) for suffix in ("svg", "png"))
+    file = None
+    if plot.is_file():
+        file = site.copy(plot)
+    elif picture.is_file():
+        file = site.add_picture(f"files/{picture.with_suffix('.webp')}", images.decode(picture))
     return {
         "name": name,
         "spec": figure,
-        "files": [site.copy(file) for file in files if file.is_file()],
-        "size": _size(name, kind.OF_PICTURES) if files[1].is_file() else None,
+        "file": file,
+        "size": _size(name, kind.OF_PICTURES) if picture.is_file() else None,
         "alt": f"{figure.title}. {kind.describe(figure)}",
     }
 

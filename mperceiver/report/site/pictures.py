@@ -11,7 +11,7 @@ from mperceiver.report.grid import Measure
 from mperceiver.report.pairs import PreparedPairs
 from mperceiver.report.site.folder import SiteFolder
 
-SHOWN = 2  # pictures of the worst, and of the best
+SHOWN = 1  # pictures of the worst, and of the best; the page that compares methods has further ones
 PIXELATED_PX = 256  # pictures no larger are enlarged without interpolation
 FULL_255 = 64  # absolute error, of 255, from which on an error map is white
 

@@ -131,7 +131,9 @@ def test_pictures_of_a_comparison_are_those_where_methods_differ():
     p, q, r, s = keys
     assert comparisons.by_difference(values, "one", "two") == [p, q, r, s]  # 2, 0; both perfect; and no value
     assert comparisons.by_difference(values, "two", "three") == [r, q, p, s]  # infinite, 4, 2, 1
-    assert comparisons.most_different(values, 2) == [p, r] and set(comparisons.most_different(values, 9)) == set(keys)
+    assert comparisons.most_different(values, 2, {}) == [p, r]
+    assert set(comparisons.most_different(values, 9, {})) == set(keys)
+    assert comparisons.most_different(values, 3, {s: 2, r: 1, q: 1}) == [s, r, q]  # those that lie in the site first
 
 
 def test_a_comparison_opens_on_the_two_best_methods():
@@ -282,7 +284,7 @@ def test_every_kind_of_figure_stands_on_the_page(tree, kind):
     needed = {key: values[key] for key in NEEDS[kind]}
     reports.dump("figures", "other", {"title": "Other", "caption": "Another.", "kind": kind} | needed)
     entry = figure_entry(None, "other")
-    assert entry["files"] == [] and entry["alt"].startswith("Other. ") and len(entry["alt"]) > 20
+    assert entry["file"] is None and entry["alt"].startswith("Other. ") and len(entry["alt"]) > 20
 
 
 def test_every_number_has_its_page_also_where_the_first_metric_is_missing(tree):
