@@ -99,6 +99,11 @@ class Dataset(Model):
         description="for training: share of the rows, drawn for each row by itself, whose degraded picture is the clean one, "
         "whatever their task; from these the predictor learns to be unsure of a sound photograph, and the DRM to leave it as it is",
     )
+    clean_darkest_of: Positive = Field(
+        1,
+        description="for `clean_share`: the crop of such a row is the darkest of up to so many random crops of its picture, the number drawn for each "
+        "row by itself; from dark scenes the predictor learns that not every dark picture was taken in low light",
+    )
     sample: Sample | None = Field(None, description="use only a random part of the pictures of each dataset in `from`")
     multiple_px: Positive | None = Field(
         None, description="crop whole pictures about their centre so that both sides are multiples of this"
@@ -158,6 +163,8 @@ class Dataset(Model):
             )
         if self.clean_share and (self.on_the_fly or self.onto != "gt" or self.unclipped):
             raise ValueError("`clean_share` cannot be combined with `on_the_fly`, `onto: lq` or `clip: false`")
+        if self.clean_darkest_of > 1 and (not self.clean_share or self.crop_px is None or self.every):
+            raise ValueError("`clean_darkest_of` needs `clean_share`, `crop_px` and `every: false`")
         if self.on_the_fly and self.depth:
             raise ValueError("`on_the_fly` cannot use a `depth` map; leave one of them out")
         if self.pairs and self.crop_px:

@@ -57,6 +57,12 @@ def most_detailed(picture: np.ndarray, corners: list[tuple[int, int]], count: in
     return [corner for i, corner in enumerate(corners) if i in selected]
 
 
+def darkest(picture: np.ndarray, corners: list[tuple[int, int]], side: int) -> tuple[int, int]:
+    """The corner (y, x) whose square crop of a picture, uint8 (H, W, 3), has the least mean luma; the first of equals."""
+    luma = [(picture[y : y + side, x : x + side] @ LUMA).mean() for y, x in corners]
+    return corners[int(np.argmin(luma))]
+
+
 def cut(picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     """The box (y, x, height, width) of a picture (H, W, 3) or a map (H, W)."""
     y, x, height, width = box

@@ -19,7 +19,7 @@ import numpy as np
 from mperceiver import config, images, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import CLEAN, DataError
-from mperceiver.data.prepare.cutting import crop_corners, cut, most_detailed
+from mperceiver.data.prepare.cutting import crop_corners, cut, darkest, most_detailed
 from mperceiver.data.prepare.rows import Row
 from mperceiver.data.raw.folder import left_out, pictures_in
 from mperceiver.data.read.loader import PreparedDataset
@@ -234,15 +234,16 @@ def _boxes(job: RowsToRender, picture: np.ndarray) -> list[tuple[int, int, int, 
 
 def _render_box(job: RowsToRender, index: int, opened: OpenedPicture, box: tuple[int, int, int, int]) -> list[Row]:
     """Rows of one box of a picture: with each degradation, or with the one whose turn it is."""
+    degradations = job.dataset.degradations
+    if job.dataset.clean_darkest_of > 1:
+        [task] = _tasks_of(job, index)
+        if _stays_clean(job, f"{job.picture}-{index}-{task}"):
+            box = _dark_box(job, index, opened.gt)
     is_whole = box[2:] == opened.gt.shape[:2]
     gt = opened.stored if is_whole and opened.stored is not None else images.encode(cut(opened.gt, box))
-    degradations = job.dataset.degradations
     if not degradations:
         row_id = f"{job.picture}-{index}" if job.dataset.crop_px else job.picture
         return [Row(id=row_id, task=CLEAN, lq=None, gt=gt, source=opened.source, recipe="")]
-    tasks = list(degradations)
-    if not job.dataset.every:
-        tasks = [tasks[(job.offset + index) % len(tasks)]]
     base = to_float(cut(opened.base, box))
     depth = None if opened.depth is None else cut(opened.depth, box)
     source: dict[str, Any] = {
@@ -254,7 +255,7 @@ def _render_box(job: RowsToRender, index: int, opened: OpenedPicture, box: tuple
     if depth is not None:
         source |= {"depth": job.dataset.depth, "depth_sha256": opened.depth_sha256}
     rows = []
-    for task in tasks:
+    for task in _tasks_of(job, index):
         row = Row(id=f"{job.picture}-{index}-{task}", task=task, lq=None, gt=gt, source=opened.source, recipe="")
         if not job.dataset.on_the_fly:
             seed = picture_seed(job.name, row["id"], job.dataset.seed)
@@ -264,6 +265,22 @@ def _render_box(job: RowsToRender, index: int, opened: OpenedPicture, box: tuple
             row["lq"], row["recipe"] = images.encode(lq), json.dumps(recipe, sort_keys=True)
         rows.append(row)
     return rows
+
+
+def _tasks_of(job: RowsToRender, index: int) -> list[str]:
+    """The degradations of a crop: all, or the one whose turn it is."""
+    tasks = list(job.dataset.degradations)
+    return tasks if job.dataset.every else [tasks[(job.offset + index) % len(tasks)]]
+
+
+def _dark_box(job: RowsToRender, index: int, picture: np.ndarray) -> tuple[int, int, int, int]:
+    """The box (y, x, height, width) of the darkest of up to ``clean_darkest_of`` random crops of a picture, uint8 (H, W, 3)."""
+    rng = np.random.Generator(np.random.PCG64(picture_seed(job.name, f"{job.picture}-{index}|dark", job.dataset.seed)))
+    side, count = job.dataset.crop_px or 0, int(rng.integers(1, job.dataset.clean_darkest_of, endpoint=True))
+    height, width = picture.shape[:2]
+    tops, lefts = rng.integers(height - side + 1, size=count), rng.integers(width - side + 1, size=count)
+    y, x = darkest(picture, list(zip(tops.tolist(), lefts.tolist(), strict=True)), side)
+    return y, x, side, side
 
 
 def _stays_clean(job: RowsToRender, row_id: str) -> bool:

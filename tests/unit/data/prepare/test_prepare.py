@@ -119,6 +119,36 @@ def test_a_share_of_the_rows_stays_clean_and_the_others_are_as_without_it(world)
         assert np.array_equal(rows.lq(i), without[row_id] if layers else rows.gt(i))
 
 
+def test_clean_rows_come_from_dark_places_and_the_others_are_as_without_it(world):
+    """Of pictures whose left half is black: of one random crop a third lies in it, of the darkest of up to 8 nearly all."""
+    Path("m/set").mkdir(parents=True)
+    for seed in range(4):
+        half = picture(seed)
+        half[:, : half.shape[1] // 2] = 0
+        Image.fromarray(half).save(f"m/set/{seed}.png")
+    local("photos", "set")
+    download_dataset("photos", [Path("m")])
+    text = "from: [photos]\ncrop_px: 16\ncrops: 80\nevery: false\nclean_share: 0.5\n" + TWO_WAYS
+    describe("d", text), prepare_dataset("d")
+    before = PreparedDataset("d")
+    without = {row_id: (before.lq(i), before.gt(i)) for i, row_id in enumerate(before.ids)}
+    describe("d", text + "clean_darkest_of: 8\n"), prepare_dataset("d")
+    rows = PreparedDataset("d")
+    assert rows.ids == before.ids
+    black = [[], []]
+    for i, row_id in enumerate(rows.ids):
+        _, _, height, width = rows.recipe(i)["cut"]
+        assert (height, width) == (16, 16)
+        if rows.recipe(i)["layers"]:
+            assert np.array_equal(rows.lq(i), without[row_id][0]) and np.array_equal(rows.gt(i), without[row_id][1])
+            continue
+        assert np.array_equal(rows.lq(i), rows.gt(i))
+        for values, gt in zip(black, (rows.gt(i), without[row_id][1]), strict=True):
+            values.append(not gt.any())
+    darker, plain = (sum(values) / len(values) for values in black)
+    assert len(black[0]) >= 20 and darker >= 0.6 and plain <= 0.5
+
+
 def test_whole_pictures_every_way_and_clean_ones(world):
     put("m/set", "b.png", "a.png")
     local("photos", "set")
