@@ -43,7 +43,10 @@ def ssim(restored: Pictures, gt: Pictures, protocol: Protocol, unclipped: bool =
     maps = [similarity(window_moments(a, b, protocol.ssim)) for a, b in zip(first, second, strict=True)]
     if protocol.ssim == "matlab-3d":
         return [float(of_picture.mean()) for of_picture in maps]
-    inside, covered = (slice(side // 2, -(side // 2)),) * 2, np.broadcast_to(covered, first.shape)
+    inside = (slice(side // 2, -(side // 2)),) * 2
+    if covered.size == 1:  # every pixel counts
+        return [float(one[inside].mean()) for one in maps]
+    covered = np.broadcast_to(covered, first.shape)
     weighted = zip(maps, covered, strict=True)
     return [float(np.average(one[inside], axis=(0, 1), weights=weight[inside]).mean()) for one, weight in weighted]
 
@@ -84,10 +87,23 @@ def window_moments(first: np.ndarray, second: np.ndarray, kind: str) -> Moments:
         return blurred if mix is None else blurred @ mix
 
     # The window is separable, and SSIM needs only the sum of the two variances: four filtered pictures instead of five.
+    # A fresh array of a picture's size costs as much as the arithmetic, so arrays are used again.
     first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
-    mean, other, squares, product = map(blur, (first, second, first * first + second * second, first * second))
-    means, squared_means = mean * other, mean * mean + other * other
-    return means, squared_means, norm * (product - means), norm * (squares - squared_means)
+    product = first * second
+    covariance = blur(product)
+    squares = first * first
+    squares += np.multiply(second, second, out=product)
+    variances, mean, other = blur(squares), blur(first), blur(second)
+    means = np.multiply(mean, other, out=product)
+    mean *= mean
+    other *= other
+    mean += other
+    covariance -= means
+    variances -= mean
+    if norm != 1:
+        covariance *= norm
+        variances *= norm
+    return means, mean, covariance, variances
 
 
 def _across_channels(count: int) -> np.ndarray:
