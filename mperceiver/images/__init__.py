@@ -17,6 +17,7 @@ from mperceiver.images.deep import decode_deep, is_deep
 from mperceiver.images.forms import SUFFIXES, looks_like_a_picture
 from mperceiver.images.limits import PictureError
 from mperceiver.images.pil import to_pil
+from mperceiver.images.png import rounded
 from mperceiver.images.reading import Photograph, content, decode, read_photograph, size, stored
 from mperceiver.images.tensors import UNCLIPPED, check, pad, resize, tiles, to_levels, to_picture, to_tensor
 from mperceiver.images.writing import encode, encode_small, text_of
@@ -37,6 +38,7 @@ __all__ = [
     "pad",
     "read_photograph",
     "resize",
+    "rounded",
     "size",
     "stored",
     "text_of",

@@ -1,4 +1,6 @@
-"""Reading pictures of 16 bits a value, for datasets that keep them (`pairs.bits`). What else reads such a picture rounds it to 8."""
+"""Reading pictures of 16 bits a value, for datasets that keep them (`pairs.bits`) and for `explain`. What else reads such a picture
+rounds it to 8.
+"""
 
 from pathlib import Path
 
@@ -34,8 +36,8 @@ def decode_deep(source: bytes | Path | str, name: str | None = None) -> np.ndarr
         values = np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
     if values is None or values.shape != eight.shape or not np.array_equal(rounded(values), eight):
         raise PictureError(
-            f"{name}: its values have more than 8 bits, which are kept of upright PNG files of RGB or grey only; save it as such, or "
-            "leave `bits` out of `pairs` in its dataset's file, and 8 are kept"
+            f"{name}: its values have more than 8 bits, which are kept of upright PNG files of RGB or grey only; save it as such. "
+            "In a dataset, 8 are kept without `bits` of `pairs`"
         )
     return values
 

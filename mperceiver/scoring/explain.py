@@ -27,11 +27,19 @@ REGIONS = {
 }
 EXPOSURES = ["as it is", "scaled to the ground truth's mean grey"]  # the second: "GT mean" of low-light papers
 POOLS = ["mean of the pictures' PSNR", "PSNR of the mean error"]
+DEPTHS = ["16 bits", "rounded to 8 bits"]  # where a picture has 16; no words where all have 8
 SSIMS = {"Gaussian 11x11": "gaussian", "flat 7x7": "uniform", "MATLAB's 3-D": "matlab-3d"}
 # SSIM of [0, 1] with a data range of 2 equals SSIM of half the contrast with a data range of 1.
 RANGES = {"": 1.0, "data range of 2 for [0, 1]": 0.5}
 SSIM_REGIONS = ["whole picture", "4 px cropped from each side"]  # SSIM, which is slower, only where papers use it
-PLAIN = {*CHANNELS[:2], "whole picture", EXPOSURES[0], POOLS[0], *SSIMS}  # what is no oddity in a convention's words
+PLAIN = {
+    *CHANNELS[:2],
+    "whole picture",
+    EXPOSURES[0],
+    POOLS[0],
+    *SSIMS,
+    *DEPTHS,
+}  # what is no oddity in a convention's words
 GREY = np.array([0.299, 0.587, 0.114])
 
 
@@ -96,19 +104,22 @@ def explain_numbers(
         others, the nearest first.
 
     Raises:
-        ExplainError: the folders do not have the same pictures. PictureError: a picture cannot be read, or the two of a
-        pair differ in size.
+        ExplainError: the folders do not have the same pictures. PictureError: a picture cannot be read, has more than 8 bits
+        in a form of which they are not kept (`images.decode_deep`), or the two of a pair differ in size.
     """
     pairs = _pairs(Path(restored), Path(gt))
+    deep = any(_is_deep(path) for pair in pairs for path in pair)
     by_picture: list[dict[tuple, float]] = []
     with (
-        closing(in_processes(_score_pair, [(*pair, tuple(reported)) for pair in pairs], workers or cores())) as scored,
+        closing(
+            in_processes(_score_pair, [(*pair, tuple(reported), deep) for pair in pairs], workers or cores())
+        ) as scored,
         progress("explain", len(pairs)) as advance,
     ):
         for values_of_picture in scored:
             by_picture.append(values_of_picture)
             advance(1)
-    protocols = _conventions_of_protocols()
+    protocols = _conventions_of_protocols(deep)
     conventions = []
     for key in by_picture[0]:
         values = [values_of_picture[key] for values_of_picture in by_picture if key in values_of_picture]
@@ -166,19 +177,35 @@ def _by_name(folder: Path) -> dict[str, Path]:
 # ---------------------------------------------------------------- one pair
 
 
-def _score_pair(job: tuple[Path, Path, tuple[str, ...]]) -> dict[tuple, float]:
-    """(metric, words…) -> value of one picture, by every convention that it is large enough for."""
-    restored, gt = (images.decode(path).astype(np.float64) for path in job[:2])
-    if restored.shape != gt.shape:
-        raise images.PictureError(
-            f"{job[0]}: is {restored.shape[1]}x{restored.shape[0]} px, its ground truth {gt.shape[1]}x{gt.shape[0]} px"
-        )
+def _is_deep(path: Path) -> bool:
+    with path.open("rb") as file:
+        return images.is_deep(file.read(32))
+
+
+def _score_pair(job: tuple[Path, Path, tuple[str, ...], bool]) -> dict[tuple, float]:
+    """(metric, words…) -> value of one picture, by every convention that it is large enough for.
+
+    ``job``: restored, ground truth, metrics, and whether a picture of the folders has 16 bits.
+    """
+    *paths, metrics, deep = job
+    pair = [images.decode_deep(path) for path in paths]
+    if pair[0].shape != pair[1].shape:
+        (height, width), (other, across) = (picture.shape[:2] for picture in pair)
+        raise images.PictureError(f"{paths[0]}: is {width}x{height} px, its ground truth {across}x{other} px")
+    exact, eight = [picture / 257 for picture in pair], [images.rounded(picture).astype(np.float64) for picture in pair]
+    if not deep:
+        return _values(*eight, metrics)
+    by_depth = {depth: _values(*levels, metrics) for depth, levels in zip(DEPTHS, (exact, eight), strict=True)}
+    return {(*words, depth): value for depth, values in by_depth.items() for words, value in values.items()}
+
+
+def _values(restored: np.ndarray, gt: np.ndarray, metrics: tuple[str, ...]) -> dict[tuple, float]:
+    """As ``_score_pair``, of float64 (H, W, 3), 0 to 255."""
     regions = {
         name: _cut(gt.shape, border)
         for name, border in REGIONS.items()
         if min(gt[_cut(gt.shape, border)].shape[:2]) >= fidelity.SSIM_SIDE
     }
-    metrics = job[2]
     values: dict[tuple, float] = {}
     if "psnr" in metrics:
         values |= {("psnr", *words): value for words, value in _psnrs(restored, gt, regions)}
@@ -229,8 +256,8 @@ def _cut(shape: tuple[int, ...], border: int) -> tuple[slice, slice]:
     return slice(top, top + height), slice(left, left + width)
 
 
-def _conventions_of_protocols() -> dict[tuple[str, ...], list[str]]:
-    """(metric, words…) -> the protocols in config/protocols/ that score 8-bit pictures by this convention."""
+def _conventions_of_protocols(deep: bool) -> dict[tuple[str, ...], list[str]]:
+    """(metric, words…) -> the protocols in config/protocols/ that score pictures of 8 bits, or of 16, by this convention."""
     followed: dict[tuple[str, ...], list[str]] = {}
     for name in config.names("protocols"):
         protocol = config.load("protocols", name)
@@ -239,7 +266,8 @@ def _conventions_of_protocols() -> dict[tuple[str, ...], list[str]]:
         region = next((r for r, border in REGIONS.items() if border == protocol.border_px), None)
         if protocol.align != "none" or region is None:
             continue
+        depth = (DEPTHS[protocol.quantised],) if deep else ()
         for metric, words in (("psnr", (channel,)), ("ssim", (kind, channel))):
             if metric in protocol.metrics:
-                followed.setdefault((metric, *words, region, EXPOSURES[0]), []).append(name)
+                followed.setdefault((metric, *words, region, EXPOSURES[0], *depth), []).append(name)
     return followed

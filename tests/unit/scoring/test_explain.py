@@ -123,6 +123,40 @@ def test_the_command_says_it_in_words(folders, monkeypatch):
     assert run(cli.app, ["explain", *map(str, folders)]).exit_code == 1
 
 
+def test_pictures_of_16_bits_are_scored_at_16_and_at_8(tmp_path, monkeypatch):
+    """One folder has 16 bits, and one picture of the other 8: those are the same values in 16."""
+    monkeypatch.chdir(PROJECT)
+    rng = np.random.default_rng(1)
+    deep = {}
+    for i in range(2):
+        gt = rng.integers(20_000, 20_300, (40, 44, 3)).astype(np.uint16)  # within a level of 8 bits or two
+        gt = (gt + 128) // 257 * 257 if i else gt
+        restored = (gt + rng.integers(-200, 201, gt.shape)).astype(np.uint16)
+        for side, picture in (("gt", gt), ("restored", restored)):
+            (tmp_path / side).mkdir(exist_ok=True)
+            eight = (picture // 257).astype(np.uint8) if side == "gt" and i else picture
+            (tmp_path / side / f"p{i}.png").write_bytes(images.encode(eight))
+        deep[i] = restored.astype(float), gt.astype(float)
+    sixteen = np.mean([10 * np.log10(65_535**2 / np.square(a - b).mean()) for a, b in deep.values()])
+    eight = np.mean(
+        [10 * np.log10(255**2 / np.square(np.round(a / 257) - np.round(b / 257)).mean()) for a, b in deep.values()]
+    )
+    assert sixteen - eight > 1
+    for value, words, protocol in ((sixteen, "16 bits", "rgb-float"), (eight, "rounded to 8 bits", "rgb")):
+        best = explain.explain_numbers(tmp_path / "restored", tmp_path / "gt", {"psnr": ReportedNumber(value)}, 1)[0]
+        assert abs(best.difference) < 1e-6 and words in best.words and protocol in best.protocols
+
+
+def test_bits_that_would_be_lost_are_refused_by_name(tmp_path):
+    import tifffile
+
+    for side in ("restored", "gt"):
+        (tmp_path / side).mkdir()
+        tifffile.imwrite(tmp_path / side / "p.tif", np.full((20, 20, 3), 300, np.uint16), photometric="rgb")
+    with pytest.raises(images.PictureError, match=r"p\.tif: its values have more than 8 bits"):
+        explain.explain_numbers(tmp_path / "restored", tmp_path / "gt", {"psnr": ReportedNumber(30.0)}, 1)
+
+
 @pytest.mark.parametrize(
     ("text", "value", "decimals"),
     [("27.30", 27.3, 2), ("27.3", 27.3, 1), ("27", 27.0, 0), ("0.9120", 0.912, 4), ("3e1", 30.0, 0)],
