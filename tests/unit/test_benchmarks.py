@@ -6,7 +6,9 @@ import sys
 import pytest
 from support import PROJECT
 
-PROGRAMS = sorted({path.stem for path in (PROJECT / "benchmarks").glob("*.py")} - {"shared", "sd21", "growth"})
+PROGRAMS = sorted(
+    {path.stem for path in (PROJECT / "benchmarks").glob("*.py")} - {"shared", "sd21", "growth", "estimates"}
+)
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
