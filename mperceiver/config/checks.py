@@ -1,13 +1,17 @@
-"""What a table's or a figure's columns ask for is there: told when the work is planned, not after everything has been restored and scored."""
+"""What a table's or a figure's columns, and a dataset's scores, ask for is there.
+
+It is told when the work is planned, not after everything has been restored and scored.
+"""
 
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
 from mperceiver.config.base import ConfigError
+from mperceiver.config.datasets import Dataset
 from mperceiver.config.doors import DOORS
 from mperceiver.config.figures import OF_PREDICTOR, Figure
-from mperceiver.config.files import load, path_of
+from mperceiver.config.files import load, names, path_of
 from mperceiver.config.reported import PAPER, path_of_reported, reported_names, reported_numbers
 from mperceiver.config.tables import COST, TRAINING, Block, ColumnGroup, Reported, Table, places_of
 
@@ -47,6 +51,15 @@ def check_figure(name: str, figure: Figure) -> None:
             raise ConfigError(
                 f"{file}: methods: {method} is of kind {kind}; it has no {'predictor' if figure.kind in OF_PREDICTOR else 'sampler'}"
             )
+
+
+def check_protocol(dataset: Dataset) -> None:
+    """Raise ConfigError for a protocol of a dataset without a file; the protocol is no part of the pairs that are prepared.
+
+    A configuration without a folder of protocols scores nothing, and its datasets need none.
+    """
+    if names("protocols"):
+        load("protocols", dataset.protocol)
 
 
 def _check_column(file: Path, column: ColumnGroup, metrics: bool = True) -> None:

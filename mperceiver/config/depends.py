@@ -11,9 +11,9 @@ from typing import TypeVar
 
 from mperceiver import paths, shipped
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
-from mperceiver.config.datasets import Dataset
+from mperceiver.config.checks import check_protocol
 from mperceiver.config.doorways import door_inputs, trained_on
-from mperceiver.config.files import load, names, path_of
+from mperceiver.config.files import load, path_of
 from mperceiver.config.parts import part_of
 from mperceiver.config.protocols import Protocol
 
@@ -33,19 +33,10 @@ def download_inputs(dataset: str) -> list[str]:
     return [part_of("datasets", dataset, "download")]
 
 
-def _check_protocol(dataset: Dataset) -> None:
-    """Raise ConfigError for a protocol without a file, which is no part of the pairs: so it is told before the work, not after it.
-
-    A configuration without a folder of protocols scores nothing, and its datasets need none.
-    """
-    if names("protocols"):
-        load("protocols", dataset.protocol)
-
-
 def prepare_inputs(dataset: str) -> list[str]:
     """The file of a prepared dataset, and the cards of the datasets it is made of: downloaded ones or ready-made pairs."""
     spec = load("datasets", dataset)
-    _check_protocol(spec)
+    check_protocol(spec)
     inputs: list[str] = [part_of("datasets", dataset, "prepare")]
     for origin in spec.from_ or [dataset]:
         source = load("datasets", origin)

@@ -4,6 +4,8 @@ DPI = 200
 # Okabe and Ito's palette for colour-blind readers, darkest first; line styles tell series apart in print without colours
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 DASHES = ["-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.2, 1.5)), "-", (0, (5, 1.5)), (0, (1.5, 1.2))]
+# Paul Tol's "muted" palette, nine colours for colour-blind readers, where a colour is a degradation
+COLOURS = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499"]
 STYLE = {
     "font.family": "STIXGeneral",  # shipped with matplotlib, so it is the same everywhere
     "mathtext.fontset": "stix",

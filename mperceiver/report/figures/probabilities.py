@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 
-from mperceiver import config, paths
+from mperceiver import config
 from mperceiver.config.figures import Figure
 from mperceiver.report import predictions
-from mperceiver.report.figures.common import FigureError
-from mperceiver.report.figures.prompts import COLOURS
+from mperceiver.report.figures.common import COLOURS, FigureError
+from mperceiver.report.figures.predicted import inputs_of, pictures_of
 
 HATCHES = ["", "", "", "////", "", "", "....", "", "\\\\\\\\"]
 DARK = ("#332288", "#117733", "#882255", "#AA4499", "#CC6677")  # of these colours, on which text is white
@@ -27,12 +27,9 @@ def draw(name: str, figure: Figure):
     import matplotlib.pyplot as plt
 
     method = figure.methods[0]
-    datasets = dict.fromkeys(dataset for column in figure.columns for dataset in column.datasets)
-    frames = {dataset: restored(method, dataset) for dataset in datasets}
     bars: dict[str, pd.Series] = {}
     for column in figure.columns:
-        pictures = pd.concat([frames[dataset] for dataset in column.datasets])
-        pictures = pictures if column.task is None else pictures[pictures["task"] == column.task]
+        pictures = pictures_of(method, column)
         if pictures.empty:
             raise FigureError(
                 f"{config.path_of('figures', name)}: no picture of {column.label} in {', '.join(column.datasets)}"
@@ -58,15 +55,5 @@ def draw(name: str, figure: Figure):
     axis.tick_params(axis="y", length=0)
     axis.set_xlabel("mean probability")
     drawing.legend(loc="outside upper center", ncols=5, fontsize=8, handlelength=1.2, columnspacing=1.1)
-    inputs = [path for dataset in datasets for path in predictions.files_of(method, dataset)]
-    return drawing, inputs, {label: [round(float(share), 4) for share in bar] for label, bar in bars.items()}
-
-
-def restored(method: str, dataset: str) -> pd.DataFrame:
-    """As ``predictions.read``; raises FigureError where the method has not restored the dataset."""
-    try:
-        return predictions.read(method, dataset)
-    except FileNotFoundError as error:
-        raise FigureError(
-            f"{error.filename}: no such file; restore first: snakemake --cores all {paths.restored_card(method, dataset)}"
-        ) from None
+    shares_of = {label: [round(float(share), 4) for share in bar] for label, bar in bars.items()}
+    return drawing, inputs_of(figure), shares_of

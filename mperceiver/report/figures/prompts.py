@@ -6,10 +6,8 @@ import numpy as np
 
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
-from mperceiver.report.figures.common import FigureError
+from mperceiver.report.figures.common import COLOURS, FigureError
 
-# Paul Tol's "muted" palette, nine colours for colour-blind readers
-COLOURS = ["#332288", "#88CCEE", "#44AA99", "#117733", "#999933", "#DDCC77", "#CC6677", "#882255", "#AA4499"]
 MARKERS = "osD^vP*X<"
 PERPLEXITY = 20
 OF_PICTURES = False

@@ -1,12 +1,10 @@
 """Whether the degradation predictor's probabilities are what they say: accuracy against confidence."""
 
-import pandas as pd
-
 from mperceiver import config
 from mperceiver.config.figures import Figure
 from mperceiver.report import predictions
 from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
-from mperceiver.report.figures.probabilities import restored
+from mperceiver.report.figures.predicted import inputs_of, pictures_of
 
 OF_PICTURES = False
 SHOWS_MEANS = False
@@ -27,9 +25,7 @@ def draw(name: str, figure: Figure):
     axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=(0, (1, 2)))
     results = {}
     for k, column in enumerate(figure.columns):
-        pictures = pd.concat([restored(method, dataset) for dataset in column.datasets])
-        pictures = pictures if column.task is None else pictures[pictures["task"] == column.task]
-        predicted = predictions.predictions(pictures)
+        predicted = predictions.predictions(pictures_of(method, column))
         if predicted is None:
             raise FigureError(
                 f"{config.path_of('figures', name)}: no picture of {column.label} is of a class of the predictor"
@@ -50,10 +46,4 @@ def draw(name: str, figure: Figure):
     )
     axis.set_aspect("equal")
     drawing.legend(loc="outside upper center", fontsize=8)
-    inputs = [
-        file
-        for column in figure.columns
-        for dataset in column.datasets
-        for file in predictions.files_of(method, dataset)
-    ]
-    return drawing, list(dict.fromkeys(inputs)), results
+    return drawing, inputs_of(figure), results
