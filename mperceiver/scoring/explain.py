@@ -187,15 +187,16 @@ def _score_pair(job: tuple[Path, Path, tuple[str, ...], bool]) -> dict[tuple, fl
 
     ``job``: restored, ground truth, metrics, and whether a picture of the folders has 16 bits.
     """
-    *paths, metrics, deep = job
-    pair = [images.decode_deep(path) for path in paths]
-    if pair[0].shape != pair[1].shape:
-        (height, width), (other, across) = (picture.shape[:2] for picture in pair)
-        raise images.PictureError(f"{paths[0]}: is {width}x{height} px, its ground truth {across}x{other} px")
-    exact, eight = [picture / 257 for picture in pair], [images.rounded(picture).astype(np.float64) for picture in pair]
+    restored, gt, metrics, deep = job
+    first, second = images.decode_deep(restored), images.decode_deep(gt)
+    if first.shape != second.shape:
+        raise images.PictureError(
+            f"{restored}: is {first.shape[1]}x{first.shape[0]} px, its ground truth {second.shape[1]}x{second.shape[0]} px"
+        )
+    eight = _values(images.rounded(first).astype(np.float64), images.rounded(second).astype(np.float64), metrics)
     if not deep:
-        return _values(*eight, metrics)
-    by_depth = {depth: _values(*levels, metrics) for depth, levels in zip(DEPTHS, (exact, eight), strict=True)}
+        return eight
+    by_depth = dict(zip(DEPTHS, (_values(first / 257, second / 257, metrics), eight), strict=True))
     return {(*words, depth): value for depth, values in by_depth.items() for words, value in values.items()}
 
 
