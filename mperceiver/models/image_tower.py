@@ -1,4 +1,4 @@
-"""The image tower of a foundation's CLIP, an open_clip model."""
+"""The image tower of a foundation: that of an open_clip model, or a StatisticsTower."""
 
 import json
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mperceiver.lineage import LineageError
 from mperceiver.machine import importing
+from mperceiver.models.statistics_tower import StatisticsTower
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -78,7 +79,9 @@ def _visual_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def build_clip_tower(cfg: dict) -> nn.Module:
-    """The image tower of an open_clip model configuration, without weights."""
+    """The image tower of an open_clip model configuration, or of one with `statistics_tower` in it, without weights."""
+    if "statistics_tower" in cfg:
+        return StatisticsTower(**cfg["statistics_tower"])
     with importing():
         from open_clip.model import CLIPVisionCfg, _build_vision_tower
 
