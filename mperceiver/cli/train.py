@@ -14,13 +14,15 @@ PANEL = "Training"
 
 def _train(run: str, stage: str, threads: int) -> None:
     from mperceiver import config
-    from mperceiver.training import slurm
+    from mperceiver.training import cores, slurm
 
     if settings := getattr(config.load("runs", run), stage):  # `train` below reports a stage that the run does not have
         slurm.relaunch_with_srun(f"train_{stage}", run, threads, settings.accumulate)
     # A launcher starts several processes of a training on one machine; they share its cores.
     told = os.environ.get("LOCAL_WORLD_SIZE", "")
     prepare_torch(threads and max(threads // max(int(told) if told.isdecimal() else 1, 1), 1))
+    if settings:
+        cores.train_on_cores(f"train_{stage}", run, settings, threads)
     from mperceiver.training import processes
     from mperceiver.training.stages import train
 

@@ -25,6 +25,7 @@ from mperceiver.config.depends import (
     restore_inputs,
     score_inputs,
     stage_inputs,
+    stage_processes,
     weights_files,
     weights_of,
 )

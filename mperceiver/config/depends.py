@@ -129,6 +129,12 @@ def stage_inputs(run: str, stage: str) -> list[str]:
     return inputs
 
 
+def stage_processes(run: str, stage: str) -> int:
+    """The number of processes, with a core each, that train a stage on a machine without a GPU."""
+    settings = getattr(load("runs", run), stage)
+    return 1 if settings is None else settings.cpu_processes
+
+
 # ---------------------------------------------------------------- methods
 
 

@@ -128,6 +128,12 @@ class Stage(Model):
         1,
         description="batches whose gradients make one step; with several processes (GPUs) each computes an equal share of them",
     )
+    cpu_processes: Positive = Field(
+        1,
+        exclude=True,
+        description="without a GPU and without a launcher: the number of processes that share each step, a core each, where the "
+        "training has so many cores; it divides `accumulate`. Left out of cards, since it changes weights by rounding only",
+    )
     precision: Precision = Field("no", description="mixed precision of the forward pass; no: float32")
     channels_last: bool = Field(
         False,
@@ -167,6 +173,8 @@ class Stage(Model):
     def _check_shares(self) -> "Stage":
         if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
             raise ValueError(f"the phases' shares add up to {sum(p.share for p in self.phases):g}, not 1")
+        if self.accumulate % self.cpu_processes:
+            raise ValueError(f"cpu_processes is {self.cpu_processes}, which does not divide accumulate, {self.accumulate}")
         return self
 
 

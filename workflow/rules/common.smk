@@ -39,6 +39,15 @@ def inputs(function, **arguments):
     return of_wildcards
 
 
+def processes(stage):
+    """A function that gives the cores of a training: one for each of its processes."""
+
+    def of_wildcards(wildcards):
+        return mperceiver.config.stage_processes(wildcards.run, stage)
+
+    return of_wildcards
+
+
 def sizes_to_measure(wildcards):
     """A parameter, so that a method is measured again if a table asks for another size of picture."""
     return mperceiver.config.cost_sizes(wildcards.method)

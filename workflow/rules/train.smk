@@ -10,6 +10,7 @@ rule train_predictor:
         "results/logs/train_predictor/{run}.log",
     benchmark:
         "results/benchmarks/train_predictor/{run}.tsv"
+    threads: processes("predictor")
     priority: 1
     shell:
         "mperceiver train_predictor {wildcards.run} --threads {threads} > {log} 2>&1"
@@ -27,6 +28,7 @@ rule train_branches:
         "results/logs/train_branches/{run}.log",
     benchmark:
         "results/benchmarks/train_branches/{run}.tsv"
+    threads: processes("branches")
     priority: 1
     shell:
         "mperceiver train_branches {wildcards.run} --threads {threads} > {log} 2>&1"
@@ -44,6 +46,7 @@ rule train_drm:
         "results/logs/train_drm/{run}.log",
     benchmark:
         "results/benchmarks/train_drm/{run}.tsv"
+    threads: processes("drm")
     priority: 1
     shell:
         "mperceiver train_drm {wildcards.run} --threads {threads} > {log} 2>&1"
@@ -61,5 +64,6 @@ rule train_network:
         "results/logs/train_network/{run}.log",
     benchmark:
         "results/benchmarks/train_network/{run}.tsv"
+    threads: processes("network")
     shell:
         "mperceiver train_network {wildcards.run} --threads {threads} > {log} 2>&1"

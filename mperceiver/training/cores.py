@@ -1,0 +1,52 @@
+"""A training on a processor without a GPU, shared by processes on this machine's cores.
+
+A step on a few small pictures gains little from several threads of one process. Processes that divide the batches of a step gain more.
+"""
+
+import os
+import signal
+import sys
+
+from mperceiver import parallel
+from mperceiver.config.runs import Stage
+
+
+def processes_for(spec: Stage, cores: int) -> int:
+    """How many processes train a stage on ``cores`` cores: the largest number up to its `cpu_processes` that divides `accumulate`."""
+    most = max(min(spec.cpu_processes, cores), 1)
+    return max(number for number in range(1, most + 1) if spec.accumulate % number == 0)
+
+
+def train_on_cores(verb: str, run: str, spec: Stage, threads: int) -> None:
+    """Run the verb in several processes by torchrun, where its stage asks for them; then exit as they did.
+
+    Returns at once where one process trains: on a GPU, on one core, or inside a launcher, which has started the processes already.
+
+    Args:
+        threads: cores that the training may use; 0 for all.
+
+    Raises SystemExit: with the exit code of the first process that failed, with 128 + its number after a signal, or 0.
+    """
+    count = processes_for(spec, threads or parallel.cores())
+    if count == 1 or "RANK" in os.environ:
+        return
+    import torch
+
+    if torch.cuda.is_available():
+        return
+    from torch.distributed import run as torchrun
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    if sys.platform == "linux":  # they meet without a network, whatever the machine's name resolves to
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    command = ["-m", "mperceiver.cli", verb, run, "--threads", str(count)]
+    try:
+        torchrun.main(["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={count}", *command])
+    except ChildFailedError as error:  # the process has said what failed
+        code = error.get_first_failure()[1].exitcode
+        sys.exit(code if code > 0 else 128 - code)
+    except SignalException as stopped:
+        sys.exit(128 + signal.Signals(stopped.sigval))
+    sys.exit(0)
+

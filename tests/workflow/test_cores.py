@@ -1,0 +1,112 @@
+"""A training that processes share on the cores of one machine, as a run's file asks."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from support.workflow import WARM, run
+
+from mperceiver.config.runs import Stage
+from mperceiver.training import cores
+
+STAGE = {"steps": 4, "phases": [{"batch": 2, "crop_px": 32}]}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "accumulate", "given", "count"),
+    [(2, 2, 2, 2), (2, 2, 1, 1), (2, 2, 64, 2), (4, 4, 3, 2), (1, 8, 8, 1), (3, 6, 2, 2)],
+)
+def test_as_many_processes_as_there_are_cores_and_as_divide_a_step(wanted, accumulate, given, count):
+    spec = Stage.model_validate(STAGE | {"cpu_processes": wanted, "accumulate": accumulate})
+    assert cores.processes_for(spec, given) == count
+
+
+def test_processes_that_cannot_divide_a_step_are_refused():
+    with pytest.raises(ValidationError, match="cpu_processes is 2, which does not divide accumulate, 3"):
+        Stage.model_validate(STAGE | {"cpu_processes": 2, "accumulate": 3})
+
+
+def test_nothing_is_started_on_a_gpu_or_in_a_launcher(monkeypatch):
+    spec = Stage.model_validate(STAGE | {"cpu_processes": 2, "accumulate": 2})
+    started: list[list[str]] = []
+    monkeypatch.setattr("torch.distributed.run.main", started.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    cores.train_on_cores("train_drm", "demo", spec, 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("RANK", "0")
+    cores.train_on_cores("train_drm", "demo", spec, 2)
+    monkeypatch.delenv("RANK")
+    assert started == []
+    with pytest.raises(SystemExit) as ended:
+        cores.train_on_cores("train_drm", "demo", spec, 2)
+    assert not ended.value.code and started[0][-5:] == ["mperceiver.cli", "train_drm", "demo", "--threads", "2"]
+
+
+@pytest.fixture
+def two(commands, world) -> Path:
+    """The tiny world with runs whose steps two processes share: a network, and `long`, which takes a while."""
+    for name, steps in (("two", 4), ("long", 100_000)):
+        text = f"title: {name}\nlike: tiny-net\nnetwork: {{accumulate: 2, cpu_processes: 2, steps: {steps}}}\n"
+        (world / f"config/runs/{name}.yaml").write_text(text, encoding="utf-8")
+    return world
+
+
+def start(world: Path, run: str, threads: int) -> subprocess.Popen:
+    words = ["mperceiver", "train_network", run, "--threads", str(threads)]
+    python = str(Path(shutil.which("mperceiver", path=WARM["PATH"])).with_name("warm-python"))  # torchrun's name for it
+    environment = WARM | {"PYTHON_EXEC": python}
+    return subprocess.Popen(
+        words, cwd=world, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_the_workflow_gives_each_process_a_core_and_the_weights_are_those_of_one(two, tmp_path):
+    alone = Path(shutil.copytree(two, tmp_path / "alone"))
+    printed = run(two, "results/runs/two/network.json")
+    assert "threads: 2" in printed
+    log = (two / "results/logs/train_network/two.log").read_text(encoding="utf-8")
+    assert log.count("step 4/4") == 1 and log.count("network.json") == 1, log
+    with start(alone, "two", 1) as process:
+        said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    one, both = (load_file(world / "results/runs/two/network.safetensors") for world in (alone, two))
+    assert one.keys() == both.keys()
+    assert max((one[key] - both[key]).abs().max().item() for key in one) < 2e-5
+
+
+def test_an_error_is_said_once_and_ends_as_it_does_in_one_process(two):
+    (two / "data/prepared/tiny-train.arrow").write_bytes(b"")
+    codes, said = [], []
+    for threads in (1, 2):
+        process = start(two, "two", threads)
+        said.append(process.communicate(timeout=300)[0])
+        codes.append(process.returncode)
+    assert codes == [1, 1], said
+    message = next(line for line in said[0].splitlines() if line.startswith("error: "))
+    assert message in said[1] and "Traceback" not in said[1], said[1]
+
+
+def test_a_stopped_training_ends_with_143_and_goes_on(two):
+    process = start(two, "long", 2)
+    states = two / "results/resume/long"
+    end = time.monotonic() + 300
+    while not (states.is_dir() and any(states.glob("network-*.pt"))) and time.monotonic() < end:
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=100)[0]
+    assert process.returncode == 143, said
+    assert said.count("stopped by a signal after step") == 1, said
+    step = int(said.partition("stopped by a signal after step ")[2].split()[0])
+    with start(two, "long", 2) as again:
+        assert f"resuming after step {step}\n" in iter(again.stdout.readline, "")
+        os.kill(again.pid, signal.SIGTERM)
+        again.stdout.read()
+    assert again.returncode == 143
