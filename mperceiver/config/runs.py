@@ -174,7 +174,9 @@ class Stage(Model):
         if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
             raise ValueError(f"the phases' shares add up to {sum(p.share for p in self.phases):g}, not 1")
         if self.accumulate % self.cpu_processes:
-            raise ValueError(f"cpu_processes is {self.cpu_processes}, which does not divide accumulate, {self.accumulate}")
+            raise ValueError(
+                f"cpu_processes is {self.cpu_processes}, which does not divide accumulate, {self.accumulate}"
+            )
         return self
 
 

@@ -3,12 +3,14 @@
 A step on a few small pictures gains little from several threads of one process. Processes that divide the batches of a step gain more.
 """
 
+import logging
 import os
 import signal
 import sys
 
 from mperceiver import parallel
 from mperceiver.config.runs import Stage
+from mperceiver.printing import say
 
 
 def processes_for(spec: Stage, cores: int) -> int:
@@ -38,15 +40,23 @@ def train_on_cores(verb: str, run: str, spec: Stage, threads: int) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    logging.getLogger("torch.distributed.elastic").setLevel(
+        logging.CRITICAL
+    )  # what it tells in its own way is said below
     if sys.platform == "linux":  # they meet without a network, whatever the machine's name resolves to
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     command = ["-m", "mperceiver.cli", verb, run, "--threads", str(count)]
     try:
         torchrun.main(["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={count}", *command])
-    except ChildFailedError as error:  # the process has said what failed
+    except ChildFailedError as error:
         code = error.get_first_failure()[1].exitcode
+        if code < 0:  # else the process has said what failed
+            say(
+                f"error: {signal.strsignal(-code)}: one of the {count} processes of the training was ended by signal {-code}; 9 is often "
+                f"a lack of memory. The same command goes on from the last resume state; with --threads 1, in one process",
+                error=True,
+            )
         sys.exit(code if code > 0 else 128 - code)
     except SignalException as stopped:
         sys.exit(128 + signal.Signals(stopped.sigval))
     sys.exit(0)
-

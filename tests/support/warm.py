@@ -1,7 +1,7 @@
 """Commands without their start: one server process has imported the libraries, and every command is a fork of it.
 
 Most commands of a miniature world spend all but their last second on importing torch and diffusers. `serving` starts the
-server and fills a folder with stand-ins for three programs: `mperceiver`, `snakemake` and `warm-python` (which runs a script).
+server and fills a folder with stand-ins for three programs: `mperceiver`, `snakemake` and `warm-python` (which runs a script or a module).
 A stand-in hands its words, working directory, environment and outputs to the server, forwards SIGTERM and SIGINT to the fork,
 and ends as the fork ends; where the stand-in is killed, the fork is killed. The workflow, its rules and the verbs stay the same.
 """
@@ -204,6 +204,10 @@ def run() -> None:
         sys.exit(main())
     else:
         sys.argv = [word for word in words if word != "-u"]
+        if sys.argv[0] == "-m":
+            del sys.argv[0]
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+            return
         sys.path.insert(0, str(Path(sys.argv[0]).parent))
         runpy.run_path(sys.argv[0], run_name="__main__")
 

@@ -53,7 +53,7 @@ def test_nothing_is_started_on_a_gpu_or_in_a_launcher(monkeypatch):
 def two(commands, world) -> Path:
     """The tiny world with runs whose steps two processes share: a network, and `long`, which takes a while."""
     for name, steps in (("two", 4), ("long", 100_000)):
-        text = f"title: {name}\nlike: tiny-net\nnetwork: {{accumulate: 2, cpu_processes: 2, steps: {steps}}}\n"
+        text = f"title: {name}\nlike: tiny-net\nnetwork: {{accumulate: 2, cpu_processes: 2, steps: {steps}, save_every_steps: 20}}\n"
         (world / f"config/runs/{name}.yaml").write_text(text, encoding="utf-8")
     return world
 
@@ -93,20 +93,35 @@ def test_an_error_is_said_once_and_ends_as_it_does_in_one_process(two):
     assert message in said[1] and "Traceback" not in said[1], said[1]
 
 
-def test_a_stopped_training_ends_with_143_and_goes_on(two):
-    process = start(two, "long", 2)
-    states = two / "results/resume/long"
+def until_saved(process: subprocess.Popen, states: Path, step: int = 0) -> None:
+    """Wait for a resume state of a later step than ``step``."""
     end = time.monotonic() + 300
-    while not (states.is_dir() and any(states.glob("network-*.pt"))) and time.monotonic() < end:
+    while (
+        not any(int(path.stem.split("-")[1]) > step for path in states.glob("network-*.pt")) and time.monotonic() < end
+    ):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.2)
+
+
+def test_a_killed_process_ends_the_others_and_is_named(two):
+    process = start(two, "long", 2)
+    until_saved(process, two / "results/resume/long")
+    found = subprocess.run(["pgrep", "-f", "warm-python.*train_network long"], stdout=subprocess.PIPE, check=True)
+    os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)
+    said = process.communicate(timeout=100)[0]
+    assert process.returncode == 137 and said.count("Killed: one of the 2 processes") == 1, said
+
+
+def test_a_stopped_training_ends_with_143_and_goes_on(two):
+    process = start(two, "long", 2)
+    until_saved(process, two / "results/resume/long")
     os.kill(process.pid, signal.SIGTERM)
     said = process.communicate(timeout=100)[0]
     assert process.returncode == 143, said
     assert said.count("stopped by a signal after step") == 1, said
     step = int(said.partition("stopped by a signal after step ")[2].split()[0])
-    with start(two, "long", 2) as again:
-        assert f"resuming after step {step}\n" in iter(again.stdout.readline, "")
-        os.kill(again.pid, signal.SIGTERM)
-        again.stdout.read()
-    assert again.returncode == 143
+    again = start(two, "long", 2)
+    until_saved(again, two / "results/resume/long", step)
+    os.kill(again.pid, signal.SIGTERM)
+    said = again.communicate(timeout=100)[0]
+    assert again.returncode == 143 and f"resuming after step {step}\n" in said, said
