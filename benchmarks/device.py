@@ -142,7 +142,7 @@ def restorations(recorder: Recorder, device: str, widths: sd21.Widths, px: int, 
             row = {**ways, "px": px, "batch": batch, "steps": steps}
             recorder.add("restoration", row, partial(both, bare, ours, row, device, repeats))
         if ways == WAYS[1]:
-            tiled(recorder, ours, device, px, ways)
+            tiled(recorder, ours, device, px, ways, 1 if quick else 4)
         del bare, ours
 
 
@@ -170,13 +170,13 @@ def restoration_sizes(ways: dict, quick: bool) -> Iterator[tuple[int, int]]:
         yield from ((4, 10), (16, 10))
 
 
-def tiled(recorder: Recorder, ours: Untrained, device: str, px: int, ways: dict) -> None:
+def tiled(recorder: Recorder, ours: Untrained, device: str, px: int, ways: dict, steps: int) -> None:
     """A row of a picture of four times the side, in overlapping tiles of ``px``, or of the least side that can overlap."""
     side, tile = 4 * px, max(px, 2 * ours.multiple)
     tiles = dataclasses.replace(lay_out(ours, (side, side), tile, px // 8, batch=8), device=device)
-    row = {**ways, "px": side, "batch": 1, "steps": 4, "tiles": tiles.count}
+    row = {**ways, "px": side, "batch": 1, "steps": steps, "tiles": tiles.count}
     picture = torch.rand(1, 3, side, side)
-    recorder.add("restoration", row, lambda: seconds(lambda: ours.whole(picture, 4, tiles), device, 1))
+    recorder.add("restoration", row, lambda: seconds(lambda: ours.whole(picture, steps, tiles), device, 1))
 
 
 def peaks(device: str) -> dict[str, float]:
