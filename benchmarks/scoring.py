@@ -83,7 +83,7 @@ def without_reference(restored: np.ndarray) -> dict[str, Pair]:
         ),
         "BRISQUE": (
             lambda: blind.brisque(restored, None, protocol),
-            lambda: brisque_arch.brisque(tensor(), sv_coef=coefficients, sv=vectors, rho=rho),
+            lambda: [brisque_arch.brisque(one[None], sv_coef=coefficients, sv=vectors, rho=rho) for one in tensor()],
         ),
     }
 

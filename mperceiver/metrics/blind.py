@@ -1,7 +1,9 @@
 """NIQE and BRISQUE: how natural a restored picture looks, without its ground truth."""
 
 import math
+from collections.abc import Callable
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +12,9 @@ from mperceiver.metrics import noncommercial
 from mperceiver.metrics.metric import Metric, Values
 from mperceiver.metrics.pictures import Pictures, levels
 from mperceiver.metrics.weights import WeightsError, weights_file
+
+if TYPE_CHECKING:
+    import torch
 
 NIQE_SIDE = 192  # px; NIQE's statistics are over blocks of 96 px, at least two a side
 BRISQUE_FEATURES = 36
@@ -23,43 +28,58 @@ def niqe(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
     import torch
 
     calculate_niqe = noncommercial.niqe_module().calculate_niqe
-    pictures = levels(restored, protocol) / 255
+    pictures = levels(restored, protocol)
     if min(pictures.shape[1:3]) < NIQE_SIDE:
         return [None] * len(pictures)
     mean, covariance = _pristine_statistics()
-    values: list[float | None] = []
-    for picture in pictures:
-        tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+
+    def value(picture: np.ndarray) -> float:
         try:
-            with torch.inference_mode():
-                value = calculate_niqe(tensor, mu_pris_param=mean, cov_pris_param=covariance, color_space="yiq").item()
+            return calculate_niqe(
+                _tensor(picture), mu_pris_param=mean, cov_pris_param=covariance, color_space="yiq"
+            ).item()
         except torch.linalg.LinAlgError:  # no block has a texture that the statistics could be fitted to
-            value = math.nan
-        values.append(value if math.isfinite(value) else None)
-    return values
+            return math.nan
+
+    return _finite(value, pictures)
 
 
 def brisque(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
     """BRISQUE (Mittal et al., doi:10.1109/TIP.2012.2214050) of the luma as pyiqa computes it, with the authors' support
     vector machine. None for a picture below BRISQUE_SIDE px a side.
     """
-    import torch
-
     pyiqa_brisque = noncommercial.brisque_module().brisque
-    pictures = levels(restored, protocol) / 255
+    pictures = levels(restored, protocol)
     if min(pictures.shape[1:3]) < BRISQUE_SIDE:
         return [None] * len(pictures)
     coefficients, vectors, rho = _support_vectors()
-    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float()
-    with torch.inference_mode():
-        values = pyiqa_brisque(tensor, sv_coef=coefficients, sv=vectors, rho=rho).double().flatten().tolist()
-    return [value if math.isfinite(value) else None for value in values]
+    return _finite(lambda x: pyiqa_brisque(_tensor(x), sv_coef=coefficients, sv=vectors, rho=rho).item(), pictures)
 
 
 METRICS = {
     "niqe": Metric("NIQE", 2, higher_is_better=False, needs_target=False, score=niqe),
     "brisque": Metric("BRISQUE", 2, higher_is_better=False, needs_target=False, score=brisque),
 }
+
+
+def _tensor(picture: np.ndarray) -> "torch.Tensor":
+    """Levels (H, W, 3), 0 to 255 -> float32 (1, 3, H, W) in [0, 1]."""
+    import torch
+
+    scaled = np.divide(picture, 255, out=np.empty(picture.shape, np.float32), casting="same_kind")
+    return torch.from_numpy(scaled).permute(2, 0, 1)[None]
+
+
+def _finite(value: Callable[[np.ndarray], float], pictures: np.ndarray) -> Values:
+    """The value of each picture by itself, None where it is no finite number.
+
+    Of several pictures at once, pyiqa's sums take other paths: the value of a picture would depend on those beside it.
+    """
+    import torch
+
+    with torch.inference_mode():
+        values = [value(picture) for picture in pictures]
+    return [one if math.isfinite(one) else None for one in values]
 
 
 @cache

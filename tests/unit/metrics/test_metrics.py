@@ -288,6 +288,15 @@ def test_without_ground_truth_only_blind_metrics():
     assert row["psnr"] is None and row["niqe"] > 0
 
 
+@pytest.mark.parametrize("metric", [blind.niqe, blind.brisque])
+def test_a_picture_has_one_value_whatever_stands_beside_it(metric):
+    """Of several pictures at once, pyiqa's BRISQUE differs in the third digit."""
+    restored, _ = noisy((3, 200, 208, 3))
+    together = metric(restored, None, protocol())
+    assert together == [metric(picture[None], None, protocol())[0] for picture in restored]
+    assert together == metric(restored[::-1], None, protocol())[::-1]
+
+
 @pytest.mark.filterwarnings("ignore:cov.*degrees of freedom")
 def test_too_small_for_a_metric_is_none():
     restored, gt = noisy((2, 30, 191, 3))
