@@ -68,7 +68,7 @@ class Method(Model):
     channels_last: bool = Field(
         False,
         description="for kind mperceiver: store convolutions in PyTorch's channels-last memory format, which is faster on "
-        "GPUs with tensor cores",
+        "GPUs with tensor cores and on CPUs",
     )
     compile: bool = Field(
         False,

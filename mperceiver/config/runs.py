@@ -137,7 +137,7 @@ class Stage(Model):
     precision: Precision = Field("no", description="mixed precision of the forward pass; no: float32")
     channels_last: bool = Field(
         False,
-        description="store convolutions in PyTorch's channels-last memory format, which is faster on GPUs with tensor cores (not in the predictor)",
+        description="store convolutions in PyTorch's channels-last memory format, which is faster on GPUs with tensor cores and on CPUs (not in the predictor)",
     )
     gradient_checkpointing: bool = Field(
         False,

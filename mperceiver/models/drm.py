@@ -52,9 +52,9 @@ class NAFBlock(nn.Module):
         a, b = self.depthwise(self.expand(self.norm1(x))).chunk(2, dim=1)
         h = a * b
         h = h * self.attention(h.mean((2, 3), keepdim=True))
-        x = x + self.beta * self.project(h)
+        x = torch.addcmul(x, self.beta, self.project(h))
         a, b = self.feed(self.norm2(x)).chunk(2, dim=1)
-        return x + self.gamma * self.feed_out(a * b)
+        return torch.addcmul(x, self.gamma, self.feed_out(a * b))
 
 
 class DetailLevel(nn.Module):
