@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What a GPU does with this project, in at most eight minutes, on a machine without network.
 #
-#   benchmarks/gpu.sh --pack           here, once: the wheels that such a machine lacks, into benchmarks/wheels/ (a few MB)
+#   benchmarks/gpu.sh --pack           here, once: the wheels that such a machine lacks, into benchmarks/wheels/ (40 MB)
 #   benchmarks/gpu.sh --check          here: they are all that is missing, shown by a trial in a clean environment
 #   benchmarks/gpu.sh --dry-run OUT    here: the same programs on the processor, at a quarter of the width, a minute or two
 #   benchmarks/gpu.sh OUT              there: torch with CUDA, Python 3.12, and benchmarks/wheels/ carried along

@@ -40,6 +40,10 @@ def test_pages_hold_together_offline(tree):
             assert target.is_file() and target.is_relative_to(root), f"{page}: {link}"
             if anchor:
                 assert anchor in Links(target.read_text(encoding="utf-8")).ids, f"{page}: {link}"
+    drawn = sorted(file.name for file in (root / "files/results/figures").iterdir())
+    assert drawn == ["bars.svg", "curves.svg", "side-by-side.webp"]  # each figure once
+    shown, plotted = images.decode(root / "files/results/figures/side-by-side.webp"), "results/figures/side-by-side.png"
+    assert np.array_equal(shown, images.decode(plotted))
     index = Path("results/report/toy/index.html")
     assert index.stat().st_size < 1_000_000
     text = index.read_text(encoding="utf-8")
@@ -63,6 +67,10 @@ def test_cell_pages_tell_where_numbers_come_from(tree):
         assert name in text
     assert "2 of 2 pictures have a higher PSNR than their input" in text
     assert text.count('type="range"') == 2 and "rain-0" not in text
+    assert "Worst by PSNR" in text and "Best by PSNR" in text and reports.COMMIT[0][:12] in text
+    reference = Path("results/report/toy/cells/toys/input/toys--haze.html").read_text(encoding="utf-8")
+    assert "Pictures of the comparison" in reference and "Worst by" not in reference
+    assert reference.count('type="range"') == 2
     chain = Path("results/report/toy/chains/one/toys.html").read_text(encoding="utf-8")
     assert (
         "config/methods/one.yaml" in chain and "config/methods/one.yaml" not in text
