@@ -102,6 +102,9 @@ class DetailRefinement(nn.Module):
         self.levels = nn.ModuleDict(
             {str(level): DetailLevel(widths[level], level, count, spec) for level in spec.drm.levels}
         )
+        self.bytes_per_pixel = sum(
+            4 * widths[level] / 4**level for level in spec.drm.levels
+        )  # of the encoder's features
         self.collected: HookValue[Features] = HookValue()  # into which the encoder's hooks put its features
         self.repairing: HookValue[tuple[Features, Tensor]] = HookValue()  # the encoder's features, and P
 

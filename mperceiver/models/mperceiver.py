@@ -1,5 +1,6 @@
 """MPerceiver, ready to restore: predictor, dual branch, sampler and DRM around their foundation (section 3, Fig. 3)."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -110,11 +111,15 @@ class MPerceiver:
         return tiles.blend(self._decode(latent, whole, features, statics, tiles, report), len(whole), whole.device)
 
     def _encode(self, whole: Tensor, tiles: Tiles, report: Callable[[float], None]) -> tuple[Tensor, list[Features]]:
-        """The LQ latent (B, 4, h, w), and the features that the DRM needs, by batch, if each picture is one tile.
+        """The LQ latent (B, 4, h, w), and the features that the DRM needs, by batch.
 
-        The features of several tiles would fill the memory; they are computed again when their tile is decoded.
+        The features of a picture of several tiles would fill the memory, unless they are few: there are none then, and they are computed
+        again when their tile is decoded.
         """
-        drm = self.drm if tiles.count == 1 else None
+        drm = self.drm
+        if drm is not None and tiles.count > 1:
+            pixels = len(whole) * tiles.count * math.prod(tiles.tile)
+            drm = drm if pixels * drm.bytes_per_pixel <= tiles.spare_bytes else None
         features: list[Features] = []
 
         def encode(tile: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ class Tiles:
     tile: tuple[int, int]  # (h, w) of a tile
     batch: int = 1  # number of tiles that the model gets at once
     device: torch.device | str = "cpu"  # where the model gets them
+    spare_bytes: int = 0  # of memory, for what of all tiles would else be computed again
     _weights: dict = field(default_factory=dict, repr=False)
 
     @property

@@ -34,6 +34,7 @@ LATENT_BYTES = (
 # Pixels after which a batch on the CPU takes no further tile: more than a few would leave the caches between two operations. MPerceiver
 # took a quarter less of the CPU time with two tiles of 192x224 px than with eight, and with eight of 64 px half as much as with one.
 CPU_BATCH_PIXELS = 2**16
+SPARE_BYTES = 2**28  # on a CPU with sixteen times as much free memory, for what is kept of a picture's tiles
 # Per pixel of a whole picture on the CPU: 8 float32 RGB copies (padded, restored, blended, averaged, pictures read ahead).
 COPY_BYTES = 8 * 3 * 4
 
@@ -110,6 +111,8 @@ class TilePlanner:
             tiles = self._lay_out(size)
             if self.device.type == "cpu":
                 tiles.batch = min(tiles.batch, math.ceil(CPU_BATCH_PIXELS / math.prod(tiles.tile)))
+                if self.method.memory_gib is None and free_memory_bytes() > 16 * SPARE_BYTES:
+                    tiles.spare_bytes = SPARE_BYTES
             self._tiles[size] = tiles
         return self._tiles[size]
 

@@ -167,6 +167,19 @@ def test_no_estimate_where_there_is_plenty(monkeypatch):
     assert vars(TilePlanner(restorer, method()).tiles(picture)) == vars(estimated.tiles(picture))
 
 
+def test_batches_on_a_cpu_have_few_pixels():
+    """64 kibipixels or a little more, but no more tiles than the model takes; and what may be kept beside them is little."""
+    plan = TilePlanner(network(), method())
+    batches = {side: plan.tiles((side, side)).batch for side in (64, 128, 200, 256, 512)}
+    assert batches == {64: 8, 128: 4, 200: 2, 256: 1, 512: 1}
+
+
+@pytest.mark.parametrize(("free", "changes", "spare"), [(5, {}, 2**28), (4, {}, 0), (5, {"memory_gib": 3}, 0)])
+def test_little_is_kept_and_only_where_there_is_plenty(monkeypatch, free, changes, spare):
+    monkeypatch.setattr(memory, "free_memory_bytes", lambda: free * memory.GIB)
+    assert TilePlanner(network(), method(**changes)).tiles((64, 64)).spare_bytes == spare
+
+
 def test_free_memory_is_that_of_the_machine():
     free = memory.free_bytes(torch.device("cpu"))
     with open("/proc/meminfo", encoding="utf-8") as file:

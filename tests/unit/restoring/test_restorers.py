@@ -53,6 +53,22 @@ def test_restores_any_multiple_and_knows_no_batch(restorer):
     )
 
 
+def test_tiles_are_encoded_once_where_there_is_memory_for_their_features(restorer, monkeypatch):
+    """The tiny VAE has two levels, 8 and 16 channels wide: 4 x (8 + 16 / 4) bytes a pixel, for six tiles of 32 px in two batches."""
+    whole, encoded = pictures(1, 3, 48, 64), []
+    tiles = lay_out(restorer, (48, 64), 32, 16, 4)
+    assert (tiles.count, tiles.tile) == (6, (32, 32))
+    encode = restorer.foundation.encode
+    monkeypatch.setattr(restorer.foundation, "encode", lambda tile: encoded.append(len(tile)) or encode(tile))
+    results = []
+    for spare, batches in ((6 * 32 * 32 * 48 - 1, [4, 2, 4, 2]), (6 * 32 * 32 * 48, [4, 2])):
+        tiles.spare_bytes = spare
+        results.append(restorer.restore(whole, restorer.look(whole), [0], tiles))
+        assert encoded == batches
+        encoded.clear()
+    assert torch.equal(*results)
+
+
 @pytest.mark.parametrize("drm", [True, False])
 def test_one_tile_is_the_untiled_result(restorer, drm):
     """The method by hand, on the whole picture: encode, DDIM, decode."""
