@@ -57,6 +57,11 @@ class StatisticsTower(nn.Module):
     each, turn CLIP's standardisation into that of the network's own training.
     """
 
+    centre: Tensor
+    spread: Tensor
+    gain: Tensor
+    shift: Tensor
+
     def __init__(self, image_size: int) -> None:
         """``image_size``: side of the square input in px."""
         super().__init__()
