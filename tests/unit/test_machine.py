@@ -2,6 +2,8 @@
 
 import gc
 import importlib.util
+import platform
+import subprocess
 import sys
 
 import pytest
@@ -66,3 +68,22 @@ def test_only_a_command_hides_what_it_does_not_use(monkeypatch, command):
         assert importlib.import_module("colorsys").rgb_to_hsv(1, 1, 1) == (0, 0, 1)
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_a_command_is_given_its_memory_once():
+    """Four arrays of 3 MiB, 3,072 pages in all, made and freed fifty times. Python itself takes a few thousand pages to start."""
+    code = """
+import resource, numpy as np
+{}
+for _ in range(50):
+    arrays = [np.ones(3 * 2**17) for _ in range(4)]
+    del arrays
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+    pages = {
+        first: int(subprocess.run([sys.executable, "-c", code.format(first)], capture_output=True, check=True).stdout)
+        for first in ("", "from mperceiver.machine import own_process; own_process()")
+    }
+    default, command = pages.values()
+    assert default > 25 * 3072 > 2 * command, pages
