@@ -2,9 +2,10 @@
 
     uv run python benchmarks/startup.py [--folder WORKING_DIRECTORY] [--out benchmarks/results/NAME.json]
 
-`explain` compares three pictures of 128 px; `load` is the model of the method `small`, with the weights that ship. In a working
-directory with restored pictures, given by --folder, `score` of one small dataset is measured too, and `snakemake -n` there. All on
-one thread, in turn, medians. Python's compiled files are kept, as they are where PYTHONDONTWRITEBYTECODE is not set.
+`explain` compares three pictures of 128 px; `load` is the model of the method `small`, with the weights that ship, and `restore` a
+picture of 768x511 px with it. In a working directory with restored pictures, given by --folder, `score` of one small dataset is
+measured too, and `snakemake -n` there. All on one thread, in turn, medians. Python's compiled files are kept, as they are where
+PYTHONDONTWRITEBYTECODE is not set.
 """
 
 import os
@@ -31,6 +32,7 @@ LIMITS_S = {
     "mperceiver --help": 0.5,
     "mperceiver explain": 1.0,
     "load": 4.5,
+    "mperceiver restore": 8.0,
     "mperceiver score": 2.5,
     "snakemake -n": 3.0,
 }
@@ -44,6 +46,10 @@ def programs(folder: Path, pictures: Path) -> dict[str, tuple[Path, list[str]]]:
         "mperceiver --help": (pictures, [mperceiver, "--help"]),
         "mperceiver explain": (pictures, [mperceiver, "explain", "restored", "gt", "--psnr", "20.00"]),
         "load": (shared.ROOT, [PYTHON, "-c", LOAD]),
+        "mperceiver restore": (
+            pictures,
+            [mperceiver, "restore", "small", "photo.png", "restored.png", "--threads", "1"],
+        ),
     }
     restored = sorted(folder.glob("results/restored/*/*.json"))
     if folder != shared.ROOT and restored:
@@ -66,6 +72,9 @@ def main() -> None:
             for i in range(3):
                 picture = rng.integers(0, 256, (128, 128, 3), dtype=np.uint8)
                 (Path(scratch) / side / f"{i}.png").write_bytes(images.encode(picture))
+        blocks = rng.integers(64, 192, (8, 12, 3), dtype=np.uint8).repeat(64, 0).repeat(64, 1)[:511]
+        noisy = blocks + rng.integers(-40, 40, blocks.shape, dtype=np.int8)
+        (Path(scratch) / "photo.png").write_bytes(images.encode(noisy.astype(np.uint8)))
         found = programs(options.folder.resolve(), Path(scratch))
         seconds = shared.in_turn(
             {
