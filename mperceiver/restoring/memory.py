@@ -31,8 +31,9 @@ AMPLE_BYTES = 2**16  # per pixel: several times what any method takes; above it 
 LATENT_BYTES = (
     16  # per pixel of a whole picture: its latents, and what the branches keep of them between the sampler's steps
 )
-# Pixels after which a batch on the CPU takes no further tile: more than a few would leave the caches between two operations. MPerceiver
-# took a quarter less of the CPU time with two tiles of 192x224 px than with eight, and with eight of 64 px half as much as with one.
+# Pixels after which a batch on the CPU takes no further tile. In a program, whose freed tensors go back to the system (a command keeps
+# them: mperceiver/machine.py), MPerceiver took a sixth less of the CPU time with two tiles of 192x224 px than with eight; and eight of
+# 64 px together took half as much as one by one.
 CPU_BATCH_PIXELS = 2**16
 SPARE_BYTES = 2**28  # on a CPU with sixteen times as much free memory, for what is kept of a picture's tiles
 # Per pixel of a whole picture on the CPU: 8 float32 RGB copies (padded, restored, blended, averaged, pictures read ahead).
