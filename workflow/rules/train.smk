@@ -10,8 +10,8 @@ rule train_predictor:
         "results/logs/train_predictor/{run}.log",
     benchmark:
         "results/benchmarks/train_predictor/{run}.tsv"
-    threads: processes("predictor")
     priority: 1
+    threads: processes("predictor")
     shell:
         "mperceiver train_predictor {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -28,8 +28,8 @@ rule train_branches:
         "results/logs/train_branches/{run}.log",
     benchmark:
         "results/benchmarks/train_branches/{run}.tsv"
-    threads: processes("branches")
     priority: 1
+    threads: processes("branches")
     shell:
         "mperceiver train_branches {wildcards.run} --threads {threads} > {log} 2>&1"
 
@@ -46,8 +46,8 @@ rule train_drm:
         "results/logs/train_drm/{run}.log",
     benchmark:
         "results/benchmarks/train_drm/{run}.tsv"
-    threads: processes("drm")
     priority: 1
+    threads: processes("drm")
     shell:
         "mperceiver train_drm {wildcards.run} --threads {threads} > {log} 2>&1"
 
