@@ -119,8 +119,9 @@ def prepare_torch(threads: int = 0) -> None:
 
     The libraries never ask the hub and print no notices. ``threads``: CPU threads of torch, 0 for one a core.
     """
-    if threads:
-        os.environ["OMP_NUM_THREADS"] = str(threads)
+    if threads:  # each library asks its own; Snakemake has set them all to the threads of the job
+        for library in ("OMP", "MKL", "OPENBLAS"):
+            os.environ[f"{library}_NUM_THREADS"] = str(threads)
     quiet_model_libraries()
     own_process()
     with importing():

@@ -653,3 +653,14 @@ def test_an_option_is_checked_before_anything_is_restored(world, method, option)
 
 def test_an_option_of_value_zero_is_an_option(world):
     assert "for photographs only" in error_of("restore", "input", "pairs", "--tile", "0")
+
+
+def test_the_threads_of_a_process_are_fewer_than_those_of_its_job():
+    """Snakemake sets the variables of all libraries to a job's threads, which the processes of a training divide."""
+    code = "from mperceiver.cli.base import prepare_torch; prepare_torch(1); import torch; print(torch.__config__.parallel_info())"
+    of_job = {f"{library}_NUM_THREADS": "2" for library in ("OMP", "MKL", "OPENBLAS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | of_job, stdout=subprocess.PIPE, encoding="utf-8", check=True
+    )
+    told = dict(line.strip().split(" : ") for line in done.stdout.splitlines() if line.count(" : ") == 1)
+    assert told["omp_get_max_threads()"] == "1" and told.get("mkl_get_max_threads()", "1") == "1", done.stdout
