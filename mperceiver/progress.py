@@ -49,7 +49,7 @@ def _state(done: float, total: int | None, unit: str, rate: float) -> str:
 
     ``rate`` in units a second.
     """
-    left = f", {(total - done) / rate:.0f} s left" if total is not None and rate > 0 else ""
+    left = f", {max(total - done, 0) / rate:.0f} s left" if total is not None and rate > 0 else ""
     if unit == "bytes":
         of_total = "" if total is None else f"/{total / MEGABYTE:.1f}"
         return f"{done / MEGABYTE:.1f}{of_total} MB, {rate / MEGABYTE:.1f} MB/s{left}"

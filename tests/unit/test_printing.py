@@ -92,6 +92,7 @@ def test_json_is_exact_and_has_no_control_characters(capsys):
         (12, 3.0, "12/80 pictures, 3/s, 23 s left"),
         (1, 1 / 47, "1/80 pictures, 47 s each, 3713 s left"),  # and not 0/s
         (80, 0.6, "80/80 pictures, 2 s each, 0 s left"),
+        (80.0000001, 0.6, "80/80 pictures, 2 s each, 0 s left"),  # and not -0: shares of the work add up by rounding
         (0, 0.0, "0/80 pictures"),
     ],
 )
