@@ -27,8 +27,8 @@ FIRST = (
 
 def section(jobs: int, restored: float) -> list[str]:
     """Markdown lines. ``jobs``: of the experiment; ``restored``: pictures that its restore jobs write, a file each."""
-    planning = sorted(_recorded("planning")["experiments"].values(), key=lambda row: row["jobs"])
-    lineage = _recorded("lineage")
+    planning = sorted(_recorded("planning-xeon")["experiments"].values(), key=lambda row: row["jobs"])
+    lineage = _recorded("lineage-epyc")
     times = ", ".join(f"{row['jobs']:,} jobs {row['cpu_seconds']:.0f} s" for row in planning[-3:])
     numbers = {
         "jobs": 100 * jobs,
@@ -43,5 +43,5 @@ def section(jobs: int, restored: float) -> list[str]:
     return ["## What grows with what", "", "| with | grows |", "|---|---|", *rows, "", *first, ""]
 
 
-def _recorded(benchmark: str) -> dict[str, Any]:
-    return json.loads((shared.ROOT / f"benchmarks/results/{benchmark}-xeon.json").read_text(encoding="utf-8"))
+def _recorded(name: str) -> dict[str, Any]:
+    return json.loads((shared.ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))

@@ -29,11 +29,10 @@ def to_the_end(command: Callable[[], object]) -> None:
     the outputs are flushed. Where anything else may still want to work, Python ends as ever: an error without a handler, an output that
     cannot be written, a process group of torch.distributed that still stands, a profiler or a debugger that called this command.
     """
-    code: object = 0
     try:
         command()
     except SystemExit as end:
-        code = end.code or 0
+        code = end.code or 0  # None: all went well
         if isinstance(code, int) and _may_leave():
             _leave(code)
         raise

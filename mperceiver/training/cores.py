@@ -13,10 +13,14 @@ from mperceiver.config.runs import Stage
 from mperceiver.printing import say
 
 
+def sharers(accumulate: int, most: int) -> int:
+    """The largest number of processes, up to ``most``, that can share the ``accumulate`` batches of a step evenly; at least 1."""
+    return max(number for number in range(1, max(most, 1) + 1) if accumulate % number == 0)
+
+
 def processes_for(spec: Stage, cores: int) -> int:
-    """How many processes train a stage on ``cores`` cores: the largest number up to its `cpu_processes` that divides `accumulate`."""
-    most = max(min(spec.cpu_processes, cores), 1)
-    return max(number for number in range(1, most + 1) if spec.accumulate % number == 0)
+    """How many processes train a stage on ``cores`` cores: up to its `cpu_processes`."""
+    return sharers(spec.accumulate, min(spec.cpu_processes, cores))
 
 
 def train_on_cores(verb: str, run: str, spec: Stage, threads: int) -> None:
@@ -40,9 +44,8 @@ def train_on_cores(verb: str, run: str, spec: Stage, threads: int) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    logging.getLogger("torch.distributed.elastic").setLevel(
-        logging.CRITICAL
-    )  # what it tells in its own way is said below
+    # What it tells in its own way is said below.
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     if sys.platform == "linux":  # they meet without a network, whatever the machine's name resolves to
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     command = ["-m", "mperceiver.cli", verb, run, "--threads", str(count)]

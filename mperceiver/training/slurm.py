@@ -8,6 +8,7 @@ import sys
 import time
 
 from mperceiver.printing import say
+from mperceiver.training.cores import sharers
 
 ANSWER_TIMEOUT_S = 20  # a busy controller answers slowly, and KillWait is 30 s by default
 # SLURM ends a requeued job within KillWait, 30 s by default. If SLURM has not ended us by then, exit and free the nodes.
@@ -54,7 +55,7 @@ def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> No
         return
     granted = dict(re.findall(r"(NumNodes|NumTasks|CPUs/Task)=(\d+)", answer))
     tasks, nodes = int(granted.get("NumTasks", 1)), int(granted.get("NumNodes", 1))
-    processes = max(number for number in range(1, tasks + 1) if accumulate % number == 0)
+    processes = sharers(accumulate, tasks)
     if tasks > processes:
         say(f"{verb} {run}: accumulate is {accumulate}, so {processes} of the job's {tasks} tasks are used")
     if processes > 1 and not shutil.which("srun"):
