@@ -1,5 +1,7 @@
 """What ships with the package, and the package as a library."""
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -154,18 +156,59 @@ def test_import_is_light():
 # ---------------------------------------------------------------- the wheel
 
 
-def test_a_wheel_holds_all_that_restoring_needs(tmp_path):
-    """Built, unpacked beside nothing else of the project, and used in an empty folder."""
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder of a wheel that was built and unpacked beside nothing else of the project."""
+    folder = tmp_path_factory.mktemp("wheel")
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
-    subprocess.run([uv, "build", "--wheel", "--quiet", "--out-dir", str(tmp_path), "."], check=True, cwd=PROJECT)
-    [wheel] = tmp_path.glob("*.whl")
-    shutil.unpack_archive(wheel, tmp_path / "site", "zip")
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    Image.fromarray(pixels(64, 80)).save(empty / "photo.png")
-    environment = dict(os.environ, PYTHONPATH=str(tmp_path / "site"), PYTHONSAFEPATH="1", OMP_NUM_THREADS="1")
-    command = [sys.executable, "-m", "mperceiver.cli", "restore", METHOD, "photo.png", "restored.png"]
-    done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+    subprocess.run([uv, "build", "--wheel", "--quiet", "--out-dir", str(folder), "."], check=True, cwd=PROJECT)
+    [wheel] = folder.glob("*.whl")
+    shutil.unpack_archive(wheel, folder / "site", "zip")
+    return folder / "site"
+
+
+def run_installed(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Python with the wheel's package, in a folder that has nothing of the project."""
+    environment = dict(os.environ, PYTHONPATH=str(site), PYTHONSAFEPATH="1", OMP_NUM_THREADS="1")
+    return subprocess.run([sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_a_wheel_holds_all_that_restoring_needs(site, tmp_path):
+    Image.fromarray(pixels(64, 80)).save(tmp_path / "photo.png")
+    done = run_installed(site, tmp_path, "-m", "mperceiver.cli", "restore", METHOD, "photo.png", "restored.png")
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in empty.iterdir()) == ["photo.png", "restored.png"]
-    assert images.decode(empty / "restored.png").shape == (64, 80, 3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.png", "restored.png"]
+    assert images.decode(tmp_path / "restored.png").shape == (64, 80, 3)
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in PROJECT.glob("assets/foundations/*/card.json")))
+def test_a_wheel_holds_each_file_of_a_shipped_foundation(site, name):
+    """Those that are links in a checkout, too."""
+    folder = site / "mperceiver/shipped_files/assets/foundations" / name
+    outputs = json.loads((folder / "card.json").read_text(encoding="utf-8"))["outputs"]
+    assert {Path(file).parts[0] for file in outputs} == {"image_encoder", "scheduler", "text_encoder", "unet", "vae"}
+    for file, digest in outputs.items():
+        assert hashlib.sha256((folder / file).read_bytes()).hexdigest() == digest, file
+
+
+LOAD_BEFORE_AND_AFTER_A_CHANGE = """
+from mperceiver import config, shipped
+from mperceiver.models import towers
+config.or_shipped()
+print(towers.load("mini-lite").clip_px)
+file = shipped.root() / "assets/foundations/mini-lite/vae/diffusion_pytorch_model.safetensors"
+content = bytearray(file.read_bytes())
+content[-1] ^= 1
+file.write_bytes(content)
+towers.load("mini-lite")
+"""
+
+
+def test_a_foundation_out_of_a_wheel_loads_and_a_changed_file_of_it_is_refused(site, tmp_path):
+    changed = shutil.copytree(site, tmp_path / "site")
+    (folder := tmp_path / "empty").mkdir()
+    done = run_installed(changed, folder, "-c", LOAD_BEFORE_AND_AFTER_A_CHANGE)
+    assert done.stdout == "64\n", done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "ChecksumError" in last and "mini-lite/vae/diffusion_pytorch_model.safetensors: its SHA-256 is" in last
+    assert not list(folder.iterdir())
