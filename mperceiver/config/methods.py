@@ -9,6 +9,19 @@ from mperceiver.config.doors import DOORS, Checkpoint, Command, Python, Results
 from mperceiver.config.samplers import Sampler
 
 
+class Tiling(Model):
+    """Overlapping tiles into which a picture is divided."""
+
+    side_px: Positive = Field(description="largest side of a tile")
+    overlap_px: Positive = Field(description="least overlap of two neighbouring tiles")
+
+    @model_validator(mode="after")
+    def _check_overlap(self) -> "Tiling":
+        if self.overlap_px >= self.side_px:
+            raise ValueError(f"`overlap_px` is {self.overlap_px}, too much for tiles of {self.side_px} px")
+        return self
+
+
 class Method(Model):
     """config/methods/<name>.yaml: how a picture is restored."""
 
@@ -93,6 +106,11 @@ class Method(Model):
     tile_px: Positive | None = Field(
         None,
         description="side of the overlapping tiles into which a larger picture is divided; none: as large as the memory allows",
+    )
+    sampling_tiles: Tiling | None = Field(
+        None,
+        description="for kind mperceiver: smaller tiles for the U-Net alone, whose attention takes time with the square of a tile's "
+        "pixels; none: it has those of the VAE",
     )
     memory_gib: float | None = Field(
         None,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver import config
+from mperceiver.config.methods import Tiling
 from mperceiver.config.samplers import Sampler
 from mperceiver.models import towers
 from mperceiver.models.branches import Branches, StaticInputs
@@ -19,7 +20,7 @@ from mperceiver.models.predictor import (
     estimate_degradations,
 )
 from mperceiver.models.sampling import ddim
-from mperceiver.models.tiling import Tiles
+from mperceiver.models.tiling import Tiles, lay_out
 from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
 
@@ -47,6 +48,7 @@ class MPerceiver:
         sampler: Sampler,
         clip_crop_px: int | None = None,
         probabilities: Literal["predicted", "uniform", "given"] = "predicted",
+        sampling_tiles: Tiling | None = None,
     ) -> None:
         """
         Args:
@@ -57,10 +59,11 @@ class MPerceiver:
             sampler: its settings.
             clip_crop_px: side of the crops that CLIP sees; None for the whole picture.
             probabilities: P as the predictor gives it, 1/N for every degradation, or 1 for the task that ``look`` is given.
+            sampling_tiles: smaller tiles for the U-Net alone; None: it has the VAE's.
         """
         self.foundation, self.predictor, self.branches, self.drm = foundation, predictor, branches, drm
         self.tasks, self.sampler, self.device = list(tasks), sampler, foundation.device
-        self.clip_crop_px, self.probabilities = clip_crop_px, probabilities
+        self.clip_crop_px, self.probabilities, self.sampling_tiles = clip_crop_px, probabilities, sampling_tiles
         self.multiple, self.minimum = foundation.multiple, foundation.minimum
         # Called after each batch of tiles with the share of `restore`'s work that it was; the shares add up to 1.
         self.on_share: Callable[[float], None] = lambda share: None
@@ -100,15 +103,28 @@ class MPerceiver:
         on_share: Callable[[float], None],
     ) -> Tensor:
         static = self.branches.prepare(seen.embedding, seen.probabilities)
-        statics = _by_batch(static, tiles.owners(len(whole)))
+        for_unet = self._tiles_of_unet(tiles)
+        statics, unet_statics = (_by_batch(static, some.owners(len(whole))) for some in (tiles, for_unet))
         work = COST_OF_ENCODING + sampler.predictions + COST_OF_DECODING
 
         def report(cost: float) -> None:
             on_share(cost / work / len(statics))
 
+        def report_prediction() -> None:
+            on_share(1 / work / len(unet_statics))
+
         lq_latent, features = self._encode(whole, tiles, report)
-        latent = self._sample(lq_latent, statics, seeds, tiles, sampler, report)
+        latent = self._sample(lq_latent, unet_statics, seeds, for_unet, sampler, report_prediction)
         return tiles.blend(self._decode(latent, whole, features, statics, tiles, report), len(whole), whole.device)
+
+    def _tiles_of_unet(self, tiles: Tiles) -> Tiles:
+        """The U-Net's tiles of pictures whose other tiles are ``tiles``, with no more pixels in a batch."""
+        wanted = self.sampling_tiles
+        if wanted is None or wanted.side_px >= max(tiles.tile):
+            return tiles
+        smaller = lay_out(self, tiles.size, wanted.side_px, wanted.overlap_px, step=self.foundation.factor)
+        smaller.batch = min(self.batch, max(1, tiles.batch * math.prod(tiles.tile) // math.prod(smaller.tile)))
+        return smaller
 
     def _encode(self, whole: Tensor, tiles: Tiles, report: Callable[[float], None]) -> tuple[Tensor, list[Features]]:
         """The LQ latent (B, 4, h, w), and the features that the DRM needs, by batch.
@@ -140,7 +156,7 @@ class MPerceiver:
         seeds: list[int],
         tiles: Tiles,
         sampler: Sampler,
-        report: Callable[[float], None],
+        report: Callable[[], None],
     ) -> Tensor:
         """The restored latent (B, 4, h, w), by DDIM on the whole latent; each prediction is blended from those of its tiles."""
         generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
@@ -155,7 +171,7 @@ class MPerceiver:
             def outputs() -> Iterator[Tensor]:
                 for tile, lq, static in zip(tiles.cut(z), lq_tiles, statics, strict=True):
                     yield self.branches.predict(tile, t[:1].expand(len(tile)), static, lq)
-                    report(1)
+                    report()
 
             return tiles.blend(outputs(), len(z), z.device)
 
@@ -228,5 +244,13 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
         drm.attach(foundation.vae)
         drm.set_up(foundation.vae, method.channels_last)
     return MPerceiver(
-        foundation, predictor, branches, drm, run.tasks, method.sampler, method.clip_crop_px, method.probabilities
+        foundation,
+        predictor,
+        branches,
+        drm,
+        run.tasks,
+        method.sampler,
+        method.clip_crop_px,
+        method.probabilities,
+        method.sampling_tiles,
     )

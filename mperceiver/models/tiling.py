@@ -24,8 +24,8 @@ VARIANCE = 0.01  # of a tile's Gaussian weight, in units of the tile's side (Sta
 class Tiles:
     """How pictures of one padded size are cut into tiles.
 
-    Corners and sides are in picture pixels. They are multiples of the model's ``multiple``, so that the same tiles serve the
-    picture and its latent, which is ``f`` times smaller. The tiles of several pictures follow each other: all tiles of the
+    Corners and sides are in picture pixels. They are multiples of ``f``, so that the same tiles serve the picture and its latent,
+    which is ``f`` times smaller; the sides are multiples of the model's ``multiple`` too. The tiles of several pictures follow each other: all tiles of the
     first picture, row by row, then all of the second.
     """
 
@@ -120,23 +120,27 @@ def smallest_side(restorer: Restorer) -> int:
     return max(1, math.ceil(restorer.minimum / restorer.multiple)) * restorer.multiple
 
 
-def lay_out(restorer: Restorer, size: tuple[int, int], side: int, overlap_px: int, batch: int = 1) -> Tiles:
+def lay_out(
+    restorer: Restorer, size: tuple[int, int], side: int, overlap_px: int, batch: int = 1, step: int | None = None
+) -> Tiles:
     """The fewest tiles of at most ``side`` px that cover a padded picture of ``size`` (H, W); no tile is larger than needed.
 
     Args:
         overlap_px: least overlap of two neighbouring tiles.
         batch: number of tiles that the model gets at once.
+        step: corners are multiples of this number of px; none: of the model's ``multiple``, as the sides always are.
 
     Raises ConfigError if the model cannot take such tiles, or if they overlap by their whole side.
     """
     multiple, least = restorer.multiple, smallest_side(restorer)
+    step = step or multiple
     if side < least:
         raise config.ConfigError(
             f"tiles of {side} px, but this method's model needs {least} px or more; "
             "raise tile_px in config/methods/, or --tile"
         )
     side = side // multiple * multiple
-    overlap = math.ceil(overlap_px / multiple) * multiple
+    overlap = math.ceil(overlap_px / step) * step
     sides: list[tuple[list[int], int]] = []  # starts and side of the tiles, down and across
     for length in size:
         if length <= side:
@@ -144,14 +148,14 @@ def lay_out(restorer: Restorer, size: tuple[int, int], side: int, overlap_px: in
             continue
         if overlap >= side:
             raise config.ConfigError(
-                f"overlap_px is {overlap_px}, too much for tiles of {side} px in steps of {multiple} px; "
+                f"overlap_px is {overlap_px}, too much for tiles of {side} px in steps of {step} px; "
                 "lower it in config/methods/, or take larger tiles"
             )
         count = math.ceil((length - overlap) / (side - overlap))
         # As many tiles, but as small as possible, since the model's work grows with their area.
         tight = math.ceil((length + (count - 1) * overlap) / count / multiple) * multiple
         tight = max(tight, least)
-        starts = images.tiles(length // multiple, tight // multiple, overlap // multiple)
-        sides.append(([multiple * start for start in starts], tight))
+        starts = images.tiles(length // step, tight // step, overlap // step)
+        sides.append(([step * start for start in starts], tight))
     (tops, h), (lefts, w) = sides
     return Tiles(size, tops, lefts, (h, w), batch, restorer.device)

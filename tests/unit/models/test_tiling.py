@@ -43,6 +43,15 @@ def test_tiles_are_no_larger_than_they_must_be():
     assert (tiles.tops, tiles.lefts, tiles.tile) == ([0, 512], [0], (576, 512))
 
 
+def test_corners_may_be_finer_than_sides():
+    """With corners in steps of 4 px, an overlap of 12 px stays 12, where the sides' multiple of 32 would make it 32."""
+    tiles = lay_out(model(32, 64), (128, 448), 128, 12, step=4)
+    assert (tiles.tops, tiles.lefts, tiles.tile) == ([0], [0, 108, 212, 320], (128, 128))
+    assert lay_out(model(32, 64), (128, 448), 128, 12).lefts == [0, 64, 160, 256, 320]
+    whole = picture(128, 448)
+    assert torch.allclose(tiles.blend(tiles.cut(whole), 1, "cpu"), whole, atol=1e-6)
+
+
 def test_one_tile_is_the_picture_itself():
     whole = picture(64, 96, batch=3)
     tiles = lay_out(model(), (64, 96), 96, 32, batch=8)

@@ -10,6 +10,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from mperceiver import cli, config, images, paths
+from mperceiver.config.methods import Tiling
 from mperceiver.config.samplers import Sampler
 from mperceiver.lineage import LineageError
 from mperceiver.models import mperceiver as model
@@ -89,6 +90,26 @@ def test_one_tile_is_the_untiled_result(restorer, drm):
         expected = restorer.drm(clean.decode, z, features, seen.probabilities) if drm else clean.decode(z)
     assert torch.equal(restored(restorer, whole, [7]), expected.clamp(0, 1))
     assert torch.equal(restored(restorer, whole, [7], side=48, overlap=0, batch=1), expected.clamp(0, 1))
+
+
+def test_the_unet_may_have_smaller_tiles_than_the_vae(restorer, monkeypatch):
+    """A picture of 64 px: the VAE sees it whole, the U-Net tiles of 32 px that overlap by 6 px; the shares of the work still add up to 1."""
+    whole, seen, shares = pictures(1, 3, 64, 64), [], []
+    predict = restorer.branches.predict
+    monkeypatch.setattr(restorer.branches, "predict", lambda z, *rest: seen.append(tuple(z.shape)) or predict(z, *rest))
+    restorer.on_share = shares.append
+    untiled = restored(restorer, whole, [1], side=64, overlap=0, batch=1)
+    steps = len(seen)
+    assert set(seen) == {(1, 4, 32, 32)} and sum(shares) == pytest.approx(1)
+    restorer.sampling_tiles = Tiling(side_px=32, overlap_px=6)
+    seen.clear(), shares.clear()
+    tiled = restored(restorer, whole, [1], side=64, overlap=0, batch=1)
+    nine_tiles = [(4, 4, 16, 16), (4, 4, 16, 16), (1, 4, 16, 16)]  # in batches of as many pixels as before
+    assert seen == steps * nine_tiles
+    assert sum(shares) == pytest.approx(1) and not torch.equal(tiled, untiled)
+    seen.clear()
+    restorer.sampling_tiles = Tiling(side_px=64, overlap_px=6)  # no smaller than the VAE's
+    assert torch.equal(restored(restorer, whole, [1], side=64, overlap=0, batch=1), untiled)
 
 
 def test_in_tiles_what_is_of_the_picture_is_the_whole_pictures(restorer, monkeypatch):
