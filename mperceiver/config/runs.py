@@ -25,7 +25,7 @@ class DrmConfig(Model):
     widths: dict[int, Positive] = Field(
         default_factory=dict, description="level: channels inside the module; default: the level's own channels"
     )
-    naf_blocks: int = Field(2, ge=0, description="number of NAFBlocks at each level")
+    naf_blocks: dict[int, int] = Field(default_factory=dict, description="level: number of NAFBlocks; default 2")
     swin_blocks: dict[int, int] = Field(default_factory=dict, description="level: number of SwinBlocks; default 2")
     window: Positive = Field(8, description="side of a SwinBlock's attention window, in pixels of its level")
     head_width: Positive = Field(32, description="channels of an attention head in a SwinBlock")
