@@ -35,6 +35,13 @@ class ModelConfig(Model):
     """Widths and switches of MPerceiver's modules; the defaults have the paper's scale."""
 
     predictor_hidden: Positive = Field(512, description="hidden channels of the degradation predictor")
+    predictor_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of those channels that are set to zero at random in each step of the predictor's training; keeps a wide one "
+        "from learning the training pictures by heart",
+    )
     tp_tokens: Positive = Field(16, description="L, the number of tokens of a textual prompt")
     cm_tokens: Positive = Field(16, description="number of tokens that the CM-Adapter makes from the CLIP embedding")
     cm_heads: Positive = Field(8, description="attention heads of the CM-Adapter")
