@@ -92,6 +92,12 @@ class Losses(Model):
         ge=0,
         description="weight of smooth L1: half the squared error where it is below 1, beyond that the error less 0.5",
     )
+    psnr: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the negated PSNR in dB, mean over the pictures of a batch, as NAFNet is trained with, but 40 dB at "
+        "most; it counts a decibel of a nearly sound picture as much as one of a ruined picture, which L1 does not",
+    )
     vgg: float = Field(
         0.0,
         ge=0,
