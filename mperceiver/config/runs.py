@@ -25,7 +25,7 @@ class DrmConfig(Model):
     widths: dict[int, Positive] = Field(
         default_factory=dict, description="level: channels inside the module; default: the level's own channels"
     )
-    naf_blocks: int = Field(2, ge=0, description="number of NAFBlocks at each level")
+    naf_blocks: dict[int, int] = Field(default_factory=dict, description="level: number of NAFBlocks; default 2")
     swin_blocks: dict[int, int] = Field(default_factory=dict, description="level: number of SwinBlocks; default 2")
     window: Positive = Field(8, description="side of a SwinBlock's attention window, in pixels of its level")
     head_width: Positive = Field(32, description="channels of an attention head in a SwinBlock")
@@ -35,6 +35,13 @@ class ModelConfig(Model):
     """Widths and switches of MPerceiver's modules; the defaults have the paper's scale."""
 
     predictor_hidden: Positive = Field(512, description="hidden channels of the degradation predictor")
+    predictor_dropout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of those channels that are set to zero at random in each step of the predictor's training; keeps a wide one "
+        "from learning the training pictures by heart",
+    )
     tp_tokens: Positive = Field(16, description="L, the number of tokens of a textual prompt")
     cm_tokens: Positive = Field(16, description="number of tokens that the CM-Adapter makes from the CLIP embedding")
     cm_heads: Positive = Field(8, description="attention heads of the CM-Adapter")
@@ -84,6 +91,12 @@ class Losses(Model):
         0.0,
         ge=0,
         description="weight of smooth L1: half the squared error where it is below 1, beyond that the error less 0.5",
+    )
+    psnr: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the negated PSNR in dB, mean over the pictures of a batch, as NAFNet is trained with, but 40 dB at "
+        "most; it counts a decibel of a nearly sound picture as much as one of a ruined picture, which L1 does not",
     )
     vgg: float = Field(
         0.0,

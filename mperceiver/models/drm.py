@@ -70,7 +70,7 @@ class DetailLevel(nn.Module):
         self.vp_pool = nn.Parameter(torch.randn(count, spec.vp_tokens, width) * 0.02)
         self.modulator = VPModulator(width, width, spec.vp_heads, spec.vp_head_width, width, None, attend=True)
         self.join = nn.Conv2d(2 * width, inner, 1)
-        self.naf = nn.Sequential(*(NAFBlock(inner) for _ in range(drm.naf_blocks)))
+        self.naf = nn.Sequential(*(NAFBlock(inner) for _ in range(drm.naf_blocks.get(level, 2))))
         heads = max(inner // drm.head_width, 1)
         self.swin = nn.Sequential(
             *(

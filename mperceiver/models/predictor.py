@@ -15,14 +15,15 @@ CROP_PIXELS = 2**18  # of the crops that CLIP gets at once
 class DegradationPredictor(nn.Module):
     """Linear-ReLU-Linear: e_img (B, C_clip) -> logits (B, N). 529,417 parameters at 1024-512-9."""
 
-    def __init__(self, embedding_width: int, hidden: int, count: int) -> None:
-        """``count``: N, the number of degradations."""
+    def __init__(self, embedding_width: int, hidden: int, count: int, dropout: float = 0.0) -> None:
+        """``count``: N, the number of degradations; ``dropout``: share of the hidden channels that training sets to zero."""
         super().__init__()
         self.hidden = nn.Linear(embedding_width, hidden)
+        self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(hidden, count)
 
     def forward(self, embedding: Tensor) -> Tensor:
-        return self.out(self.hidden(embedding).relu())
+        return self.out(self.dropout(self.hidden(embedding).relu()))
 
     def probabilities(self, embedding: Tensor) -> Tensor:
         """P = softmax(logits): e_img (B, C_clip) -> (B, N)."""
@@ -40,7 +41,10 @@ class DegradationPredictor(nn.Module):
 
 def build_predictor(foundation: Towers, run: Run) -> DegradationPredictor:
     """An untrained predictor of the run's tasks."""
-    return DegradationPredictor(foundation.embedding_width, run.model.predictor_hidden, len(run.tasks))
+    model = run.model
+    return DegradationPredictor(
+        foundation.embedding_width, model.predictor_hidden, len(run.tasks), model.predictor_dropout
+    )
 
 
 @dataclass

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mperceiver.config.runs import Losses
 
+LEAST_ERROR = 1e-4  # added to the squared error under the logarithm: 40 dB. Without it, crops that are nearly perfect would drown the others
 VGG_GROUPS = 3  # of its layers: up to relu1_2, relu2_2 and relu3_3
 
 
@@ -21,6 +22,15 @@ def colour(output: Tensor, target: Tensor) -> Tensor:
     The range must not be [-1, 1]: there mid-grey is the zero vector, which has no direction.
     """
     return 1 - F.cosine_similarity(output, target, dim=1, eps=1e-3).mean()
+
+
+def negated_psnr(output: Tensor, target: Tensor) -> Tensor:
+    """-PSNR in dB, mean over the batch (Chen et al., NAFNet, ECCV 2022, arXiv:2204.04676): (B, 3, H, W) in [0, 1] twice -> scalar.
+
+    It goes to 40 dB at most, since ``LEAST_ERROR`` is added to the squared errors.
+    """
+    errors = (output - target).square().mean(dim=(1, 2, 3))
+    return 10 * (errors + LEAST_ERROR).log10().mean()
 
 
 def vgg_distance(groups: nn.ModuleList, output: Tensor, target: Tensor) -> Tensor:
@@ -57,7 +67,7 @@ def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 class PictureLosses:
-    """Weighted sum of L1, smooth L1, VGG, perceptual, colour and adversarial losses, for stage 3 and the baselines (section 3.3)."""
+    """Weighted sum of L1, smooth L1, PSNR, VGG, perceptual, colour and adversarial losses, for stage 3 and the baselines (section 3.3)."""
 
     def __init__(self, spec: Losses, device: torch.device | str) -> None:
         from mperceiver.metrics import lpips
@@ -79,6 +89,9 @@ class PictureLosses:
         if spec.smooth_l1:
             losses["loss_smooth_l1"] = F.smooth_l1_loss(output, target)
             total = total + spec.smooth_l1 * losses["loss_smooth_l1"]
+        if spec.psnr:
+            losses["loss_psnr"] = negated_psnr(output, target)
+            total = total + spec.psnr * losses["loss_psnr"]
         if self.vgg is not None:
             losses["loss_vgg"] = vgg_distance(self.vgg, output, target)
             total = total + spec.vgg * losses["loss_vgg"]

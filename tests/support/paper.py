@@ -64,7 +64,7 @@ model:
   ir_feature_width: 16
   ir_heads: 2
   modulator_hidden: 8
-  drm: {levels: [2, 1, 0], widths: {2: 16, 1: 16, 0: 8}, naf_blocks: 1, swin_blocks: {2: 1, 1: 1, 0: 0}, window: 4, head_width: 8}
+  drm: {levels: [2, 1, 0], widths: {2: 16, 1: 16, 0: 8}, naf_blocks: {2: 1, 1: 1, 0: 1}, swin_blocks: {2: 1, 1: 1, 0: 0}, window: 4, head_width: 8}
 predictor: {steps: 100, lr: 3.0e-3, phases: [{batch: 18, crop_px: 64}]}
 branches: {steps: 12, lr: 2.0e-3, phases: [{batch: 2, crop_px: 64}]}
 latents: {steps: 2, spacing: trailing}
