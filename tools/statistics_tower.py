@@ -1,8 +1,8 @@
 """Make the image tower of the foundation mini-lite from the published EfficientNet-Lite0:
 mperceiver foundation efficientnet-lite0 && python -m tools.statistics_tower
 
-It needs the prepared dataset small-lite-train, on whose degraded crops the embedding's mean and deviation are measured. The other networks of the foundation
-are those of mini, as links. (The card in assets/ names that dataset small-train, which it was called then.)
+It needs the prepared dataset small-train, on whose degraded crops the embedding's mean and deviation are measured. The other networks of the foundation
+are those of mini, as links. (The tower in assets/ was measured on that dataset as it stood at commit f30a469.)
 """
 
 import json
@@ -19,7 +19,7 @@ from mperceiver.metrics.weights import read_tensors
 from mperceiver.models.image_tower import CLIP_MEAN, CLIP_STD
 from mperceiver.models.statistics_tower import EMBEDDING, StatisticsTower
 
-FOUNDATION, PUBLISHED, DATASET = "mini-lite", "efficientnet-lite0", "small-lite-train"
+FOUNDATION, PUBLISHED, DATASET = "mini-lite", "efficientnet-lite0", "small-train"
 FILE = "efficientnet-lite0-57934424.pth"
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NORM_EPSILON = 1e-3  # of the published network's batch norms

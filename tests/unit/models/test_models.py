@@ -275,6 +275,18 @@ def test_standardisation_folds_into_the_predictor():
     assert torch.allclose(folded.hidden.bias, predictor.hidden.bias, atol=1e-5)
 
 
+def test_dropout_is_of_the_training_alone():
+    """At 3/4, a quarter of the hidden channels stay, four times as large, so that the logits keep their mean."""
+    torch.manual_seed(0)
+    predictor = DegradationPredictor(6, 4000, N, dropout=0.75)
+    plain, x = DegradationPredictor(6, 4000, N), random(1, 6, seed=3)
+    plain.load_state_dict(predictor.state_dict())  # dropout has no weights
+    hidden, kept = plain.hidden(x).relu(), predictor.dropout(plain.hidden(x).relu())
+    assert torch.equal(kept[kept > 0], 4 * hidden[kept > 0])
+    assert (kept > 0).sum() / (hidden > 0).sum() == pytest.approx(0.25, abs=0.05)
+    assert not torch.equal(predictor(x), plain(x)) and torch.equal(predictor.eval()(x), plain(x))
+
+
 # ---------------------------------------------------------------- textual branch
 
 
@@ -632,6 +644,13 @@ def refined(foundation, spec):
     drm = DetailRefinement(foundation.vae, N, spec)
     drm.attach(foundation.vae)
     return drm
+
+
+def test_each_level_of_the_drm_has_its_own_number_of_blocks(foundation, spec):
+    """Two of each where nothing is said."""
+    drm = DrmConfig(levels=[1, 0], naf_blocks={0: 1}, swin_blocks={1: 0}, window=4, head_width=8)
+    levels = DetailRefinement(foundation.vae, N, spec.model_copy(update={"drm": drm})).levels
+    assert {key: (len(level.naf), len(level.swin)) for key, level in levels.items()} == {"1": (2, 0), "0": (1, 2)}
 
 
 @torch.no_grad()

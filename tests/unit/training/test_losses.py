@@ -14,6 +14,7 @@ from mperceiver.training.losses import (
     focal,
     hinge_discriminator,
     hinge_generator,
+    negated_psnr,
 )
 
 
@@ -59,6 +60,21 @@ def test_colour_of_black_is_finite():
     for target in (torch.zeros(1, 3, 4, 4), torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))):
         colour(black, target).backward()
         assert torch.isfinite(black.grad).all()
+
+
+def test_psnr_is_the_mean_of_the_pictures_own():
+    """An error of 0.1 everywhere is 20 dB, less what the 40 dB that are added take: 10 log10(0.01 + 0.0001). None at all is 40 dB."""
+    target = torch.full((2, 3, 4, 4), 0.5)
+    output = target + torch.tensor([0.1, 0.0]).view(2, 1, 1, 1)
+    assert negated_psnr(output, target).item() == pytest.approx((10 * math.log10(0.0101) - 40) / 2, rel=1e-5)
+    assert negated_psnr(output[:1], target[:1]).item() == pytest.approx(-19.956786, rel=1e-5)
+
+
+def test_psnr_is_weighted(pair):
+    output, target = pair
+    found = PictureLosses(Losses(l1=2, psnr=0.5, perceptual=0, colour=0, adversarial=0), "cpu")(output, target, 0)
+    assert found["loss_psnr"].item() == pytest.approx(negated_psnr(output, target).item(), rel=1e-6)
+    assert found["loss"].item() == pytest.approx(2 * found["loss_l1"].item() + found["loss_psnr"].item() / 2, rel=1e-6)
 
 
 def test_hinges():
