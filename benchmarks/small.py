@@ -69,11 +69,11 @@ def main() -> None:
         lay_out(folder, options.steps, options.crops, options.pictures)
         environment = os.environ | {"PYTHONPATH": os.pathsep.join([scratch, os.environ.get("PYTHONPATH", "")])}
         for job in (
-            ("foundation", "mini"),
+            ("foundation", "mini-lite"),
             ("download", "dead-leaves"),
             ("prepare", "dead-leaves"),
             ("prepare", "small-train"),
-            ("encode", "mini", "small-train"),
+            ("encode", "mini-lite", "small-train"),
             ("train_predictor", "small"),
             ("train_branches", "small"),
             ("train_drm", "small"),
