@@ -81,7 +81,9 @@ class StatisticsTower(nn.Module):
 
     def statistics(self, pictures: Tensor) -> Tensor:
         """The embedding before it is standardised."""
-        features = F.relu6(self.stem(pictures * self.gain + self.shift))
+        # Depthwise convolutions on a CPU take two thirds of the time in this memory format.
+        pictures = (pictures * self.gain + self.shift).contiguous(memory_format=torch.channels_last)
+        features = F.relu6(self.stem(pictures))
         found = [features]
         for stage in self.stages:
             features = stage(features)
