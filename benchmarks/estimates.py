@@ -4,7 +4,6 @@ For jobs that run the method at the paper's width, the multiply-adds are counted
 divided by an assumed speed of the GPU. All else is estimated. The assumptions are ESTIMATES and PICTURES.
 """
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ import shared
 
 from mperceiver import config
 
-COUNTED = shared.ROOT / "benchmarks/results/full_width-counted.json"
+COUNTED = "full_width-counted"  # the name of its results
 ESTIMATES = {
     "GPU, sustained TFLOP/s at bf16 or fp16": 125.0,  # two fifths of an A100's 312
     "GPU, seconds per crop: reading, decoding, waiting": 0.02,
@@ -147,9 +146,9 @@ def _training(job: PlannedJob, gmac: dict, on_gpu: Callable[[float], float]) -> 
 
 def counted() -> dict[str, float]:
     """Multiply-adds (GMAC) of the method's parts at 512 px, and of a training step for one picture."""
-    recorded = json.loads(COUNTED.read_text(encoding="utf-8"))
-    gmac = dict(next(row for row in recorded["restoration"] if row["precision"] == "bf16")["gmac"])
+    counted = shared.recorded(COUNTED)
+    gmac = dict(next(row for row in counted["restoration"] if row["precision"] == "bf16")["gmac"])
     for key, stage in {"branches": "stage 2", "drm": "stage 3"}.items():
-        rows = (r for r in recorded["training"] if r["stage"] == stage and r["batch"] == 1 and not r["checkpointing"])
+        rows = (r for r in counted["training"] if r["stage"] == stage and r["batch"] == 1 and not r["checkpointing"])
         gmac[key] = next(row for row in rows if row["precision"] == "bf16")["gmac"]
     return gmac

@@ -1,8 +1,5 @@
 """What grows with what, and what breaks first at a hundred times the size: a section of docs/costs.md, which plan.py writes."""
 
-import json
-from typing import Any
-
 import shared
 
 GROWTH = {
@@ -27,8 +24,8 @@ FIRST = (
 
 def section(jobs: int, restored: float) -> list[str]:
     """Markdown lines. ``jobs``: of the experiment; ``restored``: pictures that its restore jobs write, a file each."""
-    planning = sorted(_recorded("planning-xeon")["experiments"].values(), key=lambda row: row["jobs"])
-    lineage = _recorded("lineage-epyc")
+    planning = sorted(shared.recorded("planning-xeon")["experiments"].values(), key=lambda row: row["jobs"])
+    lineage = shared.recorded("lineage-epyc")
     times = ", ".join(f"{row['jobs']:,} jobs {row['cpu_seconds']:.0f} s" for row in planning[-3:])
     numbers = {
         "jobs": 100 * jobs,
@@ -41,7 +38,3 @@ def section(jobs: int, restored: float) -> list[str]:
     rows = [f"| {what} | {grows.format(planning=times)} |" for what, grows in GROWTH.items()]
     first = [line.format_map(numbers) for line in FIRST]
     return ["## What grows with what", "", "| with | grows |", "|---|---|", *rows, "", *first, ""]
-
-
-def _recorded(name: str) -> dict[str, Any]:
-    return json.loads((shared.ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))

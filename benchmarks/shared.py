@@ -57,6 +57,11 @@ def cpu_seconds(folder: Path, *words: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def recorded(name: str) -> dict[str, Any]:
+    """The results in benchmarks/results/<name>.json."""
+    return json.loads((ROOT / f"benchmarks/results/{name}.json").read_text(encoding="utf-8"))
+
+
 def write(out: Path | None, **results: Any) -> None:
     """Write results as JSON to ``out``; without ``out`` do nothing."""
     if out is not None:

@@ -4,6 +4,7 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mperceiver.printing import console, say
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 LINE_SECONDS = 10  # between two lines where there is no terminal
+JUDGED_SECONDS = 3  # of work; before that, no time left is told
 MEGABYTE = 1_000_000
 
 
@@ -19,37 +21,81 @@ MEGABYTE = 1_000_000
 def progress(label: str, total: int | None, unit: str = "pictures", done: int = 0) -> Iterator[Callable[[float], None]]:
     """Yield a function ``advance(n)`` that reports ``n`` more units of work.
 
+    The time left is told from the mean pace since the start. ``advance(0)`` before all others says that the work starts only then:
+    what came before it, such as loading a model, is no part of the pace.
+
     Args:
         label: what the work is.
         total: number of units; None if it is unknown.
         unit: name of a unit; "bytes" are shown in MB, "%" as whole percents of a total of 100.
         done: units that were done before.
     """
+    pace = _Pace(done, total)
     if sys.stderr.isatty():
         with _bar(unit) as bar:
-            task = bar.add_task(label, total=total, completed=done)
-            yield lambda n: bar.advance(task, n)
+            task = bar.add_task(label, total=total, completed=done, left=_clock(total, None))
+
+            def move(n: float) -> None:
+                pace.add(n)
+                bar.update(task, completed=pace.done, left=_clock(total, _left(pace.done, total, pace.rate())))
+
+            yield move
         return
-    before, start = float(done), time.monotonic()
-    last_line, state = start, before
+    last_line = time.monotonic()
 
-    def advance(n: float) -> None:
-        nonlocal state, last_line
-        state += n
+    def tell(n: float) -> None:
+        nonlocal last_line
+        pace.add(n)
         now = time.monotonic()
-        if now - last_line >= LINE_SECONDS or (total is not None and abs(state - total) < 1e-6):
-            rate, last_line = (state - before) / max(now - start, 1e-9), now
-            say(f"{label}: {_state(state, total, unit, rate)}", error=True)
+        if now - last_line >= LINE_SECONDS or pace.finished():
+            last_line = now
+            say(f"{label}: {_state(pace.done, total, unit, pace.rate())}", error=True)
 
-    yield advance
+    yield tell
+
+
+class _Pace:
+    """The units that are done, and how many it were a second since the work started."""
+
+    def __init__(self, done: float, total: float | None):
+        self.done, self.total = float(done), total
+        self._before, self._start = self.done, time.monotonic()
+
+    def add(self, n: float) -> None:
+        if n == 0 and self.done == self._before:
+            self._start = time.monotonic()
+        self.done += n
+
+    def finished(self) -> bool:
+        return self.total is not None and abs(self.done - self.total) < 1e-6  # shares of the work add up by rounding
+
+    def rate(self) -> float:
+        """Units a second; 0 as long as there is too little to judge by."""
+        seconds = time.monotonic() - self._start
+        if seconds < JUDGED_SECONDS and not self.finished():
+            return 0.0
+        return (self.done - self._before) / max(seconds, 1e-9)
+
+
+def _left(done: float, total: float | None, rate: float) -> float | None:
+    """Seconds to the end; None where they cannot be told."""
+    return max(total - done, 0) / rate if total is not None and rate > 0 else None
+
+
+def _clock(total: float | None, left: float | None) -> str:
+    """Seconds as a bar shows them, e.g. ``0:00:23``; nothing where the total is unknown."""
+    if total is None:
+        return ""
+    return "-:--:--" if left is None else str(timedelta(seconds=round(left)))
 
 
 def _state(done: float, total: int | None, unit: str, rate: float) -> str:
     """The state in words, e.g. ``12/80 pictures, 3/s, 23 s left``, or where one takes longer ``1/2 pictures, 47 s each, 47 s left``.
 
-    ``rate`` in units a second.
+    ``rate`` in units a second; 0 if it is not known.
     """
-    left = f", {max(total - done, 0) / rate:.0f} s left" if total is not None and rate > 0 else ""
+    seconds = _left(done, total, rate)
+    left = "" if seconds is None else f", {seconds:.0f} s left"
     if unit == "bytes":
         of_total = "" if total is None else f"/{total / MEGABYTE:.1f}"
         return f"{done / MEGABYTE:.1f}{of_total} MB, {rate / MEGABYTE:.1f} MB/s{left}"
@@ -68,7 +114,6 @@ def _bar(unit: str) -> "Progress":
         ProgressColumn,
         TaskProgressColumn,
         TextColumn,
-        TimeRemainingColumn,
         TransferSpeedColumn,
     )
 
@@ -77,6 +122,7 @@ def _bar(unit: str) -> "Progress":
     )
     if unit == "%":
         counts = (TaskProgressColumn(),)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *counts, TimeRemainingColumn())
+    left = TextColumn("{task.fields[left]}", style="progress.remaining", markup=False)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *counts, left)
     # rich would otherwise move what is printed to standard output above the bar, onto standard error.
     return Progress(*columns, console=console(error=True), redirect_stdout=False)

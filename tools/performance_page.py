@@ -1,9 +1,7 @@
 """docs/performance.md: what was measured beside public code, from benchmarks/results/; `make docs` writes it."""
 
-import json
-from pathlib import Path
+from benchmarks.shared import recorded
 
-RESULTS = Path(__file__).resolve().parents[1] / "benchmarks/results"
 INTRO = """\
 # Performance
 
@@ -43,11 +41,6 @@ def table(head: str, rows: list[list[str]]) -> list[str]:
     columns = [cell.strip() for cell in head.split("|")]
     rule = ["---", *["---:"] * (len(columns) - 2), "---"]
     return ["", *(f"| {' | '.join(cells)} |" for cells in (columns, rule, *rows)), ""]
-
-
-def recorded(name: str) -> dict:
-    """The content of a file of results."""
-    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def degradations() -> list[str]:

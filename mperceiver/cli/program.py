@@ -34,10 +34,10 @@ def to_the_end(command: Callable[[], object]) -> None:
     except SystemExit as end:
         code = end.code or 0  # None: all went well
         if isinstance(code, int) and _may_leave():
-            _leave(code)
+            leave(code)
         raise
     if _may_leave():
-        _leave(0)
+        leave(0)
 
 
 def _may_leave() -> bool:
@@ -58,7 +58,7 @@ def _outermost() -> bool:
     return below[-1:] == [("__main__", "<module>")] and {module for module, _ in below[:-1]} <= {__name__}
 
 
-def _leave(code: int) -> None:
+def leave(code: int) -> None:
     """End the process with an exit code, as processes of multiprocessing do. Returns where an output cannot be flushed."""
     with contextlib.suppress(OSError, ValueError, KeyboardInterrupt):
         _flush()

@@ -8,12 +8,12 @@ Shape and range are checked where pictures enter the code, and an error prints b
 A file is converted to that convention as follows. EXIF orientation: the picture is rotated or mirrored accordingly, and the
 tag is removed. Transparency: the alpha channel is dropped, colours stay as they are; colours that are stored multiplied by it
 (associated alpha) are divided by it. Another depth than 8 bit: v of n bit becomes v * 255 / (2^n - 1), rounded; only
-`decode_deep` keeps 16, as uint16. Grey: repeated in three channels. RGB colour profile: not applied; a restored photograph is
-written with the same profile, so that programs show its colours as before. CMYK: converted to sRGB by the picture's own
-profile. Several frames: the first is used.
+`decode_deep` keeps 16, as uint16, and `decode_exact` does so where the file has them. Grey: repeated in three channels. RGB
+colour profile: not applied; a restored photograph is written with the same profile, so that programs show its colours as
+before. CMYK: converted to sRGB by the picture's own profile. Several frames: the first is used.
 """
 
-from mperceiver.images.deep import decode_deep, is_deep
+from mperceiver.images.deep import decode_deep, decode_exact, is_deep
 from mperceiver.images.forms import SUFFIXES, looks_like_a_picture
 from mperceiver.images.limits import PictureError
 from mperceiver.images.pil import to_pil
@@ -31,6 +31,7 @@ __all__ = [
     "content",
     "decode",
     "decode_deep",
+    "decode_exact",
     "encode",
     "encode_small",
     "is_deep",

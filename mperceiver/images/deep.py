@@ -15,7 +15,13 @@ ROUNDED = "bit rounded to 8"  # the end of a note that a picture had more than 8
 
 
 def decode_deep(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
-    """Decode a picture to uint16 RGB (H, W, 3), 0 to 65,535; v of 8 bits becomes 257 v.
+    """Decode a picture to uint16 RGB (H, W, 3), 0 to 65,535; v of 8 bits becomes 257 v. Arguments, errors: ``decode_exact``."""
+    picture = decode_exact(source, name)
+    return picture if picture.dtype == np.uint16 else picture.astype(np.uint16) * 257
+
+
+def decode_exact(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
+    """Decode a picture to RGB (H, W, 3) of the bits that its file has: uint8, or uint16 of 0 to 65,535.
 
     Args:
         source: the file's content, or its path.
@@ -30,7 +36,7 @@ def decode_deep(source: bytes | Path | str, name: str | None = None) -> np.ndarr
     photograph = read_photograph(data, name)
     eight = photograph.pixels
     if not any(note.endswith(ROUNDED) for note in photograph.notes):
-        return eight.astype(np.uint16) * 257
+        return eight
     values = values_of(data, name) if forms.form_of(data) == "PNG" else None
     if values is not None:
         values = np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))

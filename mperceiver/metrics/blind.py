@@ -3,18 +3,14 @@
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mperceiver.config.protocols import Protocol
 from mperceiver.metrics import noncommercial
 from mperceiver.metrics.metric import Metric, Values
-from mperceiver.metrics.pictures import Pictures, levels
+from mperceiver.metrics.pictures import Pictures, as_tensor, levels
 from mperceiver.metrics.weights import WeightsError, weights_file
-
-if TYPE_CHECKING:
-    import torch
 
 NIQE_SIDE = 192  # px; NIQE's statistics are over blocks of 96 px, at least two a side
 BRISQUE_FEATURES = 36
@@ -36,7 +32,7 @@ def niqe(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Values:
     def value(picture: np.ndarray) -> float:
         try:
             return calculate_niqe(
-                _tensor(picture), mu_pris_param=mean, cov_pris_param=covariance, color_space="yiq"
+                as_tensor(picture[None]), mu_pris_param=mean, cov_pris_param=covariance, color_space="yiq"
             ).item()
         except torch.linalg.LinAlgError:  # no block has a texture that the statistics could be fitted to
             return math.nan
@@ -53,21 +49,15 @@ def brisque(restored: Pictures, gt: Pictures | None, protocol: Protocol) -> Valu
     if min(pictures.shape[1:3]) < BRISQUE_SIDE:
         return [None] * len(pictures)
     coefficients, vectors, rho = _support_vectors()
-    return _finite(lambda x: pyiqa_brisque(_tensor(x), sv_coef=coefficients, sv=vectors, rho=rho).item(), pictures)
+    return _finite(
+        lambda x: pyiqa_brisque(as_tensor(x[None]), sv_coef=coefficients, sv=vectors, rho=rho).item(), pictures
+    )
 
 
 METRICS = {
     "niqe": Metric("NIQE", 2, higher_is_better=False, needs_target=False, score=niqe),
     "brisque": Metric("BRISQUE", 2, higher_is_better=False, needs_target=False, score=brisque),
 }
-
-
-def _tensor(picture: np.ndarray) -> "torch.Tensor":
-    """Levels (H, W, 3), 0 to 255 -> float32 (1, 3, H, W) in [0, 1]."""
-    import torch
-
-    scaled = np.divide(picture, 255, out=np.empty(picture.shape, np.float32), casting="same_kind")
-    return torch.from_numpy(scaled).permute(2, 0, 1)[None]
 
 
 def _finite(value: Callable[[np.ndarray], float], pictures: np.ndarray) -> Values:

@@ -7,11 +7,9 @@ import numpy as np
 
 from mperceiver.config.protocols import Protocol
 from mperceiver.metrics.metric import Features, Metric, Values
-from mperceiver.metrics.pictures import Pictures, levels, same_size
+from mperceiver.metrics.pictures import Pictures, as_tensor, levels, same_size
 
 if TYPE_CHECKING:
-    import torch
-
     from mperceiver.metrics.lpips import Lpips
 
 
@@ -21,7 +19,7 @@ def lpips_distance(
     """Learned perceptual distance, with the protocol's trunk; None for pictures too small for the trunk."""
     import torch
 
-    tensor = _tensor(restored, protocol)
+    tensor = as_tensor(levels(restored, protocol))
     same_size(restored, gt)
     features = [parts for parts in gt_features or lpips_features(gt, protocol) if parts is not None]
     if not features:
@@ -36,7 +34,7 @@ def lpips_features(gt: Pictures, protocol: Protocol) -> list[Features | None]:
     """LPIPS's unit activations of ground truths, an array for each group of convolutions; None for pictures too small."""
     import torch
 
-    network, tensor = _frozen_lpips(protocol.lpips), _tensor(gt, protocol)
+    network, tensor = _frozen_lpips(protocol.lpips), as_tensor(levels(gt, protocol))
     if min(tensor.shape[2:]) < network.side:
         return [None] * len(gt)
     with torch.inference_mode():
@@ -55,10 +53,3 @@ def _frozen_lpips(network: str) -> "Lpips":
     from mperceiver.metrics.lpips import load
 
     return load(network)
-
-
-def _tensor(pictures: Pictures, protocol: Protocol) -> "torch.Tensor":
-    """Float32 (B, 3, h, w) in [0, 1], by the protocol."""
-    import torch
-
-    return torch.from_numpy(levels(pictures, protocol) / 255).permute(0, 3, 1, 2).float()

@@ -1,9 +1,14 @@
 """Pictures as a protocol scores them: rounded, cropped, aligned, as luma."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from mperceiver.config.protocols import Protocol
 from mperceiver.images import UNCLIPPED, PictureError
+
+if TYPE_CHECKING:
+    import torch
 
 LUMA = np.array([65.481, 128.553, 24.966]) / 255  # BT.601, 16 to 235 (MATLAB's rgb2ycbcr), not YIQ's full range
 
@@ -53,6 +58,14 @@ def levels(pictures: Pictures, protocol: Protocol, unclipped: bool = False) -> n
     if min(levels.shape[1:3]) <= 2 * border:
         raise PictureError(f"a border of {border} px leaves nothing of a picture of {size(levels)} px")
     return levels[:, border : levels.shape[1] - border, border : levels.shape[2] - border]
+
+
+def as_tensor(levels: np.ndarray) -> "torch.Tensor":
+    """Levels (B, h, w, 3), 0 to 255 -> float32 (B, 3, h, w) in [0, 1]."""
+    import torch
+
+    scaled = np.divide(levels, 255, out=np.empty(levels.shape, np.float32), casting="same_kind")
+    return torch.from_numpy(scaled).permute(0, 3, 1, 2)
 
 
 def same_size(first: np.ndarray, second: np.ndarray) -> None:

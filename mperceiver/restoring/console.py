@@ -68,9 +68,10 @@ def restore_photographs(
         views = photographs.views(spec) if single else 1
 
         def report(share: float) -> None:
-            advance(100 * share / views)
+            if single or not share:
+                advance(100 * share / views)
 
-        for result in photographs.restore_each(method, spec, waiting, report if single else None):
+        for result in photographs.restore_each(method, spec, waiting, report):
             restored += not result.error
             for note in result.photograph.notes:
                 _note(f"{result.photograph.source}: {note}")

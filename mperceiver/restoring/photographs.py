@@ -208,7 +208,8 @@ def restore_each(
 ) -> Iterator[PhotographResult]:
     """Restore photographs with the weights of ``method`` as ``spec`` says; yield each result, also a failed one.
 
-    ``on_share``: see ``load_restorer``; it hears of each of a picture's ``views``.
+    ``on_share``: see ``load_restorer``; it hears of each of a picture's ``views``, and before that of a share of 0, when the model is
+    loaded.
 
     Raises ConfigError, LineageError: the method's weights are missing, or its tiles cannot be cut.
     """
@@ -216,7 +217,10 @@ def restore_each(
     for photograph in photographs:
         photograph.method = method
     requests = (RestoreRequest(name, photo.read, photo.write, seed) for name, photo in by_source.items())
-    for outcome in restore_all(load_restorer(method, on_share), spec, requests):
+    restorer = load_restorer(method, on_share)
+    if on_share:
+        on_share(0)
+    for outcome in restore_all(restorer, spec, requests):
         name = outcome.request.name
         if outcome.error and not outcome.error.startswith(name):  # an error of reading already names the file
             outcome.error = f"{name}: {outcome.error}"

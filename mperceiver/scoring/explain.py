@@ -105,7 +105,7 @@ def explain_numbers(
 
     Raises:
         ExplainError: the folders do not have the same pictures. PictureError: a picture cannot be read, has more than 8 bits
-        in a form of which they are not kept (`images.decode_deep`), or the two of a pair differ in size.
+        in a form of which they are not kept (`images.decode_exact`), or the two of a pair differ in size.
     """
     pairs = _pairs(Path(restored), Path(gt))
     deep = any(_is_deep(path) for pair in pairs for path in pair)
@@ -188,16 +188,26 @@ def _score_pair(job: tuple[Path, Path, tuple[str, ...], bool]) -> dict[tuple, fl
     ``job``: restored, ground truth, metrics, and whether a picture of the folders has 16 bits.
     """
     restored, gt, metrics, deep = job
-    first, second = images.decode_deep(restored), images.decode_deep(gt)
+    first, second = images.decode_exact(restored), images.decode_exact(gt)
     if first.shape != second.shape:
         raise images.PictureError(
             f"{restored}: is {first.shape[1]}x{first.shape[0]} px, its ground truth {second.shape[1]}x{second.shape[0]} px"
         )
-    eight = _values(images.rounded(first).astype(np.float64), images.rounded(second).astype(np.float64), metrics)
+    eight = _values(_levels(first, True), _levels(second, True), metrics)
     if not deep:
         return eight
-    by_depth = dict(zip(DEPTHS, (_values(first / 257, second / 257, metrics), eight), strict=True))
+    sixteen = eight  # of a pair of 8 bits, in folders where others have 16
+    if np.uint16 in (first.dtype, second.dtype):
+        sixteen = _values(_levels(first, False), _levels(second, False), metrics)
+    by_depth = dict(zip(DEPTHS, (sixteen, eight), strict=True))
     return {(*words, depth): value for depth, values in by_depth.items() for words, value in values.items()}
+
+
+def _levels(picture: np.ndarray, rounded: bool) -> np.ndarray:
+    """A picture of 8 or 16 bits as float64, 0 to 255; ``rounded`` to whole levels."""
+    if picture.dtype == np.uint16:
+        return images.rounded(picture).astype(np.float64) if rounded else picture / 257
+    return picture.astype(np.float64)
 
 
 def _values(restored: np.ndarray, gt: np.ndarray, metrics: tuple[str, ...]) -> dict[tuple, float]:

@@ -6,7 +6,6 @@ A stand-in hands its words, working directory, environment and outputs to the se
 and ends as the fork ends; where the stand-in is killed, the fork is killed. The workflow, its rules and the verbs stay the same.
 """
 
-import atexit
 import contextlib
 import gc
 import importlib
@@ -33,6 +32,7 @@ LIBRARIES = """
     spandrel.architectures.NAFNet pyiqa.archs.inception pyiqa.archs.niqe_arch pyiqa.archs.brisque_arch
     matplotlib.pyplot sklearn.manifold snakemake.cli
 """
+UNWRITTEN = 120  # Python's exit code where an output cannot be flushed
 PROGRAMS = ("mperceiver", "snakemake", "warm-python")
 STAND_IN = """#!{python} -IS
 import json, os, signal, socket, sys
@@ -174,6 +174,8 @@ def end_of(command: Callable[[], None]) -> Never:
 
     The interpreter is not taken down: that alone would cost three seconds, for all that was imported.
     """
+    from mperceiver.cli.program import leave
+
     code = 0
     try:
         command()
@@ -184,11 +186,8 @@ def end_of(command: Callable[[], None]) -> Never:
     except BaseException:
         traceback.print_exc()
         code = 1
-    threading._shutdown()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code & 0xFF)
+    leave(code)
+    os._exit(UNWRITTEN)
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""The documents: their links lead somewhere, and what they tell to type or to open exists."""
+"""The documents: their links lead somewhere, what they tell to type or to open exists, and generated ones are up to date."""
 
 import ast
 import re
@@ -12,6 +12,7 @@ import yaml
 from support import PROJECT
 
 from mperceiver import __version__, cli
+from tools import docs
 
 PAGES = [*sorted(PROJECT.glob("*.md")), PROJECT / "config/README.md", *sorted((PROJECT / "docs").glob("*.md"))]
 TARGETS = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
@@ -85,6 +86,18 @@ def test_files_and_names_exist(name):
         elif definition and definition not in defined(places[0]):
             missing.append(f"{path}:{definition}")
     assert not missing, f"{name} names what is not there"
+
+
+@pytest.mark.parametrize("name", docs.PAGES)
+def test_a_generated_page_is_up_to_date(name, monkeypatch):
+    monkeypatch.chdir(PROJECT)
+    try:
+        text = docs.PAGES[name]()
+    except (KeyError, FileNotFoundError) as error:
+        pytest.fail(
+            f"{name} cannot be made again: what it is made from lacks {error}; mend that, run `make docs`, commit both"
+        )
+    assert (PROJECT / name).read_text(encoding="utf-8") == text, f"{name} has grown old: run `make docs` and commit it"
 
 
 def test_the_version_is_the_same_everywhere():

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from mperceiver import printing, progress
+from mperceiver import printing
 
 
 @pytest.mark.parametrize(
@@ -84,17 +84,3 @@ def test_json_is_exact_and_has_no_control_characters(capsys):
     printing.say_json(data)
     text = capsys.readouterr().out
     assert json.loads(text) == data and text.isascii() and not re.search("[\x00-\x09\x0b-\x1f\x7f]", text)
-
-
-@pytest.mark.parametrize(
-    ("done", "rate", "words"),
-    [
-        (12, 3.0, "12/80 pictures, 3/s, 23 s left"),
-        (1, 1 / 47, "1/80 pictures, 47 s each, 3713 s left"),  # and not 0/s
-        (80, 0.6, "80/80 pictures, 2 s each, 0 s left"),
-        (80.0000001, 0.6, "80/80 pictures, 2 s each, 0 s left"),  # and not -0: shares of the work add up by rounding
-        (0, 0.0, "0/80 pictures"),
-    ],
-)
-def test_progress_tells_how_fast_it_is(done, rate, words):
-    assert progress._state(done, 80, "pictures", rate) == words

@@ -11,13 +11,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from mperceiver import config
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.pairs import Arrays, GroundTruth, PairList, Pairs
 from mperceiver.config.sources import matches
 from mperceiver.data import DataError
+from mperceiver.data.prepare.matlab import extract_array
 from mperceiver.data.prepare.ordering import contradictions
 from mperceiver.seeds import picture_seed
 
@@ -216,8 +215,8 @@ def _match_list(
 def _match_arrays(spec: Pairs, arrays: Arrays, root: str, files: dict[str, Path], scratch: Path) -> list[MatchedPair]:
     """Pairs of pictures with one number in two arrays of MATLAB files."""
     lq, gt = scratch / "lq.npy", scratch / "gt.npy"
-    lq_shape = _extract_array(files, root + arrays.lq, arrays.lq_key, lq)
-    gt_shape = _extract_array(files, root + arrays.gt, arrays.gt_key, gt)
+    lq_shape = _extracted(files, root + arrays.lq, arrays.lq_key, lq)
+    gt_shape = _extracted(files, root + arrays.gt, arrays.gt_key, gt)
     if lq_shape != gt_shape:
         raise DataError(f"{arrays.lq} has pictures {lq_shape}, {arrays.gt} {gt_shape}; they are no pairs")
     pairs = []
@@ -229,30 +228,10 @@ def _match_arrays(spec: Pairs, arrays: Arrays, root: str, files: dict[str, Path]
     return pairs
 
 
-def _extract_array(files: dict[str, Path], path: str, key: str | None, target: Path) -> tuple[int, ...]:
-    """Write the array of a MATLAB file as .npy (N, H, W, 3), which processes can map; returns that shape."""
-    from scipy.io import loadmat, whosmat
-    from scipy.io.matlab import MatReadError
-
+def _extracted(files: dict[str, Path], path: str, key: str | None, target: Path) -> tuple[int, ...]:
     if path not in files:
         raise DataError(f"{path}: no such file in what was downloaded ({first_few(sorted(files))})")
-    try:
-        names = [name for name, _, _ in whosmat(files[path])]
-        key = key or (names[0] if len(names) == 1 else None)
-        if key not in names:
-            raise DataError(f"{path}: has no array {key or 'that is its only one'}, but {', '.join(names)}")
-        array = loadmat(files[path], variable_names=[key])[key]
-    except NotImplementedError:  # SciPy raises it for HDF5
-        raise DataError(
-            f"{path}: saved by MATLAB 7.3 or later, which cannot be read here; in MATLAB: load it, then save(..., '-v7')"
-        ) from None
-    except (MatReadError, ValueError, OSError, TypeError) as error:
-        raise DataError(f"{path}: not a whole MATLAB file ({error}); download it again") from None
-    if array.dtype != np.uint8 or array.ndim < 4 or array.shape[-1] != 3:
-        raise DataError(f"{path}: {key} is {array.dtype} {array.shape}, not uint8 (..., H, W, 3)")
-    pictures = array.reshape(-1, *array.shape[-3:])
-    np.save(target, pictures)
-    return pictures.shape
+    return extract_array(files[path], path, key, target)
 
 
 # ---------------------------------------------------------------- parts of them

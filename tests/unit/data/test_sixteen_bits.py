@@ -134,6 +134,9 @@ def test_what_cannot_keep_them_is_refused(world):
 def test_values_of_8_bits_stay_what_they_are(world):
     eight = (world // 257).astype(np.uint8)
     assert np.array_equal(images.decode_deep(images.encode(eight)), world)
+    exact, deep = images.decode_exact(images.encode(eight)), images.decode_exact(png_16(world))
+    assert exact.dtype == np.uint8 and np.array_equal(exact, eight)
+    assert deep.dtype == np.uint16 and np.array_equal(deep, world)
     grey = images.decode_deep(_grey(world[..., 0] + 40))
     assert np.array_equal(grey, np.repeat(world[..., :1] + 40, 3, 2))
 

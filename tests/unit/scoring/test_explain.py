@@ -124,18 +124,19 @@ def test_the_command_says_it_in_words(folders, monkeypatch):
 
 
 def test_pictures_of_16_bits_are_scored_at_16_and_at_8(tmp_path, monkeypatch):
-    """One folder has 16 bits, and one picture of the other 8: those are the same values in 16."""
+    """A pair of 16 bits, a ground truth of 8 beside 16, and a pair of 8: a picture of 8 bits has the same values in 16."""
     monkeypatch.chdir(PROJECT)
     rng = np.random.default_rng(1)
     deep = {}
-    for i in range(2):
+    for i in range(3):
         gt = rng.integers(20_000, 20_300, (40, 44, 3)).astype(np.uint16)  # within a level of 8 bits or two
         gt = (gt + 128) // 257 * 257 if i else gt
-        restored = (gt + rng.integers(-200, 201, gt.shape)).astype(np.uint16)
+        noise = 257 * rng.integers(-1, 2, gt.shape) if i == 2 else rng.integers(-200, 201, gt.shape)
+        restored = (gt + noise).astype(np.uint16)
         for side, picture in (("gt", gt), ("restored", restored)):
             (tmp_path / side).mkdir(exist_ok=True)
-            eight = (picture // 257).astype(np.uint8) if side == "gt" and i else picture
-            (tmp_path / side / f"p{i}.png").write_bytes(images.encode(eight))
+            stored = (picture // 257).astype(np.uint8) if i == 2 or (side == "gt" and i) else picture
+            (tmp_path / side / f"p{i}.png").write_bytes(images.encode(stored))
         deep[i] = restored.astype(float), gt.astype(float)
     sixteen = np.mean([10 * np.log10(65_535**2 / np.square(a - b).mean()) for a, b in deep.values()])
     eight = np.mean(

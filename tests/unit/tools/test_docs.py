@@ -1,17 +1,6 @@
-"""What `make docs` writes is what is there."""
-
-import pytest
-from support import PROJECT
+"""`make docs` writes what differs; that its pages are up to date is in tests/unit/test_documents.py."""
 
 from tools import docs, draw_pipeline
-
-
-@pytest.mark.parametrize("name", docs.PAGES)
-def test_a_generated_page_is_up_to_date(name, monkeypatch):
-    monkeypatch.chdir(PROJECT)
-    assert (PROJECT / name).read_text(encoding="utf-8") == docs.PAGES[name](), (
-        f"{name} has grown old: run `make docs` and commit it"
-    )
 
 
 def test_make_docs_writes_what_differs_and_nothing_else(tmp_path, monkeypatch, capsys):
