@@ -3,9 +3,9 @@
     uv run python benchmarks/startup.py [--folder WORKING_DIRECTORY] [--out benchmarks/results/NAME.json]
 
 `explain` compares three pictures of 128 px; `load` is the model of the method `small`, with the weights that ship, and `restore` a
-picture of 768x511 px with it. In a working directory with restored pictures, given by --folder, `score` of one small dataset is
-measured too, and `snakemake -n` there. All on one thread, in turn, medians. Python's compiled files are kept, as they are where
-PYTHONDONTWRITEBYTECODE is not set.
+picture of 768x511 px with it, or one of 1152x868 px, a megapixel. In a working directory with restored pictures, given by --folder,
+`score` of one small dataset is measured too, and `snakemake -n` there. All on one thread, in turn, medians. Python's compiled files
+are kept, as they are where PYTHONDONTWRITEBYTECODE is not set.
 """
 
 import os
@@ -33,6 +33,7 @@ LIMITS_S = {
     "mperceiver explain": 1.0,
     "load": 4.5,
     "mperceiver restore": 8.0,
+    "mperceiver restore, 1 MP": 10.0,
     "mperceiver score": 2.5,
     "snakemake -n": 3.0,
 }
@@ -46,10 +47,10 @@ def programs(folder: Path, pictures: Path) -> dict[str, tuple[Path, list[str]]]:
         "mperceiver --help": (pictures, [mperceiver, "--help"]),
         "mperceiver explain": (pictures, [mperceiver, "explain", "restored", "gt", "--psnr", "20.00"]),
         "load": (shared.ROOT, [PYTHON, "-c", LOAD]),
-        "mperceiver restore": (
-            pictures,
-            [mperceiver, "restore", "small", "photo.png", "restored.png", "--threads", "1"],
-        ),
+        **{
+            name: (pictures, [mperceiver, "restore", "small", photo, "restored.png", "--threads", "1"])
+            for name, photo in (("mperceiver restore", "photo.png"), ("mperceiver restore, 1 MP", "megapixel.png"))
+        },
     }
     restored = sorted(folder.glob("results/restored/*/*.json"))
     if folder != shared.ROOT and restored:
@@ -72,9 +73,10 @@ def main() -> None:
             for i in range(3):
                 picture = rng.integers(0, 256, (128, 128, 3), dtype=np.uint8)
                 (Path(scratch) / side / f"{i}.png").write_bytes(images.encode(picture))
-        blocks = rng.integers(64, 192, (8, 12, 3), dtype=np.uint8).repeat(64, 0).repeat(64, 1)[:511]
-        noisy = blocks + rng.integers(-40, 40, blocks.shape, dtype=np.int8)
-        (Path(scratch) / "photo.png").write_bytes(images.encode(noisy.astype(np.uint8)))
+        for name, height, width in (("photo.png", 511, 768), ("megapixel.png", 868, 1152)):
+            blocks = rng.integers(64, 192, (14, 18, 3), dtype=np.uint8).repeat(64, 0).repeat(64, 1)[:height, :width]
+            noisy = blocks + rng.integers(-40, 40, blocks.shape, dtype=np.int8)
+            (Path(scratch) / name).write_bytes(images.encode(noisy.astype(np.uint8)))
         found = programs(options.folder.resolve(), Path(scratch))
         seconds = shared.in_turn(
             {
