@@ -49,7 +49,8 @@ def lay_out(folder: Path, steps: int | None, crops: int | None, pictures: int | 
 
 def change(path: Path, **keys: object) -> None:
     """Set keys of a YAML file."""
-    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text(encoding="utf-8")) | keys), encoding="utf-8")
+    changed = yaml.safe_load(path.read_text(encoding="utf-8")) | keys
+    path.write_text(yaml.safe_dump(changed, sort_keys=False), encoding="utf-8")  # the order of a task's layers matters
 
 
 def last_row(curve: Path) -> str:

@@ -31,6 +31,7 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(gt=0, le=1)]
 # YAML reads a bare `no` as false.

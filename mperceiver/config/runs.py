@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import STAGES, TASKS, Model, Name, Positive, Precision, Sha256, Share
+from mperceiver.config.base import STAGES, TASKS, Count, Model, Name, Positive, Precision, Sha256, Share
 from mperceiver.config.samplers import Sampler
 
 
@@ -25,8 +25,8 @@ class DrmConfig(Model):
     widths: dict[int, Positive] = Field(
         default_factory=dict, description="level: channels inside the module; default: the level's own channels"
     )
-    naf_blocks: dict[int, int] = Field(default_factory=dict, description="level: number of NAFBlocks; default 2")
-    swin_blocks: dict[int, int] = Field(default_factory=dict, description="level: number of SwinBlocks; default 2")
+    naf_blocks: dict[int, Count] = Field(default_factory=dict, description="level: number of NAFBlocks; default 2")
+    swin_blocks: dict[int, Count] = Field(default_factory=dict, description="level: number of SwinBlocks; default 2")
     window: Positive = Field(8, description="side of a SwinBlock's attention window, in pixels of its level")
     head_width: Positive = Field(32, description="channels of an attention head in a SwinBlock")
 

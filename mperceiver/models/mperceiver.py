@@ -107,14 +107,12 @@ class MPerceiver:
         statics, unet_statics = (_by_batch(static, some.owners(len(whole))) for some in (tiles, for_unet))
         work = COST_OF_ENCODING + sampler.predictions + COST_OF_DECODING
 
-        def report(cost: float) -> None:
-            on_share(cost / work / len(statics))
+        def report_of(batches: list[StaticInputs]) -> Callable[[float], None]:
+            return lambda cost: on_share(cost / work / len(batches))
 
-        def report_prediction() -> None:
-            on_share(1 / work / len(unet_statics))
-
+        report = report_of(statics)
         lq_latent, features = self._encode(whole, tiles, report)
-        latent = self._sample(lq_latent, unet_statics, seeds, for_unet, sampler, report_prediction)
+        latent = self._sample(lq_latent, unet_statics, seeds, for_unet, sampler, report_of(unet_statics))
         return tiles.blend(self._decode(latent, whole, features, statics, tiles, report), len(whole), whole.device)
 
     def _tiles_of_unet(self, tiles: Tiles) -> Tiles:
@@ -156,7 +154,7 @@ class MPerceiver:
         seeds: list[int],
         tiles: Tiles,
         sampler: Sampler,
-        report: Callable[[], None],
+        report: Callable[[float], None],
     ) -> Tensor:
         """The restored latent (B, 4, h, w), by DDIM on the whole latent; each prediction is blended from those of its tiles."""
         generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
@@ -171,7 +169,7 @@ class MPerceiver:
             def outputs() -> Iterator[Tensor]:
                 for tile, lq, static in zip(tiles.cut(z), lq_tiles, statics, strict=True):
                     yield self.branches.predict(tile, t[:1].expand(len(tile)), static, lq)
-                    report()
+                    report(1)
 
             return tiles.blend(outputs(), len(z), z.device)
 

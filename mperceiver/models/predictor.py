@@ -9,9 +9,8 @@ from mperceiver import images
 from mperceiver.config.runs import Run
 from mperceiver.models.towers import Towers
 
-CROP_PIXELS = (
-    2**16
-)  # of the crops that CLIP gets at once; on a CPU, with four times as many each takes 1.7 times as long
+# Of the crops that CLIP gets at once. With four times as many, each takes 1.7 times as long on a CPU.
+CROP_PIXELS = 2**16
 
 
 class DegradationPredictor(nn.Module):

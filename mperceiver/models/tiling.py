@@ -24,9 +24,9 @@ VARIANCE = 0.01  # of a tile's Gaussian weight, in units of the tile's side (Sta
 class Tiles:
     """How pictures of one padded size are cut into tiles.
 
-    Corners and sides are in picture pixels. They are multiples of ``f``, so that the same tiles serve the picture and its latent,
-    which is ``f`` times smaller; the sides are multiples of the model's ``multiple`` too. The tiles of several pictures follow each other: all tiles of the
-    first picture, row by row, then all of the second.
+    Corners and sides are in picture pixels. They are multiples of ``f``, so that the same tiles serve the picture and its
+    latent, which is ``f`` times smaller; the sides are multiples of the model's ``multiple`` too. The tiles of several
+    pictures follow each other: all tiles of the first picture, row by row, then all of the second.
     """
 
     size: tuple[int, int]  # (H, W) of the padded picture
@@ -137,7 +137,7 @@ def lay_out(
     if side < least:
         raise config.ConfigError(
             f"tiles of {side} px, but this method's model needs {least} px or more; "
-            "raise tile_px in config/methods/, or --tile"
+            "raise tile_px in config/methods/, or --tile; for tiles of the U-Net's own, sampling_tiles"
         )
     side = side // multiple * multiple
     overlap = math.ceil(overlap_px / step) * step
