@@ -1,6 +1,6 @@
 """config/runs/: how weights are trained."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -179,6 +179,11 @@ class Stage(Model):
     trackers: list[Literal["tensorboard", "dvclive"]] = Field(
         [], exclude=True, description="log the training curve with these, in results/trackers/; left out of cards"
     )
+    task_weights: dict[Name, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict,
+        description="degradation: how often its pictures are drawn, relative to those of a degradation that is not named (not in the "
+        "predictor, whose batches have as many of each)",
+    )
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss (predictor only)")
     losses: Losses = Field(Losses(), description="weights of the losses (drm and network only)")
 
@@ -196,6 +201,7 @@ class Stage(Model):
 # (stage, key) that would be without effect
 NOT_FOR = (
     ("predictor", "channels_last"),
+    ("predictor", "task_weights"),
     ("predictor", "gradient_checkpointing"),
     ("network", "gradient_checkpointing"),
 )

@@ -1,6 +1,6 @@
 """Prepared pairs, or their fixed crops, mixed into batches for training."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ CACHE_BYTES = 2 * 2**30  # a training set whose decoded pairs take no more stays
 
 
 class Mixture:
-    """Datasets mixed for training. All tasks are equally likely; within a task, a dataset is drawn with probability
+    """Datasets mixed for training. All tasks are equally likely, unless ``weights`` say otherwise; within a task, a dataset is drawn with probability
     proportional to √(number of its pictures of that task), and then each of these pictures is equally likely.
 
     All randomness comes from the generator that is passed in. If all pairs together take at most ``cache_bytes`` decoded,
@@ -26,10 +26,22 @@ class Mixture:
     """
 
     def __init__(
-        self, datasets: Sequence[PreparedDataset | FixedCrops], tasks: list[str], cache_bytes: int = CACHE_BYTES
+        self,
+        datasets: Sequence[PreparedDataset | FixedCrops],
+        tasks: list[str],
+        cache_bytes: int = CACHE_BYTES,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
-        """Rows of tasks not in ``tasks`` are never drawn. Raises DataError for a task, or a dataset, without a row."""
+        """Rows of tasks not in ``tasks`` are never drawn. Raises DataError for a task, a dataset or a weight without a row.
+
+        ``weights``: how likely a task is drawn by ``draw`` and ``draw_one_task``, relative to 1 for one that is not named.
+        """
         self.datasets, self.tasks, self._cache_bytes = list(datasets), tasks, cache_bytes
+        if strange := [task for task in weights or () if task not in tasks]:
+            raise DataError(f"task_weights: {strange[0]} is none of the training's tasks, {', '.join(tasks)}")
+        # Cumulated probabilities of the tasks, the last (1) left out; None where all are equally likely.
+        shares = np.array([(weights or {}).get(task, 1.0) for task in tasks])
+        self._upper_ends_of_tasks = np.cumsum(shares / shares.sum())[:-1] if weights else None
         index = {task: t for t, task in enumerate(tasks)}
         # Of each dataset: index of each row's task, -1 for a task that is never drawn.
         self._task_of_row = [np.array([index.get(task, -1) for task in d.tasks], np.int64) for d in self.datasets]
@@ -81,13 +93,18 @@ class Mixture:
 
     def draw(self, rng: np.random.Generator, batch: int) -> list[tuple[int, int]]:
         """``batch`` times (dataset index, row), with the probabilities that the class describes."""
-        tasks = rng.integers(len(self.tasks), size=batch).tolist()
+        tasks = self._draw_tasks(rng, batch)
         return [self._pick(t, *pair) for t, pair in zip(tasks, rng.random((batch, 2)).tolist(), strict=True)]
 
     def draw_one_task(self, rng: np.random.Generator, batch: int) -> list[tuple[int, int]]:
         """``batch`` times (dataset index, row), all of one task, each of which is equally likely."""
-        task = int(rng.integers(len(self.tasks)))
+        (task,) = self._draw_tasks(rng, 1)
         return [self._pick(task, *pair) for pair in rng.random((batch, 2)).tolist()]
+
+    def _draw_tasks(self, rng: np.random.Generator, count: int) -> list[int]:
+        if self._upper_ends_of_tasks is None:
+            return rng.integers(len(self.tasks), size=count).tolist()
+        return np.searchsorted(self._upper_ends_of_tasks, rng.random(count), side="right").tolist()
 
     def balanced(self, rng: np.random.Generator, per_task: int) -> list[tuple[int, int]]:
         """``per_task`` times (dataset index, row) of each task, in the order of the tasks.

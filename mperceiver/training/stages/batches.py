@@ -27,9 +27,9 @@ class LatentBatch(NamedTuple):
 class CachedBatches:
     """Batches of the latents and embeddings that `mperceiver encode` wrote. No picture is read, and no tower runs."""
 
-    def __init__(self, run: Run, foundation: Towers, tasks: list[str] | None = None) -> None:
+    def __init__(self, run: Run, foundation: Towers, spec: Stage, tasks: list[str] | None = None) -> None:
         self.latents, self.factor = all_latents(run), foundation.factor
-        self.mixture = mixed([latents.crops for latents in self.latents], tasks)
+        self.mixture = mixed([latents.crops for latents in self.latents], spec, tasks)
 
     def read(self, rows: Rows, phase: Phase, rng: np.random.Generator) -> dict[str, Any]:
         """What ``embedding`` needs of these rows."""
@@ -80,7 +80,7 @@ class LiveBatches:
 
     def __init__(self, run: Run, foundation: Towers, spec: Stage, tasks: list[str] | None = None) -> None:
         self.foundation, self.spec = foundation, spec
-        self.mixture = mixed([PreparedDataset(name) for name in run.train], tasks)
+        self.mixture = mixed([PreparedDataset(name) for name in run.train], spec, tasks)
 
     def read(self, rows: Rows, phase: Phase, rng: np.random.Generator) -> dict[str, Any]:
         """What ``embedding`` needs of these rows: a random crop of each degraded picture."""
@@ -116,4 +116,4 @@ def batches_of(
     run: Run, foundation: Towers, spec: Stage, tasks: list[str] | None = None
 ) -> CachedBatches | LiveBatches:
     """The batches that the run's ``cached`` asks for."""
-    return CachedBatches(run, foundation, tasks) if run.cached else LiveBatches(run, foundation, spec, tasks)
+    return (CachedBatches if run.cached else LiveBatches)(run, foundation, spec, tasks)

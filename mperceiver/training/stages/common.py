@@ -3,7 +3,7 @@
 from torch import nn
 
 from mperceiver import config, paths
-from mperceiver.config.runs import Run
+from mperceiver.config.runs import Run, Stage
 from mperceiver.data import DataError
 from mperceiver.data.read.crops import FixedCrops
 from mperceiver.data.read.loader import PreparedDataset
@@ -16,12 +16,13 @@ from mperceiver.training import processes
 from mperceiver.training.latents import CachedLatents
 
 
-def mixed(datasets: list[PreparedDataset] | list[FixedCrops], tasks: list[str] | None = None) -> Mixture:
-    """The pictures of ``tasks`` in these datasets; without ``tasks``, all pictures.
+def mixed(datasets: list[PreparedDataset] | list[FixedCrops], spec: Stage, tasks: list[str] | None = None) -> Mixture:
+    """The pictures of ``tasks`` in these datasets, drawn as the stage wants them; without ``tasks``, all pictures.
 
     A few-shot run needs all of them, because its task is none of the predictor's classes.
     """
-    return Mixture(datasets, tasks or list(dict.fromkeys(task for dataset in datasets for task in dataset.tasks)))
+    tasks = tasks or list(dict.fromkeys(task for dataset in datasets for task in dataset.tasks))
+    return Mixture(datasets, tasks, weights=spec.task_weights)
 
 
 def all_latents(run: Run) -> list[CachedLatents]:

@@ -34,7 +34,7 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     foundation = towers.load(run.foundation, processes.device())
     predictor = trained_predictor(foundation, run_name, run)
     cached = all_latents(run)
-    mixture = mixed([latents.crops for latents in cached])
+    mixture = mixed([latents.crops for latents in cached], spec)
     wanted = drawn_rows(mixture, spec, run.seed + 2)
     sampled = _sampled_latents(run_name, run, spec, foundation, predictor, cached, inputs, wanted)
     whole_px = mixture.datasets[0].size(0)[0]

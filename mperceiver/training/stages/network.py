@@ -27,7 +27,7 @@ def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inp
         )
     torch.manual_seed(run.seed)
     architecture = baselines.architecture_of(run_name, spec)
-    mixture = mixed([PreparedDataset(name) for name in run.train])
+    mixture = mixed([PreparedDataset(name) for name in run.train], spec)
     number_of_task = _numbers(run_name, run, mixture.tasks) if "task" in architecture.needs else None
     network = ready_to_train(baselines.build(run_name, run), run, "network", architecture.adopt)
     if spec.channels_last:

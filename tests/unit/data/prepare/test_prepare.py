@@ -379,6 +379,21 @@ def test_mixture_draws_tasks_evenly_and_datasets_by_the_square_root_of_their_siz
         Mixture([one, two], ["haze"])
 
 
+def test_weights_say_how_often_a_task_is_drawn(world):
+    datasets, rng = [plain("one", {"rain": 4, "haze": 10, "snow": 5})], np.random.default_rng(0)
+    mixture = Mixture(datasets, ["rain", "haze", "snow"], weights={"haze": 2})
+    drawn = Counter(mixture.datasets[d].tasks[row] for d, row in mixture.draw(rng, 20_000))
+    assert all(
+        abs(drawn[task] / 20_000 - share) < 0.02 for task, share in {"rain": 0.25, "haze": 0.5, "snow": 0.25}.items()
+    )
+    of_one_task = Counter(
+        mixture.datasets[d].tasks[row] for _ in range(2000) for d, row in mixture.draw_one_task(rng, 1)
+    )
+    assert abs(of_one_task["haze"] / 2000 - 0.5) < 0.05
+    with pytest.raises(DataError, match="task_weights: fog is none of the training's tasks, rain, haze, snow"):
+        Mixture(datasets, ["rain", "haze", "snow"], weights={"fog": 2})
+
+
 def test_balanced_gives_each_task_as_many_and_none_twice_too_soon(world):
     mixture = Mixture([plain("one", {"rain": 4, "haze": 3}), plain("two", {"rain": 36})], ["haze", "rain"])
     drawn = mixture.balanced(np.random.default_rng(0), 7)
