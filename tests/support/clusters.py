@@ -92,12 +92,17 @@ def missing(with_accounts: bool = False) -> str | None:
     return f"this machine has a cluster of its own: {taken[0]}" if taken else None
 
 
-def until(condition: Callable[[], object], seconds: float, what: str) -> object:
-    """Wait for ``condition`` to give something true, and return that. Raises TimeoutError."""
+def until(
+    condition: Callable[[], object], seconds: float, what: str, seen: Callable[[], object] | None = None
+) -> object:
+    """Wait for ``condition`` to give something true, and return that.
+
+    Raises TimeoutError, which says ``what`` was waited for and what ``seen`` gives in the end.
+    """
     end = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > end:
-            raise TimeoutError(f"not within {seconds} s: {what}")
+            raise TimeoutError(f"not within {seconds} s: {what}" + (f", last seen {seen()}" if seen else ""))
         time.sleep(0.3)
     return found
 
@@ -150,10 +155,11 @@ class Cluster:
         self.start_controller("-c")
         for node in NODES:
             self.start_node(node)
-        until(self._idle, 60, "all nodes idle")
+        until(lambda: set(self._nodes().values()) == {"idle"}, 60, "all nodes idle", self._nodes)
 
-    def _idle(self) -> bool:
-        return {line.split()[1] for line in ask("sinfo", "-hN", "-o", "%N %T").splitlines()} == {"idle"}
+    def _nodes(self) -> dict[str, str]:
+        """{node: its state}."""
+        return dict(line.split() for line in ask("sinfo", "-hN", "-o", "%N %T").splitlines())
 
     def start_controller(self, *options: str) -> None:
         subprocess.run(["slurmctld", "-f", str(LINKS[0]), *options], check=True)
@@ -182,7 +188,7 @@ class Cluster:
         """Stop what was started here."""
         with contextlib.suppress(subprocess.SubprocessError):
             ask("scancel", "--user=root")
-            until(lambda: not ask("squeue", "-h"), 30, "an empty queue")
+            until(lambda: not ask("squeue", "-h"), 30, "an empty queue", lambda: ask("squeue", "-h"))
         for name in [*(f"slurmd.{node}" for node in NODES), "slurmctld"]:
             self._stop(name, signal.SIGTERM)
         self.stop_accounts(signal.SIGTERM)

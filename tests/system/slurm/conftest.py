@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import pytest
 from safetensors.numpy import load_file
-from support import PROJECT, clusters, warm
+from support import PROJECT, clusters, held, warm
 
 until, ask, end_all = clusters.until, clusters.ask, clusters.end_all
 # What a user edits in the profile's `site`. Nodes here have two GPUs; a training of several processes gets one on each of two nodes.
@@ -35,9 +35,8 @@ EAGER = "--slurm-init-seconds-before-status-checks 1 --max-status-checks-per-sec
 # One thread for each job: the eight cores that each node reports are those of this one machine.
 RULES = "prepare encode train_predictor train_branches train_drm train_network restore score".split()
 THREADS = ["--set-threads", *(f"{rule}=1" for rule in RULES)]
-BOUND_S = 1200  # for all tests, from the start of the cluster; after that every wait fails at once
-STEPS = 450
-SLOW = "  steps: {}\n  save_every_steps: 20"  # time enough to disturb the training
+BOUND_S = 3600  # for all tests, from the start of the cluster; after that every wait for a head fails at once
+LINES = {"  steps: ": "  steps: 60\n  save_every_steps: 20"}  # of a training that is disturbed
 
 
 @pytest.fixture(scope="session")
@@ -62,10 +61,14 @@ class World:
             source = PROJECT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, root / name)
         shutil.copytree(PROJECT / "tests/tiny/config", root / "config")
+        for name in ("bin", "held"):
+            (root / name).mkdir()
         self.snakemake = root / "bin/snakemake"
-        self.snakemake.parent.mkdir()
-        self.snakemake.write_text(HEAD.format(python=sys.executable), encoding="utf-8")
-        self.snakemake.chmod(0o755)
+        self.held = root / "held"  # trainings that wait to be disturbed
+        head = HEAD.format(python=sys.executable)
+        for file, text in (self.snakemake, head), (root / "bin/mperceiver", held.program(self.held)):
+            file.write_text(text, encoding="utf-8")
+            file.chmod(0o755)
         profile = root / "slurm/config.yaml"
         text = profile.read_text(encoding="utf-8")
         for line, edited in SITE.items():
@@ -78,7 +81,7 @@ class World:
         """The environment of commands: all nodes are this machine, so processes meet on loopback."""
         variables = warm.cold() | {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": "lo"}
         variables.pop("CUDA_VISIBLE_DEVICES", None)  # SLURM sets it for jobs that asked for a GPU
-        return variables
+        return variables | {"PATH": f"{self.root}/bin:{variables['PATH']}"}
 
     def run(self, *words: str, code: int = 0) -> str:
         """Run a command in the checkout, expect the exit code ``code``, and return all that it printed."""
@@ -99,22 +102,28 @@ class World:
         self.heads.append(Head(self, targets, options))
         return self.heads[-1]
 
-    def undisturbed(self, run: str, steps: int = STEPS) -> dict:
+    def undisturbed(self, run: str) -> dict:
         """Train a run on the login node, undisturbed, and return its weights."""
-        self.describe(run, **{"  steps: ": SLOW.format(steps)})
+        self.describe(run, **LINES)
         self.run("mperceiver", "train_network", run, "--threads", "1")
         return load_file(self.weights(run))
 
-    def training(self, run: str, steps: int = STEPS) -> "Head":
-        """Start a head that trains a run, and wait until the training has saved a resume state."""
-        self.describe(run, **{"  steps: ": SLOW.format(steps)})
+    def training(self, run: str) -> "Head":
+        """Start a head that trains a run, and wait until the training has saved a resume state and waits: see `support.held`."""
+        self.describe(run, **LINES)
+        held.ask(self.held, run)
         head = self.head(f"results/runs/{run}/network.json")
         try:
-            self.wait_for_state(run)
+            until(lambda: held.waits(self.held, run), 120, f"the first state of {run}", lambda: self.jobs(run))
         except TimeoutError as error:
             head.kill()
-            raise AssertionError(head.output) from error
+            raise AssertionError(f"{error}\n{head.output}") from error
+        assert self.steps(run) > 0
         return head
+
+    def let_go(self, run: str) -> None:
+        """Let a training go on that waits."""
+        held.let_go(self.held, run)
 
     def describe(self, run: str, like: str = "tiny-net", **lines: str) -> None:
         """Write the file of a run: a copy of another run's, with lines replaced; ``lines``: {beginning of a line: new line}."""
@@ -127,30 +136,37 @@ class World:
     def weights(self, run: str) -> Path:
         return self.root / f"results/runs/{run}/network.safetensors"
 
-    def wait_for_state(self, run: str, after: int = 0) -> int:
-        """Wait for a resume state of a training with more than ``after`` steps; return its number of steps."""
+    def steps(self, run: str) -> int:
+        """The number of steps in the newest resume state of a training, or 0."""
+        paths = (self.root / "results/resume" / run).glob("network-*.pt")
+        return max((int(path.stem[-8:]) for path in paths), default=0)
 
-        def newest() -> int:
-            steps = [int(path.stem[-8:]) for path in (self.root / "results/resume" / run).glob("network-*.pt")]
-            return max((step for step in steps if step > after), default=0)
+    def jobs(self, run: str) -> dict[str, str]:
+        """{SLURM id: state} of every job of a run's training, also of those that have ended."""
+        lines = [line.split("|") for line in ask("squeue", "-h", "--states=all", "-o", "%i|%T|%k").splitlines()]
+        return {i: state for i, state, rule in lines if rule == f"rule_train_network_wildcards_{run}"}
 
-        return until(newest, 120, f"a resume state of {run} after step {after}")
+    def job(self, run: str) -> str:
+        """The SLURM id of a run's only job, which is running."""
+        jobs = self.jobs(run)
+        assert list(jobs.values()) == ["RUNNING"], jobs
+        return next(iter(jobs))
 
-    def job(self, run: str, state: str = "RUNNING") -> str:
-        """Wait until the training of ``run`` is in a state; return its SLURM id."""
+    def wait_until(self, job: str, state: str, seconds: int = 90) -> None:
+        """Wait until a job is in a state, which may be one that it has ended in."""
 
-        def slurm_id() -> str:
-            lines = [line.split("|") for line in ask("squeue", "-h", "-o", "%i|%T|%k").splitlines()]
-            return next((i for i, now, rule in lines if now == state and rule.endswith(f"_{run}")), "")
+        def now() -> str:
+            return ask("squeue", "-h", "--states=all", "-j", job, "-o", "%T")
 
-        return until(slurm_id, 90, f"{run} {state}")
-
-    def wait_until(self, job: str, state: str) -> None:
-        until(lambda: ask("squeue", "-h", "-j", job, "-o", "%T") == state, 90, f"job {job} {state}")
+        until(lambda: now() == state, seconds, f"job {job} {state}", now)
 
     def wait_for_node(self, node: str) -> None:
         """Wait until a restarted node is idle, and five seconds more: it may still be ending steps of its jobs from before."""
-        until(lambda: ask("sinfo", "-hN", "-n", node, "-o", "%T").split("\n")[0] == "idle", 60, f"{node} idle")
+
+        def now() -> str:
+            return ask("sinfo", "-hN", "-n", node, "-o", "%T").split("\n")[0]
+
+        until(lambda: now() == "idle", 60, f"{node} idle", now)
         time.sleep(5)
 
     def go_on(self, job: str) -> None:
@@ -168,6 +184,7 @@ class Head:
     """A running `snakemake --profile slurm`, started at the root of a world."""
 
     def __init__(self, world: World, targets: tuple[str, ...], options: tuple[str, ...]) -> None:
+        self.world = world
         self.log = world.root / f"head-{time.monotonic_ns()}.txt"
         words = [
             str(world.snakemake),
@@ -203,9 +220,9 @@ class Head:
         """Wait until the head has ended with the exit code ``code``; return all that it printed."""
         try:
             self.process.wait(max(min(seconds, World.end - time.monotonic()), 1))
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
             self.kill()
-            raise AssertionError(f"the head had not ended after {seconds} s:\n{self.output}") from None
+            raise AssertionError(f"the head had not ended after {error.timeout:.0f} s:\n{self.output}") from None
         assert self.process.returncode == code, self.output
         return self.output
 
@@ -258,9 +275,10 @@ def straight(built) -> dict:
 
 @pytest.fixture(autouse=True)
 def no_head_is_left():
-    """After a test that failed, end its heads and cancel its jobs."""
+    """After a test that failed, let its trainings go on, end its heads and cancel its jobs."""
     yield
     for head in World.heads:
+        held.let_all_go(head.world.held)
         if head.process.poll() is None:
             head.kill()
             ask("scancel", "--user=root")

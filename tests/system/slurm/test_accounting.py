@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 from support import clusters
@@ -42,7 +41,12 @@ def accounted(*fields: str) -> list[dict[str, str]]:
 
 def test_a_training_is_in_the_accounts(world):
     world.head("results/runs/tiny-net/network.json").end()
-    clusters.until(lambda: all(job["State"] == "COMPLETED" for job in accounted("State")), 30, "all jobs accounted for")
+    clusters.until(
+        lambda: all(job["State"] == "COMPLETED" for job in accounted("State")),
+        30,
+        "all jobs accounted for",
+        lambda: accounted("JobID", "State"),
+    )
     jobs = accounted("Comment", "Account")
     assert {job["Account"] for job in jobs} == {"lab"}
     assert "rule_train_network_wildcards_tiny-net" in {job["Comment"] for job in jobs}
@@ -73,19 +77,24 @@ def test_why_failed_prints_the_peak_memory(world):
     """This cluster samples memory every second, and the training runs longer than that before its loss is NaN."""
     world.describe("broken", **{"  steps: ": "  steps: 60\n  lr: 1.0e+30\n  clip_norm: 1.0e+30"})
     world.head("results/runs/broken/network.json").end(code=1)
-    time.sleep(2)
-    output = world.run("mperceiver", "why-failed", code=1)
+    peak = r"memory   peak (\d+)K, asked 96000M"
+
+    def said() -> str:
+        return world.run("mperceiver", "why-failed", code=1)
+
+    clusters.until(lambda: re.search(peak, said()), 60, "the accounts say the peak", said)
+    output = said()
     assert (
         "train_network run=broken: 3 attempts failed" in output
         and "cause    a loss or a gradient is not a finite number" in output
     )
-    peak = re.search(r"memory   peak (\d+)K, asked 96000M", output)
-    assert peak and int(peak[1]) > 50_000, output  # kilobytes: more than Python alone
+    assert int(re.search(peak, output)[1]) > 50_000, output  # kilobytes: more than Python alone
 
 
 def test_the_accounts_are_lost_during_a_run(world, cluster):
     """The head asks the controller, not the accounts, so it goes on when they are gone."""
     head = world.training("unaccounted")
     cluster.stop_accounts(signal.SIGKILL)
+    world.let_go("unaccounted")
     assert "Error" not in head.end()
     assert world.weights("unaccounted").is_file()

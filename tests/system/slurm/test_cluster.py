@@ -99,20 +99,25 @@ def test_requeued(built, straight):
     same(built, "requeued", straight)
 
 
-def test_its_time_limit_is_reached(built):
+def test_its_time_limit_is_reached(built, straight):
     """SLURM sends SIGTERM before the limit; the training saves its state and requeues its job, and no attempt is used up.
 
-    SLURM checks limits every 30 s, so this training is a longer one.
+    SLURM looks at the limits every 30 s. It sends SIGTERM 120 s before the limit (slurm/config.yaml), or up to 30 s earlier where
+    it would be late the next time. The new limit is 90 to 150 s away: the signal is due at SLURM's next look, and the training has a
+    minute to save its state.
     """
-    head = built.training("limited", steps=2500)
-    job = built.job("limited")
-    slurm("scontrol", "update", f"JobId={job}", "TimeLimit=1")
+    head = built.training("limited")
+    job, before = built.job("limited"), built.steps("limited")
+    hours, minutes, seconds = map(int, show(job)["RunTime"].split(":"))
+    slurm("scontrol", "update", f"JobId={job}", f"TimeLimit={(3600 * hours + 60 * minutes + seconds + 150) // 60}")
     built.wait_until(job, "PENDING")
     slurm("scontrol", "update", f"JobId={job}", "TimeLimit=30")
     built.go_on(job)
     output = head.end()
     assert show(job)["Restarts"] == "1" and submissions("limited") == 1 and "Error in rule" not in output
-    same(built, "limited", built.undisturbed("unlimited", steps=2500))
+    log = (built.root / "results/logs/train_network/limited.log").read_text(encoding="utf-8")
+    assert int(re.search(r"resuming after step (\d+)", log)[1]) > before  # from the state that was saved at the signal
+    same(built, "limited", straight)
 
 
 def test_cancelled_from_outside(built, straight):
@@ -134,9 +139,10 @@ def test_preempted(built, straight):
     other = slurm(
         "sbatch", "--parsable", "-p", "urgent", "--exclusive", "-w", node, "-o", "/dev/null", "--wrap", "sleep 1"
     )
+    built.wait_until(other, "COMPLETED")
     built.go_on(job)
     head.end()
-    assert show(other)["JobState"] == "COMPLETED" and show(job)["Restarts"] == "1" and submissions("preempted") == 1
+    assert show(job)["Restarts"] == "1" and submissions("preempted") == 1
     same(built, "preempted", straight)
 
 
@@ -162,6 +168,7 @@ def test_the_controller_is_started_again(built, cluster, straight):
     cluster.kill_controller()
     time.sleep(1)
     cluster.start_controller()
+    built.let_go("restarted")
     head.end()
     assert submissions("restarted") == 1 and show(job)["Restarts"] == "0"
     same(built, "restarted", straight)
@@ -172,13 +179,19 @@ def test_the_controller_is_started_again(built, cluster, straight):
 
 def test_a_killed_head_and_its_orphan_that_is_waited_for(built):
     """The files that the orphan makes are kept: the next head has nothing to do."""
-    head = built.training("waited", steps=1500)
+    head = built.training("waited")
     assert "waits for these jobs" in built.run("mperceiver", "orphans", code=1)
     head.kill()
     job = built.job("waited")
     output = built.run("mperceiver", "orphans", code=1)
     assert job in output and "train_network_wildcards_waited" in output and "orphans --wait" in output
-    assert "unlocked" in built.run("mperceiver", "orphans", "--wait")
+    with subprocess.Popen(
+        ["mperceiver", "orphans", "--wait"], cwd=built.root, env=built.environment, stdout=subprocess.PIPE, text=True
+    ) as waiting:
+        lines = [waiting.stdout.readline(), waiting.stdout.readline()]
+        built.let_go("waited")
+        assert f"waiting for {job} (RUNNING)" in lines[1], lines
+        assert "unlocked" in waiting.communicate(timeout=300)[0] and waiting.returncode == 0
     assert "Nothing to be done" in built.head("results/runs/waited/network.json").end()
     assert submissions("waited") == 1 and built.weights("waited").is_file()
 
@@ -190,11 +203,10 @@ def test_a_killed_head_and_its_orphan_that_is_cancelled(built, straight):
     assert "kept 0 finished file(s)" in built.run("mperceiver", "orphans", "--cancel")
     assert show(job)["JobState"] == "CANCELLED"
     assert "no jobs of this folder" in built.run("mperceiver", "orphans")
-    before = built.wait_for_state("left")
+    assert built.steps("left") > 0
     again = built.head("results/runs/left/network.json")
     again.end()
     assert submissions("left") == 2 and len(again.submitted) == 1
-    assert before > 0
     same(built, "left", straight)
 
 
