@@ -13,6 +13,7 @@ from mperceiver.config.doors import DOORS
 from mperceiver.config.figures import OF_PREDICTOR, Figure
 from mperceiver.config.files import load, names, path_of
 from mperceiver.config.reported import PAPER, path_of_reported, reported_names, reported_numbers
+from mperceiver.config.runs import Run
 from mperceiver.config.tables import COST, TRAINING, Block, ColumnGroup, Reported, Table, places_of
 
 REPORTED = str(path_of_reported(PAPER))  # the paper's own numbers
@@ -60,6 +61,19 @@ def check_protocol(dataset: Dataset) -> None:
     """
     if names("protocols"):
         load("protocols", dataset.protocol)
+
+
+def check_task_weights(name: str, run: Run, stage: str) -> None:
+    """Raise ConfigError for a weight of a degradation that the training has no pictures of."""
+    settings = getattr(run, stage)
+    if settings is None or not settings.task_weights:
+        return
+    tasks = list(dict.fromkeys(task for dataset in run.train for task in load("datasets", dataset).tasks))
+    for task in settings.task_weights:
+        if task not in tasks:
+            raise ConfigError(
+                f"{path_of('runs', name)}: {stage}.task_weights: there are no pictures of {task} to train on{_near(task, tasks)}"
+            )
 
 
 def _check_column(file: Path, column: ColumnGroup, metrics: bool = True) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from mperceiver import paths, shipped
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
-from mperceiver.config.checks import check_protocol
+from mperceiver.config.checks import check_protocol, check_task_weights
 from mperceiver.config.doorways import door_inputs, trained_on
 from mperceiver.config.files import load, path_of
 from mperceiver.config.parts import part_of
@@ -99,6 +99,7 @@ def weights_of(run: str, reused_by: tuple[str, ...] = ()) -> dict[str, str]:
 def stage_inputs(run: str, stage: str) -> list[str]:
     """The run's file and the cards of what a training stage reads: data, foundation, and weights of other stages."""
     spec, file = load("runs", run), path_of("runs", run)
+    check_task_weights(run, spec, stage)
     inputs: list[str] = [part_of("runs", run, f"train_{stage}")]
     inputs += [str(paths.prepared_card(dataset)) for dataset in spec.train]
     if stage == "network":

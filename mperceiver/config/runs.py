@@ -30,6 +30,13 @@ class DrmConfig(Model):
     window: Positive = Field(8, description="side of a SwinBlock's attention window, in pixels of its level")
     head_width: Positive = Field(32, description="channels of an attention head in a SwinBlock")
 
+    @model_validator(mode="after")
+    def _check_levels(self) -> "DrmConfig":
+        for key in ("widths", "naf_blocks", "swin_blocks"):
+            if strange := sorted(set(getattr(self, key)) - set(self.levels)):
+                raise ValueError(f"{key} names level {strange[0]}, which is none of `levels`, {self.levels}")
+        return self
+
 
 class ModelConfig(Model):
     """Widths and switches of MPerceiver's modules; the defaults have the paper's scale."""

@@ -73,6 +73,18 @@ def test_a_stage_without_a_foundation_is_refused(runs):
         config.stage_inputs("lame", "predictor")
 
 
+def test_a_weight_of_a_degradation_without_pictures_is_refused(runs):
+    tasks = config.load("datasets", "d").tasks
+    weighted = STAGE.replace("{", "{task_weights: {TASK: 2}, ", 1)
+    describe("runs", "right", f"like: net\nnetwork: {{architecture: nafnet, {weighted[1:]}\n".replace("TASK", tasks[0]))
+    assert config.stage_inputs("right", "network")[0] == "config/runs/right.yaml"
+    describe("runs", "wrong", f"like: net\nnetwork: {{architecture: nafnet, {weighted[1:]}\n".replace("TASK", "fog"))
+    with pytest.raises(
+        ConfigError, match=r"runs/wrong.yaml: network.task_weights: there are no pictures of fog to train on"
+    ):
+        config.stage_inputs("wrong", "network")
+
+
 def test_reuse_of_what_is_not_there_is_refused(runs):
     describe("runs", "lame", f"title: t\nfoundation: f\ntrain: [d]\nbranches: {STAGE}\nreuse: {{predictor: net}}\n")
     with pytest.raises(ConfigError, match=r"runs/lame.yaml: reuse.predictor: run net has no predictor stage"):
