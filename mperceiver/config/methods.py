@@ -96,7 +96,8 @@ class Method(Model):
     self_ensemble: Literal["none", "flip2", "flip4", "geometric8"] = Field(
         "none",
         description="average the restored picture over views of the degraded one; flip2: the picture and its mirror image; "
-        "flip4: mirrored along both axes; geometric8: mirrored and rotated",
+        "flip4: mirrored along both axes; geometric8: mirrored and rotated; what is wrong with the picture is judged once, of the picture "
+        "as it is",
     )
     precision: Precision = Field(
         "no",

@@ -1,6 +1,7 @@
 """Restoring pictures in memory: padding, overlapping tiles, and a self-ensemble over mirrored and turned views."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,8 @@ def restore_pictures(
     """Restore B pictures of one size, and return the result of the model's ``look`` at them too.
 
     A self-ensemble restores each view from start noise of its own, turns the outputs back, and averages them before they
-    are clamped and rounded. The result of ``look`` is that of the first view, the pictures as they are.
+    are clamped and rounded. The model looks at the pictures once, as they are, since what is wrong with a picture does not depend on how
+    it is turned: were each view looked at by itself, one that is taken for something else would spoil the average.
 
     Args:
         pictures: float (B, 3 for each picture that the model sees, H, W) in [0, 1] on the CPU.
@@ -55,42 +57,45 @@ def restore_pictures(
         images.check(picture, unclipped=unclipped)
     views = VIEWS[planner.method.self_ensemble]
     with torch.inference_mode():
+        whole = images.pad(pictures, planner.restorer.multiple, planner.smallest)
+        with _memory_errors(planner, whole):
+            seen = planner.restorer.look(whole, tasks)
+        total = torch.zeros(())
         for number, (turns, mirrored) in enumerate(views):
             view = pictures.rot90(turns, (-2, -1))
             view = view.flip(-1) if mirrored else view
-            restored, seen = _restore_view(
-                planner, view.contiguous(), [(seed + number) % 2**64 for seed in seeds], tasks
-            )
+            restored = _restore_view(planner, view.contiguous(), seen, [(seed + number) % 2**64 for seed in seeds])
             restored = restored.flip(-1) if mirrored else restored
             restored = restored.rot90(-turns, (-2, -1))
-            if number == 0:
-                total, seen_first = restored, seen
-            else:
-                total = total + restored
-        return (total / len(views) if len(views) > 1 else total).clamp(0, 1), seen_first
+            total = total + restored
+        return (total / len(views)).clamp(0, 1), seen
 
 
-def _restore_view(
-    planner: TilePlanner, pictures: Tensor, seeds: list[int], tasks: Sequence[str]
-) -> tuple[Tensor, "Seen | None"]:
-    """Pad, restore in tiles, crop."""
-    height, width = pictures.shape[-2:]
-    whole = images.pad(pictures, planner.restorer.multiple, planner.smallest)
-    size = (whole.shape[-2], whole.shape[-1])
+@contextmanager
+def _memory_errors(planner: TilePlanner, whole: Tensor) -> Iterator[None]:
+    """Turn what PyTorch raises when the memory runs out into a PictureError. ``whole``: padded pictures (B, C, H, W)."""
     try:
-        seen = planner.restorer.look(whole, tasks)
-        restored = planner.restorer.restore(whole, seen, seeds, planner.tiles(size))
+        yield
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, (torch.OutOfMemoryError, MemoryError)) and "can't allocate memory" not in str(error):
             raise
+        height, width = whole.shape[-2:]
         raise PictureError(
-            f"out of memory at {width}x{height} px in tiles of {max(planner.tiles(size).tile)} px; "
+            f"out of memory at {width}x{height} px in tiles of {max(planner.tiles((height, width)).tile)} px; "
             "set a smaller memory budget: --memory-gib, or memory_gib in config/methods/"
         ) from None
+
+
+def _restore_view(planner: TilePlanner, pictures: Tensor, seen: "Seen | None", seeds: list[int]) -> Tensor:
+    """Pad, restore in tiles, crop. ``seen``: what the model's ``look`` returned."""
+    height, width = pictures.shape[-2:]
+    whole = images.pad(pictures, planner.restorer.multiple, planner.smallest)
+    with _memory_errors(planner, whole):
+        restored = planner.restorer.restore(whole, seen, seeds, planner.tiles((whole.shape[-2], whole.shape[-1])))
     if restored.shape != whole[:, :3].shape or not restored.isfinite().all():
         what = f"the shape {tuple(restored.shape)}" if restored.isfinite().all() else "values that are not numbers"
         raise PictureError(
             f"the model returned {what} for a picture of shape {tuple(whole.shape)}; "
             "its weights are damaged or its training diverged (see the run's curve)"
         )
-    return restored[..., :height, :width], seen
+    return restored[..., :height, :width]
