@@ -59,9 +59,9 @@ class Mixture:
             with_rows = [(d, rows) for d, rows in candidates if len(rows)]
             if not with_rows:
                 raise DataError(f"no picture of task {task!r} in {', '.join(d.name for d in self.datasets)}")
-            weights = np.sqrt([len(rows) / self.datasets[d].per_picture for d, rows in with_rows])
+            sizes = np.sqrt([len(rows) / self.datasets[d].per_picture for d, rows in with_rows])
             self._rows_of_task.append(with_rows)
-            self._upper_ends.append(np.cumsum(weights / weights.sum())[:-1])
+            self._upper_ends.append(np.cumsum(sizes / sizes.sum())[:-1])
         self._pairs: list[dict[int, np.ndarray]] = [
             {} for _ in self.datasets
         ]  # decoded pairs of datasets without a stack
