@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -57,18 +58,25 @@ def restore_pictures(
         images.check(picture, unclipped=unclipped)
     views = VIEWS[planner.method.self_ensemble]
     with torch.inference_mode():
-        whole = images.pad(pictures, planner.restorer.multiple, planner.smallest)
-        with _memory_errors(planner, whole):
-            seen = planner.restorer.look(whole, tasks)
-        total = torch.zeros(())
-        for number, (turns, mirrored) in enumerate(views):
-            view = pictures.rot90(turns, (-2, -1))
-            view = view.flip(-1) if mirrored else view
-            restored = _restore_view(planner, view.contiguous(), seen, [(seed + number) % 2**64 for seed in seeds])
-            restored = restored.flip(-1) if mirrored else restored
-            restored = restored.rot90(-turns, (-2, -1))
-            total = total + restored
-        return (total / len(views)).clamp(0, 1), seen
+        seen = _look(planner, pictures, tasks)
+
+        def outputs() -> Iterator[Tensor]:
+            for number, (turns, mirrored) in enumerate(views):
+                view = pictures.rot90(turns, (-2, -1))
+                view = view.flip(-1) if mirrored else view
+                restored = _restore_view(planner, view.contiguous(), seen, [(seed + number) % 2**64 for seed in seeds])
+                restored = restored.flip(-1) if mirrored else restored
+                yield restored.rot90(-turns, (-2, -1))
+
+        total = reduce(torch.add, outputs())
+        return (total / len(views) if len(views) > 1 else total).clamp(0, 1), seen
+
+
+def _look(planner: TilePlanner, pictures: Tensor, tasks: Sequence[str]) -> "Seen | None":
+    """What the model's ``look`` returns for the padded pictures, which are not kept."""
+    whole = images.pad(pictures, planner.restorer.multiple, planner.smallest)
+    with _memory_errors(planner, whole):
+        return planner.restorer.look(whole, tasks)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ CACHE_BYTES = 2 * 2**30  # a training set whose decoded pairs take no more stays
 
 
 class Mixture:
-    """Datasets mixed for training. All tasks are equally likely, unless ``weights`` say otherwise; within a task, a dataset is drawn with probability
-    proportional to √(number of its pictures of that task), and then each of these pictures is equally likely.
+    """Datasets mixed for training. All tasks are equally likely, unless ``weights`` say otherwise; within a task, a dataset is
+    drawn with probability proportional to √(number of its pictures of that task), and then each of these pictures is equally likely.
 
     All randomness comes from the generator that is passed in. If all pairs together take at most ``cache_bytes`` decoded,
     they stay in memory once they have been read; otherwise several threads decode those of a batch.
