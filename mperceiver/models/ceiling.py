@@ -9,6 +9,7 @@ from mperceiver import config, paths
 from mperceiver.models import towers
 from mperceiver.models.drm import DetailRefinement
 from mperceiver.models.predictor import DegradationEstimate, build_predictor, estimate_degradations
+from mperceiver.models.restorer import OnShare, unheard
 from mperceiver.models.tiling import Tiles
 from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
@@ -24,6 +25,7 @@ class VaeCeiling:
     def __init__(self, foundation: Towers) -> None:
         self.foundation, self.device = foundation, foundation.device
         self.multiple = self.minimum = foundation.factor
+        self.on_share: OnShare = unheard
 
     def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> None:
         return None
@@ -33,7 +35,7 @@ class VaeCeiling:
         """Padded ground truths (B, 3, H, W) in [0, 1] on the CPU -> encoded and decoded, of the same shape and range."""
         latent = tiles.blend(map(self.foundation.encode, tiles.cut(whole)), len(whole), self.device)
         decoded = (self.foundation.decode(tile).clamp(0, 1) for tile in tiles.cut(latent))
-        return tiles.blend(decoded, len(whole), whole.device)
+        return tiles.blend(decoded, len(whole), whole.device, self.on_share)
 
     def modules(self) -> list[nn.Module]:
         """Every module that has weights."""
@@ -59,6 +61,7 @@ class DrmCeiling:
         run, owners = config.load("runs", run_name), config.weights_of(run_name)
         self.foundation, self.device, self.tasks = foundation, foundation.device, run.tasks
         self.multiple, self.minimum, self.clip_crop_px = foundation.multiple, foundation.minimum, clip_crop_px
+        self.on_share: OnShare = unheard
         self.predictor = build_predictor(foundation, run)
         self.drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
         stages: dict[str, nn.Module] = {"predictor": self.predictor, "drm": self.drm}
@@ -78,7 +81,7 @@ class DrmCeiling:
         latent = tiles.blend(map(self.foundation.encode, tiles.cut(truth)), len(whole), self.device)
         batches = zip(tiles.cut(latent), tiles.cut(degraded), tiles.owners(len(whole)), strict=True)
         decoded = (self._decode(tile, lq, seen.probabilities[pictures]) for tile, lq, pictures in batches)
-        return tiles.blend(decoded, len(whole), whole.device)
+        return tiles.blend(decoded, len(whole), whole.device, self.on_share)
 
     def _decode(self, latent: Tensor, degraded: Tensor, probabilities: Tensor) -> Tensor:
         features = self.drm.degraded_features(self.foundation.encode, degraded)[1]

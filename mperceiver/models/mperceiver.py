@@ -19,6 +19,7 @@ from mperceiver.models.predictor import (
     build_predictor,
     estimate_degradations,
 )
+from mperceiver.models.restorer import OnShare, unheard
 from mperceiver.models.sampling import ddim
 from mperceiver.models.tiling import Tiles, lay_out
 from mperceiver.models.towers import Towers
@@ -66,7 +67,7 @@ class MPerceiver:
         self.clip_crop_px, self.probabilities, self.sampling_tiles = clip_crop_px, probabilities, sampling_tiles
         self.multiple, self.minimum = foundation.multiple, foundation.minimum
         # Called after each batch of tiles with the share of `restore`'s work that it was; the shares add up to 1.
-        self.on_share: Callable[[float], None] = lambda share: None
+        self.on_share: OnShare = unheard
         self.alphas = foundation.alphas()
 
     def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> DegradationEstimate:

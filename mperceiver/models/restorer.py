@@ -3,7 +3,7 @@
 A class fulfils it by having these attributes and methods; it need not import or inherit it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:  # a method without a network (Identity) must not wait for torch
@@ -11,6 +11,13 @@ if TYPE_CHECKING:  # a method without a network (Identity) must not wait for tor
     from torch import Tensor, nn
 
     from mperceiver.models.tiling import Tiles
+
+
+OnShare = Callable[[float], None]
+
+
+def unheard(share: float) -> None:
+    """The ``on_share`` of a restorer whose progress nobody follows."""
 
 
 class Seen(Protocol):
@@ -29,6 +36,9 @@ class Restorer(Protocol[Look]):
 
     Whole pictures stay on the CPU: the device holds their latents and the work on one batch of tiles.
     """
+
+    # Called by `restore` after each batch of tiles with the share of its work that the batch was; the shares of a call add up to 1.
+    on_share: OnShare
 
     @property
     def multiple(self) -> int:

@@ -8,7 +8,7 @@ result is bit for bit the untiled one.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -62,11 +62,20 @@ class Tiles:
             places = [(number // self.count, *corners[number % self.count]) for number in numbers]
             yield torch.stack([whole[b, :, y : y + h, x : x + w].to(self.device) for b, y, x in places])
 
-    def blend(self, batches: Iterable[Tensor], pictures: int, device: torch.device | str) -> Tensor:
+    def blend(
+        self,
+        batches: Iterable[Tensor],
+        pictures: int,
+        device: torch.device | str,
+        on_share: Callable[[float], None] = lambda share: None,
+    ) -> Tensor:
         """Batches of processed tiles, in the order of ``cut`` -> whole pictures or latents on ``device``, float32.
 
         Tiles may have any number of channels and any scale: (n, C, h/f, w/f) -> (``pictures``, C, H/f, W/f).
+
+        ``on_share``: called after each batch with its share of all batches.
         """
+        batches = self._reported(batches, pictures, on_share)
         if self.count == 1:
             wholes = [batch.float().to(device) for batch in batches]
             return wholes[0] if len(wholes) == 1 else torch.cat(wholes)
@@ -81,6 +90,14 @@ class Tiles:
                 self._add(whole[picture], tile, *divmod(place, len(self.lefts)), scale)
                 number += 1
         return whole
+
+    def _reported(
+        self, batches: Iterable[Tensor], pictures: int, on_share: Callable[[float], None]
+    ) -> Iterator[Tensor]:
+        share = 1 / len(self.owners(pictures))
+        for batch in batches:
+            yield batch
+            on_share(share)
 
     def _add(self, whole: Tensor, tile: Tensor, row: int, column: int, scale: int) -> None:
         """Add a weighted tile (C, h, w) to a whole (C, H, W)."""

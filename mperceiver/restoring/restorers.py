@@ -1,11 +1,11 @@
 """Loading the model of a method."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mperceiver import config
 from mperceiver.machine import without_collection
-from mperceiver.models.restorer import Restorer
+from mperceiver.models.restorer import OnShare, Restorer, unheard
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +22,9 @@ class Identity:
     device = "cpu"
     tasks = ()
 
+    def __init__(self) -> None:
+        self.on_share: OnShare = unheard
+
     def look(self, whole: "Tensor", tasks: Sequence[str] = ()) -> None:
         return None
 
@@ -36,12 +39,12 @@ class Identity:
 
 
 @without_collection()
-def load_restorer(method: str, on_share: Callable[[float], None] | None = None, dataset: str | None = None) -> Restorer:
+def load_restorer(method: str, on_share: OnShare | None = None, dataset: str | None = None) -> Restorer:
     """The model of config/methods/<method>.yaml with its weights, on the GPU where there is one.
 
     Args:
         on_share: called with the share of a picture's work that was done, now and then; the shares of one call of the model
-            add up to 1. Only kind mperceiver calls it.
+            add up to 1. Kind identity has no work to tell of, and a module of kind python that restores by itself need not call it.
         dataset: what is to be restored; only a method with a file of weights for each dataset asks.
 
     Raises ConfigError, LineageError: the method is not described, or its weights are missing.
@@ -49,6 +52,13 @@ def load_restorer(method: str, on_share: Callable[[float], None] | None = None, 
     kind = config.load("methods", method).kind
     if kind == "identity":
         return Identity()
+    restorer = _with_network(kind, method, dataset)
+    if on_share:
+        restorer.on_share = on_share
+    return restorer
+
+
+def _with_network(kind: str, method: str, dataset: str | None) -> Restorer:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -70,7 +80,4 @@ def load_restorer(method: str, on_share: Callable[[float], None] | None = None, 
         return ceiling.load_restorer(method, device)
     from mperceiver.models import mperceiver
 
-    model = mperceiver.load_restorer(method, device)
-    if on_share:
-        model.on_share = on_share
-    return model
+    return mperceiver.load_restorer(method, device)

@@ -20,6 +20,7 @@ from mperceiver.models.baselines.da_clip_unet import ConditionalUNet
 from mperceiver.models.baselines.ir_sde import MeanRevertingDiffusion
 from mperceiver.models.blocks import start_at_zero
 from mperceiver.models.image_tower import ImageTower
+from mperceiver.models.restorer import OnShare, unheard
 from mperceiver.models.tiling import Tiles
 
 TEMPERATURE = 0.07  # of both contrastive losses
@@ -214,6 +215,7 @@ class DiffusionRestorer:
         self.network, self.device, self.tasks = network.to(device), device, tasks
         self.multiple = network.unet.multiple
         self.minimum = 2 * self.multiple
+        self.on_share: OnShare = unheard
 
     @torch.no_grad()
     def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> Steering:
@@ -234,7 +236,9 @@ class DiffusionRestorer:
         for step in range(diffusion.steps, 0, -1):
             batches = zip(tiles.cut(state), tiles.cut(whole), tiles.owners(len(whole)), strict=True)
             of_tiles = (self._predict(part, lq, step, seen, pictures) for part, lq, pictures in batches)
-            found = tiles.blend(of_tiles, len(whole), whole.device)
+            found = tiles.blend(
+                of_tiles, len(whole), whole.device, lambda share: self.on_share(share / diffusion.steps)
+            )
             time = torch.full((len(whole),), step)
             clean = self.network.clean(state, whole, time, found)
             state = diffusion.before(state, clean, whole, time)

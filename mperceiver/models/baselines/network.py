@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver.models.predictor import DegradationPredictor, estimate_degradations
+from mperceiver.models.restorer import OnShare, unheard
 from mperceiver.models.tiling import Tiles
 from mperceiver.models.towers import Towers
 
@@ -21,6 +22,7 @@ class Network:
     def __init__(self, network: nn.Module, multiple: int, device: torch.device | str, minimum: int = 1) -> None:
         self.network, self.device = network.to(device), device
         self.multiple, self.minimum = multiple, minimum
+        self.on_share: OnShare = unheard
 
     def look(self, whole: Tensor, tasks: Sequence[str] = ()) -> None:
         return None
@@ -29,7 +31,7 @@ class Network:
     def restore(self, whole: Tensor, seen: None, seeds: list[int], tiles: Tiles) -> Tensor:
         """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored pictures of the same shape and range, on the CPU."""
         restored = (self.network(part).clamp(0, 1) for part in tiles.cut(whole))
-        return tiles.blend(restored, len(whole), whole.device)
+        return tiles.blend(restored, len(whole), whole.device, self.on_share)
 
     def modules(self) -> list[nn.Module]:
         return [self.network]
@@ -79,6 +81,7 @@ class TaskNetwork:
         """
         self.network, self.device, self.multiple, self.minimum = network.to(device), device, multiple, minimum
         self.own_tasks, self.predictor, self.clip_crop_px = list(own_tasks), predictor, clip_crop_px
+        self.on_share: OnShare = unheard
         self.tasks = list(predictor[2]) if predictor else self.own_tasks
 
     @torch.no_grad()
@@ -114,7 +117,7 @@ class TaskNetwork:
         """Padded pictures (B, 3, H, W) in [0, 1] on the CPU -> restored pictures of the same shape and range, on the CPU."""
         batches = zip(tiles.cut(whole), tiles.owners(len(whole)), strict=True)
         restored = (self._restored(part, [seen.numbers[picture] for picture in pictures]) for part, pictures in batches)
-        return tiles.blend(restored, len(whole), whole.device)
+        return tiles.blend(restored, len(whole), whole.device, self.on_share)
 
     def modules(self) -> list[nn.Module]:
         return [self.network, *((self.predictor[0].clip, self.predictor[1]) if self.predictor else ())]

@@ -116,8 +116,11 @@ def test_da_clip_restores_exactly_what_its_unet_knows(foundation, predicts):
     network.unet = Knowing()
     restorer = DiffusionRestorer(network, 4, "cpu", 8, ["haze", "rain"])
     seen = Steering(*(torch.zeros(2, width) for width in (4, 4, 2)))
+    shares = []
+    restorer.on_share = shares.append
     restored = restorer.restore(lq, seen, [0, 1], Tiles((32, 32), [0], [0], (32, 32), batch=2))
     assert (restored - gt).abs().max() < 1e-6
+    assert shares == [0.25] * 4  # one batch in each of four steps
 
 
 def test_a_batch_of_several_flags_is_each_picture_with_its_own():

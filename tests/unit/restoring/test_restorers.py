@@ -293,6 +293,10 @@ def test_a_network_sees_tiles_and_knows_no_batch():
     assert torch.equal(restored(restorer, whole, [0, 0]), network(whole).clamp(0, 1))
     tiled = [restored(restorer, whole, [0, 0], side=48, overlap=16, batch=batch) for batch in (1, 5)]
     assert (tiled[0] - tiled[1]).abs().max() < 1e-6
+    shares = []
+    restorer.on_share = shares.append
+    restored(restorer, whole, [0, 0], side=48, overlap=16, batch=5)
+    assert len(shares) == 3 and sum(shares) == pytest.approx(1)  # two pictures of six tiles each
     inside = (..., slice(8, 24), slice(8, 24))  # a tile fades out slowly: its false border hardly counts
     assert (tiled[0] - restored(restorer, whole, [0, 0]))[inside].abs().max() < 1e-4
 
