@@ -1,0 +1,48 @@
+"""Record what NAFNet makes of the shipped weights' pairs in their CPU time in docs/rivals.md, after
+`snakemake --cores all --configfile config/small-nafnet.yaml`: uv run python -m tools.shipped_rival"""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from mperceiver import config, files, lineage, paths
+from tools import shipped
+from tools.blocks import fill
+
+PAGE, RIVAL, FIGURE = Path("docs/rivals.md"), "small-nafnet", "small-nafnet-comparison"
+
+
+def counts() -> str:
+    """On how many degradations and mixes the shipped weights are better, by each metric, and what both do to sound photographs."""
+    better = "; ".join(
+        f"{shipped.heading(metric)} {shipped.better_in(metric, shipped.METHOD, RIVAL)}" for metric in shipped.MEASURES
+    )
+    return (
+        f"The shipped weights are better on (single degradations and mixes): {better}. Kodak24's photographs with nothing wrong come back at "
+        f"{shipped.decibels(RIVAL)} from NAFNet, at {shipped.decibels(shipped.METHOD)} from the shipped weights."
+    )
+
+
+def source() -> str:
+    """Where the numbers are from, and what the training took."""
+    training = lineage.read_card(config.weights_files(RIVAL)["network"].with_suffix(".json"))
+    used = pd.read_csv(f"results/benchmarks/train_network/{RIVAL}.tsv", sep="\t")["cpu_time"].iloc[0]
+    card = lineage.read_card(paths.scores_card(RIVAL, shipped.TASKS))
+    return (
+        f"{training['result']['parameters'] / 1e6:.1f} million parameters, {training['result']['steps']:,} steps, {used:,.0f} CPU-seconds. One training, "
+        f"one seed. Trained at commit `{training['commit'][:12]}`, scored at commit `{card['commit'][:12]}`{' with changes' if card['dirty'] else ''}."
+    )
+
+
+def main() -> None:
+    """Fill the page's block and copy the picture beside it."""
+    shutil.copyfile(paths.figure_file(FIGURE, "png"), PAGE.parent / "rivals-small.png")
+    picture = f"![{config.load('figures', FIGURE).title}](rivals-small.png)"
+    text = "\n\n".join([shipped.table(RIVAL, ("NAFNet", "shipped")), counts(), source(), picture])
+    files.write_text(PAGE, fill(PAGE.read_text(encoding="utf-8"), "shipped rival", text))
+    print(f"{PAGE}: written")
+
+
+if __name__ == "__main__":
+    main()
