@@ -61,13 +61,13 @@ def lines_of(dataset: str, mean: str, other: str = "input") -> list[str]:
 
 
 def better_in(metric: str, method: str, other: str) -> str:
-    """On how many of the nine degradations and the six mixes ``method`` is better than ``other``: "9 of 9 and 6 of 6"."""
+    """On how many degradations and mixes ``method`` is better than ``other``: "9 of 9 degradations and 6 of 6 mixes"."""
     sign = 1 if METRICS[metric].higher_is_better else -1
     texts = []
-    for dataset in (TASKS, MIXES):
+    for dataset, noun in ((TASKS, "degradations"), (MIXES, "mixes")):
         ours, theirs = (result(name, dataset)["tasks"] for name in (method, other))
         better = [sign * (ours[task][metric]["mean"] - theirs[task][metric]["mean"]) > 0 for task in ours]
-        texts.append(f"{sum(better)} of {len(better)}")
+        texts.append(f"{sum(better)} of {len(better)} {noun}")
     return " and ".join(texts)
 
 
@@ -80,8 +80,8 @@ def variants() -> str:
             f"{title} {nine['psnr']:.2f} dB and LPIPS {nine['lpips']:.3f} on the nine, {six['psnr']:.2f} dB and {six['lpips']:.3f} on the mixes"
         )
     return (
-        f"**The same weights used in other ways**: {'; '.join(texts)}. The DRM raises PSNR on {better_in('psnr', METHOD, NO_DRM)} (single "
-        f"degradations and mixes), the self-ensemble on {better_in('psnr', ENSEMBLE, METHOD)}."
+        f"**The same weights used in other ways**: {'; '.join(texts)}. The DRM raises PSNR on "
+        f"{better_in('psnr', METHOD, NO_DRM)}, the self-ensemble on {better_in('psnr', ENSEMBLE, METHOD)}."
     )
 
 

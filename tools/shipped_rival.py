@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from mperceiver import config, files, lineage, paths
+from mperceiver.metrics import METRICS
 from tools import shipped
 from tools.blocks import fill
 
@@ -15,12 +16,13 @@ PAGE, RIVAL, FIGURE = Path("docs/rivals.md"), "small-nafnet", "small-nafnet-comp
 
 def counts() -> str:
     """On how many degradations and mixes the shipped weights are better, by each metric, and what both do to sound photographs."""
-    better = "; ".join(
-        f"{shipped.heading(metric)} {shipped.better_in(metric, shipped.METHOD, RIVAL)}" for metric in shipped.MEASURES
-    )
+    better = [
+        f"in {METRICS[metric].label} on {shipped.better_in(metric, shipped.METHOD, RIVAL)}"
+        for metric in shipped.MEASURES
+    ]
     return (
-        f"The shipped weights are better on (single degradations and mixes): {better}. Kodak24's photographs with nothing wrong come back at "
-        f"{shipped.decibels(RIVAL)} from NAFNet, at {shipped.decibels(shipped.METHOD)} from the shipped weights."
+        f"The shipped weights are better than NAFNet {', '.join(better)}. Of Kodak24's photographs with nothing wrong, NAFNet returns what is "
+        f"nearer to them: {shipped.decibels(RIVAL)}, and the shipped weights {shipped.decibels(shipped.METHOD)}."
     )
 
 
