@@ -106,21 +106,26 @@ def clean() -> str:
     sure = predictions.sure(predictions.read(METHOD, CLEAN))
     assert found is not None
     return (
-        f"**Photographs with nothing wrong**: Kodak24's 24, whole, come back at {decibels(METHOD)}.\n\n"
+        f"**Photographs with nothing wrong**: Kodak24's {result(METHOD, CLEAN)['n']}, whole, come back at {decibels(METHOD)}.\n\n"
         f"**The degradation predictor** is right on {100 * found.accuracy():.1f} % of the {len(found.right)} crops with one degradation each, with "
         f"an expected calibration error of {found.calibration_error():.3f}. Of the photographs with nothing wrong it is sure of "
         f"{100 * sure:.0f} %, in the sense that the output of `restore` names a degradation."
     )
 
 
+def scored_at(method: str) -> str:
+    """The commit at which a method was scored, in words."""
+    card = lineage.read_card(paths.scores_card(method, TASKS))
+    return f"scored at commit `{card['commit'][:12]}`{' with changes' if card['dirty'] else ''}"
+
+
 def source() -> str:
     """Where the numbers are from."""
     training = lineage.read_card(config.weights_files(METHOD)["drm"].with_suffix(".json"))
-    card = lineage.read_card(paths.scores_card(METHOD, TASKS))
     return (
         f"Crops of 128 px of the 24 photographs of Kodak24, {result(METHOD, TASKS)['n']} with one degradation and {result(METHOD, MIXES)['n']} with a mix; "
         f"the better of input and restored in bold, in brackets the 95 % bootstrap interval. One training, one seed. Weights of commit "
-        f"`{training['commit'][:12]}`, scored at commit `{card['commit'][:12]}`{' with changes' if card['dirty'] else ''}."
+        f"`{training['commit'][:12]}`, {scored_at(METHOD)}."
     )
 
 

@@ -30,10 +30,9 @@ def source() -> str:
     """Where the numbers are from, and what the training took."""
     training = lineage.read_card(config.weights_files(RIVAL)["network"].with_suffix(".json"))
     used = pd.read_csv(f"results/benchmarks/train_network/{RIVAL}.tsv", sep="\t")["cpu_time"].iloc[0]
-    card = lineage.read_card(paths.scores_card(RIVAL, shipped.TASKS))
     return (
         f"{training['result']['parameters'] / 1e6:.1f} million parameters, {training['result']['steps']:,} steps, {used:,.0f} CPU-seconds. One training, "
-        f"one seed. Trained at commit `{training['commit'][:12]}`, scored at commit `{card['commit'][:12]}`{' with changes' if card['dirty'] else ''}."
+        f"one seed. Trained at commit `{training['commit'][:12]}`, {shipped.scored_at(RIVAL)}."
     )
 
 

@@ -8,14 +8,14 @@ result is bit for bit the untiled one.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from mperceiver import config, images
-from mperceiver.models.restorer import Restorer
+from mperceiver.models.restorer import OnShare, Restorer, unheard
 
 VARIANCE = 0.01  # of a tile's Gaussian weight, in units of the tile's side (StableSR)
 
@@ -67,7 +67,7 @@ class Tiles:
         batches: Iterable[Tensor],
         pictures: int,
         device: torch.device | str,
-        on_share: Callable[[float], None] = lambda share: None,
+        on_share: OnShare = unheard,
     ) -> Tensor:
         """Batches of processed tiles, in the order of ``cut`` -> whole pictures or latents on ``device``, float32.
 
@@ -91,9 +91,7 @@ class Tiles:
                 number += 1
         return whole
 
-    def _reported(
-        self, batches: Iterable[Tensor], pictures: int, on_share: Callable[[float], None]
-    ) -> Iterator[Tensor]:
+    def _reported(self, batches: Iterable[Tensor], pictures: int, on_share: OnShare) -> Iterator[Tensor]:
         share = 1 / len(self.owners(pictures))
         for batch in batches:
             yield batch
