@@ -6,6 +6,8 @@ from pydantic import Field
 
 from mperceiver.config.base import MetricName, Model
 
+SSIM_SIDE = 11  # px, of SSIM's Gaussian window
+
 
 class Protocol(Model):
     """config/protocols/<name>.yaml: how restored pictures are scored."""

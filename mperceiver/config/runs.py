@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mperceiver.config.base import STAGES, TASKS, Count, Model, Name, Positive, Precision, Sha256, Share
+from mperceiver.config.protocols import SSIM_SIDE
 from mperceiver.config.samplers import Sampler
 
 
@@ -105,6 +106,12 @@ class Losses(Model):
         description="weight of the negated PSNR in dB, mean over the pictures of a batch, as NAFNet is trained with, but 40 dB at "
         "most; it counts a decibel of a nearly sound picture as much as one of a ruined picture, which L1 does not",
     )
+    ssim: float = Field(
+        0.0,
+        ge=0,
+        description="weight of 1 - SSIM over the RGB channels, whose 11x11 Gaussian window leaves out the borders; it keeps faint "
+        "texture, which L1 and PSNR hardly count",
+    )
     vgg: float = Field(
         0.0,
         ge=0,
@@ -191,6 +198,13 @@ class Stage(Model):
         description="degradation: how often its pictures are drawn, relative to those of a degradation that is not named (not in the "
         "predictor, whose batches have as many of each)",
     )
+    misjudged_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the training crops that get the probabilities of another crop, drawn at random, so that the module "
+        "learns to look for itself where the predictor errs (drm only)",
+    )
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss (predictor only)")
     losses: Losses = Field(Losses(), description="weights of the losses (drm and network only)")
 
@@ -198,6 +212,11 @@ class Stage(Model):
     def _check_shares(self) -> "Stage":
         if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
             raise ValueError(f"the phases' shares add up to {sum(p.share for p in self.phases):g}, not 1")
+        smallest = min(phase.crop_px for phase in self.phases)
+        if self.losses.ssim and smallest < SSIM_SIDE:
+            raise ValueError(
+                f"losses.ssim needs crops of {SSIM_SIDE} px or more, the side of SSIM's window; phases have one of {smallest} px"
+            )
         if self.accumulate % self.cpu_processes:
             raise ValueError(
                 f"cpu_processes is {self.cpu_processes}, which does not divide accumulate, {self.accumulate}"
@@ -211,6 +230,7 @@ NOT_FOR = (
     ("predictor", "task_weights"),
     ("predictor", "gradient_checkpointing"),
     ("network", "gradient_checkpointing"),
+    *((stage, "misjudged_share") for stage in ("predictor", "branches", "network")),
 )
 
 

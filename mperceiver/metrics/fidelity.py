@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mperceiver.config.protocols import Protocol
+from mperceiver.config.protocols import SSIM_SIDE, Protocol
 from mperceiver.images import PictureError
 from mperceiver.metrics.metric import Metric
 from mperceiver.metrics.pictures import Pictures, channels, size
@@ -10,7 +10,6 @@ from mperceiver.metrics.pictures import Pictures, channels, size
 # PSNR of two equal pictures. MATLAB and BasicSR return infinity, of which no mean can be taken. Two 8-bit pictures of 128 px
 # that differ by one level in one value have 95 dB.
 EQUAL_DB = 100.0
-SSIM_SIDE = 11  # px, of SSIM's window
 GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 GAUSSIAN /= GAUSSIAN.sum()
 Moments = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]

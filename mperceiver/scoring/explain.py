@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import config, images
+from mperceiver.config.protocols import SSIM_SIDE
 from mperceiver.data.raw.folder import left_out, pictures_in
 from mperceiver.metrics import fidelity
 from mperceiver.metrics.pictures import LUMA
@@ -215,7 +216,7 @@ def _values(restored: np.ndarray, gt: np.ndarray, metrics: tuple[str, ...]) -> d
     regions = {
         name: _cut(gt.shape, border)
         for name, border in REGIONS.items()
-        if min(gt[_cut(gt.shape, border)].shape[:2]) >= fidelity.SSIM_SIDE
+        if min(gt[_cut(gt.shape, border)].shape[:2]) >= SSIM_SIDE
     }
     values: dict[tuple, float] = {}
     if "psnr" in metrics:
@@ -247,7 +248,7 @@ def _ssims(restored: np.ndarray, gt: np.ndarray, regions: dict) -> Iterator[tupl
         for (words, kind), region in product(SSIMS.items(), usual):
             cut = regions[region]
             moments = fidelity.window_moments(first[cut], second[cut], kind)
-            side = {"gaussian": fidelity.SSIM_SIDE // 2, "uniform": 3, "matlab-3d": 0}[kind]
+            side = {"gaussian": SSIM_SIDE // 2, "uniform": 3, "matlab-3d": 0}[kind]
             for data_range, contrast in RANGES.items():
                 inside = (slice(side, -side or None),) * 2
                 value = float(fidelity.similarity(moments, contrast)[inside].mean())

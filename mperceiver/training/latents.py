@@ -30,9 +30,9 @@ from mperceiver.training.shards import MappedRows, join_shards, shard_of, write_
 BATCH, BATCH_PIXELS = 64, 2 * 2**20
 VERSION = 1  # of the file's layout and of the way its numbers are computed
 
-# (lq_latent, embedding, noise, fresh) -> restored latent, with B crops: (B, 4, h, w), (B, C_clip), (B, 4, h, w) -> (B, 4, h, w).
+# (lq_latent, embedding, P, noise, fresh) -> restored latent, with B crops: (B, 4, h, w), (B, C_clip), (B, N), (B, 4, h, w) -> (B, 4, h, w).
 # ``fresh()`` returns more noise of the latents' shape.
-SampleLatents = Callable[[Tensor, Tensor, Tensor, Callable[[], Tensor]], Tensor]
+SampleLatents = Callable[[Tensor, Tensor, Tensor, Tensor, Callable[[], Tensor]], Tensor]
 
 
 # ---------------------------------------------------------------- latents and embeddings of the training crops
@@ -218,6 +218,7 @@ def sample_latents(
     folder: Path,
     sample: SampleLatents,
     cached: list[CachedLatents],
+    judged: list[Tensor],
     seed: int,
     key: str,
     title: str,
@@ -229,11 +230,13 @@ def sample_latents(
     sampled before nor on the process that sampled it. A crop's noise is the same whether all crops are sampled or a few.
 
     Args:
+        judged: of each dataset, P of each crop, (crops, N).
         wanted: the crops of each dataset to sample, in ascending order; None for all of them.
         key: describes everything that the latents depend on. Latents in ``folder`` under another key are removed.
         title: of the run, for the progress bar.
     """
     by_dataset = {latents.crops.name: latents for latents in cached}
+    probabilities = {latents.crops.name: of_crops for latents, of_crops in zip(cached, judged, strict=True)}
     chosen: dict[str, Sequence[int]] = {name: range(len(latents)) for name, latents in by_dataset.items()}
     if wanted is not None:
         asked = [(latents.crops.name, rows) for latents, rows in zip(cached, wanted, strict=True)]
@@ -248,7 +251,7 @@ def sample_latents(
             lq = torch.stack([latents.lq(i) for i in crops]).float()
             fresh = _noise(name, crops, len(latents), height * width, latents.shape, seed)
             embedding = torch.stack([latents.embedding(i) for i in crops])
-            sampled = sample(lq, embedding, fresh(), fresh).half().cpu().numpy()
+            sampled = sample(lq, embedding, probabilities[name][crops], fresh(), fresh).half().cpu().numpy()
             batches.append(pa.record_batch({"latent": pa.array([row.tobytes() for row in sampled], pa.binary())}))
             advance(len(some))
         return batches

@@ -1,5 +1,7 @@
 """The losses of the three stages (sections 3.1 and 3.3) and of the baselines."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -45,6 +47,13 @@ def vgg_distance(groups: nn.ModuleList, output: Tensor, target: Tensor) -> Tenso
     return torch.stack(distances).mean()
 
 
+def _ssim() -> Callable[[Tensor, Tensor], Tensor]:
+    """A function that returns the SSIM of each picture: (B, 3, H, W) in [0, 1] twice -> (B,). H and W are 11 px or more."""
+    from pyiqa.archs.ssim_arch import ssim  # here, since importing pyiqa takes seconds
+
+    return ssim
+
+
 class PatchDiscriminator(nn.Sequential):
     """PatchGAN of three strided layers (Isola et al., arXiv:1611.07004): (B, 3, H, W) -> (B, 1, h, w). 2,765,633 parameters."""
 
@@ -67,13 +76,14 @@ def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:
 
 
 class PictureLosses:
-    """Weighted sum of L1, smooth L1, PSNR, VGG, perceptual, colour and adversarial losses, for stage 3 and the baselines (section 3.3)."""
+    """Weighted sum of L1, smooth L1, PSNR, SSIM, VGG, perceptual, colour and adversarial losses, for stage 3 and the baselines (section 3.3)."""
 
     def __init__(self, spec: Losses, device: torch.device | str) -> None:
         from mperceiver.metrics import lpips
 
         self.spec = spec
         self.perceptual = lpips.load(spec.perceptual_network).to(device) if spec.perceptual else None
+        self.ssim = _ssim() if spec.ssim else None
         self.vgg = lpips.load("vgg").groups[:VGG_GROUPS].to(device) if spec.vgg else None
         self.discriminator = PatchDiscriminator().to(device) if spec.adversarial else None
 
@@ -92,6 +102,9 @@ class PictureLosses:
         if spec.psnr:
             losses["loss_psnr"] = negated_psnr(output, target)
             total = total + spec.psnr * losses["loss_psnr"]
+        if self.ssim is not None:
+            losses["loss_ssim"] = 1 - self.ssim(output, target).mean()
+            total = total + spec.ssim * losses["loss_ssim"]
         if self.vgg is not None:
             losses["loss_vgg"] = vgg_distance(self.vgg, output, target)
             total = total + spec.vgg * losses["loss_vgg"]

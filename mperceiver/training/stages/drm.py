@@ -19,6 +19,7 @@ from mperceiver.models.predictor import DegradationPredictor
 from mperceiver.models.sampling import ddim
 from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
+from mperceiver.seeds import picture_seed
 from mperceiver.training import processes
 from mperceiver.training.discarding import latents_folder
 from mperceiver.training.latents import CachedLatents, SampledLatents, sample_latents
@@ -26,6 +27,8 @@ from mperceiver.training.loop import fit, turns
 from mperceiver.training.losses import PictureLosses
 from mperceiver.training.prefetch import generators
 from mperceiver.training.stages.common import all_latents, mixed, ready_to_train, trained_predictor
+
+EMBEDDINGS_AT_ONCE = 4096  # that the predictor judges
 
 
 def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
@@ -36,7 +39,8 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     cached = all_latents(run)
     mixture = mixed([latents.crops for latents in cached], spec)
     wanted = drawn_rows(mixture, spec, run.seed + 2)
-    sampled = _sampled_latents(run_name, run, spec, foundation, predictor, cached, inputs, wanted)
+    judged = [judgements(predictor, latents, spec.misjudged_share, run.seed + 2) for latents in cached]
+    sampled = _sampled_latents(run_name, run, spec, foundation, cached, judged, inputs, wanted)
     whole_px = mixture.datasets[0].size(0)[0]
     drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
     drm.attach(foundation.vae)
@@ -55,7 +59,7 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
             "z": torch.stack(latents),
             "lq": lq[window],
             "gt": gt[window],
-            "embedding": torch.stack([cached[d].embedding(row) for d, row in rows]),
+            "probabilities": torch.stack([judged[d][row] for d, row in rows]),
             "ids": mixture.ids(rows),
         }
 
@@ -63,8 +67,8 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
         module: nn.Module, batch: dict[str, Any], generator: torch.Generator, phase: Phase, step: int
     ) -> dict[str, Tensor]:
         _, features = drm.degraded_features(foundation.encode, batch["lq"])
-        probabilities = predictor.probabilities(batch["embedding"])
-        return picture_losses(module(foundation.decode, batch["z"], features, probabilities), batch["gt"], step)
+        restored = module(foundation.decode, batch["z"], features, batch["probabilities"])
+        return picture_losses(restored, batch["gt"], step)
 
     curve = fit(
         f"{run_name} drm",
@@ -78,6 +82,19 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
         draw=draw,
     )
     return drm, curve
+
+
+@torch.no_grad()
+def judgements(predictor: DegradationPredictor, latents: CachedLatents, misjudged_share: float, seed: int) -> Tensor:
+    """P of each of a dataset's crops, (crops, N) on the CPU; a ``misjudged_share`` of the crops, drawn at random, has that of another one."""
+    device = next(predictor.parameters()).device
+    rows = torch.arange(len(latents)).split(EMBEDDINGS_AT_ONCE)
+    embeddings = (torch.stack([latents.embedding(i) for i in some.tolist()]) for some in rows)
+    probabilities = torch.cat([predictor.probabilities(some.to(device)).cpu() for some in embeddings])
+    rng = np.random.default_rng(picture_seed(latents.crops.name, "misjudged", seed))
+    misjudged = np.flatnonzero(rng.random(len(latents)) < misjudged_share)
+    probabilities[misjudged] = probabilities[rng.integers(len(latents), size=len(misjudged))]
+    return probabilities
 
 
 def drawn_rows(mixture: Mixture, spec: Stage, seed: int) -> list[list[int]] | None:
@@ -103,12 +120,14 @@ def _sampled_latents(
     run: Run,
     spec: Stage,
     foundation: Towers,
-    predictor: DegradationPredictor,
     cached: list[CachedLatents],
+    judged: list[Tensor],
     inputs: dict,
     wanted: list[list[int]] | None,
 ) -> list[SampledLatents]:
     """The latents that the run's stage 2 samples for the training crops, or for those of them that are ``wanted``.
+
+    ``judged``: P of each crop of each dataset, (crops, N).
 
     Afterwards the branches, the U-Net, the text encoder and CLIP are moved to the CPU, to leave the GPU's memory to stage 3.
     """
@@ -118,9 +137,13 @@ def _sampled_latents(
     branches.set_up(spec.precision, spec.channels_last)
     alphas = foundation.alphas()
 
-    def sample(z_lq: Tensor, embedding: Tensor, noise: Tensor, fresh: Callable[[], Tensor]) -> Tensor:
-        z_lq, embedding, noise = (x.to(foundation.device) for x in (z_lq, embedding, noise))
-        static = branches.prepare(embedding, predictor.probabilities(embedding))
+    def sample(
+        z_lq: Tensor, embedding: Tensor, probabilities: Tensor, noise: Tensor, fresh: Callable[[], Tensor]
+    ) -> Tensor:
+        z_lq, embedding, probabilities, noise = (
+            x.to(foundation.device) for x in (z_lq, embedding, probabilities, noise)
+        )
+        static = branches.prepare(embedding, probabilities)
         return ddim(
             lambda z, t: branches.predict(z, t, static, z_lq),
             noise,
@@ -132,8 +155,9 @@ def _sampled_latents(
         )
 
     digests = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
-    key = json.dumps([run.latents.model_dump(mode="json"), spec.precision, digests], sort_keys=True)
-    sampled = sample_latents(latents_folder(run_name), sample, cached, run.latents.seed, key, run_name, wanted)
+    parts = [run.latents.model_dump(mode="json"), spec.precision, spec.misjudged_share, run.seed, digests]
+    key = json.dumps(parts, sort_keys=True)
+    sampled = sample_latents(latents_folder(run_name), sample, cached, judged, run.latents.seed, key, run_name, wanted)
     for module in (branches, foundation.unet, foundation.text_encoder, foundation.clip):
         module.cpu()
     return sampled

@@ -17,6 +17,8 @@ from mperceiver.data.read.mixture import Mixture
 from mperceiver.training import latents, shards
 from mperceiver.training.latents import CachedLatents, encode, sample_latents
 
+JUDGED = torch.rand(18, 3, generator=torch.Generator().manual_seed(3))  # P of each of tiny-train's crops
+
 
 def every(read) -> torch.Tensor:
     """All crops' latents, or embeddings, by a reader that knows its length."""
@@ -241,22 +243,25 @@ def test_sampled_latents_are_cached(tiny_world, foundation):
     encode(foundation, "tiny-train")
     calls = []
 
-    def restore(lq, embedding, noise, fresh):
-        calls.append((lq, embedding, noise, fresh()))
+    def restore(lq, embedding, probabilities, noise, fresh):
+        calls.append((lq, embedding, noise, fresh(), probabilities))
         return lq + noise
 
     folder, cached = Path("results/resume/x/latents"), CachedLatents("tiny", "tiny-train")
-    (first,) = sample_latents(folder, restore, [cached], 42, "key", "x")
-    lq, embedding, noise, more = calls[0]
+    (first,) = sample_latents(folder, restore, [cached], [JUDGED], 42, "key", "x")
+    lq, embedding, noise, more, probabilities = calls[0]
+    assert torch.equal(probabilities, JUDGED)
     assert len(calls) == 1 and len(first) == 18 and first[3].dtype == torch.float16 and first[3].shape == cached.shape
     assert torch.equal(lq, every(cached.lq).float()) and torch.equal(embedding, every(cached.embedding))
     assert torch.equal(all_of(first), (lq + noise).half())
     assert noise.std().item() == pytest.approx(1, abs=0.05) and not torch.equal(noise, more)
-    (again,) = sample_latents(folder, restore, [cached], 42, "key", "x")
+    (again,) = sample_latents(folder, restore, [cached], [JUDGED], 42, "key", "x")
     assert len(calls) == 1 and torch.equal(all_of(first), all_of(again))
-    sample_latents(folder, restore, [cached], 42, "another key", "x")  # other weights, another sampler: not taken
+    sample_latents(
+        folder, restore, [cached], [JUDGED], 42, "another key", "x"
+    )  # other weights, another sampler: not taken
     assert len(calls) == 2 and torch.equal(calls[1][2], noise)  # noise knows nothing of what ran before
-    sample_latents(folder, restore, [cached], 43, "third key", "x")
+    sample_latents(folder, restore, [cached], [JUDGED], 43, "third key", "x")
     assert not torch.equal(calls[2][2], noise)
 
 
@@ -266,14 +271,14 @@ def test_killed_sampling_goes_on_with_the_part_it_was_at(tiny_world, foundation,
     monkeypatch.setattr(latents, "BATCH", 2)
     cached, folder, calls = CachedLatents("tiny", "tiny-train"), Path("results/resume/x/latents"), []
 
-    def restore(lq, embedding, noise, fresh):
+    def restore(lq, embedding, probabilities, noise, fresh):
         calls.append(lq)
         if len(calls) == 6:
             raise KeyboardInterrupt
         return lq + noise
 
     with pytest.raises(KeyboardInterrupt):
-        sample_latents(folder, restore, [cached], 1, "key", "x")
+        sample_latents(folder, restore, [cached], [JUDGED], 1, "key", "x")
     assert sorted(path.name for path in folder.iterdir()) == [
         "key.txt",
         "tiny-train-000000000.arrow",
@@ -281,9 +286,9 @@ def test_killed_sampling_goes_on_with_the_part_it_was_at(tiny_world, foundation,
         "tiny-train-000000004.arrow",
         "tiny-train-000000004.sha256",
     ]
-    (resumed,) = sample_latents(folder, restore, [cached], 1, "key", "x")
+    (resumed,) = sample_latents(folder, restore, [cached], [JUDGED], 1, "key", "x")
     assert len(calls) == 6 + 5  # the third part anew, and the two after it
-    (straight,) = sample_latents(Path("results/resume/y"), restore, [cached], 1, "key", "y")
+    (straight,) = sample_latents(Path("results/resume/y"), restore, [cached], [JUDGED], 1, "key", "y")
     assert torch.equal(all_of(resumed), all_of(straight))
 
 
@@ -293,11 +298,11 @@ def test_a_part_that_has_changed_is_made_again(tiny_world, foundation, monkeypat
     monkeypatch.setattr(shards, "SHARD_ROWS", 4)
     cached, folder, calls = CachedLatents("tiny", "tiny-train"), Path("results/resume/x"), []
 
-    def restore(lq, embedding, noise, fresh):
+    def restore(lq, embedding, probabilities, noise, fresh):
         calls.append(len(lq))
         return lq + noise
 
-    (sound,) = sample_latents(folder, restore, [cached], 1, "key", "x")
+    (sound,) = sample_latents(folder, restore, [cached], [JUDGED], 1, "key", "x")
     expected = all_of(sound).clone()
     part = folder / "tiny-train-000000004.arrow"
     data = part.read_bytes()
@@ -306,7 +311,7 @@ def test_a_part_that_has_changed_is_made_again(tiny_world, foundation, monkeypat
     else:
         part.write_bytes(data[:-100] if damage == "cut" else data[:3000] + bytes([data[3000] ^ 1]) + data[3001:])
     calls.clear()
-    (again,) = sample_latents(folder, restore, [cached], 1, "key", "x")
+    (again,) = sample_latents(folder, restore, [cached], [JUDGED], 1, "key", "x")
     assert calls == [4] and torch.equal(all_of(again), expected) and part.read_bytes() == data
     assert "tiny-train-000000004.arrow: not as it was written; its rows are made again" in "".join(capfd.readouterr())
 
@@ -318,21 +323,21 @@ def test_a_few_latents_are_those_that_sampling_all_gives(tiny_world, foundation,
     monkeypatch.setattr(latents, "BATCH", 3)
     cached, seen = CachedLatents("tiny", "tiny-train"), []
 
-    def restore(lq, embedding, noise, fresh):
+    def restore(lq, embedding, probabilities, noise, fresh):
         seen.append(len(lq))
-        return lq + noise + 2 * fresh() + 4 * fresh() + embedding.mean(1).view(-1, 1, 1, 1)
+        return lq + noise + 2 * fresh() + 4 * fresh() + (embedding.mean(1) + probabilities[:, 0]).view(-1, 1, 1, 1)
 
-    (every_one,) = sample_latents(Path("results/resume/x"), restore, [cached], 42, "key", "x")
+    (every_one,) = sample_latents(Path("results/resume/x"), restore, [cached], [JUDGED], 42, "key", "x")
     assert sum(seen) == 18
-    (few,) = sample_latents(Path("results/resume/y"), restore, [cached], 42, "key", "y", [wanted])
+    (few,) = sample_latents(Path("results/resume/y"), restore, [cached], [JUDGED], 42, "key", "y", [wanted])
     assert sum(seen) == 18 + max(len(wanted), 1)
     for row in wanted:
         assert torch.equal(few[row], every_one[row])
     with pytest.raises(KeyError):
         _ = few[4 if len(wanted) < 18 else 18]
-    sample_latents(Path("results/resume/y"), restore, [cached], 42, "key", "y", [wanted])
+    sample_latents(Path("results/resume/y"), restore, [cached], [JUDGED], 42, "key", "y", [wanted])
     assert sum(seen) == 18 + max(len(wanted), 1), "kept for the next call"
-    sample_latents(Path("results/resume/y"), restore, [cached], 42, "key", "y", [[5]])
+    sample_latents(Path("results/resume/y"), restore, [cached], [JUDGED], 42, "key", "y", [[5]])
     assert sum(seen) == 19 + max(len(wanted), 1), "other steps draw other crops"
 
 

@@ -77,6 +77,32 @@ def test_psnr_is_weighted(pair):
     assert found["loss"].item() == pytest.approx(2 * found["loss_l1"].item() + found["loss_psnr"].item() / 2, rel=1e-6)
 
 
+def test_ssim_is_that_of_the_tables_without_the_borders():
+    """skimage's, with the 11x11 Gaussian window of the protocols; five pixels at each border have no whole window."""
+    import numpy as np
+    from skimage.metrics import structural_similarity
+
+    generator = torch.Generator().manual_seed(5)
+    target = F.interpolate(torch.rand(2, 3, 8, 8, generator=generator), size=32, mode="bicubic").clamp(0, 1)
+    output = (target + 0.1 * torch.randn(target.shape, generator=generator)).clamp(0, 1)
+    expected = []
+    for ours, theirs in zip(output.double().numpy(), target.double().numpy(), strict=True):
+        _, whole = structural_similarity(
+            ours,
+            theirs,
+            channel_axis=0,
+            data_range=1,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            full=True,
+        )
+        expected.append(np.asarray(whole)[:, 5:-5, 5:-5].mean())
+    found = PictureLosses(Losses(l1=0, ssim=0.5, perceptual=0, colour=0, adversarial=0), "cpu")(output, target, 0)
+    assert found["loss_ssim"].item() == pytest.approx(1 - np.mean(expected), abs=1e-4)
+    assert found["loss"].item() == pytest.approx(found["loss_ssim"].item() / 2, rel=1e-6)
+
+
 def test_hinges():
     real, fake = torch.tensor([0.5, 2.0]), torch.tensor([-2.0, 1.0])
     assert hinge_generator(fake).item() == 0.5
