@@ -22,28 +22,40 @@ def free_memory_bytes() -> int:
     return min([free, *_cgroup_limits()])
 
 
+OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+
+
 def _cgroup_limits() -> list[int]:
-    """Bytes left within the memory limit of each control group (cluster job, container) that this process is in."""
-    root = Path("/sys/fs/cgroup")
+    """Bytes left within the memory limit of each control group (cluster job, container) that this process is in, of version 1 or 2."""
     try:
-        own = next(
-            line[3:]
-            for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-            if line.startswith("0::")
-        )
-    except (OSError, StopIteration):
+        lines = OWN_GROUPS.read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
         return []
     limits = []
-    for folder in (root / own.lstrip("/"), *(root / own.lstrip("/")).parents):
-        try:
-            limit, used = (
-                (folder / f"memory.{name}").read_text(encoding="utf-8").strip() for name in ("max", "current")
-            )
-        except OSError:
+    for line in lines:
+        _, controllers, own = line.split(":", 2)
+        if not controllers:  # version 2
+            root, names = GROUPS, ("memory.max", "memory.current", "")
+        elif "memory" in controllers.split(","):
+            root, names = GROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+        else:
             continue
-        if limit != "max":
-            limits.append(max(0, int(limit) - int(used)))
+        group = root / own.lstrip("/")
+        limits += [left for folder in (group, *group.parents) if (left := _left_in(folder, *names)) is not None]
     return limits
+
+
+def _left_in(group: Path, limit: str, used: str, prefix: str) -> int | None:
+    """Bytes left within a control group's limit; None without one. What the group caches of files is left: the kernel gives it up."""
+    try:
+        most, taken = ((group / name).read_text(encoding="utf-8").strip() for name in (limit, used))
+        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
+    except (OSError, ValueError):
+        return None
+    if most == "max":
+        return None
+    cached = sum(int(stat.get(f"{prefix}{kind}_file", 0)) for kind in ("active", "inactive"))
+    return max(0, int(most) - int(taken) + cached)
 
 
 def quiet_model_libraries() -> None:

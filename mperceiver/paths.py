@@ -135,11 +135,6 @@ def resume_folder(run: str) -> Path:
     return RESULTS / "resume" / run
 
 
-def trackers_folder(run: str, stage: str) -> Path:
-    """Folder in which TensorBoard and DVCLive log a stage's training."""
-    return TRACKERS / f"{run}-{stage}"
-
-
 def cost_card(method: str) -> Path:
     """Card of what a method costs: it holds the measurements themselves."""
     return COSTS / f"{method}.json"

@@ -9,22 +9,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from mperceiver import paths
+from mperceiver import config, paths
 
 DVC = Path(".dvc")
 # Below these lie single files that are outputs. The pictures of a folder that is an output may stay protected: it is removed whole.
-DEPTHS = {
-    paths.FOUNDATIONS: 1,
-    paths.RAW: 1,
-    paths.PREPARED: 1,
-    paths.LATENTS: 2,
-    paths.RUNS: 2,
-    paths.RESTORED: 2,
-    paths.SCORES: 2,
-    paths.TABLES: 1,
-    paths.FIGURES: 1,
-    paths.REPORT: 1,
-}
+DEPTHS = config.NAMES | {paths.REPORT: 1}
 
 
 def release_outputs() -> int:

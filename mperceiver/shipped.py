@@ -3,6 +3,7 @@
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
+CARD = "card.json"  # beside weights that this project made: how they were made
 IN_WHEEL = "shipped_files"  # folder of the package; pyproject.toml puts config/ and assets/ into it
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 
 from mperceiver import config, files, paths
-from tools.blocks import fill
-from tools.headline import commit_of, heading, printed
+from tools.blocks import commit_of, fill
+from tools.headline import heading, printed
 
 PAGE, TABLE = Path("docs/ablations.md"), "demo-ablation"
 

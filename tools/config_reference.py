@@ -7,6 +7,7 @@ from typing import Any
 from mperceiver import config
 from mperceiver.config.base import Model
 from mperceiver.config.experiments import Experiment
+from tools.blocks import cell
 
 INTRO = """\
 # Configuration
@@ -153,7 +154,3 @@ def default_of(schema: dict) -> str:
 
 def link(name: str) -> str:
     return f"[{name}](#{name.lower()})"
-
-
-def cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

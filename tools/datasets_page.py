@@ -1,6 +1,7 @@
 """docs/datasets.md: all datasets, from config/datasets/; `make docs` writes it."""
 
 from mperceiver import config
+from tools.blocks import cell
 
 # How a downloaded dataset arrives, by its key `access`.
 ACCESS = {
@@ -50,7 +51,3 @@ def page() -> str:
 
 def link(name: str) -> str:
     return f"[{name}](../config/datasets/{name}.yaml)"
-
-
-def cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mperceiver import config, files, lineage, paths
+from mperceiver import config, files, paths
 from mperceiver.metrics import METRICS
-from tools.blocks import fill
+from tools.blocks import commit_of, fill
 
 TABLES = {"demo-tasks": "Nine degradations", "demo-mid6": "Six mixes, none trained on"}
 FIGURE = "demo-comparison"
@@ -30,11 +30,6 @@ def printed(cells: pd.DataFrame, method: str, metric: str) -> str:
     mean, rank = cells.loc[(method, metric)]
     text = f"{mean:.{METRICS[metric].decimals}f}"
     return f"**{text}**" if rank == 1 else text
-
-
-def commit_of(card: Path) -> str:
-    content = lineage.read_card(card)
-    return f"`{content['commit'][:12]}`" + (" with changes" if content["dirty"] else "")
 
 
 def table() -> str:

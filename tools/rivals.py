@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from mperceiver import config, files, lineage, paths
+from mperceiver import config, files, paths
 from mperceiver.report.grid import Cell, Column, FilledTable, Row
 from mperceiver.report.tables import build
-from tools.blocks import fill
+from tools.blocks import commit_of, fill
 
 PAGE, FIGURE = Path("docs/rivals.md"), "rivals-comparison"
 TABLES = {"rivals": "rivals table", "rivals-mixes": "rivals mixes", "rivals-efficiency": "rivals costs"}
@@ -53,8 +53,7 @@ def recorded(name: str) -> str:
     ]
     if absent:
         raise ValueError(f"table {name} is not complete: {absent[0]}; run `make rivals` first")
-    card = lineage.read_card(paths.table_file(name, "json"))
-    commit = f"`{card['commit'][:12]}`" + (" with changes" if card["dirty"] else "")
+    commit = commit_of(paths.table_file(name, "json"))
     return f"{table_of(table)}\n\n{table.caption}\n\nMade by `make rivals` at commit {commit}."
 
 

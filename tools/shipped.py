@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mperceiver import config, files, lineage, paths
+from mperceiver import config, files, paths
+from mperceiver.config.base import SURE
 from mperceiver.metrics import METRICS
 from mperceiver.report import predictions, scores
-from tools.blocks import fill
+from tools.blocks import commit_of, fill
 
 PAGE, METHOD = Path("docs/restore.md"), "small"
 NO_DRM, ENSEMBLE = "small-no-drm", "small-plus"  # the same weights used in other ways
@@ -108,24 +109,18 @@ def clean() -> str:
     return (
         f"**Photographs with nothing wrong**: Kodak24's {result(METHOD, CLEAN)['n']}, whole, come back at {decibels(METHOD)}.\n\n"
         f"**The degradation predictor** is right on {100 * found.accuracy():.1f} % of the {len(found.right)} crops with one degradation each, with "
-        f"an expected calibration error of {found.calibration_error():.3f}. Of the photographs with nothing wrong it is sure of "
-        f"{100 * sure:.0f} %, in the sense that the output of `restore` names a degradation."
+        f"an expected calibration error of {found.calibration_error():.3f}. For {100 * sure:.0f} % of the photographs with nothing wrong it gives "
+        f"a degradation {100 * SURE:.0f} % or more; for the others `restore` says that the predictor is not sure."
     )
-
-
-def scored_at(method: str) -> str:
-    """The commit at which a method was scored, in words."""
-    card = lineage.read_card(paths.scores_card(method, TASKS))
-    return f"scored at commit `{card['commit'][:12]}`{' with changes' if card['dirty'] else ''}"
 
 
 def source() -> str:
     """Where the numbers are from."""
-    training = lineage.read_card(config.weights_files(METHOD)["drm"].with_suffix(".json"))
+    weights = commit_of(config.weights_files(METHOD)["drm"].with_suffix(".json"))
     return (
         f"Crops of 128 px of the 24 photographs of Kodak24, {result(METHOD, TASKS)['n']} with one degradation and {result(METHOD, MIXES)['n']} with a mix; "
         f"the better of input and restored in bold, in brackets the 95 % bootstrap interval. One training, one seed. Weights of commit "
-        f"`{training['commit'][:12]}`, {scored_at(METHOD)}."
+        f"{weights}, scored at commit {commit_of(paths.scores_card(METHOD, TASKS))}."
     )
 
 

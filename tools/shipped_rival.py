@@ -9,7 +9,7 @@ import pandas as pd
 from mperceiver import config, files, lineage, paths
 from mperceiver.metrics import METRICS
 from tools import shipped
-from tools.blocks import fill
+from tools.blocks import commit_of, fill
 
 PAGE, RIVAL, FIGURE = Path("docs/rivals.md"), "small-nafnet", "small-nafnet-comparison"
 
@@ -28,11 +28,12 @@ def counts() -> str:
 
 def source() -> str:
     """Where the numbers are from, and what the training took."""
-    training = lineage.read_card(config.weights_files(RIVAL)["network"].with_suffix(".json"))
-    used = pd.read_csv(f"results/benchmarks/train_network/{RIVAL}.tsv", sep="\t")["cpu_time"].iloc[0]
+    card = config.weights_files(RIVAL)["network"].with_suffix(".json")
+    training = lineage.read_card(card)
+    used = pd.read_csv(paths.benchmark_file("train_network", RIVAL), sep="\t")["cpu_time"].iloc[0]
     return (
         f"{training['result']['parameters'] / 1e6:.1f} million parameters, {training['result']['steps']:,} steps, {used:,.0f} CPU-seconds. One training, "
-        f"one seed. Trained at commit `{training['commit'][:12]}`, {shipped.scored_at(RIVAL)}."
+        f"one seed. Trained at commit {commit_of(card)}, scored at commit {commit_of(paths.scores_card(RIVAL, shipped.TASKS))}."
     )
 
 

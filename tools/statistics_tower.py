@@ -13,11 +13,11 @@ from torch import Tensor
 
 from mperceiver import commits, config, files, lineage, paths
 from mperceiver.data.read.loader import PreparedDataset
-from mperceiver.foundations.listing import CARD
 from mperceiver.images import to_tensor
 from mperceiver.metrics.weights import read_tensors
 from mperceiver.models.image_tower import CLIP_MEAN, CLIP_STD
 from mperceiver.models.statistics_tower import EMBEDDING, StatisticsTower
+from mperceiver.shipped import CARD
 
 FOUNDATION, PUBLISHED, DATASET = "mini-lite", "efficientnet-lite0", "small-train"
 FILE = "efficientnet-lite0-57934424.pth"

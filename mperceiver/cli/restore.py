@@ -25,7 +25,10 @@ def restore(
         ),
     ] = None,
     tile: Annotated[
-        int | None, typer.Option(help="Side of tiles in px.", show_default="as large as the memory allows")
+        int | None,
+        typer.Option(
+            help="Side of tiles in px.", show_default="the method's; if it has none, as large as the memory allows"
+        ),
     ] = None,
     memory_gib: Annotated[
         float | None,

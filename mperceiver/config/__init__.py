@@ -26,6 +26,7 @@ from mperceiver.config.depends import (
     score_inputs,
     stage_inputs,
     stage_processes,
+    weights_cards,
     weights_files,
     weights_of,
 )

@@ -99,6 +99,8 @@ def weights_of(run: str, reused_by: tuple[str, ...] = ()) -> dict[str, str]:
 def stage_inputs(run: str, stage: str) -> list[str]:
     """The run's file and the cards of what a training stage reads: data, foundation, and weights of other stages."""
     spec, file = load("runs", run), path_of("runs", run)
+    if stage not in STAGES:
+        raise ConfigError(f"{file}: {stage} is no stage of a training; the stages are {', '.join(STAGES)}")
     check_task_weights(run, spec, stage)
     inputs: list[str] = [part_of("runs", run, f"train_{stage}")]
     inputs += [str(paths.prepared_card(dataset)) for dataset in spec.train]
@@ -218,8 +220,12 @@ def restore_inputs(method: str, dataset: str) -> list[str]:
     foundation = method_foundation(method)
     if foundation:
         inputs.append(str(paths.foundation_card(foundation)))
-    inputs += door_inputs(method, dataset)
-    return inputs + [str(file.with_suffix(".json")) for file in weights_files(method).values()]
+    return inputs + door_inputs(method, dataset) + weights_cards(method)
+
+
+def weights_cards(method: str) -> list[str]:
+    """The cards of the weights that a method restores with: its run's, or those beside the files that it names itself."""
+    return [str(file.with_suffix(".json")) for file in weights_files(method).values()]
 
 
 def score_inputs(method: str, dataset: str) -> list[str]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mperceiver import paths
 from mperceiver.config.checks import check_figure, check_table
-from mperceiver.config.depends import members, method_foundation, method_weights, unique, weights_of
+from mperceiver.config.depends import members, method_foundation, unique, weights_cards, weights_of
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.config.doorways import covers, module_inputs
 from mperceiver.config.experiments import Experiment
@@ -64,8 +64,7 @@ def measure_inputs(method: str) -> list[str]:
     foundation = method_foundation(method)
     if foundation:
         inputs.append(str(paths.foundation_card(foundation)))
-    inputs += module_inputs(method)
-    return inputs + [str(paths.weights_card(run, stage)) for stage, run in method_weights(method).items()]
+    return inputs + module_inputs(method) + weights_cards(method)
 
 
 def table_inputs(table: str) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mperceiver import lineage, paths
+from mperceiver.clock import FOLDER_TIME
 from mperceiver.config.base import ConfigError
 from mperceiver.config.graph import benchmark_of, cards_here, inputs_of
 from mperceiver.config.shown import report_inputs
@@ -16,7 +17,6 @@ from mperceiver.files import sha256
 from mperceiver.lineage import Part
 from mperceiver.printing import say
 
-TIMESTAMP = ".snakemake_timestamp"  # Snakemake takes a folder's time from this file inside it
 SECOND_NS = 1_000_000_000
 
 
@@ -122,7 +122,7 @@ def _settle_card(card: Path, inputs: list[str], digests: dict[str, str]) -> int:
     # Snakemake counts its own measurement of the job, too, which no checkout brings back: it is of the last job that ran here.
     beside = [*card.parent.glob(f"{card.stem}.*"), benchmark_of(card)]
     outputs = dict.fromkeys([*map(Path, lineage.read_card(card)["outputs"]), *beside])
-    files = [path / TIMESTAMP if (path / TIMESTAMP).is_file() else path for path in outputs if path.exists()]
+    files = [path / FOLDER_TIME if (path / FOLDER_TIME).is_file() else path for path in outputs if path.exists()]
     if changes(card, inputs, digests):
         oldest = min(times)
         if any(path.stat().st_mtime_ns < oldest for path in files):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mperceiver import images
 from mperceiver.degradations import DEGRADATIONS, PLACES
 from mperceiver.degradations.common import check_picture, recorded_maps
 from mperceiver.seeds import seed_of
@@ -193,7 +194,7 @@ def render_uint8(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | 
 
     Raises as ``render_layers``.
     """
-    return to_uint8(render(image, recipe, depth))
+    return images.to_levels(render(image, recipe, depth), 8)
 
 
 def render(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> np.ndarray:
@@ -202,11 +203,6 @@ def render(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None =
     Raises as ``render_layers``.
     """
     return render_layers(image, recipe, depth).picture
-
-
-def to_uint8(picture: np.ndarray) -> np.ndarray:
-    """Round float (H, W, 3) to uint8; values outside [0, 1] are clipped."""
-    return np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def render_layers(image: np.ndarray, recipe: dict[str, Any], depth: np.ndarray | None = None) -> Rendered:

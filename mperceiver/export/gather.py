@@ -1,8 +1,10 @@
 """What is exported: the cards below a table or an experiment, the files that they name, licences and citations."""
 
+import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from mperceiver import config, lineage, paths
@@ -73,11 +75,9 @@ def credits(gathered: Gathered) -> list[dict[str, str]]:
     ]
 
 
-def needed(module: str) -> ImportError | None:
+def needed(module: str) -> ModuleType:
     """Import a library of the extra. Raises ExportError with the command that installs it."""
-    import importlib
-
     try:
-        return importlib.import_module(module)  # type: ignore[return-value]
+        return importlib.import_module(module)
     except ImportError:
         raise ExportError(f"{module} is not installed; it is part of an extra: uv sync --extra export") from None

@@ -7,9 +7,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from mperceiver.printing import masked
+from mperceiver.printing import MASK, masked
 
-MASK = "***"
 SECRET = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{8,}|gh[pousr]_[A-Za-z0-9]{16,}|github_pat_\w{20,}|AKIA[0-9A-Z]{12,}|sk-[A-Za-z0-9_-]{16,}|xox[abpr]-[\w-]{10,})"
 )

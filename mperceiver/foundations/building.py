@@ -3,9 +3,8 @@
 import shutil
 from pathlib import Path
 
-from mperceiver import commits, config, lineage, paths
+from mperceiver import commits, config, lineage, paths, shipped
 from mperceiver.files import atomic_folder, sha256, write_json
-from mperceiver.foundations.listing import CARD
 
 
 def build(name: str) -> Path:
@@ -33,8 +32,13 @@ def build(name: str) -> Path:
         outputs = {str(path.relative_to(beside)): sha256(path) for path in files}
         # The card lies inside the folder and names the files relative to it, because the folder is copied to other places.
         card = lineage.write_card(
-            beside / CARD, verb="foundation --build", spec=spec, seed=spec.build.seed, result=result, sources=sources
+            beside / shipped.CARD,
+            verb="foundation --build",
+            spec=spec,
+            seed=spec.build.seed,
+            result=result,
+            sources=sources,
         )
-        write_json(beside / CARD, card | {"outputs": outputs})
+        write_json(beside / shipped.CARD, card | {"outputs": outputs})
     shutil.rmtree(work)
-    return target / CARD
+    return target / shipped.CARD

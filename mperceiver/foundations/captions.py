@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from mperceiver import images
+
 # Token ids: the special ones first, then the words. The end id is the largest, because open_clip pools at the largest id.
 PAD, TEXTUAL, IMAGE, FIRST_WORD = 0, 1, 2, 3
 WORDS = (
@@ -14,7 +16,7 @@ START, END = FIRST_WORD + len(WORDS), FIRST_WORD + len(WORDS) + 1
 def attributes(crops: np.ndarray) -> list[list[str]]:
     """Five words for each crop of uint8 (B, H, W, 3): its brightness, colourfulness, hue, detail and contrast."""
     x = crops.astype(np.float32) / 255
-    luma = x @ np.array([0.299, 0.587, 0.114], np.float32)
+    luma = x @ np.array(images.GREY, np.float32)
     mean, deviation = luma.mean((1, 2)), luma.std((1, 2))
     chroma = (x.max(-1) - x.min(-1)).mean((1, 2))
     colour = x.mean((1, 2))

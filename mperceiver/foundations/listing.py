@@ -7,7 +7,6 @@ from mperceiver import config, lineage, paths, shipped
 from mperceiver.config.foundations import WEIGHTS, Foundation, Mirror
 from mperceiver.printing import say
 
-CARD = "card.json"  # beside weights that this project made: how they were made
 FIRST_STAGING = "the first staging"
 
 
@@ -85,16 +84,16 @@ def _files_of_local(staging: Staging) -> list[WantedFile]:
     if not local.is_dir():
         hint = f"; make it with: mperceiver foundation {name} --build" if spec.build else ""
         raise lineage.LineageError(f"{spec.local}: no such folder with weights of foundation {name}{hint}")
-    if not (local / CARD).is_file():
+    if not (local / shipped.CARD).is_file():
         return [WantedFile(path, path) for path in _weights_in(local)]
-    digests = lineage.read_card(local / CARD)["outputs"]
+    digests = lineage.read_card(local / shipped.CARD)["outputs"]
     for path in map(Path, digests):
         if path.is_absolute() or ".." in path.parts or path.suffix not in WEIGHTS:
             raise lineage.LineageError(
-                f"{local / CARD}: {path}: only {' and '.join(WEIGHTS)} inside its folder are taken"
+                f"{local / shipped.CARD}: {path}: only {' and '.join(WEIGHTS)} inside its folder are taken"
             )
     files = [WantedFile(path, path, digest, None, "its card") for path, digest in digests.items()]
-    return [*files, WantedFile(CARD, CARD)]
+    return [*files, WantedFile(shipped.CARD, shipped.CARD)]
 
 
 def _weights_in(folder: Path) -> list[str]:

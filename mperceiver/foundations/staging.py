@@ -10,14 +10,14 @@ import os
 import shutil
 from pathlib import Path
 
-from mperceiver import commits, config, lineage, paths
+from mperceiver import commits, config, lineage, paths, shipped
 from mperceiver.config.foundations import Mirror
 from mperceiver.data.raw.sources.base import SourceRefused
 from mperceiver.data.raw.sources.drive import file_address
 from mperceiver.fetch import FetchError, fetch, hub, packages
 from mperceiver.files import locked, read_checksum_cache, replace_folder, sha256, write_checksum_cache
 from mperceiver.foundations.complete import check_files, check_names, fault_of
-from mperceiver.foundations.listing import CARD, FIRST_STAGING, Staging, WantedFile, wanted_files
+from mperceiver.foundations.listing import FIRST_STAGING, Staging, WantedFile, wanted_files
 from mperceiver.printing import say
 
 ENTRY_KEYS = ("sha256", "bytes", "from")  # of each file, in the card and in the checksum cache
@@ -37,8 +37,8 @@ def stage(name: str) -> Path:
         staging = Staging(name, spec, _earlier_entries(paths.foundation_folder(name), card))
         files = wanted_files(staging)
         check_names(name, spec, [file.path for file in files], staging.local)
-        if staging.local and (staging.local / CARD).is_file():
-            sources[f"project:{spec.local}/{CARD}"] = sha256(staging.local / CARD)
+        if staging.local and (staging.local / shipped.CARD).is_file():
+            sources[f"project:{spec.local}/{shipped.CARD}"] = sha256(staging.local / shipped.CARD)
         entries: dict[str, dict] = {}
         for file in files:
             entries[file.path] = _bring(staging, file)

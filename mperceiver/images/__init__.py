@@ -19,10 +19,11 @@ from mperceiver.images.limits import PictureError
 from mperceiver.images.pil import to_pil
 from mperceiver.images.png import rounded
 from mperceiver.images.reading import Photograph, content, decode, read_photograph, size, stored
-from mperceiver.images.tensors import UNCLIPPED, check, pad, resize, tiles, to_levels, to_picture, to_tensor
+from mperceiver.images.tensors import GREY, UNCLIPPED, check, pad, resize, tiles, to_levels, to_picture, to_tensor
 from mperceiver.images.writing import encode, encode_small, text_of
 
 __all__ = [
+    "GREY",
     "SUFFIXES",
     "UNCLIPPED",
     "Photograph",

@@ -1,7 +1,7 @@
 """PIL: its reader, asked for one form of pictures only and without limits of its own; and its pictures in memory."""
 
 import io
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
 
-def open_with_pil(data: bytes, form: str) -> "ImageFile":
+def open_with_pil(file: bytes | BinaryIO, form: str) -> "ImageFile":
     """The picture, its pixels not decoded yet. Raises what PIL raises for a damaged file or one of another form."""
     from PIL import Image
 
     Image.MAX_IMAGE_PIXELS = None  # replaced by limits.check_size
-    return Image.open(io.BytesIO(data), formats=[form])
+    return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=[form])
 
 
 def to_pil(picture: np.ndarray) -> "PilImage":

@@ -206,15 +206,13 @@ def _changes(mode: str, transparency: bool) -> list[str]:
 
 def size(file: BinaryIO, name: str) -> tuple[int, int]:
     """(height, width) of a PNG or JPEG without EXIF orientation, from its header alone. Raises PictureError."""
-    from PIL import Image
-
     header = file.read(24)
     if header[:4] == b"\x89PNG" and len(header) == 24:
         width, height = struct.unpack(">II", header[16:24])
         return height, width
     file.seek(0)
     try:
-        with Image.open(file, formats=["JPEG"]) as image:
+        with open_with_pil(file, "JPEG") as image:
             return image.height, image.width
     except Exception as error:  # as in decode
         reason = ADDRESS.sub("the file", str(error))

@@ -42,6 +42,7 @@ def to_levels(picture: np.ndarray, bits: int) -> np.ndarray:
     return np.round(np.clip(picture, 0, 1) * most).astype(kind)
 
 
+GREY = (0.299, 0.587, 0.114)  # what red, green and blue weigh in a pixel's brightness (ITU-R BT.601)
 UNCLIPPED = 6.0  # noise of a standard deviation of 1, which is the largest, leaves [0, 1] by less
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config, lineage, paths
+from mperceiver import config, images, lineage, paths
 from mperceiver.config.doors import Checkpoint
 from mperceiver.files import staged_again, verify_checksums
 from mperceiver.models.baselines.network import Network
@@ -19,7 +19,6 @@ from mperceiver.models.towers import freeze
 if TYPE_CHECKING:
     from spandrel import ArchRegistry, ImageModelDescriptor
 
-LUMA = (0.299, 0.587, 0.114)  # of BT.601
 NATIVE = {"PromptIR": (PromptIR, 8), "Restormer": (Restormer, 8)}  # name -> module, and what sides are multiples of
 PROMPT = (
     "prompt1.prompt_param"  # a tensor of PromptIR, whose other names are Restormer's: spandrel takes it for that one
@@ -197,7 +196,7 @@ class Described(nn.Module):
         if self.colour == "channels":
             batch, _, height, width = pictures.shape
             return self._restored(pictures.reshape(batch * 3, 1, height, width)).reshape(pictures.shape)
-        luma = sum(weight * pictures[:, k : k + 1] for k, weight in enumerate(LUMA))
+        luma = sum(weight * pictures[:, k : k + 1] for k, weight in enumerate(images.GREY))
         assert isinstance(luma, Tensor)
         return pictures + (self._restored(luma) - luma)
 

@@ -11,6 +11,7 @@ from mperceiver.models.towers import Towers
 
 # Of the crops that CLIP gets at once. With four times as many, each takes 1.7 times as long on a CPU.
 CROP_PIXELS = 2**16
+MOST_CROPS = 64  # that CLIP sees of a picture: what a photograph's degradation is, these tell as well as the hundreds that cover it
 
 
 class DegradationPredictor(nn.Module):
@@ -62,12 +63,13 @@ def estimate_degradations(
 ) -> DegradationEstimate:
     """Estimate the degradations of whole pictures (B, 3, H, W) in [0, 1].
 
-    With ``crop_px``, CLIP sees crops of that side that cover the picture, and embeddings and logits are averaged over them.
+    With ``crop_px``, CLIP sees crops of that side, and embeddings and logits are averaged over them. The crops cover the picture; of a
+    picture that takes more than MOST_CROPS, that many at most are spread over it evenly.
     """
     if crop_px is None or min(pictures.shape[-2:]) < crop_px:
         embedding = foundation.embed(pictures)
         return DegradationEstimate(embedding, predictor.probabilities(embedding))
-    tops, lefts = (images.tiles(side, crop_px, 0) for side in pictures.shape[-2:])
+    tops, lefts = _spread(*(images.tiles(side, crop_px, 0) for side in pictures.shape[-2:]))
     together = max(1, CROP_PIXELS // crop_px**2)
     of_pictures = []
     for picture in pictures:  # each by itself, so that its last bits do not depend on what is restored with it
@@ -76,3 +78,17 @@ def estimate_degradations(
     embeddings = torch.stack(of_pictures)  # (B, crops, C_clip)
     logits = predictor(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
     return DegradationEstimate(embeddings.mean(1), logits.mean(1).softmax(dim=1))
+
+
+def _spread(tops: list[int], lefts: list[int]) -> tuple[list[int], list[int]]:
+    """The rows and columns of a grid of crops, or, where they make more than MOST_CROPS crops, so many of each that they do not."""
+    share = min(1.0, (MOST_CROPS / (len(tops) * len(lefts))) ** 0.5)
+    rows = min(max(1, int(len(tops) * share)), MOST_CROPS)
+    columns = min(len(lefts), MOST_CROPS // rows)
+    rows = min(len(tops), MOST_CROPS // columns)
+    return _evenly(tops, rows), _evenly(lefts, columns)
+
+
+def _evenly(starts: list[int], count: int) -> list[int]:
+    """``count`` of the ``starts``, from the middle of ``count`` equal parts."""
+    return [starts[int((i + 0.5) * len(starts) / count)] for i in range(count)]

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel
 
-SHIPPED_CARD = "card.json"  # beside weights that this project made
 TRUNK_NORMS = ("encoder.conv_norm_out", "decoder.conv_norm_out")
 
 M = TypeVar("M", bound=nn.Module)
@@ -238,7 +237,7 @@ def load_image_tower(name: str) -> ImageTower:
 def _staged_or_shipped(name: str) -> Path:
     """Folder of a foundation: data/foundations/<name>/, or the shipped one where it is not staged. A card names staged ones only."""
     staged, local = paths.foundation_folder(name), config.load("foundations", name).local
-    if local is not None and not staged.exists() and (shipped.find(local) / SHIPPED_CARD).is_file():
+    if local is not None and not staged.exists() and (shipped.find(local) / shipped.CARD).is_file():
         return shipped.find(local)
     return staged
 
@@ -247,7 +246,7 @@ def _check_files(name: str, command: str) -> None:
     """Compare the staged files with the card's digests; a line on standard error says so where there is no card."""
     card, folder = paths.foundation_card(name), _staged_or_shipped(name)
     if folder != paths.foundation_folder(name):
-        verify_checksums(folder, read_card(folder / SHIPPED_CARD)["outputs"], "install the package again")
+        verify_checksums(folder, read_card(folder / shipped.CARD)["outputs"], "install the package again")
         return
     if not card.is_file():
         say(f"{folder}: no card ({card}), so nothing vouches for these weights; stage them: {command}", error=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class PreparedPairs:
-    """PreparedDataset datasets, each opened once."""
+    """Prepared datasets, each opened once."""
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[PreparedDataset, dict[str, int]] | None] = {}

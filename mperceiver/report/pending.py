@@ -1,6 +1,7 @@
 """What of a table has not been run yet: what each part waits for, and the command that runs it."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mperceiver import config, paths
 from mperceiver.report.grid import FilledTable
@@ -57,9 +58,8 @@ def _waits_for(method: str, dataset: str) -> tuple[tuple[str, ...], list[str]]:
     foundation = config.method_foundation(method)
     if foundation and not paths.foundation_card(foundation).is_file():
         words.append(f"the foundation {foundation}")
-    weights = [(run, stage) for stage, run in config.method_weights(method).items()]
-    untrained = dict.fromkeys(run for run, stage in weights if not paths.weights_card(run, stage).is_file())
-    words += [f"the training of {run}" for run in untrained]
+    absent = [card for card in config.weights_cards(method) if not Path(card).is_file()]
+    words += [f"the training of {run}" for run in dict.fromkeys(Path(card).parent.name for card in absent)]
     if not words:
         words = ["scoring" if paths.restored_card(method, dataset).is_file() else "restoring"]
     return tuple(words), by_hand

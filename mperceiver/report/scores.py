@@ -15,7 +15,7 @@ KEYS = {"n", "protocol", "protocol_sha256", "means", "tasks"}
 
 
 def result(method: str, dataset: str) -> dict | None:
-    """The `result` of a score card (mperceiver.scoring.datasets.score describes it); None before the scores exist.
+    """The `result` of a score card (mperceiver.scoring.datasets.score_dataset describes it); None before the scores exist.
 
     Raises LineageError for a broken card, TableError for one without a key that tables need.
     """

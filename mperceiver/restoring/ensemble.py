@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from mperceiver import images
-from mperceiver.config.methods import Method
 from mperceiver.images import PictureError
-from mperceiver.models.restorer import Restorer
 from mperceiver.restoring.memory import TilePlanner
 
 if TYPE_CHECKING:
@@ -25,11 +23,6 @@ VIEWS: dict[str, list[tuple[int, bool]]] = {
     "flip4": list(product((0, 2), (False, True))),
     "geometric8": list(product(range(4), (False, True))),
 }
-
-
-def restore_picture(restorer: Restorer, picture: Tensor, method: Method, seed: int) -> Tensor:
-    """Restore one picture: float (1, 3, H, W) in [0, 1] on the CPU -> the same, not rounded. Errors: ``restore_pictures``."""
-    return restore_pictures(TilePlanner(restorer, method), picture, [seed])[0]
 
 
 def restore_pictures(

@@ -41,7 +41,7 @@ PLAIN = {
     *SSIMS,
     *DEPTHS,
 }  # what is no oddity in a convention's words
-GREY = np.array([0.299, 0.587, 0.114])
+GREY = np.array(images.GREY)
 
 
 class ExplainError(ValueError):

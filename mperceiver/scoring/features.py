@@ -6,6 +6,7 @@ very pictures, protocol and weights that it was computed from, and only while ev
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -36,6 +37,7 @@ class FeatureCache:
         functions = {metric: METRICS[metric].features for metric in protocol.metrics}
         self.functions = {metric: function for metric, function in functions.items() if function is not None}
         self._new: dict[str, np.ndarray] | None = {}  # None: too much to store
+        self._bytes, self._lock = 0, threading.Lock()
         self._file: Any = self._open() if self.functions else None
 
     def _open(self) -> Any:
@@ -73,12 +75,18 @@ class FeatureCache:
         return set(self._file.keys())
 
     def _remember(self, metric: str, rows: range, features: list[Features | None]) -> None:
-        if self._new is None:
-            return
-        for row, arrays in zip(rows, features, strict=True):
-            self._new |= {f"{row}.{metric}.{k}": np.ascontiguousarray(array) for k, array in enumerate(arrays or [])}
-        if sum(array.nbytes for array in list(self._new.values())) > LIMIT_BYTES:
-            self._new = None
+        found = {
+            f"{row}.{metric}.{k}": np.ascontiguousarray(array)
+            for row, arrays in zip(rows, features, strict=True)
+            for k, array in enumerate(arrays or [])
+        }
+        with self._lock:  # threads score pictures side by side
+            if self._new is None:
+                return
+            self._new |= found
+            self._bytes += sum(array.nbytes for array in found.values())
+            if self._bytes > LIMIT_BYTES:
+                self._new = None
 
     def save(self) -> None:
         """Write the features that were computed, whole, unless they were read from the file or are too many.

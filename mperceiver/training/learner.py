@@ -7,6 +7,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from mperceiver.config.runs import Stage
+from mperceiver.models.branches import HALF
 from mperceiver.training.schedule import TrainingError, parameter_groups
 
 ADVERSARY_BETAS = (0.5, 0.9)  # a short memory, since its target moves (Real-ESRGAN, StableSR)
@@ -60,7 +61,7 @@ class Learner:
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """The context in which losses are computed, at the stage's precision."""
-        half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.spec.precision)
+        half = HALF.get(self.spec.precision)
         return torch.autocast(self.accelerator.device.type, half, enabled=half is not None)
 
     def synchronised(self, last: bool) -> contextlib.AbstractContextManager:

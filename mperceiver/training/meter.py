@@ -62,7 +62,7 @@ class Meter:
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}", markup=False),
-                console=console(),
+                console=console(error=True),
             )
             self.bar.start()
             self.task = self.bar.add_task(
@@ -164,7 +164,7 @@ def check_trackers(spec: Stage) -> None:
 
 
 def start_trackers(title: str, accelerator: Accelerator) -> None:
-    """Open ``results/trackers/<run>-<stage>/``; a training that continues appends to what is there."""
+    """Open ``results/trackers/<run>-<stage>/``, where ``title`` is "<run> <stage>"; a training that continues appends to what is there."""
     folder = title.replace(", ", "-").replace(" ", "-")
     # dvcyaml: dvclive would otherwise overwrite the project's dvc.yaml.
     dvclive = {"dir": str(paths.TRACKERS / folder / "dvclive"), "dvcyaml": None, "save_dvc_exp": False, "resume": True}

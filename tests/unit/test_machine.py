@@ -70,6 +70,44 @@ def test_only_a_command_hides_what_it_does_not_use(monkeypatch, command):
         gc.unfreeze()
 
 
+GIB = 2**30
+V2 = {
+    "memory.max": 16 * GIB,
+    "memory.current": 15 * GIB,
+    "memory.stat": f"anon 5\nactive_file {2 * GIB}\ninactive_file {GIB}\n",
+}
+V1 = {
+    "memory.limit_in_bytes": 4 * GIB,
+    "memory.usage_in_bytes": 3 * GIB,
+    "memory.stat": f"active_file 1\ntotal_active_file {GIB}\ntotal_inactive_file 0\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("groups", "folder", "files", "free"),
+    [
+        ("0::/slurm/job_1\n", "slurm/job_1", V2, 4 * GIB),  # 1 GiB is not used, and 3 GiB are cached files
+        ("0::/slurm/job_1/step_0\n", "slurm/job_1", V2, 4 * GIB),  # the limit is that of the group above
+        ("0::/slurm/job_1\n", "slurm/job_1", V2 | {"memory.max": "max"}, None),
+        ("0::/slurm/job_1\n", "slurm/job_1", V2 | {"memory.current": 20 * GIB}, 0),
+        ("5:cpu,cpuacct:/a\n4:memory:/slurm/job_1\n0::/\n", "memory/slurm/job_1", V1, 2 * GIB),
+        ("4:memory:/docker/abc\n", "memory", V1, 2 * GIB),  # a container sees its own group as the root
+        ("4:memory:/slurm/job_1\n", "memory/slurm/job_1", {"memory.limit_in_bytes": 4 * GIB}, None),
+        ("4:cpu:/slurm/job_1\n", "memory/slurm/job_1", V1, None),
+    ],
+)
+def test_the_limit_of_a_job_counts(tmp_path, monkeypatch, groups, folder, files, free):
+    (tmp_path / folder).mkdir(parents=True)
+    for name, value in files.items():
+        (tmp_path / folder / name).write_text(f"{value}\n", encoding="utf-8")
+    (tmp_path / "own").write_text(groups, encoding="utf-8")
+    whole = machine.free_memory_bytes()
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(machine, "GROUPS", tmp_path)
+    assert machine._cgroup_limits() == ([] if free is None else [free])
+    assert machine.free_memory_bytes() <= (whole * 2 if free is None else free)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
 def test_a_command_is_given_its_memory_once():
     """Four arrays of 3 MiB, 3,072 pages in all, made and freed fifty times. Python itself takes a few thousand pages to start."""

@@ -32,6 +32,7 @@ def protected(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name in (
         "results/scores/m/d.json",
+        "results/costs/m.json",
         "results/tables/t.html",
         "results/restored/m/d/a.png",
         "data/prepared/own.json",
@@ -48,9 +49,11 @@ def protected(tmp_path, monkeypatch) -> Path:
 def test_only_links_in_a_repository_of_dvcs_are_released(protected):
     assert protection.release_outputs() == 0
     Path(".dvc").mkdir()
-    assert protection.release_outputs() == 2
+    assert protection.release_outputs() == 3
     modes = {str(p): p.stat().st_mode & 0o777 for p in Path().rglob("*") if p.is_file() and "cache" not in p.parts}
-    assert modes.pop("results/scores/m/d.json") == modes.pop("results/tables/t.html") == 0o644
+    assert {
+        modes.pop(name) for name in ("results/scores/m/d.json", "results/costs/m.json", "results/tables/t.html")
+    } == {0o644}
     assert set(modes.values()) == {0o444}, "a folder's pictures go with the folder; what somebody protected stays so"
     files.write_text("results/tables/t.html", "new")
     assert (protected / "cache/t.html").read_text(encoding="utf-8") == "results/tables/t.html"

@@ -11,7 +11,9 @@ from mperceiver.data import DataError
 from mperceiver.data.prepare.cutting import cut
 from mperceiver.data.prepare.synthesised import open_picture, pictures_of, to_float
 from mperceiver.data.read.loader import PreparedDataset
-from mperceiver.degradations.mix import render_layers, to_uint8
+from mperceiver.degradations.mix import render_layers
+
+KEYS, KEYS_OF_SOURCE = ("id", "source", "cut"), ("dataset", "picture", "onto")  # that a recipe cannot do without
 
 
 class RenderedPair(NamedTuple):
@@ -32,8 +34,15 @@ def load_recipe(name: str, picture: str) -> dict[str, Any]:
             recipe = json.loads(Path(picture).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{picture}: not a recipe: {error}") from None
-        if not isinstance(recipe, dict) or recipe.get("dataset") != name or not isinstance(recipe.get("source"), dict):
-            raise DataError(f"{picture}: not a recipe of {name}; a recipe has the keys `dataset` and `source`")
+        if not isinstance(recipe, dict) or recipe.get("dataset") != name:
+            raise DataError(f"{picture}: not a recipe of {name}: its key `dataset` says otherwise")
+        source = recipe.get("source")
+        lacking = [key for key in KEYS if key not in recipe]
+        lacking += [f"source.{key}" for key in KEYS_OF_SOURCE if not isinstance(source, dict) or key not in source]
+        if lacking:
+            raise DataError(
+                f"{picture}: not a whole recipe: it lacks {', '.join(lacking)}; mperceiver replay writes whole ones"
+            )
         return recipe
     rows = PreparedDataset(name)
     if picture not in rows.ids:
@@ -68,7 +77,7 @@ def render_pair(recipe: dict[str, Any]) -> RenderedPair:
     base = to_float(cut(opened.base, recipe["cut"]))
     depth = None if opened.depth is None else cut(opened.depth, recipe["cut"])
     picture, layers = render_layers(base, recipe, depth)
-    return RenderedPair(to_uint8(picture), cut(opened.gt, recipe["cut"]), layers)
+    return RenderedPair(images.to_levels(picture, 8), cut(opened.gt, recipe["cut"]), layers)
 
 
 def render_again(name: str, picture: str) -> Path:

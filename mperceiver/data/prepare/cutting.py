@@ -2,7 +2,9 @@
 
 import numpy as np
 
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
+from mperceiver import images
+
+WEIGHTS = np.array(images.GREY, np.float32)
 
 
 def crop_corners(rng: np.random.Generator, count: int, height: int, width: int, side: int) -> list[tuple[int, int]]:
@@ -51,7 +53,7 @@ def most_detailed(picture: np.ndarray, corners: list[tuple[int, int]], count: in
         return corners
     from scipy.ndimage import laplace
 
-    luma = picture.astype(np.float32) @ LUMA
+    luma = picture.astype(np.float32) @ WEIGHTS
     detail = [laplace(luma[y : y + side, x : x + side]).var() for y, x in corners]
     selected = set(np.argsort(detail, kind="stable")[-count:].tolist())
     return [corner for i, corner in enumerate(corners) if i in selected]
@@ -59,7 +61,7 @@ def most_detailed(picture: np.ndarray, corners: list[tuple[int, int]], count: in
 
 def darkest(picture: np.ndarray, corners: list[tuple[int, int]], side: int) -> tuple[int, int]:
     """The corner (y, x) whose square crop of a picture, uint8 (H, W, 3), has the least mean luma; the first of equals."""
-    luma = [(picture[y : y + side, x : x + side] @ LUMA).mean() for y, x in corners]
+    luma = [(picture[y : y + side, x : x + side] @ WEIGHTS).mean() for y, x in corners]
     return corners[int(np.argmin(luma))]
 
 

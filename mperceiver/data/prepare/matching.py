@@ -16,12 +16,12 @@ from mperceiver.config.datasets import Dataset
 from mperceiver.config.pairs import Arrays, GroundTruth, PairList, Pairs
 from mperceiver.config.sources import matches
 from mperceiver.data import DataError
+from mperceiver.data.archives.names import LEFT_BY_DESKTOPS
 from mperceiver.data.prepare.matlab import extract_array
 from mperceiver.data.prepare.ordering import contradictions
 from mperceiver.seeds import picture_seed
 
 FEW = 5  # examples in a message
-LEFT_BY_DESKTOPS = {"Thumbs.db", "desktop.ini", "__MACOSX"}
 NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.-]+")  # an id becomes the name of a file
 
 

@@ -141,14 +141,21 @@ class Mixture:
         return labels
 
     def batch(
-        self, drawn: list[tuple[int, int]], crop_px: int, rng: np.random.Generator, flip: bool = True
+        self,
+        drawn: list[tuple[int, int]],
+        crop_px: int | tuple[int, int],
+        rng: np.random.Generator,
+        flip: bool = True,
     ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-        """Cut a random square out of each pair, at the same place of lq and gt; ``flip`` mirrors half of them left to right.
+        """Cut a random crop out of each pair, at the same place of lq and gt; ``flip`` mirrors half of them left to right.
 
         A picture smaller than the crop is reflected at its right and bottom edges.
 
+        Args:
+            crop_px: (height, width) of the crops, or the side of square ones.
+
         Returns:
-            lq and gt, float32 (B, 3, crop_px, crop_px) in [0, 1]; index into ``tasks``, int64 (B,).
+            lq and gt, float32 (B, 3, height, width) in [0, 1]; index into ``tasks``, int64 (B,).
 
         Raises:
             DataError: a picture has no ground truth or one of another size, or is of none of the tasks.
@@ -156,26 +163,28 @@ class Mixture:
         import torch
 
         labels = self.labels(drawn)
+        crop = (crop_px, crop_px) if isinstance(crop_px, int) else crop_px
         datasets, rows = np.array(drawn, np.int64).reshape(-1, 2).T
         sizes = np.array([self._sizes[d][row] for d, row in drawn]).reshape(-1, 2)
-        y, x = (rng.random((2, len(drawn))) * (np.maximum(sizes.T, crop_px) - crop_px + 1)).astype(np.int64)
+        rooms = np.maximum(sizes - crop, 0).T + 1  # number of possible y, and of possible x
+        y, x = (rng.random((2, len(drawn))) * rooms).astype(np.int64)
         mirrored = rng.random(len(drawn)) < 0.5
-        out = np.empty((len(drawn), 2, 3, crop_px, crop_px), np.uint8)
+        out = np.empty((len(drawn), 2, 3, *crop), np.uint8)
         for d in np.unique(datasets).tolist():
             places = np.flatnonzero(datasets == d)  # in the batch
             stack_and_read = self._stacks[d]
-            if stack_and_read is None or min(self._sizes[d][0]) < crop_px:
+            if stack_and_read is None or any(np.less(self._sizes[d][0], crop)):
                 pairs = in_threads(partial(self._pair, d), rows[places].tolist())
                 for k, pair in zip(places.tolist(), pairs, strict=True):
-                    pair = pad_by_reflection(pair, (crop_px, crop_px))
-                    out[k] = pair[:, y[k] : y[k] + crop_px, x[k] : x[k] + crop_px].transpose(0, 3, 1, 2)
+                    pair = pad_by_reflection(pair, crop)
+                    out[k] = pair[:, y[k] : y[k] + crop[0], x[k] : x[k] + crop[1]].transpose(0, 3, 1, 2)
                 continue
             stack, is_read = stack_and_read
             different = np.unique(rows[places])
             for unread in different[~is_read[different]].tolist():
                 stack[unread], is_read[unread] = self.datasets[d].pair(unread), True
-            views = np.lib.stride_tricks.sliding_window_view(stack, (crop_px, crop_px), axis=(2, 3))
-            out[places] = views[rows[places], :, y[places], x[places]]  # (k, 2, 3, crop_px, crop_px)
+            views = np.lib.stride_tricks.sliding_window_view(stack, crop, axis=(2, 3))
+            out[places] = views[rows[places], :, y[places], x[places]]  # (k, 2, 3, height, width)
         if flip:
             out[mirrored] = out[mirrored][..., ::-1]
         batch = torch.from_numpy(out).float().div_(255)

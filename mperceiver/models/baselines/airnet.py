@@ -185,7 +185,7 @@ class GuidedGroup(nn.Module):
         return x + self.body[-1](y)
 
 
-class Restorer(nn.Module):
+class GuidedNetwork(nn.Module):
     """Degradation-guided restoration network (DGRN): (B, 3, H, W) and the degradation map -> (B, 3, H, W)."""
 
     def __init__(self, channels: int, groups: int, blocks: int) -> None:
@@ -218,7 +218,7 @@ class AirNet(nn.Module):
         self, width: int = 64, groups: int = 5, blocks: int = 5, queue: int = 1280, encoder_steps: int = 0
     ) -> None:
         super().__init__()
-        self.R = Restorer(width, groups, blocks)
+        self.R = GuidedNetwork(width, groups, blocks)
         self.E = Encoder(width, queue)
         self.encoder_steps = encoder_steps
 

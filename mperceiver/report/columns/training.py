@@ -17,7 +17,14 @@ def measures(group: ColumnGroup) -> dict[str, Measure]:
 
 def inputs(method: str, dataset: str) -> list[Path]:
     """The cards of the weights."""
-    return [paths.weights_card(run, stage) for run, stage in trainings(method)]
+    return list(_cards(method).values())
+
+
+def _cards(method: str) -> dict[tuple[str, str], Path]:
+    """(run, stage) -> card of the weights; those that the method's file names itself in place of its run's."""
+    cards = {training: paths.weights_card(*training) for training in trainings(method)}
+    runs, files = config.method_weights(method), config.weights_files(method)
+    return cards | {(runs[stage], stage): file.with_suffix(".json") for stage, file in files.items()}
 
 
 def value(method: str, dataset: str, column: Column) -> Value:

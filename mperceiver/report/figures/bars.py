@@ -89,7 +89,7 @@ def _spread(cell: Cell) -> tuple[float, float]:
 
 
 def _inputs(figure: Figure) -> list[Path]:
-    """The files of the methods and of those that they are means of, and the cards of their scores, so far as they exist."""
+    """The cards of the scores of the methods and of those that they are means of, so far as they exist."""
     methods = list(dict.fromkeys(name for method in figure.methods for name in (method, *config.members(method))))
     datasets = [dataset for column in figure.columns for dataset in column.datasets]
     inputs = [paths.scores_card(method, dataset) for method in methods for dataset in datasets]

@@ -41,7 +41,7 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     wanted = drawn_rows(mixture, spec, run.seed + 2)
     judged = [judgements(predictor, latents, spec.misjudged_share, run.seed + 2) for latents in cached]
     sampled = _sampled_latents(run_name, run, spec, foundation, cached, judged, inputs, wanted)
-    whole_px = mixture.datasets[0].size(0)[0]
+    whole = mixture.datasets[0].size(0)  # (height, width) of every crop, since their latents have one shape
     drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
     drm.attach(foundation.vae)
     drm = ready_to_train(drm, run, "drm")
@@ -50,9 +50,9 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
 
     def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
         rows = mixture.draw(rng, phase.batch)
-        lq, gt, _ = mixture.batch(rows, whole_px, rng, flip=False)  # a sampled latent does not fit a mirrored crop
+        lq, gt, _ = mixture.batch(rows, whole, rng, flip=False)  # a sampled latent does not fit a mirrored crop
         side, factor = phase.crop_px // foundation.factor, foundation.factor
-        top, left = (int(rng.integers(whole_px // factor - side + 1)) for _ in range(2))
+        top, left = (int(rng.integers(length // factor - side + 1)) for length in whole)
         latents = [sampled[d][row][:, top : top + side, left : left + side].float() for d, row in rows]
         window = (..., *(slice(start * factor, start * factor + phase.crop_px) for start in (top, left)))
         return {

@@ -568,8 +568,8 @@ def fake(world):
         whole = json.dumps({"name": name}).encode() if name.endswith(".json") else save({name: np.zeros(3, np.float32)})
         (folder / name).write_bytes(whole)
     outputs = {p.relative_to(folder).as_posix(): files.sha256(p) for p in folder.rglob("*") if p.is_file()}
-    card = lineage.write_card(folder / listing.CARD, verb="foundation --build", spec={})
-    files.write_json(folder / listing.CARD, card | {"outputs": outputs})
+    card = lineage.write_card(folder / shipped.CARD, verb="foundation --build", spec={})
+    files.write_json(folder / shipped.CARD, card | {"outputs": outputs})
     return folder
 
 
@@ -578,7 +578,7 @@ def test_a_foundation_is_staged(fake):
     assert files.sha256("data/foundations/fake") == files.sha256(fake)
     card = lineage.read_card("data/foundations/fake.json")
     assert card["verb"] == "foundation" and lineage.verify("data/foundations/fake.json") == []
-    assert card["inputs"]["project:assets/foundations/fake/card.json"] == files.sha256(fake / listing.CARD)
+    assert card["inputs"]["project:assets/foundations/fake/card.json"] == files.sha256(fake / shipped.CARD)
     before = Path("data/foundations/fake.json").read_bytes()
     stdout_of("foundation", "fake")
     assert Path("data/foundations/fake.json").read_bytes() == before
@@ -603,7 +603,7 @@ def test_a_missing_file_of_a_foundation_is_refused(fake):
 
 
 def test_a_foundation_without_a_card_is_staged(fake):
-    (fake / listing.CARD).unlink()
+    (fake / shipped.CARD).unlink()
     stdout_of("foundation", "fake")
     assert not [
         name for name in lineage.read_card("data/foundations/fake.json")["inputs"] if name.startswith("project:")

@@ -44,6 +44,15 @@ def test_every_file_loads(shipped):
     assert files == kinds | set(Path("config").glob("*.yaml")), "a file that no model reads"
 
 
+def test_shipped_weights_are_measured_not_trained(monkeypatch):
+    """What a method restores with is what its costs are measured of; else asking for them would train its run."""
+    monkeypatch.chdir(PROJECT)
+    weights = [f"assets/runs/small/{stage}.json" for stage in ("predictor", "branches", "drm")]
+    assert config.weights_cards("small") == weights
+    assert set(config.weights_cards("small")) <= set(config.measure_inputs("small"))
+    assert not [name for name in config.measure_inputs("small") if "results/runs" in name]
+
+
 def test_names_that_are_referred_to_exist(shipped):
     wanted: set[tuple[str, str, str]] = set()
 

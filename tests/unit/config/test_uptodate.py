@@ -79,6 +79,7 @@ PREDICTOR, BRANCHES, DRM = (f"results/runs/full/{stage}.json" for stage in ("pre
         ("datasets", "pairs", "encode", "seed: 1\nencode", {PREPARE}),
         ("datasets", "photos", "title: t", "title: another title", set()),
         ("datasets", "photos", "count: 1", "count: 2", {"data/raw/photos.json"}),
+        ("datasets", "photos", "title: t", "title: t\nnames: shift_jis", {"data/raw/photos.json"}),
         ("methods", "input", "title: t", "title: u\ncitation: somebody", set()),
         ("methods", "input", "kind", "memory_gib: 2\nkind", {"results/restored/input/pairs.json"}),
         ("protocols", "rgb", "title: t", "title: u", set()),
@@ -156,6 +157,7 @@ def test_the_measurement_of_a_job_that_was_undone_has_no_say(made):
 def test_what_is_no_card_or_has_no_file_any_more_is_passed_over(made):
     Path("results/scores/input/other.json").write_text("{}", encoding="utf-8")
     Path("data/prepared/gone.json").write_text("{}", encoding="utf-8")
+    Path("results/runs/full/notes.json").write_text("{}", encoding="utf-8")
     Path(SCORE).write_text("no card", encoding="utf-8")
     config.settle()
     assert Path(SCORE).read_text(encoding="utf-8") == "no card"

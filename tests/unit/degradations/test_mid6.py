@@ -188,11 +188,18 @@ def test_replay_writes_the_pair_and_its_layers(small_mid6):
         ({"source": recipe["source"] | {"picture": "gone"}}, "div2k-valid has no picture gone"),
         ({"source": recipe["source"] | {"sha256": "0" * 64}}, "it was made of one with SHA-256 0000"),
         ({"id": "../../up"}, "cannot be the id of a picture"),
+        ({"source": {"dataset": "div2k-valid"}}, r"lacks source\.picture, source\.onto"),
+        ({"source": None}, r"lacks source\.dataset"),
         ({"version": 7}, "version 7"),
     ]:
         copy.write_text(json.dumps(recipe | fault), encoding="utf-8")
         with pytest.raises((DataError, ValueError), match=message):
             render_again("mid6", "mine.json")
+    copy.write_text(
+        json.dumps({key: value for key, value in recipe.items() if key not in ("id", "cut")}), encoding="utf-8"
+    )
+    with pytest.raises(DataError, match=r"mine\.json: not a whole recipe: it lacks id, cut"):
+        render_again("mid6", "mine.json")
     with pytest.raises(DataError, match=r"none\.json: not a recipe"):
         render_again("mid6", "none.json")
     with pytest.raises(DataError, match="mperceiver prepare mid6"):

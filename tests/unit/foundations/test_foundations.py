@@ -16,9 +16,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 from support import PROJECT
 
-from mperceiver import commits, config, files, lineage
+from mperceiver import commits, config, files, lineage, shipped
 from mperceiver.config.foundations import WeightFile
-from mperceiver.foundations import listing, staging
+from mperceiver.foundations import staging
 from mperceiver.models import image_tower, towers
 
 COMMIT = ("0" * 40, False)
@@ -621,7 +621,7 @@ def test_pickles_are_refused(world, name):
 
 def test_pickles_in_a_folder_are_passed_over(world, tmp_path, capsys):
     shutil.copytree(PROJECT / "assets/foundations/mini", tmp_path / "own")
-    (tmp_path / "own" / listing.CARD).unlink()
+    (tmp_path / "own" / shipped.CARD).unlink()
     (tmp_path / "own/unet/model.bin").write_bytes(b"x")
     describe({"title": "t", "licence": "l", "local": str(tmp_path / "own")})
     staging.stage("far")
@@ -632,7 +632,7 @@ def test_pickles_in_a_folder_are_passed_over(world, tmp_path, capsys):
 def test_a_card_that_came_with_weights_is_no_way_out(world, tmp_path, name):
     (tmp_path / "own").mkdir()
     card = {"verb": "foundation --build", "inputs": {}, "outputs": {name: "0" * 64}}
-    (tmp_path / "own" / listing.CARD).write_text(json.dumps(card), encoding="utf-8")
+    (tmp_path / "own" / shipped.CARD).write_text(json.dumps(card), encoding="utf-8")
     describe({"title": "t", "licence": "l", "local": str(tmp_path / "own")})
     assert "only .safetensors and .json inside its folder are taken" in complaint()
 

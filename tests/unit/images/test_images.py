@@ -189,6 +189,14 @@ def test_large_pictures_below_the_limit_are_taken(monkeypatch):
         images.decode(images.encode(noise(16, 16)))
 
 
+def test_a_large_jpegs_size_is_read_before_anything_is_decoded(monkeypatch):
+    """As decode does, whatever was read before: PIL's own limit is half of that of this project."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(buffer, "JPEG")
+    assert images.size(io.BytesIO(buffer.getvalue()), "a.jpg") == (24, 32)
+
+
 # ---------------------------------------------------------------- encode, tensors
 
 

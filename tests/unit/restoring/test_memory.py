@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from support.restoring import restore_picture
 from torch import nn
 
 from mperceiver import paths
@@ -195,7 +196,7 @@ def test_no_memory_left_is_told_in_words(monkeypatch):
 
     monkeypatch.setattr(restorer, "restore", fails)
     with pytest.raises(PictureError, match=r"out of memory at 64x64 px in tiles of 64 px.*--memory-gib"):
-        ensemble.restore_picture(restorer, torch.rand(1, 3, 64, 64), method(tile_px=64), 0)
+        restore_picture(restorer, torch.rand(1, 3, 64, 64), method(tile_px=64), 0)
 
 
 # ---------------------------------------------------------------- what it takes in truth

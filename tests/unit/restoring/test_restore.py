@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.restoring import restore_picture
 
 from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config import ConfigError
@@ -15,7 +16,7 @@ from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
 from mperceiver.models.predictor import DegradationEstimate
 from mperceiver.restoring import datasets
-from mperceiver.restoring.ensemble import VIEWS, restore_picture
+from mperceiver.restoring.ensemble import VIEWS
 from mperceiver.seeds import picture_seed
 
 

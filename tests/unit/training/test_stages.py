@@ -582,8 +582,9 @@ def test_sampled_latents_follow_what_they_are_made_of(trained, monkeypatch):
 
 def restored(method: str) -> torch.Tensor:
     """A picture of an odd size, restored by a method's trained weights."""
+    from support.restoring import restore_picture
+
     from mperceiver.models.mperceiver import load_restorer
-    from mperceiver.restoring.ensemble import restore_picture
 
     picture = torch.rand(1, 3, 30, 45, generator=torch.Generator().manual_seed(0))
     found = restore_picture(load_restorer(method), picture, config.load("methods", method), seed=7)

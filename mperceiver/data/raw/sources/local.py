@@ -74,7 +74,7 @@ def fill_from_generator(download: Download, source: GeneratedSource, folder: Pat
 def _generate_png(job: tuple[str, int, int]) -> bytes:
     generator, size_px, seed = job
     picture = GENERATORS[generator](np.random.Generator(np.random.PCG64(seed)), size_px)
-    return images.encode(np.round(np.clip(picture, 0, 1) * 255).astype(np.uint8))
+    return images.encode(images.to_levels(picture, 8))
 
 
 def fill_from_folder(download: Download, source: LocalSource, folder: Path) -> Received:

@@ -432,6 +432,11 @@ def test_batches_cut_and_mirror_lq_and_gt_alike(world, cache_bytes, sizes):
     assert 0.3 < np.mean(mirrored) < 0.7
     whole, _, _ = mixture.batch([(1, 0)], min(sizes[0]), rng, flip=False)
     assert whole.shape == (1, 3, 40, 40)
+    _, whole, _ = mixture.batch([(0, 0)], sizes[0], rng, flip=False)  # no square: the picture as it is
+    assert np.array_equal((whole[0].permute(1, 2, 0).numpy() * 255).round(), pictures[0])
+    _, wide, _ = mixture.batch([(0, 0)] * 20, (40, 50), rng, flip=False)
+    places = {x for found in wide for x in range(7) if torch.equal(found, whole[0][:, :, x : x + 50])}
+    assert len(places) > 3 and all(any(torch.equal(w, whole[0][:, :, x : x + 50]) for x in places) for w in wide)
     again = [mixture.batch([(0, 4), (0, 2)], 16, np.random.default_rng(3), True)[0] for _ in range(2)]
     assert torch.equal(*again)
     (small,), (clean,), _ = mixture.batch([(0, 1)], 50, rng, flip=False)  # reflected at the right and bottom edges
