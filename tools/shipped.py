@@ -110,7 +110,18 @@ def clean() -> str:
         f"**Photographs with nothing wrong**: Kodak24's {result(METHOD, CLEAN)['n']}, whole, come back at {decibels(METHOD)}.\n\n"
         f"**The degradation predictor** is right on {100 * found.accuracy():.1f} % of the {len(found.right)} crops with one degradation each, with "
         f"an expected calibration error of {found.calibration_error():.3f}. For {100 * sure:.0f} % of the photographs with nothing wrong it gives "
-        f"a degradation {100 * SURE:.0f} % or more; for the others `restore` says that the predictor is not sure."
+        f"a degradation {100 * SURE:.0f} % or more; for the others `restore` says that the predictor is not sure. {of_mixes()}"
+    )
+
+
+def of_mixes() -> str:
+    """How many of a mix's degradations the predictor finds, in a sentence."""
+    mixed = {task: set(layers) for task, layers in config.load("datasets", MIXES).degradations.items()}
+    counts = predictions.among_most_probable(predictions.read(METHOD, MIXES), mixed)
+    most = max(len(names) for names in mixed.values())
+    return (
+        f"Of a mix's {most} degradations, {counts.mean():.1f} are among its {most} most probable ones on average, and for {100 * (counts >= 2).mean():.0f} % "
+        "of the mixes two or more."
     )
 
 

@@ -72,6 +72,24 @@ def sure(pictures: "pd.DataFrame") -> float:
     return float((classes(pictures).max(axis=1) >= SURE).mean())
 
 
+def among_most_probable(pictures: "pd.DataFrame", mixed: dict[str, set[str]]) -> "pd.Series":
+    """For each picture of a mix, how many of its degradations are among the most probable classes, as many as the mix has.
+
+    Args:
+        mixed: task -> its degradations. Those that are no class of the predictor are left out; tasks without any, too.
+    """
+    import pandas as pd
+
+    of_class = classes(pictures)
+    known = {task: names & set(of_class.columns) for task, names in mixed.items()}
+    rows = pictures.index[pictures["task"].map(lambda task: bool(known.get(task)))]
+    counts = {}
+    for row in rows:
+        names = known[pictures.at[row, "task"]]
+        counts[row] = len(names & set(of_class.loc[row].astype(float).nlargest(len(names)).index))
+    return pd.Series(counts, dtype=int)
+
+
 def files_of(method: str, dataset: str) -> list[Path]:
     """The files that ``read`` stands on: the card of the restored pictures, and the probabilities."""
     return [paths.restored_card(method, dataset), paths.probabilities_file(method, dataset)]

@@ -38,6 +38,20 @@ def test_a_predictor_is_sure_from_a_half_on():
     assert predictions.sure(PICTURES.assign(haze=[0.95, 0.91, 0.93, 0.45, 0.499, 0.4], rain=0.0)) == 0.5
 
 
+def test_what_is_found_of_a_mix():
+    """As many of the most probable classes as the mix has degradations, its others among them or not."""
+    classes = ["haze", "rain", "snow", "noise"]
+    rows = [
+        ("a", "rain-noise", 0.1, 0.5, 0.1, 0.3),  # both
+        ("b", "rain-noise", 0.4, 0.3, 0.2, 0.1),  # rain alone
+        ("c", "haze-blur-snow", 0.2, 0.1, 0.1, 0.6),  # blur is no class: of haze and snow, haze is among the two
+        ("d", "clean", 0.7, 0.1, 0.1, 0.1),  # no mix
+    ]
+    pictures = pd.DataFrame(rows, columns=["id", "task", *classes])
+    mixed = {"rain-noise": {"rain", "noise"}, "haze-blur-snow": {"haze", "blur", "snow"}, "blur": {"blur"}}
+    assert predictions.among_most_probable(pictures, mixed).tolist() == [2, 1, 1]
+
+
 @pytest.fixture
 def restored(tree):
     reports.build_figures()
