@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mperceiver import commits, shipped
+from mperceiver import commits, paths, shipped
 from mperceiver.files import MANIFEST, folder_digest, members, read_manifest, sha256, write_json, write_manifest
 from mperceiver.printing import masked_data
 
@@ -161,9 +161,9 @@ def read_card(path: Path | str) -> dict[str, Any]:
         card = json.loads(Path(path).read_text(encoding="utf-8"))
         card["inputs"], card["outputs"], card["verb"]
     except FileNotFoundError:
-        raise LineageError(f"{path}: no such card; make it with: snakemake {path}") from None
+        raise LineageError(f"{path}: no such card; make it with: {paths.making(path)}") from None
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise LineageError(f"{path}: not a card; delete it and make it again: snakemake {path}") from None
+        raise LineageError(f"{path}: not a card; delete it and make it again: {paths.making(path)}") from None
     return card
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 from collections.abc import Iterator
 
 from mperceiver import paths
@@ -22,7 +23,7 @@ def for_user(error: Exception) -> str | None:
         return f"{error.filename}: no such file; the work that makes it has not been done: {command}"
     if isinstance(error, OSError) and error.filename:
         return (
-            f"{error.filename}: {error.strerror}. Check the path, its owner and its permissions: ls -ld {error.filename} "
+            f"{error.filename}: {error.strerror}. Check the path, its owner and its permissions: ls -ld {shlex.quote(str(error.filename))} "
             "(MPERCEIVER_TRACEBACK=1 shows what the program did there)"
         )
     if isinstance(error, (ValueError, RuntimeError)) and type(error).__module__.startswith("mperceiver"):

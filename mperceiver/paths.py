@@ -33,8 +33,18 @@ def is_output(path: Path | str) -> bool:
     return (path.is_relative_to(DATA) or path.is_relative_to(RESULTS)) and not path.is_relative_to(MANUAL)
 
 
+def making(path: Path | str) -> str:
+    """The command by which Snakemake makes an output that is missing or out of date."""
+    return f"snakemake --cores all {path}"
+
+
+def making_again(card: Path | str) -> str:
+    """The command by which Snakemake makes a card, and what stands beside it, whatever is there already."""
+    return f"snakemake --cores all -f {card}"
+
+
 def command_for(path: Path | str) -> str | None:
-    """The command that makes a missing file under data/ or results/; None if no command does."""
+    """The command that makes a missing file under data/ or results/, also one beside a card; None if no command does."""
     path = Path(path)
     for above, verb in ((FOUNDATIONS, "foundation"), (RAW, "download"), (PREPARED, "prepare")):
         if path.is_relative_to(above) and path != above:
@@ -44,9 +54,9 @@ def command_for(path: Path | str) -> str | None:
         parts = path.relative_to(above).parts if path.is_relative_to(above) else ()
         if len(parts) >= levels:
             card = above.joinpath(*parts[: levels - 1], parts[levels - 1].rpartition(".")[0] or parts[levels - 1])
-            return f"snakemake {card}.json"
+            return making_again(f"{card}.json")
     if path.is_relative_to(RUNS) and path.suffix in (".safetensors", ".json", ".csv"):
-        return f"snakemake {path}"
+        return making(path)
     if path.is_relative_to(REPORT) and path != REPORT:
         return (
             f"snakemake --cores all --configfile config/{path.relative_to(REPORT).parts[0].removesuffix('.json')}.yaml"
@@ -211,7 +221,7 @@ def shown_file(dataset: str) -> Path:
 
 
 def replayed_folder(dataset: str, picture: str) -> Path:
-    """Folder of one picture's degradation, repeated step by step by `mperceiver replay`."""
+    """Folder of one picture's degradation, repeated step by step by `mperceiver prepare --replay`."""
     return RESULTS / "replayed" / dataset / picture
 
 

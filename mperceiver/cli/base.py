@@ -5,6 +5,8 @@
 
 import functools
 import os
+import select
+import sys
 from collections.abc import Callable
 from typing import Annotated, Any, Never, ParamSpec
 
@@ -75,7 +77,7 @@ def main(
 ) -> None:
     """Restore photographs, and make every number of the paper's tables, with MPerceiver.
 
-    To restore a photograph: mperceiver restore demo photo.jpg restored.png. To build tables: snakemake, which calls these verbs.
+    To restore a photograph: mperceiver restore small photo.jpg restored.png. To build tables: snakemake --cores all, which calls these verbs.
     """
 
 
@@ -93,6 +95,8 @@ def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], C
             try:
                 function(*args, **kwargs)
             except Exception as error:
+                if isinstance(error, BrokenPipeError) and nobody_reads():
+                    raise  # typer ends without a word
                 message = for_user(error)
                 if message is None or os.environ.get("MPERCEIVER_TRACEBACK"):
                     raise
@@ -104,6 +108,16 @@ def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], C
         return app.command(name or function.__name__, rich_help_panel=panel)(command)
 
     return decorate
+
+
+def nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has ended, as in `| head`."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except OSError:  # no file
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def fail(message: str) -> Never:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from mperceiver import paths
 from mperceiver.config.runs import Run
 from mperceiver.files import ChecksumError, atomic_file, verify_checksums
 from mperceiver.lineage import LineageError, read_card
@@ -45,7 +46,7 @@ def load_weights(path: Path, module: nn.Module, adopt: Adopt | None = None) -> N
     names the first tensors that differ.
     """
     if not path.is_file():
-        raise LineageError(f"{path}: no such weights; train them first: snakemake {path}")
+        raise LineageError(f"{path}: no such weights; train them first: {paths.making(path)}")
     _check_digest(path)
     state = _read(path)
     if adopt:
@@ -75,7 +76,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise  # the disk's own words: no right to read it, an input/output error
     except Exception as error:  # SafetensorError, and what torch says of a type that it does not know
         raise LineageError(
-            f"{path}: damaged, or not a safetensors file ({error}); remove it and train again: snakemake {path}"
+            f"{path}: damaged, or not a safetensors file ({error}); remove it and train again: {paths.making(path)}"
         ) from None
 
 
@@ -92,8 +93,8 @@ def _check_digest(path: Path) -> None:
         return
     digests = {Path(output).name: digest for output, digest in read_card(card)["outputs"].items()}
     if path.name not in digests:
-        raise LineageError(f"{card}: not the card of {path}; train again: snakemake {card}")
+        raise LineageError(f"{card}: not the card of {path}; train again: {paths.making(card)}")
     try:
-        verify_checksums(path.parent, {path.name: digests[path.name]}, remedy=f"{TRAIN_AGAIN}: snakemake {path}")
+        verify_checksums(path.parent, {path.name: digests[path.name]}, remedy=f"{TRAIN_AGAIN}: {paths.making(path)}")
     except ChecksumError as error:
         raise LineageError(str(error)) from None

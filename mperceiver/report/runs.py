@@ -64,8 +64,12 @@ def _stage(run: str, stage: str, steps: int) -> dict[str, Any]:
         return {"state": "planned", "steps": steps}
     last = _last_row(curve)
     at = {"state": "training", "step": int(last.get("step", 0)), "steps": steps}
-    if at["step"] and "seconds" in last:
-        at["eta_seconds"] = round(last["seconds"] / at["step"] * (steps - at["step"]))
+    limit = getattr(config.load("runs", run), stage).cpu_seconds
+    if limit is not None:
+        at |= {"at_cpu_seconds": last.get("cpu_seconds", 0), "of_cpu_seconds": limit}
+    done, all_of_it = (at["at_cpu_seconds"], limit) if limit is not None else (at["step"], steps)
+    if done and "seconds" in last:
+        at["eta_seconds"] = round(last["seconds"] / done * (all_of_it - done))
     return at | {key: last[key] for key in ("seconds", "watt_hours") if key in last}
 
 
@@ -154,6 +158,9 @@ def _differences(run: dict[str, Any]) -> str:
 
 
 def _progress(stage: dict[str, Any]) -> str:
-    """``step 50 of 900, 3 min left``."""
+    """``step 50 of 900, 3 min left``; of a training that CPU time limits, ``60 of 480 CPU-seconds, 7 min left``."""
     left = stage.get("eta_seconds")
-    return f"step {stage['step']} of {stage['steps']}" + ("" if left is None else f", {max(left, 0) / 60:.0f} min left")
+    at = f"step {stage['step']} of {stage['steps']}"
+    if "of_cpu_seconds" in stage:
+        at = f"{stage['at_cpu_seconds']:.0f} of {stage['of_cpu_seconds']:.0f} CPU-seconds"
+    return at + ("" if left is None else f", {max(left, 0) / 60:.0f} min left")

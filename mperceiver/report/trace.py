@@ -148,7 +148,7 @@ def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: 
                 problems += [problem for problem in verified.problems if problem not in problems]
                 notes += [note for note in verified.notes if note not in notes]
         else:
-            below.append(Node("score", str(score), ["not run", f"next: snakemake {score}"]))
+            below.append(Node("score", str(score), ["not run", f"next: {paths.making(score)}"]))
     above.children = [*above.children, *below] if above is root else [*below, *above.children]
     return Traced(root, problems, notes)
 
@@ -251,7 +251,7 @@ def _node(path: str, digest: str, listed: set[str], without: tuple[str, ...] = (
     try:
         card = lineage.read_card(path)
     except lineage.LineageError:
-        broken = [f"not a card; make it again: rm {path} && snakemake {path}"] if paths.is_output(path) else []
+        broken = [f"not a card; make it again: rm {path} && {paths.making(path)}"] if paths.is_output(path) else []
         return Node("file", path, facts + broken)
     facts += [f"commit {card['commit'][:12]}"] + (["dirty"] if card["dirty"] else [])
     if path in listed:

@@ -186,7 +186,7 @@ def stale() -> list[Stale]:
         except lineage.LineageError as error:
             reasons, by_code = [str(error)], False
         if reasons or by_code:
-            command = f"snakemake --cores all {card}" if reasons else f"snakemake --cores all --forcerun {card}"
+            command = paths.making(card) if reasons else paths.making_again(card)
             found.append(Stale(card, reasons, command, seconds(card)))
     return found
 

@@ -108,7 +108,9 @@ def test_a_file_that_is_no_card_is_refused(world, text):
 
 
 def test_a_missing_card_is_named_with_the_command_that_makes_it(world):
-    with pytest.raises(LineageError, match=r"no such card; make it with: snakemake results/scores/a/b.json"):
+    with pytest.raises(
+        LineageError, match=r"no such card; make it with: snakemake --cores all results/scores/a/b.json"
+    ):
         lineage.read_card("results/scores/a/b.json")
 
 

@@ -41,7 +41,7 @@ def load_recipe(name: str, picture: str) -> dict[str, Any]:
         lacking += [f"source.{key}" for key in KEYS_OF_SOURCE if not isinstance(source, dict) or key not in source]
         if lacking:
             raise DataError(
-                f"{picture}: not a whole recipe: it lacks {', '.join(lacking)}; mperceiver replay writes whole ones"
+                f"{picture}: not a whole recipe: it lacks {', '.join(lacking)}; mperceiver prepare {name} --replay ID writes whole ones"
             )
         return recipe
     rows = PreparedDataset(name)

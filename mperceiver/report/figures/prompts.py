@@ -75,7 +75,7 @@ def _pools(path: Path) -> dict[str, np.ndarray]:
             if "textual.tp_pool" in names:
                 pools["textual prompts"] = file.get_tensor("textual.tp_pool").astype(np.float64)
     except SafetensorError as error:
-        raise FigureError(f"{path}: damaged ({error}); remove it and train again: snakemake {path}") from None
+        raise FigureError(f"{path}: damaged ({error}); remove it and train again: {paths.making(path)}") from None
     return pools
 
 

@@ -35,13 +35,25 @@ TEX = {
     "−": "$-$",
     "σ": r"$\sigma$",
     "→": r"$\rightarrow$",
+    # What the font encoding of a document without \usepackage[T1]{fontenc} lacks, and no simpler character stands for.
+    "«": r"$\ll$",
+    "»": r"$\gg$",
+    **dict(
+        zip("ÐðĐđÞþŊŋĦħŦŧĸſ", ("D", "d", "D", "d", "Th", "th", "N", "n", "H", "h", "T", "t", "k", "s"), strict=True)
+    ),
 }
+WITHOUT_T1 = set("ĄąĘęĮįŲųĿŀŉ")  # these decompose into a letter that it has
 
 
 def tex(text: str) -> str:
     """Text for LaTeX: special characters escaped, and those that pdflatex does not know replaced."""
     text = re.sub(r"\s+", " ", text)
-    return "".join(TEX.get(c) or (c if " " <= c <= "\u017f" and c != "\x7f" else _ascii(c)) for c in text)
+    return "".join(TEX.get(c) or (c if _is_known(c) else _ascii(c)) for c in text)
+
+
+def _is_known(character: str) -> bool:
+    """Whether pdflatex sets a character with no packages but those that a table needs."""
+    return " " <= character <= "\u017f" and not "\x7f" <= character < "\xa0" and character not in WITHOUT_T1
 
 
 def _ascii(character: str) -> str:

@@ -44,7 +44,8 @@ def _of_several(lines: pd.DataFrame, by: list[str], parts: str, spread: bool = F
 def _means(lines: pd.DataFrame, by: list[str], parts: str, spread: bool = False) -> pd.DataFrame:
     """The mean of each group; of a group in which a part lacks its number, no mean but the reason.
 
-    ``parts`` names what the lines of a group are, for the reason: "1 of 2 datasets". ``spread``: the standard deviation too.
+    ``parts`` names what the lines of a group are, for the reason: "1 of 2 datasets". ``spread``: they are runs, which were scored on the same
+    pictures: the standard deviation too, and n and the pictures that were trained on are those of one run.
     """
     means = (
         lines.groupby(by, sort=False)
@@ -57,12 +58,12 @@ def _means(lines: pd.DataFrame, by: list[str], parts: str, spread: bool = False)
             n_of_one=("n", "first"),
             protocol=("protocol", _joined),
             why=("why", _common),
-            trained_on=("trained_on", "sum"),
+            trained_on=("trained_on", "max" if spread else "sum"),
         )
         .reset_index()
     )
     if spread:
-        means["n"] = means["n"].where(means["sd"].isna(), means["n_of_one"])
+        means["n"] = means["n_of_one"]
     else:
         means["sd"] = math.nan
     lacking = means["present"] < means["wanted"]

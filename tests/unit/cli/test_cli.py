@@ -237,11 +237,11 @@ def test_an_unprepared_dataset(world):
 
 
 def test_a_dataset_that_was_not_restored(prepared):
-    assert "snakemake results/restored/input/pairs.json" in error_of("score", "input", "pairs")
+    assert "snakemake --cores all results/restored/input/pairs.json" in error_of("score", "input", "pairs")
 
 
 def test_missing_weights(prepared):
-    assert "snakemake results/runs/net/network.json" in error_of("restore", "net", "pairs")
+    assert "snakemake --cores all results/runs/net/network.json" in error_of("restore", "net", "pairs")
     assert "results/runs/net/network.safetensors" in error_of("restore", "net", photo("a.png"), "b.png")
     assert "data/foundations/fake" in error_of("restore", "ours", "pairs")
     assert "data/foundations/fake" in error_of("restore", "ours", photo("a.png"), "b.png")

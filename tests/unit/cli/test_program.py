@@ -108,6 +108,16 @@ def test_a_closed_pipe_is_an_error_as_ever():
         assert done.returncode == 120 and done.stderr.endswith("BrokenPipeError: [Errno 32] Broken pipe\n")
 
 
+def test_a_reader_that_has_read_enough_is_no_error():
+    """`mperceiver degradations | head -1`: nothing is said of a file or its permissions."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [sys.executable, "-m", "mperceiver.cli", "degradations"]
+    done = subprocess.run(words, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=PROJECT)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_a_standing_process_group_ends_as_ever():
     distributed = "sys.modules['torch.distributed'] = types.SimpleNamespace({})\n"
     body = FREED + command("print('work')") + ENDED

@@ -251,7 +251,7 @@ def test_a_failed_job_is_described(programs):
         ("CANCELLED", "", "", "cancelled from outside"),
         (
             "FAILED",
-            "error: data/prepared/x.json: no such card; make it with: snakemake data/prepared/x.json",
+            "error: data/prepared/x.json: no such card; make it with: snakemake --cores all data/prepared/x.json",
             "",
             "weights or pictures are missing",
         ),

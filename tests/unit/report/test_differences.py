@@ -132,7 +132,7 @@ def test_stale_outputs_with_command_and_cost(tree, capsys):
     assert score.reasons == ["config/protocols/rgb.yaml: border_px 0 → 4"] and score.seconds == 12.4
     assert score.command == "snakemake --cores all results/scores/one/toys.json"
     raw = found["data/raw/clean.json"]
-    assert (raw.reasons, raw.command) == ([], "snakemake --cores all --forcerun data/raw/clean.json")
+    assert (raw.reasons, raw.command) == ([], "snakemake --cores all -f data/raw/clean.json")
     assert "results/restored/one/toys.json" not in found
     why.print_stale()
     lines = capsys.readouterr().out.splitlines()
@@ -240,6 +240,16 @@ def test_every_run_with_state_scores_and_cost(tree, capsys, monkeypatch):
     )
     three = next(run for run in runs.runs() if run["name"] == "three")
     assert three["stages"]["network"]["eta_seconds"] == 240 and three["watt_hours"] == 2.5  # 6 steps at 40 s
+    spec = {"title": "three", "like": "one", "network": {"steps": 1_000_000, "cpu_seconds": 480}}
+    reports.dump("runs", "three", spec)
+    Path("results/resume/three/network.csv").write_text("step,loss,cpu_seconds,seconds\n3,1,60,90\n", encoding="utf-8")
+    limited = next(run for run in runs.runs() if run["name"] == "three")["stages"]["network"]
+    assert limited["eta_seconds"] == 630  # 420 CPU-seconds, at 1.5 seconds each
+    assert runs._progress(limited) == "60 of 480 CPU-seconds, 10 min left"
+    reports.dump("runs", "three", spec | {"network": {"steps": 9}})
+    Path("results/resume/three/network.csv").write_text(
+        "step,loss,seconds,watt_hours\n1,2,40,0.5\n3,1,120,2.5\n", encoding="utf-8"
+    )
     runs.print_runs()
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
     assert (

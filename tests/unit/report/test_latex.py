@@ -54,6 +54,15 @@ def test_tex_braces_balance_and_it_compiles(tree):
     _compiles(text)
 
 
+def test_european_letters_and_quotes_compile(tree):
+    """Every character of Latin-1 and Latin Extended-A, without a package for fonts."""
+    letters = "".join(chr(code) for code in range(0xA1, 0x180))
+    assert latex.tex("«Đorđević» Łódź, Wyłęga, Þór, Ħ") == r"$\ll$Dordevic$\gg$ Łódź, Wyłega, Thór, H".replace(
+        "vic", "vić"
+    )
+    _compiles(rf"% needs \usepackage{{booktabs}}{chr(10)}{latex.tex(letters)}")
+
+
 def _compiles(text: str) -> None:
     if not shutil.which("pdflatex"):  # CI has it
         return

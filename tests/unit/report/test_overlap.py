@@ -23,6 +23,17 @@ def _sources(dataset: str, sources: list[str]) -> None:
     Path(f"{path}.new").replace(path)
 
 
+def test_a_mean_of_runs_counts_a_picture_once(seeds):
+    """Both runs of `both` have seen the same two of the test set's pictures."""
+    a, b, c, d = (letter * 64 for letter in "abcd")
+    _sources("toys", [a, b, c, d])
+    _sources("others", [a, b, "", ""])
+    spec = config.load("runs", "one").model_dump(mode="json", exclude_defaults=True)
+    reports.dump("runs", "one", spec | {"train": ["others"]})
+    found = cell(tables.build("toys"), "both", "haze", "psnr")
+    assert (found.n, found.trained_on) == (2, 2)
+
+
 def test_pictures_that_were_trained_on_are_renamed(tree):
     """Of the test set's four pictures the run `one` has one's degraded and another's clean file in its training sets."""
     a, b, c, d, e = (letter * 64 for letter in "abcde")

@@ -75,7 +75,7 @@ def test_a_traced_number_is_the_one_that_the_table_shows(tree):
 def test_trace_of_a_cell_that_has_not_been_run(tree):
     shutil.rmtree("results/scores")
     text = "\n".join(trace.trace("toys", "one", "toys", "haze").chain.lines())
-    assert "PSNR not run" in text and "next: snakemake results/scores/one/toys.json" in text
+    assert "PSNR not run" in text and "next: snakemake --cores all results/scores/one/toys.json" in text
 
 
 @pytest.mark.parametrize(
