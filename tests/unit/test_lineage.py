@@ -103,7 +103,9 @@ def test_no_card_without_its_files(world):
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"verb": "a"}', "\xff"])
 def test_a_file_that_is_no_card_is_refused(world, text):
     Path("card.json").write_text(text, encoding="latin-1")
-    with pytest.raises(LineageError, match=r"card.json: not a card; delete it and make it again: snakemake card.json"):
+    with pytest.raises(
+        LineageError, match=r"card.json: not a card; delete it and make it again: snakemake --cores all card.json"
+    ):
         lineage.read_card("card.json")
 
 
