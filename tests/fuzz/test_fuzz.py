@@ -26,7 +26,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import save
 from support import PROJECT
-from support.fuzzing import MEMORY_BYTES, peak_bytes, rounds
+from support.fuzzing import MEMORY_BYTES, peak_bytes, reset_peak, rounds
 from torch import nn
 
 from mperceiver import config, images, lineage
@@ -46,7 +46,7 @@ MEMBERS = {"set/lq/a.png": bytes(range(256)) * 4, "set/gt/a.png": b"gt" * 300, "
 def alone(tmp_path, monkeypatch):
     """An empty working directory; what a test adds to memory is bounded."""
     monkeypatch.chdir(tmp_path)
-    before = peak_bytes()
+    before = reset_peak()
     yield
     assert peak_bytes() - before < MEMORY_BYTES
 

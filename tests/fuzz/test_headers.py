@@ -8,7 +8,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mperceiver import images
-from mperceiver.images import PictureError
 
 HEADERS = {
     "dtype": st.sampled_from(["u1", "u2"]),
@@ -56,10 +55,6 @@ def test_headers_that_tifffile_writes(header, height, width, seed):
                 rowsperstrip=header["rowsperstrip"], extrasamples=header["extra"] or None, metadata=None,
             )  # fmt: skip
     data = buffer.getvalue()
-    try:
-        picture = images.decode(data, "a.tif")
-    except PictureError as error:
-        assert "a.tif" in str(error)
-        return
+    picture = images.decode(data, "a.tif")
     right = expected(data, header["photometric"])
     assert picture.shape == right.shape and (abs(picture - right) <= 0.5 + 1e-6).all()

@@ -9,6 +9,7 @@ import os
 import pytest
 import torch
 import torch.nn.functional as F
+from support.ports import free_port
 from torch import Tensor, nn
 
 from benchmarks import sd21
@@ -204,7 +205,8 @@ def test_out_of_memory_is_an_error_that_says_what_to_do(device):
 
 
 def test_nccl_in_a_world_of_one(device, monkeypatch):
-    for name, value in {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"}.items():
+    place = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for name, value in place.items():
         monkeypatch.setitem(os.environ, name, value)
     torch.distributed.init_process_group("nccl" if device == "cuda" else "gloo")
     try:

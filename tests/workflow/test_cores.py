@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,22 +50,29 @@ def test_nothing_is_started_on_a_gpu_or_in_a_launcher(monkeypatch):
     assert not ended.value.code and started[0][-5:] == ["mperceiver.cli", "train_drm", "demo", "--threads", "2"]
 
 
+STARTED: list[subprocess.Popen] = []
+
+
 @pytest.fixture
-def two(commands, world) -> Path:
+def two(commands, world) -> Iterator[Path]:
     """The tiny world with runs whose steps two processes share: a network, and `long`, which takes a while."""
     for name, steps in (("two", 4), ("long", 100_000)):
         text = f"title: {name}\nlike: tiny-net\nnetwork: {{accumulate: 2, cpu_processes: 2, steps: {steps}, save_every_steps: 20}}\n"
         (world / f"config/runs/{name}.yaml").write_text(text, encoding="utf-8")
-    return world
+    yield world
+    while STARTED:  # what a failed test has left
+        STARTED.pop().kill()
 
 
 def start(world: Path, run: str, threads: int) -> subprocess.Popen:
     words = ["mperceiver", "train_network", run, "--threads", str(threads)]
     python = str(Path(shutil.which("mperceiver", path=WARM["PATH"])).with_name("warm-python"))  # torchrun's name for it
     environment = WARM | {"PYTHON_EXEC": python}
-    return subprocess.Popen(
+    process = subprocess.Popen(
         words, cwd=world, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
+    STARTED.append(process)
+    return process
 
 
 def test_the_workflow_gives_each_process_a_core_and_the_weights_are_those_of_one(two, tmp_path):
@@ -107,7 +115,8 @@ def test_a_killed_process_ends_the_others_and_is_named(two):
     process = start(two, "long", 2)
     until_saved(process, two / "results/resume/long")
     found = subprocess.run(["pgrep", "-f", "warm-python.*train_network long"], stdout=subprocess.PIPE, check=True)
-    os.kill(int(found.stdout.split()[-1]), signal.SIGKILL)
+    here = [pid for pid in map(int, found.stdout.split()) if Path(f"/proc/{pid}/cwd").resolve() == two.resolve()]
+    os.kill(here[-1], signal.SIGKILL)
     said = process.communicate(timeout=100)[0]
     assert process.returncode == 137 and said.count("Killed: one of the 2 processes") == 1, said
 

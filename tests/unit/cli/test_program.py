@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import PROJECT
 
-PROJECT = Path(__file__).parents[3]
 TORCH = "import sys, types; sys.modules['torch'] = types.ModuleType('torch')\n"
 FREED = """
 class Freed:

@@ -295,6 +295,16 @@ def test_underwater_takes_red_first():
     assert out[0] < out[1] < out[2]
 
 
+def test_underwater_follows_its_law():
+    image = picture()
+    out = DEGRADATIONS["underwater"].apply(
+        image, seeded(), water_type=7, distance_m=4, below_surface_m=2, backscatter=0.6, depth=np.full((64, 64), 0.5)
+    )
+    left = np.array([0.67, 0.73, 0.67])  # Jerlov's coastal type 3
+    t, light = left ** (4 * (0.1 + 0.9 * 0.5)), (left / 0.73) ** 2
+    np.testing.assert_allclose(out, light * (image * t + 0.6 * (1 - t)), atol=1e-6)
+
+
 def test_demosaic_keeps_the_measured_colours():
     image = picture(33, 50)
     out = DEGRADATIONS["demosaic"].apply(image, seeded())

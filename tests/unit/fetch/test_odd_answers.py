@@ -2,12 +2,12 @@
 
 import gzip
 import json
-import resource
 import socket
 import threading
 import time
 
 import pytest
+from support.fuzzing import peak_bytes, reset_peak
 
 from mperceiver.fetch import FetchError, fetch, hub, pace, probe, transfer
 from mperceiver.fetch.base import content_length
@@ -118,10 +118,10 @@ def test_the_body_of_a_redirect_is_not_read(raw, tmp_path):
         for _ in range(300):
             yield b"100000\r\n" + bytes(1 << 20) + b"\r\n"
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = reset_peak()
     with pytest.raises(FetchError, match="refused"):
         fetch(raw(endless), tmp_path / "a")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
+    assert peak_bytes() - before < 100 << 20
 
 
 def test_a_listing_is_bounded(raw, monkeypatch):

@@ -7,6 +7,7 @@ import sys
 import pytest
 from support import PROJECT
 from support.loops import equal, train_toy
+from support.ports import free_port
 
 from mperceiver.training import environment, processes, slurm
 from mperceiver.training.schedule import TrainingError
@@ -189,7 +190,13 @@ def test_waiting_for_others_that_do_not_come_is_told_and_ends(tmp_path):
     """Two hours of silence otherwise."""
     program = "from mperceiver.training import environment, processes\n"
     program += "environment.TELL_EVERY_S = 0.5; environment.MEET_S = 1.0\nprocesses.world()"
-    place = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29731"}
+    place = {
+        "RANK": "0",
+        "WORLD_SIZE": "2",
+        "LOCAL_RANK": "0",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+    }
     surroundings = os.environ | place | {"PYTHONPATH": str(PROJECT), "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(
         [sys.executable, "-c", program],

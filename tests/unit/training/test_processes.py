@@ -2,9 +2,9 @@
 
 import csv
 import os
+import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +13,7 @@ import pytest
 import torch
 from support import loops
 from support.loops import Duel, at, draw, smooth, stage, terminate, train_toy
+from support.ports import is_free
 
 from mperceiver import lineage
 from mperceiver.training import nonfinite, preemption, prefetch, processes, slurm
@@ -43,9 +44,7 @@ def by_torchrun(what: str, folder: Path) -> list[subprocess.Popen]:
 def by_srun(what: str, folder: Path) -> list[subprocess.Popen]:
     """As two tasks of an `srun`, which tells each its number; scontrol tells the first node's name."""
     fake(folder / "bin", scontrol=SCONTROL)
-    with socket.socket() as free:  # a job number whose port nobody has
-        free.bind(("127.0.0.1", 0))
-        job = next(n for n in range(20000) if 20000 + (7 * n) % 20000 == 20000 + free.getsockname()[1] % 20000)
+    job = next(job for job in range(random.randrange(2000), 20000) if is_free(20000 + (7 * job) % 20000))
     told = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": "0"}
     told |= {"SLURM_STEP_NODELIST": "node[1-2]", "LOG": str(folder / "log")}
     told |= {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}"}

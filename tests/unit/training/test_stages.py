@@ -2,9 +2,7 @@
 
 import csv
 import math
-import os
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,29 +10,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.loops import at, terminate
 
 from mperceiver import commits, config, lineage, paths
 from mperceiver.config.runs import Phase
 from mperceiver.files import sha256
 from mperceiver.training.loop import fit
-
-
-def at(step: int, act, objective):
-    """``objective``, with ``act()`` during one step; ``steps``: all that were gone through."""
-
-    def losses(module, rng, generator, phase, now):
-        losses.steps.append(now)
-        if now == step:
-            act()
-        return objective(module, rng, generator, phase, now)
-
-    losses.steps = []
-    return losses
-
-
-def terminate() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
 
 STAGES = {"predictor": "tiny", "branches": "tiny", "drm": "tiny", "network": "tiny-net"}
 
@@ -331,10 +312,24 @@ def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch
     assert len({row for row, *_ in places}) == 18 and len(places) > 60
 
 
-def test_drm_sees_latent_picture_and_truth_of_one_place(trained, monkeypatch):
+def test_drm_sees_latent_picture_truth_and_probabilities_of_one_place(trained, monkeypatch):
     from mperceiver.data.read.loader import PreparedDataset
     from mperceiver.models.drm import DetailRefinement
+    from mperceiver.models.towers import load
+    from mperceiver.training.latents import CachedLatents
+    from mperceiver.training.stages.common import trained_predictor
+    from mperceiver.training.stages.drm import judgements
 
+    path = Path("config/runs/tiny.yaml")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("drm:\n", "drm:\n  misjudged_share: 0.5\n"), encoding="utf-8"
+    )
+    run, given = config.load("runs", "tiny"), []
+    assert run.drm.misjudged_share == 0.5
+    judged = judgements(
+        trained_predictor(load("tiny"), "tiny", run), CachedLatents("tiny", "tiny-train"), 0.5, run.seed + 2
+    )
+    assert len(judged.unique(dim=0)) > 5
     rows = PreparedDataset("tiny-train")
     lq, gt = (
         torch.from_numpy(np.stack([read(i) for i in range(18)])).permute(0, 3, 1, 2).float() / 255
@@ -353,18 +348,20 @@ def test_drm_sees_latent_picture_and_truth_of_one_place(trained, monkeypatch):
             seen["gt"] = target
             return {"loss": output.sum()}
 
-    monkeypatch.setattr("mperceiver.training.stages.drm.sample_latents", lambda *_: [shrunk])
+    monkeypatch.setattr("mperceiver.training.stages.drm.sample_latents", lambda *a: given.append(a[3]) or [shrunk])
     monkeypatch.setattr("mperceiver.training.stages.drm.PictureLosses", Spy)
     monkeypatch.setattr(DetailRefinement, "degraded_features", lambda self, encode, x: (None, seen.update(lq=x)))
     losses = objective(monkeypatch, "tiny", "drm")
     places = set()
     for seed in range(20):
         rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-        losses(lambda decode, z, *_: seen.update(z=z) or z, rng, generator, Phase(batch=3, crop_px=16), 0)
+        losses(lambda decode, z, features, p: seen.update(z=z, p=p) or z, rng, generator, Phase(batch=3, crop_px=16), 0)
         assert seen["lq"].shape == seen["gt"].shape == (3, 3, 16, 16) and seen["z"].shape == (3, 4, 8, 8)
         assert torch.equal(seen["z"], F.avg_pool2d(seen["lq"], 2)[:, [0, 1, 2, 0]].half().float())
-        for one, clean, latent in zip(seen["lq"], seen["gt"], seen["z"], strict=True):
+        assert torch.equal(given[0][0], judged)
+        for one, clean, latent, p in zip(seen["lq"], seen["gt"], seen["z"], seen["p"], strict=True):
             (row,) = [i for i in range(18) if contains(shrunk[i].float(), latent)]
+            assert torch.equal(p, judged[row])
             y, x = window_of(one, lq[row])
             assert torch.equal(gt[row][:, y, x], clean)
             places.add((row, y.start, x.start))
@@ -664,6 +661,7 @@ def test_random_crops_go_through_the_towers_alike(fresh, monkeypatch, foundation
     """One picture, one place, mirrored or not: what the branches get is what the towers make of the crop."""
     from mperceiver.data.read.loader import PreparedDataset
     from mperceiver.data.read.mixture import Mixture
+    from mperceiver.training.stages.batches import LiveBatches
 
     train("fresh", "predictor")
     losses, rows = objective(monkeypatch, "fresh", "branches"), PreparedDataset("whole")
@@ -687,6 +685,15 @@ def test_random_crops_go_through_the_towers_alike(fresh, monkeypatch, foundation
             assert torch.allclose(seen["embedding"], foundation.embed(lq), atol=1e-5)
         spread = (seen["z_lq"] / foundation.vae.config.scaling_factor - posterior.mean) / posterior.std
         assert spread.std().item() == pytest.approx(1, abs=0.1)
+    batches = LiveBatches(config.load("runs", "fresh"), foundation, config.load("runs", "fresh").branches)
+    for seed in range(3):
+        batch = batches.draw(np.random.default_rng(seed), Phase(batch=5, crop_px=32))
+        found = batches.latent_batch(batch, torch.Generator().manual_seed(seed))
+        for latent, name in ((found.z_lq, "lq"), (found.z_gt, "gt")):
+            with torch.no_grad():
+                posterior = foundation.vae.encode(batch[name] * 2 - 1).latent_dist
+            spread = (latent / foundation.vae.config.scaling_factor - posterior.mean) / posterior.std
+            assert spread.std().item() == pytest.approx(1, abs=0.1) and abs(spread.mean()) < 0.1, name
     assert len({rows.size(i) for i in range(len(rows))}) == 3
 
 
@@ -725,7 +732,11 @@ def test_a_baseline_gets_what_its_architecture_needs(trained, monkeypatch):
     for batch in batches:
         pictures = [rows.ids.index(name.removeprefix("tiny-train: ")) for name in batch["ids"]]
         assert [classes[task] for task in batch["task"].tolist()] == [rows.tasks[row] for row in pictures]
-        assert batch["second_view"].shape == batch["lq"].shape
+        for view, row in zip(batch["second_view"], pictures, strict=True):
+            whole = torch.from_numpy(rows.lq(row)).permute(2, 0, 1).float().div(255)
+            sides = (whole, whole.flip(-1))
+            windows = [side.unfold(1, view.shape[1], 1).unfold(2, view.shape[2], 1) for side in sides]
+            assert any((found == view[:, None, None]).all((0, 3, 4)).any() for found in windows)
     assert any(not torch.equal(batch["second_view"], batch["lq"]) for batch in batches)
     monkeypatch.setitem(baselines.ARCHITECTURES, "nafnet", replace(plain, losses=losses))
     undo("tiny-net", "network")

@@ -1,5 +1,6 @@
 """Download, prepare and load: tiny worlds with the true layout, and the faults that real ones have."""
 
+import functools
 import hashlib
 import inspect
 import json
@@ -390,6 +391,9 @@ def test_weights_say_how_often_a_task_is_drawn(world):
         mixture.datasets[d].tasks[row] for _ in range(2000) for d, row in mixture.draw_one_task(rng, 1)
     )
     assert abs(of_one_task["haze"] / 2000 - 0.5) < 0.05
+    for _ in range(20):
+        drawn = mixture.draw_one_task(rng, 8)
+        assert len(drawn) == 8 and len({mixture.datasets[d].tasks[row] for d, row in drawn}) == 1
     with pytest.raises(DataError, match="task_weights: fog is none of the training's tasks, rain, haze, snow"):
         Mixture(datasets, ["rain", "haze", "snow"], weights={"fog": 2})
 
@@ -468,6 +472,7 @@ def test_pairs_that_do_not_fit_are_named(world):
 # ---------------------------------------------------------------- the project's own datasets
 
 
+@functools.cache
 def own() -> dict[str, Dataset]:
     files = sorted((PROJECT / "config/datasets").glob("*.yaml"))
     return {file.stem: config.parse(file, Dataset) for file in files}
