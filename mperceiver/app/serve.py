@@ -23,7 +23,9 @@ class AppError(RuntimeError):
 
 
 def serve(host: str, port: int, browser: bool = False) -> None:
-    """Serve the page until Ctrl-C or SIGTERM. What is uploaded and restored lies in one temporary folder, removed in the end.
+    """Serve the page until Ctrl-C, SIGTERM or a closed terminal. What is uploaded and restored lies in one temporary folder.
+
+    The folder is removed in the end.
 
     Args:
         host: the address to listen on; any but 127.0.0.1 lets other machines in.
@@ -38,10 +40,12 @@ def serve(host: str, port: int, browser: bool = False) -> None:
             f"no method in {config.path_of('methods', '').parent} has its weights here; train some first, with `make demo`, or go to a "
             "folder that has them"
         )
-    folder = Path(tempfile.mkdtemp(prefix="mperceiver-app-"))
+    folder: Path | None = None
     ended = threading.Event()
-    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    # Before there is a folder, so that no signal leaves it behind.
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in _endings()}
     try:
+        folder = Path(tempfile.mkdtemp(prefix="mperceiver-app-"))
         page, address = launch(folder, host, port, browser)
         say(f"The page: {address} (Ctrl-C ends it)")
         if host not in LOCAL:
@@ -54,7 +58,16 @@ def serve(host: str, port: int, browser: bool = False) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _endings() -> list[signal.Signals]:
+    """The signals that end the page: also that of a closed terminal or a dropped ssh, unless `nohup` has it ignored."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[Any, str]:
