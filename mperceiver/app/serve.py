@@ -21,6 +21,7 @@ POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-an
 READABLE = {
     "body_text_color_subdued": "*neutral_600",
     "body_text_color_subdued_dark": "*neutral_400",
+    "link_text_color_dark": "*secondary_400",
     "button_primary_background_fill": "*primary_700",
     "button_primary_background_fill_dark": "*primary_700",
     "button_primary_background_fill_hover": "*primary_800",
