@@ -336,6 +336,7 @@ def test_what_the_page_says_can_be_read(at, app, tmp_path, scheme):
     restore(at, photograph(tmp_path / "one.png"), text)
     assert at.execute_script(CONTRAST) == []
     open_tab(at, "A dataset's pair")
+    wait(at, lambda: any(b.text == "Restore and score" and b.is_displayed() for b in find(at, "button")))
     press(at, "Restore and score")
     wait(at, lambda: find(at, "#pair .mp-scores"))
     assert at.execute_script(CONTRAST) == []
