@@ -18,9 +18,9 @@ def address(file: Path) -> str:
     return f"{FILES}{quote(str(file))}?{file.stat().st_mtime_ns}"
 
 
-def results(found: Sequence[Result], progress: Progress | None = None) -> str:
-    """All results so far, the newest work's progress on top."""
-    return (bar(progress) if progress else "") + "".join(map(figure, found))
+def results(found: Sequence[Result]) -> str:
+    """All results so far, the newest last: those that are on the page already stay where they are."""
+    return "".join(map(figure, found))
 
 
 def bar(progress: Progress) -> str:
@@ -32,6 +32,11 @@ def bar(progress: Progress) -> str:
         f'<div class="mp-progress" role="status"><span>{place}{escape(progress.name)}, {words}</span>'
         f'<progress max="100" value="{share}"></progress></div>'
     )
+
+
+def stopped(shown: str | None) -> str:
+    """What takes the place of a progress bar whose work was stopped; nothing where nothing was ``shown``."""
+    return '<p class="mp-stopped" role="status">Stopped</p>' if shown else ""
 
 
 def failure(message: str) -> str:
@@ -48,7 +53,7 @@ def figure(result: Result) -> str:
     target = ""
     if result.target is not None:
         target = f'<button type="button" data-mp="target" aria-pressed="false" data-src="{address(result.target)}">Ground truth</button>'
-    return f"""<figure class="mp-result" aria-label="{name}">
+    return f"""<figure class="mp-result" aria-label="{name}" data-key="{address(result.after)}">
 <div class="mp-scroll"><div class="mp-compare" style="--w:{width}px;aspect-ratio:{width}/{height}">
 <img src="{address(result.before)}" alt="{name}, before" draggable="false">
 <div class="mp-after"><img src="{address(result.after)}" data-restored="{address(result.after)}" alt="{name}, after" draggable="false"></div>

@@ -1,7 +1,7 @@
 """The page itself: three tabs (photographs, a dataset's pair, degrade and restore), put together with Gradio."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import gradio as gr
 
 from mperceiver import config
 from mperceiver.app import markup, work
+from mperceiver.app.uploads import MOST_PIXELS
 from mperceiver.app.work import Progress, Result, Workshop
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.degradations import DEGRADATIONS, PLACES
@@ -17,14 +18,17 @@ from mperceiver.degradations.ranges import Parameter, parameters
 HEAD = """<div class="mp-head"><h1>MPerceiver</h1><p>Restores photographs with haze, snow, rain, raindrops, low light, noise or blur. \
 Everything happens on this machine: nothing is sent anywhere, and what you upload is removed when the page is closed.</p></div>"""
 SHOWN_AT_FIRST = ("haze", "gaussian-noise")
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "concurrency_id": "model"}
+# Seconds between looks for old uploads, and their age. Closing a page removes its own; this is for one that was cut off, and a page
+# may be open all day.
+OLD_UPLOADS_S = (3_600, 86_400)
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 FIELD_PX = 240  # of a field beside another one; on a telephone they stand below each other
 
 
 def build(workshop: Workshop) -> gr.Blocks:
     """The page, not served yet. ``workshop`` must have at least one method."""
     methods = work.methods()
-    with gr.Blocks(title="MPerceiver", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title="MPerceiver", analytics_enabled=False, delete_cache=OLD_UPLOADS_S) as page:
         gr.HTML(HEAD)
         with gr.Row():
             method = gr.Dropdown(
@@ -69,43 +73,69 @@ def _steps(method: str) -> dict[str, Any]:
     return {"value": min(spec.sampler.steps, work.MOST_STEPS) if sampled else 1, "interactive": sampled, "info": info}
 
 
-def _shown(events: Iterator[Progress | Result]) -> Iterator[str]:
-    """HTML after each event; an error that ends the work is told last."""
+Shown = tuple[Any, Any]  # HTML of the progress bar and of the results; gr.skip() leaves one as it is
+
+
+def _shown(events: Iterator[Progress | Result]) -> Iterator[Shown]:
+    """HTML after each event; an error that ends the work is told last.
+
+    Results are sent when there is a new one, not with each step of the bar: the browser sets them anew whenever they are sent.
+    """
     found: list[Result] = []
+    kept: Any = ""  # what was restored before is gone
     try:
         for event in events:
             if isinstance(event, Result):
                 found.append(event)
-            yield markup.results(found, event if isinstance(event, Progress) else None)
+                yield gr.skip(), markup.results(found)
+            else:
+                yield markup.bar(event), kept
+            kept = gr.skip()
     except Exception as error:
-        yield markup.results(found) + markup.failure(work.in_words(error))
+        yield "", markup.results(found) + markup.failure(work.in_words(error))
+    else:
+        yield "", gr.skip()
 
 
-def _buttons(label: str) -> tuple[gr.Button, gr.Button]:
+def _work(label: str, name: str, run: Callable[..., Iterator[Shown]], inputs: list[Any]) -> None:
+    """A button that starts a work, one that stops it, and below them the progress and the results, in an element ``name``."""
     with gr.Row():
         start = gr.Button(label, variant="primary", scale=3)
         stop = gr.Button("Stop", scale=1, min_width=80)
-    return start, stop
+    with gr.Column(elem_id=name):
+        bar, found = gr.HTML(), gr.HTML()
+    running = start.click(run, inputs, [bar, found], concurrency_id="model", **PRIVATE)
+    # First the work ends, then the page says so; the other way round, a last step of the bar could come after that.
+    stop.click(None, cancels=[running], api_visibility="private")
+    stop.click(markup.stopped, bar, bar, queue=False, **PRIVATE)
+
+
+def _remembered(workshop: Workshop, files: gr.File) -> None:
+    """Have the workshop remember who uploaded what, so that it is removed with the page."""
+
+    def remember(paths: list[str] | str | None, request: gr.Request) -> None:
+        found = [paths] if isinstance(paths, str) else paths or []
+        workshop.uploads.remember(_person(request), map(Path, found))
+
+    files.change(remember, files, queue=False, **PRIVATE)
 
 
 def _photographs(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
     uploads = gr.File(
-        label=f"Photographs: up to {work.MOST_PHOTOGRAPHS}, of {work.MOST_MIB} MB and {work.MOST_PIXELS // 10**6} megapixels each",
+        label=f"Photographs: up to {work.MOST_PHOTOGRAPHS}, of {work.MOST_MIB} MB and {MOST_PIXELS // 10**6} megapixels each",
         file_count="multiple",
         elem_id="uploads",
         height=150,
     )
-    start, stop = _buttons("Restore")
-    shown = gr.HTML(elem_id="restored")
+    _remembered(workshop, uploads)
 
-    def restore(files: list[str] | None, name: str, count: int, request: gr.Request) -> Iterator[str]:
+    def restore(files: list[str] | None, name: str, count: int, request: gr.Request) -> Iterator[Shown]:
         if not files:
-            yield markup.failure("Choose a photograph first.")
+            yield "", markup.failure("Choose a photograph first.")
             return
         yield from _shown(workshop.photographs(_person(request), [Path(file) for file in files], name, count))
 
-    running = start.click(restore, [uploads, method, steps], shown, **PRIVATE)
-    stop.click(None, cancels=[running], api_visibility="private")
+    _work("Restore", "restored", restore, [uploads, method, steps])
 
 
 def _pairs(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
@@ -123,18 +153,16 @@ def _pairs(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
         api_visibility="private",
         show_progress="hidden",
     )
-    start, stop = _buttons("Restore and score")
-    shown = gr.HTML(elem_id="pair")
 
-    def restore(name: str, number: int, chosen: str, count: int, request: gr.Request) -> Iterator[str]:
+    def restore(name: str, number: int, chosen: str, count: int, request: gr.Request) -> Iterator[Shown]:
         yield from _shown(workshop.pair(_person(request), name, int(number or 0) - 1, chosen, count))
 
-    running = start.click(restore, [dataset, row, method, steps], shown, **PRIVATE)
-    stop.click(None, cancels=[running], api_visibility="private")
+    _work("Restore and score", "pair", restore, [dataset, row, method, steps])
 
 
 def _degrading(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
     clean = gr.File(label="A clean photograph", elem_id="clean", height=110)
+    _remembered(workshop, clean)
     names = sorted(DEGRADATIONS, key=lambda name: PLACES.index(DEGRADATIONS[name].place))
     chosen = gr.CheckboxGroup(
         names,
@@ -159,14 +187,12 @@ def _degrading(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> Non
         show_progress="hidden",
     )
     seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="The same seed draws the same rain.")
-    start, stop = _buttons("Degrade and restore")
-    shown = gr.HTML(elem_id="degraded")
 
     def run(
         request: gr.Request, file: str | None, picked: list[str], number: int, name: str, count: int, *values: Any
-    ) -> Iterator[str]:
+    ) -> Iterator[Shown]:
         if not file:
-            yield markup.failure("Choose a clean photograph first.")
+            yield "", markup.failure("Choose a clean photograph first.")
             return
         layers: dict[str, dict[str, Any]] = {of: {} for of in picked}
         for (of, parameter), value in zip(keys, values, strict=True):
@@ -174,8 +200,7 @@ def _degrading(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> Non
                 layers[of][parameter.name] = value if parameter.choices else _within(parameter, value)
         yield from _shown(workshop.degraded(_person(request), Path(file), layers, int(number or 0), name, count))
 
-    running = start.click(run, [clean, chosen, seed, method, steps, *sliders], shown, **PRIVATE)
-    stop.click(None, cancels=[running], api_visibility="private")
+    _work("Degrade and restore", "degraded", run, [clean, chosen, seed, method, steps, *sliders])
 
 
 def _control(parameter: Parameter) -> gr.Slider | gr.Dropdown:

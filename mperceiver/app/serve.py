@@ -17,13 +17,26 @@ LOCAL = ("127.0.0.1", "localhost")
 # Neither scripts nor fonts nor pictures come from elsewhere, and no other page may frame this one.
 POLICY = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
 
+# Colours that text can be read in, with a contrast of 4.5 at least (WCAG 2, AA); Gradio's own have 2.5 to 4.4.
+READABLE = {
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_400",
+    "link_text_color_dark": "*secondary_400",
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_dark": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_background_fill_hover_dark": "*primary_800",
+}
+
 
 class AppError(RuntimeError):
     """The page cannot be started; the message says what to do."""
 
 
 def serve(host: str, port: int, browser: bool = False) -> None:
-    """Serve the page until Ctrl-C or SIGTERM. What is uploaded and restored lies in one temporary folder, removed in the end.
+    """Serve the page until Ctrl-C, SIGTERM or a closed terminal. What is uploaded and restored lies in one temporary folder.
+
+    The folder is removed in the end.
 
     Args:
         host: the address to listen on; any but 127.0.0.1 lets other machines in.
@@ -38,10 +51,12 @@ def serve(host: str, port: int, browser: bool = False) -> None:
             f"no method in {config.path_of('methods', '').parent} has its weights here; train some first, with `make demo`, or go to a "
             "folder that has them"
         )
-    folder = Path(tempfile.mkdtemp(prefix="mperceiver-app-"))
+    folder: Path | None = None
     ended = threading.Event()
-    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    # Before there is a folder, so that no signal leaves it behind.
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in _endings()}
     try:
+        folder = Path(tempfile.mkdtemp(prefix="mperceiver-app-"))
         page, address = launch(folder, host, port, browser)
         say(f"The page: {address} (Ctrl-C ends it)")
         if host not in LOCAL:
@@ -54,7 +69,16 @@ def serve(host: str, port: int, browser: bool = False) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _endings() -> list[signal.Signals]:
+    """The signals that end the page: also that of a closed terminal or a dropped ssh, unless `nohup` has it ignored."""
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    return numbers
 
 
 def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[Any, str]:
@@ -81,7 +105,7 @@ def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[A
         neutral_hue="stone",
         font=["system-ui", "sans-serif"],
         font_mono=["ui-monospace", "monospace"],
-    )
+    ).set(**READABLE)
     page = build(work.Workshop(folder / "restored"))
     page.queue(max_size=16, default_concurrency_limit=1, api_open=False)
     hosts = ["*"] if host not in LOCAL else list(LOCAL)  # a page elsewhere that was given this address may not ask

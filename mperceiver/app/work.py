@@ -7,25 +7,29 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from mperceiver import config, images, paths
+from mperceiver.app.scores import Scorer, Scores, scores
+from mperceiver.app.uploads import Uploaded, Uploads
 from mperceiver.config.methods import Method
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.degradations import DEGRADATIONS, PLACES
+from mperceiver.degradations.common import SIDE_MIN_PX
 from mperceiver.degradations.mix import degrade
 from mperceiver.images import PictureError
 from mperceiver.messages import for_user
-from mperceiver.metrics import METRICS, score_pair
-from mperceiver.metrics.weights import WeightsError
+from mperceiver.metrics import score_pair
 from mperceiver.models.restorer import Restorer
 from mperceiver.printing import shown
-from mperceiver.restoring.photographs import Photograph, method_for_photographs, views
+from mperceiver.restoring.photographs import method_for_photographs, views
 from mperceiver.restoring.restorers import load_restorer
 from mperceiver.restoring.stream import RestoreOutcome, RestoreRequest, restore_all
+from mperceiver.scoring.pictures import as_scored, ground_truth, score_given
 from mperceiver.seeds import picture_seed
 
 if TYPE_CHECKING:
@@ -33,11 +37,8 @@ if TYPE_CHECKING:
 
 PREFERRED = ("small", "demo", "mperceiver")  # methods to begin with, the first that has weights
 MOST_PHOTOGRAPHS = 20  # in one queue
-MOST_PIXELS = 40_000_000  # of a photograph
 MOST_MIB = 100  # of a file
 MOST_STEPS = 50
-
-Scores = dict[str, dict[str, float | str | None]]  # "input", "restored" -> metric -> value, or why there is none
 
 
 @dataclass
@@ -70,24 +71,6 @@ class Stopped(Exception):
     """The person who asked for the work has left or stopped it."""
 
 
-@dataclass
-class Uploaded(Photograph):
-    """A photograph that is also kept as it was read, for the page to show; not larger than MOST_PIXELS."""
-
-    before: Path = Path()
-
-    def read(self) -> np.ndarray:
-        """The pixels, uint8 (H, W, 3). Raises PictureError."""
-        pixels = super().read()
-        if pixels.shape[0] * pixels.shape[1] > MOST_PIXELS:
-            raise PictureError(
-                f"{self.source}: {pixels.shape[1]}x{pixels.shape[0]} is more than {MOST_PIXELS:,} pixels, the most that this "
-                "page takes; restore it on the command line: mperceiver restore"
-            )
-        self.before.write_bytes(images.encode(pixels, None, **self.metadata))
-        return pixels
-
-
 def methods() -> dict[str, str]:
     """{name: title} of the methods that restore photographs and have their weights here, the one to begin with first."""
     found = {}
@@ -113,6 +96,7 @@ class Workshop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.uploads = Uploads()
         self._busy = threading.Lock()
         self._model: tuple[str, Restorer] | None = None
         self._on_share: Callable[[float], None] = lambda share: None
@@ -121,20 +105,20 @@ class Workshop:
         """Restore uploaded photographs, one after the other, each with a result of its own.
 
         Args:
-            person: an id of the browser's session; what it restored before is removed.
+            person: an id of the browser's session; what it restored here before is removed.
             steps: of the sampler, for a method of kind mperceiver.
         """
         if len(sources) > MOST_PHOTOGRAPHS:
             raise PictureError(f"{len(sources)} photographs at once; this page takes {MOST_PHOTOGRAPHS}")
-        folder, spec = self._emptied(person), self._spec(method, steps)
+        folder, spec = self._emptied(person, "photographs"), self._spec(method, steps)
         for number, source in enumerate(sources, 1):
             place = folder / str(number)
             place.mkdir()
             yield from self._photograph(place, source, method, spec, number, len(sources))
 
     def pair(self, person: str, dataset: str, row: int, method: str, steps: int) -> Iterator[Progress | Result]:
-        """Restore row ``row`` (from 0) of a prepared dataset as its restoring does, and score it by the dataset's protocol."""
-        folder, spec, prepared = self._emptied(person), self._spec(method, steps), PreparedDataset(dataset)
+        """Restore row ``row`` (from 0) of a prepared dataset as its restoring does, and score it as its scoring does."""
+        folder, spec, prepared = self._emptied(person, "pair"), self._spec(method, steps), PreparedDataset(dataset)
         if not 0 <= row < len(prepared):
             raise PictureError(f"{dataset} has {len(prepared)} pictures; there is no picture {row + 1}")
         name = prepared.ids[row]
@@ -145,15 +129,18 @@ class Workshop:
             seed = picture_seed(dataset, name, spec.sampler.seed)
             restored: list[np.ndarray] = []
             request = RestoreRequest(
-                name, lambda: prepared.stacked(restorer.sees, row), restored.append, seed, prepared.tasks[row]
+                name,
+                lambda: prepared.stacked(restorer.sees, row),
+                restored.append,
+                seed,
+                prepared.tasks[row],
+                prepared.bits,
             )
             outcome = next(restore_all(restorer, spec, [request]))
             result = _result(f"{dataset}, {name} ({prepared.tasks[row]})", outcome, lq)
             if not result.error:
                 result = self._written(folder, result, lq, restored[0], gt)
-                result.scores = (
-                    gt is not None and scores(config.load("datasets", dataset).protocol, lq, restored[0], gt)
-                ) or None
+                result.scores = _as_in_tables(prepared, row, None if spec.kind == "identity" else restored[0])
             return result
 
         yield from self._told(work, spec, 1, 1, name)
@@ -168,27 +155,34 @@ class Workshop:
         """
         if not layers:
             raise PictureError("choose at least one degradation")
-        folder, spec = self._emptied(person), self._spec(method, steps)
+        folder, spec = self._emptied(person, "degraded"), self._spec(method, steps)
+        yield Progress(1, 1, 0.0, source.name)  # reading and degrading a large photograph takes seconds
         ordered = sorted(layers, key=lambda name: PLACES.index(DEGRADATIONS[name].place))
         clean = Uploaded(source, folder / "none.png", before=folder / "clean.png").read()
+        if min(clean.shape[:2]) < SIDE_MIN_PX:
+            raise PictureError(
+                f"{source.name}: is {clean.shape[1]}x{clean.shape[0]} px; the degradations need {SIDE_MIN_PX} px a side at least; "
+                "choose a larger photograph"
+            )
         picture, _ = degrade(clean.astype(np.float32) / 255, [(name, layers[name]) for name in ordered], int(seed))
         place = folder / f"{source.stem}-degraded.png"
         place.write_bytes(images.encode(picture))
         (folder / "1").mkdir()
         for event in self._photograph(folder / "1", place, method, spec, 1, 1):
             if isinstance(event, Result) and event.after is not None:
-                restored = images.decode(event.after)
-                event.target, event.scores = folder / "clean.png", scores("rgb", picture, restored, clean)
+                event.target, event.scores = folder / "clean.png", _by_rgb(picture, images.decode(event.after), clean)
                 event.notes = [f"degraded by {', '.join(ordered)}"]
             yield event
 
     def forget(self, person: str) -> None:
-        """Remove what was restored for a session."""
+        """Remove what a session uploaded, and what was restored for it."""
+        self.uploads.forget(person)
         shutil.rmtree(self.folder / person, ignore_errors=True)
 
-    def _emptied(self, person: str) -> Path:
-        self.forget(person)
-        folder = self.folder / person
+    def _emptied(self, person: str, kind: str) -> Path:
+        """The empty folder for one kind of work, so that results of another kind stay on the page."""
+        folder = self.folder / person / kind
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return folder
 
@@ -204,8 +198,6 @@ class Workshop:
         target = folder / f"{source.stem}-restored.png"
 
         def work(tell: Callable[[float], None]) -> Result:
-            if source.suffix.lower() not in images.SUFFIXES:
-                raise PictureError(f"{source}: a picture's name ends in {', '.join(sorted(images.SUFFIXES))}")
             photograph = Uploaded(source, target, method, before=folder / "before.png")
             request = RestoreRequest(str(source), photograph.read, photograph.write, spec.sampler.seed)
             outcome = next(restore_all(self._restorer(method, spec), spec, [request]))
@@ -215,10 +207,7 @@ class Workshop:
                 result.size = photograph.size or (0, 0)
             return result
 
-        for event in self._told(work, spec, number, count, source.name):
-            if isinstance(event, Result) and event.error:  # where it lies on this machine is no matter
-                event.error = event.error.replace(str(source), source.name)
-            yield event
+        yield from self._told(work, spec, number, count, source.name)
 
     def _told(
         self, work: Callable[[Callable[[float], None]], Result], spec: Method, number: int, count: int, name: str
@@ -288,18 +277,24 @@ def _result(name: str, outcome: RestoreOutcome, picture: np.ndarray | None = Non
     return Result(name, None, None, None, size, outcome.seconds, outcome.probabilities, error=outcome.error)
 
 
-def scores(protocol_name: str, lq: np.ndarray, restored: np.ndarray, gt: np.ndarray) -> Scores:
-    """PSNR, SSIM and LPIPS, as far as the protocol has them, of the input and of the restored picture: uint8 (H, W, 3) each."""
-    protocol = config.load("protocols", protocol_name)
-    found: Scores = {"input": {}, "restored": {}}
-    for metric in (name for name in ("psnr", "ssim", "lpips") if name in protocol.metrics):
-        one = protocol.model_copy(update={"metrics": [metric]})
-        for key, picture in (("input", lq), ("restored", restored)):
-            try:
-                found[key][METRICS[metric].label] = score_pair(picture, gt, one)[metric]
-            except (PictureError, WeightsError) as error:
-                found[key][METRICS[metric].label] = str(error)
-    return found
+def _as_in_tables(prepared: PreparedDataset, row: int, restored: np.ndarray | None) -> Scores | None:
+    """The scores of a pair by its dataset's protocol, None without a ground truth.
+
+    ``restored``: (H, W, 3), uint8, or uint16 of a dataset of 16 bits; None: the input, by the method that copies it.
+    """
+    gt = ground_truth(prepared, row)
+    if gt is None:
+        return None
+    given: Scorer = partial(score_given, prepared, row, gt)
+    ours = given if restored is None else partial(score_pair, as_scored(restored), gt)
+    protocol = config.load("protocols", config.load("datasets", prepared.name).protocol)
+    return scores(protocol, {"input": given, "restored": ours})
+
+
+def _by_rgb(lq: np.ndarray, restored: np.ndarray, gt: np.ndarray) -> Scores:
+    """The scores of a degraded photograph by the protocol rgb: uint8 (H, W, 3) each."""
+    pictures: dict[str, Scorer] = {"input": partial(score_pair, lq, gt), "restored": partial(score_pair, restored, gt)}
+    return scores(config.load("protocols", "rgb"), pictures)
 
 
 def in_words(error: Exception) -> str:

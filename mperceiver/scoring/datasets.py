@@ -11,14 +11,14 @@ import numpy as np
 from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config.protocols import Protocol
 from mperceiver.csvs import to_csv
-from mperceiver.data import DataError
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.files import ChecksumError, sha256, write_text
-from mperceiver.metrics import METRICS, fidelity, score_batch
+from mperceiver.metrics import METRICS, score_batch
 from mperceiver.metrics.weights import WeightsError, weights_digests
 from mperceiver.progress import progress
 from mperceiver.scoring.features import FeatureCache
+from mperceiver.scoring.pictures import as_scored, ground_truth, put_unclipped
 
 CHUNK = 8  # pictures a worker takes at a time
 BATCH_PIXELS = 2**20  # pictures of one size are scored together up to this many pixels
@@ -148,12 +148,7 @@ def _score_pictures(
         try:
             rows = _rows(batch, restored, gt, protocol, cache)
             if unclipped and gt is not None:
-                given = np.stack([prepared.lq_float(i) for i in batch])
-                for metric in fidelity.METRICS.keys() & set(protocol.metrics):
-                    score = fidelity.METRICS[metric].score
-                    assert score is not None
-                    for row, value in zip(rows, score(given, gt, protocol, unclipped=True), strict=True):
-                        row[metric] = value
+                put_unclipped(rows, prepared, batch, gt, protocol)
             return rows
         except NOT_A_PICTURES:
             raise
@@ -239,11 +234,8 @@ def _stack(pairs: list[tuple[np.ndarray, np.ndarray | None]]) -> tuple[np.ndarra
 
 def _read_pair(prepared: PreparedDataset, folder: Path, i: int) -> tuple[np.ndarray, np.ndarray | None]:
     path = folder / f"{prepared.ids[i]}.png"
-    if prepared.bits == 16:
-        restored = images.decode_deep(path).astype(np.float32) / np.float32(65_535)
-    else:
-        restored = images.decode(path)
-    gt = _read_target(prepared, i)
+    restored = as_scored(images.decode_deep(path) if prepared.bits == 16 else images.decode(path))
+    gt = ground_truth(prepared, i)
     height, width = prepared.size(i) if gt is None else gt.shape[:2]
     if restored.shape[:2] != (height, width):
         raise images.PictureError(
@@ -251,13 +243,6 @@ def _read_pair(prepared: PreparedDataset, folder: Path, i: int) -> tuple[np.ndar
             f"restore it again: mperceiver restore {folder.parent.name} {folder.name}"
         )
     return restored, gt
-
-
-def _read_target(prepared: PreparedDataset, i: int) -> np.ndarray | None:
-    try:
-        return prepared.gt_float(i) if prepared.bits == 16 else prepared.gt(i)
-    except DataError:  # a real picture, without ground truth
-        return None
 
 
 # ---------------------------------------------------------------- numbers

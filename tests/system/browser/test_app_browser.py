@@ -9,11 +9,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from time import sleep
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from PIL import Image
+from support.contrast import CONTRAST
 from support.weights import write_stirred_weights, write_training_cards
 
 from mperceiver import commits
@@ -172,6 +174,67 @@ def test_the_divider_by_keyboard_and_by_mouse_and_full_resolution(at, tmp_path):
     assert at.execute_script("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+# What is seen of the first result in each frame: the divider, in the picture and for a screen reader, the buttons, and where the keyboard is.
+WATCH = """
+window.seen = new Set();
+const look = () => {
+  const figure = document.querySelector("#restored figure"), box = figure.querySelector(".mp-compare");
+  window.seen.add([getComputedStyle(box.querySelector(".mp-after")).clipPath, box.querySelector("input").getAttribute("aria-valuetext"),
+    box.classList.contains("full"), figure.querySelector("[data-mp=full]").getAttribute("aria-pressed"),
+    document.activeElement.closest("figure")?.getAttribute("aria-label")].join("; "));
+  requestAnimationFrame(look);
+};
+look();
+"""
+
+
+def begun(driver, *files):
+    """Begin to restore; return when the first of the photographs is restored and the others are not yet."""
+    upload(driver, "#uploads", *files)
+    press(driver, "Restore")
+    wait(driver, lambda: find(driver, "#restored .mp-result"))
+    wait(driver, lambda: find(driver, "#restored .mp-progress"))
+
+
+def test_a_queue_leaves_what_was_set_as_it_is(at, tmp_path):
+    from selenium.webdriver.common.keys import Keys
+
+    files = [photograph(tmp_path / f"queue-{i}.png", i, 320, 240) for i in range(6)]
+    begun(at, *files)
+    find(at, "#restored [data-mp=full]")[0].send_keys(Keys.ENTER)
+    find(at, "#restored .mp-compare input")[0].send_keys(Keys.HOME)
+    at.execute_script(WATCH)
+    assert len(find(at, "#restored .mp-result")) < len(files) - 1, "the queue was too fast for this test"
+    wait(at, lambda: len(find(at, "#restored .mp-result")) == len(files) and not find(at, "#restored .mp-progress"))
+    assert at.execute_script("return [...window.seen]") == [
+        "inset(0px 0px 0px 0%); 0 % before, 100 % after; true; true; queue-0.png"
+    ]
+    labels = [figure.get_attribute("aria-label") for figure in find(at, "#restored .mp-result")]
+    assert labels == [file.name for file in files]
+    restore(at, photograph(tmp_path / "another.png", 9))  # the first element is another picture's now
+    assert "0px 50%" in find(at, "#restored .mp-after")[0].value_of_css_property("clip-path")
+    assert find(at, "#restored .mp-compare input")[0].get_property("value") == "50"
+    assert find(at, "#restored [data-mp=full]")[0].get_attribute("aria-pressed") == "false"
+
+
+def test_stop_says_so_and_keeps_what_is_finished(at, tmp_path):
+    files = [photograph(tmp_path / f"stop-{i}.png", i, 320, 240) for i in range(6)]
+    press(at, "Stop")  # nothing runs, so nothing is said
+    begun(at, *files)
+    assert not find(at, "#restored .mp-stopped")
+    press(at, "Stop")
+    wait(at, lambda: find(at, "#restored .mp-stopped"))
+    assert find(at, "#restored [role=status]")[0].text == "Stopped"
+    finished = len(find(at, "#restored .mp-result"))
+    assert 1 <= finished < len(files), "the queue was too fast for this test"
+    sleep(2)  # nothing that was on its way comes after it
+    assert find(at, "#restored .mp-stopped") and not find(at, "#restored .mp-progress")
+    assert len(find(at, "#restored .mp-result")) == finished
+    press(at, "Restore")
+    wait(at, lambda: len(find(at, "#restored .mp-result")) == len(files))
+    assert not find(at, "#restored .mp-stopped")
+
+
 def test_bad_files_are_told_in_words_and_the_others_are_restored(at, tmp_path):
     text, broken = tmp_path / "letter.txt", tmp_path / "broken.png"
     text.write_text("Dear reader", encoding="utf-8")
@@ -209,9 +272,12 @@ def test_two_pages_at_once_each_get_their_own(at, app, tmp_path):
         assert np.array_equal(picture(source), np.asarray(Image.open(file)))
     folders = {path for path in (app[1] / "restored").iterdir() if any(path.rglob("before.png"))}
     assert len(folders) >= 2
+    uploads = [next((app[1] / "uploads").rglob(file.name)) for file in files]
     at.close()
     at.switch_to.window(handles[0])
     wait(at, lambda: sum(path.exists() for path in folders) < len(folders))  # what the closed page had is removed
+    wait(at, lambda: not uploads[1].exists())
+    assert uploads[0].exists()
 
 
 def test_a_pair_has_its_scores(at, app):
@@ -258,6 +324,25 @@ def test_a_clean_photograph_is_degraded_and_restored(at, tmp_path):
     before = picture(find(at, "#degraded .mp-compare img")[0].get_attribute("src"))
     assert np.array_equal(before, expected)
     assert len(find(at, "#degraded tbody tr")) == 2
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_the_page_says_can_be_read(at, app, tmp_path, scheme):
+    at.get(f"{app[0]}?__theme={scheme}")
+    wait(at, lambda: find(at, "#uploads input[type=file]"))
+    assert ("dark" in find(at, "body")[0].get_attribute("class").split()) == (scheme == "dark")
+    text = tmp_path / "letter.txt"
+    text.write_text("Dear reader", encoding="utf-8")
+    restore(at, photograph(tmp_path / "one.png"), text)
+    assert at.execute_script(CONTRAST) == []
+    open_tab(at, "A dataset's pair")
+    wait(at, lambda: any(b.text == "Restore and score" and b.is_displayed() for b in find(at, "button")))
+    press(at, "Restore and score")
+    wait(at, lambda: find(at, "#pair .mp-scores"))
+    assert at.execute_script(CONTRAST) == []
+    open_tab(at, "Degrade and restore")
+    wait(at, lambda: find(at, "#clean input[type=file]"))
+    assert at.execute_script(CONTRAST) == []
 
 
 def test_the_page_asks_nothing_outside_and_shows_no_code(at, app):
