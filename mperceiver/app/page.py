@@ -22,6 +22,7 @@ SHOWN_AT_FIRST = ("haze", "gaussian-noise")
 # may be open all day.
 OLD_UPLOADS_S = (3_600, 86_400)
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+AT_ONCE = 8  # works that have begun: the model does one photograph at a time, and the others' pages say that they wait
 FIELD_PX = 240  # of a field beside another one; on a telephone they stand below each other
 
 
@@ -104,7 +105,7 @@ def _work(label: str, name: str, run: Callable[..., Iterator[Shown]], inputs: li
         stop = gr.Button("Stop", scale=1, min_width=80)
     with gr.Column(elem_id=name):
         bar, found = gr.HTML(), gr.HTML()
-    running = start.click(run, inputs, [bar, found], concurrency_id="model", **PRIVATE)
+    running = start.click(run, inputs, [bar, found], concurrency_id="model", concurrency_limit=AT_ONCE, **PRIVATE)
     # First the work ends, then the page says so; the other way round, a last step of the bar could come after that.
     stop.click(None, cancels=[running], api_visibility="private")
     stop.click(markup.stopped, bar, bar, queue=False, **PRIVATE)

@@ -56,3 +56,18 @@ def test_an_open_page_keeps_its_uploads_through_a_working_day():
     from mperceiver.app.page import OLD_UPLOADS_S
 
     assert OLD_UPLOADS_S[1] >= 12 * 3600
+
+
+def test_who_waits_for_another_is_told(tmp_path):
+    """Works begin at once, so that their first message comes; the model does one after the other."""
+    from mperceiver.app.page import AT_ONCE
+    from mperceiver.app.work import Workshop
+    from mperceiver.config.methods import Method
+
+    workshop = Workshop(tmp_path)
+    workshop._busy.acquire()  # somebody's photograph is being restored
+    events = workshop._told(lambda tell: Result("b.png"), Method(title="t", kind="identity"), 1, 1, "b.png")
+    first = next(events)
+    assert isinstance(first, Progress) and "waiting" in markup.bar(first) and AT_ONCE > 1
+    workshop._busy.release()
+    assert next(events) == Result("b.png")
