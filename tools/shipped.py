@@ -106,10 +106,11 @@ def clean() -> str:
     found = predictions.predictions(predictions.read(METHOD, TASKS))
     sure = predictions.sure(predictions.read(METHOD, CLEAN))
     assert found is not None
+    share = f"{100 * sure:.0f} %" if sure else "none"
     return (
         f"**Photographs with nothing wrong**: Kodak24's {result(METHOD, CLEAN)['n']}, whole, come back at {decibels(METHOD)}.\n\n"
         f"**The degradation predictor** is right on {100 * found.accuracy():.1f} % of the {len(found.right)} crops with one degradation each, with "
-        f"an expected calibration error of {found.calibration_error():.3f}. For {f"{100 * sure:.0f} %" if sure else "none"} of the photographs with nothing "
+        f"an expected calibration error of {found.calibration_error():.3f}. For {share} of the photographs with nothing "
         f"wrong it gives a degradation {100 * SURE:.0f} % or more; for the others `restore` says that the predictor is not sure. {of_mixes()}"
     )
 
