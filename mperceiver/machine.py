@@ -49,7 +49,7 @@ def _left_in(group: Path, limit: str, used: str, prefix: str) -> int | None:
     """Bytes left within a control group's limit; None without one. What the group caches of files is left: the kernel gives it up."""
     try:
         most, taken = ((group / name).read_text(encoding="utf-8").strip() for name in (limit, used))
-        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
+        stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").split("\n") if line)
     except (OSError, ValueError):
         return None
     if most == "max":

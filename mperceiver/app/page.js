@@ -6,7 +6,8 @@ const settingOf = (figure) => settings.get(figure.dataset.key) || { divider: "50
 const put = (element, name, value) => { if (element.getAttribute(name) !== String(value)) element.setAttribute(name, value); };
 
 function show(figure) {
-  const { divider, full, target } = settingOf(figure), box = figure.querySelector(".mp-compare"), range = box.querySelector("input");
+  const { divider, full, target } = settingOf(figure), box = figure.querySelector(".mp-compare"), range = box?.querySelector("input");
+  if (!range || !figure.querySelector("[data-mp=full]")) return; // Gradio is still building it
   if (range.value !== divider) range.value = divider;
   put(range, "aria-valuetext", `${divider} % before, ${100 - divider} % after`);
   if (box.style.getPropertyValue("--x") !== `${divider}%`) box.style.setProperty("--x", `${divider}%`);

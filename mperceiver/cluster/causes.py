@@ -62,7 +62,7 @@ CAUSES = [
         f"the log names the picture: download its dataset again (mperceiver download NAME --force), then {SAME}",
     ),
     Cause(
-        r"\bsnakemake (data|results)/|\bmperceiver (foundation|download|prepare|encode) ",  # what such errors advise
+        r"\bsnakemake --cores all (-f )?(data|results)/|\bmperceiver (foundation|download|prepare|encode) ",  # what such errors advise
         "weights or pictures are missing or damaged",
         "the command that the log names, on the login node; mperceiver doctor checks every source",
     ),

@@ -1,11 +1,10 @@
 """The losses of the three stages (sections 3.1 and 3.3) and of the baselines."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mperceiver.config.protocols import SSIM_SIDE
 from mperceiver.config.runs import Losses
 
 LEAST_ERROR = 1e-4  # added to the squared error under the logarithm: 40 dB. Without it, crops that are nearly perfect would drown the others
@@ -47,11 +46,22 @@ def vgg_distance(groups: nn.ModuleList, output: Tensor, target: Tensor) -> Tenso
     return torch.stack(distances).mean()
 
 
-def _ssim() -> Callable[[Tensor, Tensor], Tensor]:
-    """A function that returns the SSIM of each picture: (B, 3, H, W) in [0, 1] twice -> (B,). H and W are 11 px or more."""
-    from pyiqa.archs.ssim_arch import ssim  # here, since importing pyiqa takes seconds
+def similarity(output: Tensor, target: Tensor) -> Tensor:
+    """SSIM of each picture: (B, 3, H, W) in [0, 1] twice -> (B,). H and W are 11 px or more.
 
-    return ssim
+    Wang et al., IEEE TIP 2004, doi:10.1109/TIP.2003.819861: an 11x11 Gaussian window of sigma 1.5 that lies inside the picture, over the RGB channels.
+    """
+    place = torch.arange(SSIM_SIDE, device=output.device, dtype=output.dtype) - SSIM_SIDE // 2
+    gaussian = torch.exp(-place.square() / (2 * 1.5**2))
+    gaussian = gaussian / gaussian.sum()
+    stacked = torch.cat([output, target, output.square(), target.square(), output * target], dim=1)
+    windows = len(stacked[0])
+    across = F.conv2d(stacked, gaussian.view(1, 1, 1, -1).expand(windows, 1, 1, SSIM_SIDE), groups=windows)
+    means = F.conv2d(across, gaussian.view(1, 1, -1, 1).expand(windows, 1, SSIM_SIDE, 1), groups=windows)
+    x, y, xx, yy, xy = means.chunk(5, dim=1)
+    luminance = (2 * x * y + 0.01**2) / (x * x + y * y + 0.01**2)
+    structure = (2 * (xy - x * y) + 0.03**2) / (xx - x * x + yy - y * y + 0.03**2)
+    return (luminance * structure).mean((1, 2, 3))
 
 
 class PatchDiscriminator(nn.Sequential):
@@ -83,7 +93,6 @@ class PictureLosses:
 
         self.spec = spec
         self.perceptual = lpips.load(spec.perceptual_network).to(device) if spec.perceptual else None
-        self.ssim = _ssim() if spec.ssim else None
         self.vgg = lpips.load("vgg").groups[:VGG_GROUPS].to(device) if spec.vgg else None
         self.discriminator = PatchDiscriminator().to(device) if spec.adversarial else None
 
@@ -102,8 +111,8 @@ class PictureLosses:
         if spec.psnr:
             losses["loss_psnr"] = negated_psnr(output, target)
             total = total + spec.psnr * losses["loss_psnr"]
-        if self.ssim is not None:
-            losses["loss_ssim"] = 1 - self.ssim(output, target).mean()
+        if spec.ssim:
+            losses["loss_ssim"] = 1 - similarity(output, target).mean()
             total = total + spec.ssim * losses["loss_ssim"]
         if self.vgg is not None:
             losses["loss_vgg"] = vgg_distance(self.vgg, output, target)

@@ -79,7 +79,7 @@ PREDICTOR, BRANCHES, DRM = (f"results/runs/full/{stage}.json" for stage in ("pre
         ("datasets", "pairs", "encode", "seed: 1\nencode", {PREPARE}),
         ("datasets", "photos", "title: t", "title: another title", set()),
         ("datasets", "photos", "count: 1", "count: 2", {"data/raw/photos.json"}),
-        ("datasets", "photos", "title: t", "title: t\nnames: shift_jis", {"data/raw/photos.json"}),
+        ("datasets", "photos", "title: t", "title: t\nnames: {a.zip: shift_jis}", {"data/raw/photos.json"}),
         ("methods", "input", "title: t", "title: u\ncitation: somebody", set()),
         ("methods", "input", "kind", "memory_gib: 2\nkind", {"results/restored/input/pairs.json"}),
         ("protocols", "rgb", "title: t", "title: u", set()),

@@ -184,8 +184,9 @@ def world(tmp_path, monkeypatch):
     for name, text in texts.items():
         (Path("config") / f"{name}.yaml").parent.mkdir(parents=True, exist_ok=True)
         (Path("config") / f"{name}.yaml").write_text(text, encoding="utf-8")
-    for module in (config, config.depends, config.shown):
+    for module in (config, config.depends):
         monkeypatch.setattr(module, "method_weights", lambda name: {"network": "net"} if name == "fake" else {})
+    for module in (config, config.depends, config.shown):
         monkeypatch.setattr(module, "method_foundation", lambda name: "tiny" if name == "ceiling" else None)
     for card in ("results/runs/net/network.json", "data/foundations/tiny.json"):
         lineage.write_card(card, verb="made", spec={})

@@ -207,5 +207,8 @@ def test_waiting_for_others_that_do_not_come_is_told_and_ends(tmp_path):
         encoding="utf-8",
         timeout=120,
     )
-    assert done.returncode == 1 and "process 0 of 2: waiting for the others at 127.0.0.1:29731" in done.stderr
+    assert (
+        done.returncode == 1
+        and f"process 0 of 2: waiting for the others at 127.0.0.1:{place['MASTER_PORT']}" in done.stderr
+    )
     assert "Are all 2 processes started?" in done.stderr and "Traceback" not in done.stderr
