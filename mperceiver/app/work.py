@@ -3,6 +3,7 @@
 import queue
 import shutil
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator
@@ -180,11 +181,14 @@ class Workshop:
         shutil.rmtree(self.folder / person, ignore_errors=True)
 
     def _emptied(self, person: str, kind: str) -> Path:
-        """The empty folder for one kind of work, so that results of another kind stay on the page."""
+        """A new folder for one kind of work; what was restored by that kind is removed, and results of another kind stay on the page.
+
+        A work that was stopped may still be at its last photograph, which it writes into the folder that it was given.
+        """
         folder = self.folder / person / kind
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=folder))
 
     def _spec(self, method: str, steps: int) -> Method:
         spec = method_for_photographs(method)

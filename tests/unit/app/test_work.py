@@ -162,3 +162,17 @@ def test_what_cannot_be_degraded_is_told_by_its_name_and_after_a_first_sign(worl
             next(events)
     done = result(shop.degraded("me", photograph("fits.png", 16, 16), {"haze": {}}, 0, "input", 1))
     assert done.error is None and done.size == (16, 16)
+
+
+def test_a_stopped_work_is_not_in_the_way_of_the_next_one(tmp_path):
+    """Its last photograph may still be restored when the next work begins."""
+    from mperceiver.app.work import Workshop
+
+    workshop = Workshop(tmp_path)
+    stopped = workshop._emptied("me", "photographs")
+    (stopped / "2").mkdir()
+    folder = workshop._emptied("me", "photographs")
+    stopped.mkdir(exist_ok=True)
+    (stopped / "2").mkdir(exist_ok=True)
+    (folder / "2").mkdir()
+    assert folder != stopped and not list((folder / "2").iterdir())
