@@ -105,7 +105,10 @@ def _work(label: str, name: str, run: Callable[..., Iterator[Shown]], inputs: li
         stop = gr.Button("Stop", scale=1, min_width=80)
     with gr.Column(elem_id=name):
         bar, found = gr.HTML(), gr.HTML()
-    running = start.click(run, inputs, [bar, found], concurrency_id="model", concurrency_limit=AT_ONCE, **PRIVATE)
+    # "multiple": by default, the browser ignores the button until the server says that the work has ended, which it does not always say of
+    # one that was stopped.
+    ways: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": AT_ONCE, "trigger_mode": "multiple"}
+    running = start.click(run, inputs, [bar, found], **ways, **PRIVATE)
     # First the work ends, then the page says so; the other way round, a last step of the bar could come after that.
     stop.click(None, cancels=[running], api_visibility="private")
     stop.click(markup.stopped, bar, bar, queue=False, **PRIVATE)
