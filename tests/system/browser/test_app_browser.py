@@ -71,7 +71,9 @@ def app(tiny_root, tiny_run, stock, tmp_path_factory):
 @pytest.fixture(params=[1440, 390], ids=["desk", "telephone"])
 def at(request, driver, app):
     """The page, opened at a width; no error on its console in the end."""
-    driver.get("about:blank")  # what the page before says when it is left, its streams still open, is no error of this one
+    driver.get(
+        "about:blank"
+    )  # what the page before says when it is left, its streams still open, is no error of this one
     driver.get_log("browser")
     size = {"width": request.param, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
