@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from mperceiver.config.protocols import SSIM_SIDE
 from mperceiver.config.runs import Losses
+from mperceiver.metrics.fidelity import GAUSSIAN
 
 LEAST_ERROR = 1e-4  # added to the squared error under the logarithm: 40 dB. Without it, crops that are nearly perfect would drown the others
 VGG_GROUPS = 3  # of its layers: up to relu1_2, relu2_2 and relu3_3
@@ -51,9 +52,7 @@ def similarity(output: Tensor, target: Tensor) -> Tensor:
 
     Wang et al., IEEE TIP 2004, doi:10.1109/TIP.2003.819861: an 11x11 Gaussian window of sigma 1.5 that lies inside the picture, over the RGB channels.
     """
-    place = torch.arange(SSIM_SIDE, device=output.device, dtype=output.dtype) - SSIM_SIDE // 2
-    gaussian = torch.exp(-place.square() / (2 * 1.5**2))
-    gaussian = gaussian / gaussian.sum()
+    gaussian = torch.from_numpy(GAUSSIAN).to(output)
     stacked = torch.cat([output, target, output.square(), target.square(), output * target], dim=1)
     windows = len(stacked[0])
     across = F.conv2d(stacked, gaussian.view(1, 1, 1, -1).expand(windows, 1, 1, SSIM_SIDE), groups=windows)
