@@ -51,7 +51,7 @@ class Model:
         self.device = device
         self.foundation = sd21.foundation(device, widths)
         with torch.device(device):
-            self.predictor = towers.freeze(DegradationPredictor(self.foundation.embedding_width, 512, N))
+            self.predictor = towers.freeze(DegradationPredictor(self.foundation.embedding_width, N, ModelConfig()))
             self.branches = Branches(self.foundation, N, ModelConfig())
             self.branches.set_up(precision, **set_up)
 

@@ -50,6 +50,17 @@ class ModelConfig(Model):
         description="share of those channels that are set to zero at random in each step of the predictor's training; keeps a wide one "
         "from learning the training pictures by heart",
     )
+    predictor_clean: bool = Field(
+        False,
+        description="the predictor has one class more, for clean pictures (`clean_share` of a dataset); its probability is shared out evenly "
+        "among the degradations. Without it such pictures count as those of their task",
+    )
+    predictor_temperature: float = Field(
+        1.0,
+        gt=0,
+        description="where a picture is judged by several crops (`clip_crop_px` of a method), the mean of their logits is divided by this; a "
+        "mean of crops is right more often than its softmax says (temperature scaling, arXiv:1706.04599)",
+    )
     tp_tokens: Positive = Field(16, description="L, the number of tokens of a textual prompt")
     cm_tokens: Positive = Field(16, description="number of tokens that the CM-Adapter makes from the CLIP embedding")
     cm_heads: Positive = Field(8, description="attention heads of the CM-Adapter")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver import images
-from mperceiver.config.runs import Run
+from mperceiver.config.runs import ModelConfig, Run
 from mperceiver.models.towers import Towers
 
 # Of the crops that CLIP gets at once. With four times as many, each takes 1.7 times as long on a CPU.
@@ -15,21 +15,35 @@ MOST_CROPS = 64  # that CLIP sees of a picture: what a photograph's degradation 
 
 
 class DegradationPredictor(nn.Module):
-    """Linear-ReLU-Linear: e_img (B, C_clip) -> logits (B, N). 529,417 parameters at 1024-512-9."""
+    """Linear-ReLU-Linear: e_img (B, C_clip) -> logits (B, N). 529,417 parameters at 1024-512-9.
 
-    def __init__(self, embedding_width: int, hidden: int, count: int, dropout: float = 0.0) -> None:
-        """``count``: N, the number of degradations; ``dropout``: share of the hidden channels that training sets to zero."""
+    With ``predictor_clean`` of the run's model, the logits are (B, N + 1): the last class is a clean picture.
+    """
+
+    def __init__(self, embedding_width: int, count: int, spec: ModelConfig) -> None:
+        """``count``: N, the number of degradations."""
         super().__init__()
-        self.hidden = nn.Linear(embedding_width, hidden)
-        self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(hidden, count)
+        self.count, self.temperature = count, spec.predictor_temperature
+        self.hidden = nn.Linear(embedding_width, spec.predictor_hidden)
+        self.dropout = nn.Dropout(spec.predictor_dropout)
+        self.out = nn.Linear(spec.predictor_hidden, count + spec.predictor_clean)
 
     def forward(self, embedding: Tensor) -> Tensor:
         return self.out(self.dropout(self.hidden(embedding).relu()))
 
     def probabilities(self, embedding: Tensor) -> Tensor:
-        """P = softmax(logits): e_img (B, C_clip) -> (B, N)."""
-        return self(embedding).softmax(dim=1)
+        """P of one crop or picture each: e_img (B, C_clip) -> (B, N)."""
+        return self._shared_out(self(embedding))
+
+    def joint_probabilities(self, embeddings: Tensor) -> Tensor:
+        """P of pictures that are judged by several crops: e_img of the crops (B, crops, C_clip) -> (B, N)."""
+        logits = self(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
+        return self._shared_out(logits.mean(1) / self.temperature)
+
+    def _shared_out(self, logits: Tensor) -> Tensor:
+        """softmax(logits), with the probability that the picture is clean shared out evenly: (B, N or N + 1) -> (B, N)."""
+        probabilities = logits.softmax(dim=1)
+        return probabilities[:, : self.count] + probabilities[:, self.count :].sum(1, keepdim=True) / self.count
 
     @torch.no_grad()
     def fold_standardisation(self, mean: Tensor, deviation: Tensor) -> None:
@@ -43,10 +57,7 @@ class DegradationPredictor(nn.Module):
 
 def build_predictor(foundation: Towers, run: Run) -> DegradationPredictor:
     """An untrained predictor of the run's tasks."""
-    model = run.model
-    return DegradationPredictor(
-        foundation.embedding_width, model.predictor_hidden, len(run.tasks), model.predictor_dropout
-    )
+    return DegradationPredictor(foundation.embedding_width, len(run.tasks), run.model)
 
 
 @dataclass
@@ -76,8 +87,7 @@ def estimate_degradations(
         crops = torch.stack([picture[:, y : y + crop_px, x : x + crop_px] for y in tops for x in lefts])
         of_pictures.append(torch.cat([foundation.embed(batch) for batch in crops.split(together)]))
     embeddings = torch.stack(of_pictures)  # (B, crops, C_clip)
-    logits = predictor(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
-    return DegradationEstimate(embeddings.mean(1), logits.mean(1).softmax(dim=1))
+    return DegradationEstimate(embeddings.mean(1), predictor.joint_probabilities(embeddings))
 
 
 def _spread(tops: list[int], lefts: list[int]) -> tuple[list[int], list[int]]:

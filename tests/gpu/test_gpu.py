@@ -61,7 +61,7 @@ class Toy(MPerceiver):
     def __init__(self, device: str, **ways) -> None:
         torch.manual_seed(0)
         foundation = sd21.foundation("cpu", WIDTHS)
-        predictor = DegradationPredictor(foundation.embedding_width, 32, N)
+        predictor = DegradationPredictor(foundation.embedding_width, N, MODEL)
         branches, drm = Branches(foundation, N, MODEL), DetailRefinement(foundation.vae, N, MODEL)
         for module in (predictor, branches, drm):
             with torch.no_grad():

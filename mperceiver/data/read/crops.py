@@ -65,6 +65,10 @@ class FixedCrops:
         crop = pad_by_reflection(pair, self._side)[:, y : y + self._side[0], x : x + self._side[1]]
         return crop[:, :, ::-1] if mirrored else crop
 
+    def is_clean(self, i: int) -> bool:
+        """As ``PreparedDataset.is_clean``."""
+        return self.prepared.is_clean(self.windows[i].row)
+
     def degraded(self, i: int, gt: np.ndarray, seed: int) -> np.ndarray:
         """As ``PreparedDataset.degraded``."""
         return self.prepared.degraded(self.windows[i].row, gt, seed)

@@ -118,6 +118,11 @@ class PreparedDataset:
         text = self._table["recipe"][i].as_py()
         return json.loads(text) if text else None
 
+    def is_clean(self, i: int) -> bool:
+        """Whether row i was prepared without any degradation. A real pair is none, since nothing tells what is wrong with it."""
+        recipe = self.recipe(i)
+        return self.tasks[i] == CLEAN or (recipe is not None and not recipe["layers"])
+
     @cached_property
     def on_the_fly(self) -> bool:
         """Whether the rows have no lq, because it is made of gt each time a row is read (see config.datasets.Dataset)."""

@@ -140,6 +140,14 @@ class Mixture:
             raise DataError(f"{self.datasets[d].name}: picture {self.datasets[d].ids[row]} is of none of the tasks")
         return labels
 
+    def clean(self, drawn: list[tuple[int, int]]) -> np.ndarray:
+        """Whether nothing is wrong with the degraded picture of each row (``clean_share``), bool (B,)."""
+        return np.array([self._is_clean[d][row] for d, row in drawn], bool)
+
+    @cached_property
+    def _is_clean(self) -> list[list[bool]]:
+        return [[d.is_clean(i) for i in range(len(d))] for d in self.datasets]
+
     def batch(
         self,
         drawn: list[tuple[int, int]],

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mperceiver.config.runs import ModelConfig
 from mperceiver.models.predictor import MOST_CROPS, DegradationPredictor, estimate_degradations
 
 
@@ -30,7 +31,7 @@ def tower(seen) -> SimpleNamespace:
 def predictor() -> DegradationPredictor:
     """An untrained predictor of four degradations."""
     torch.manual_seed(0)
-    return DegradationPredictor(3, 8, 4).eval()
+    return DegradationPredictor(3, 4, ModelConfig(predictor_hidden=8)).eval()
 
 
 def places(side: tuple[int, int]) -> torch.Tensor:
@@ -47,6 +48,25 @@ def test_crops_cover_a_picture(side, seen, tower, predictor):
     embeddings = torch.stack([crop.mean((1, 2)) for crop in seen])
     assert torch.allclose(found.embedding[0], embeddings.mean(0))
     assert torch.allclose(found.probabilities[0], predictor(embeddings).mean(0).softmax(0))
+
+
+def test_temperature_is_of_several_crops_alone(tower, predictor):
+    predictor.temperature = 0.5
+    found = estimate_degradations(tower, predictor, places((16, 16)), 8).probabilities[0]
+    embeddings = torch.tensor([[y + 3.5, x + 3.5, 0] for y in (0, 8) for x in (0, 8)])
+    assert torch.allclose(found, (2 * predictor(embeddings).mean(0)).softmax(0))
+    whole = estimate_degradations(tower, predictor, places((16, 16))).probabilities
+    assert torch.allclose(whole, predictor(torch.tensor([[7.5, 7.5, 0]])).softmax(1))
+
+
+def test_that_nothing_is_wrong_counts_for_all_degradations_alike(tower):
+    torch.manual_seed(0)
+    predictor = DegradationPredictor(3, 4, ModelConfig(predictor_hidden=8, predictor_clean=True)).eval()
+    embeddings = torch.randn(5, 3)
+    five = predictor(embeddings).softmax(1)
+    assert five.shape == (5, 5) and five[:, 4].min() > 0
+    assert torch.allclose(predictor.probabilities(embeddings), five[:, :4] + five[:, 4:] / 4)
+    assert torch.allclose(predictor.joint_probabilities(embeddings[:, None]), predictor.probabilities(embeddings))
 
 
 @pytest.mark.parametrize("side", [(112, 144), (8, 4000), (4000, 8), (24, 320), (800, 1200)])

@@ -113,7 +113,7 @@ def test_parameters_at_full_width(paper):
         branches = Branches(paper, N, ModelConfig())
         drm = DetailRefinement(paper.vae, N, ModelConfig())
         finest = DetailRefinement(paper.vae, N, ModelConfig(drm=DrmConfig(levels=[0])))
-        assert count(DegradationPredictor(1024, 512, N)) == 529_417
+        assert count(DegradationPredictor(1024, N, ModelConfig())) == 529_417
         assert count(PatchDiscriminator()) == 2_765_633
     assert count(branches.textual.cm_adapter) == 54_553_600
     assert branches.textual.tp_pool.numel() == 147_456
@@ -263,7 +263,7 @@ def test_a_missing_part_is_told(tiny_world):
 
 def test_standardisation_folds_into_the_predictor():
     torch.manual_seed(0)
-    predictor = DegradationPredictor(6, 8, N)
+    predictor = DegradationPredictor(6, N, ModelConfig(predictor_hidden=8))
     mean, deviation, x = random(6, seed=1), random(6, seed=2).abs() + 0.5, random(5, 6, seed=3)
     expected = predictor((x - mean) / deviation)
     folded = copy.deepcopy(predictor)
@@ -278,8 +278,8 @@ def test_standardisation_folds_into_the_predictor():
 def test_dropout_is_of_the_training_alone():
     """At 3/4, a quarter of the hidden channels stay, four times as large, so that the logits keep their mean."""
     torch.manual_seed(0)
-    predictor = DegradationPredictor(6, 4000, N, dropout=0.75)
-    plain, x = DegradationPredictor(6, 4000, N), random(1, 6, seed=3)
+    predictor = DegradationPredictor(6, N, ModelConfig(predictor_hidden=4000, predictor_dropout=0.75))
+    plain, x = DegradationPredictor(6, N, ModelConfig(predictor_hidden=4000)), random(1, 6, seed=3)
     plain.load_state_dict(predictor.state_dict())  # dropout has no weights
     hidden, kept = plain.hidden(x).relu(), predictor.dropout(plain.hidden(x).relu())
     assert torch.equal(kept[kept > 0], 4 * hidden[kept > 0])

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mperceiver.config.runs import ModelConfig
 from mperceiver.models.predictor import DegradationPredictor
 from mperceiver.training.stages import drm
 
@@ -24,7 +25,7 @@ class Latents(list):
 def world() -> tuple[DegradationPredictor, Latents, torch.Tensor]:
     """A predictor, the embeddings of 500 crops, and its probabilities of them."""
     torch.manual_seed(0)
-    predictor, embeddings = DegradationPredictor(6, 8, 4).eval(), torch.randn(CROPS, 6)
+    predictor, embeddings = DegradationPredictor(6, 4, ModelConfig(predictor_hidden=8)).eval(), torch.randn(CROPS, 6)
     return predictor, Latents(embeddings), predictor.probabilities(embeddings).detach()
 
 

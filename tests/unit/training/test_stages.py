@@ -268,6 +268,35 @@ def window_of(part: torch.Tensor, whole: torch.Tensor) -> tuple[slice, slice]:
     return slice(y, y + h), slice(x, x + w)
 
 
+@pytest.mark.parametrize("clean", [False, True])
+def test_predictor_learns_clean_rows_as_a_class_of_their_own(trained, monkeypatch, clean):
+    """Who knows each row's class answers without error: with ``predictor_clean``, that of a clean row is the one after the tasks."""
+    from mperceiver.data.read.mixture import Mixture
+    from mperceiver.training.latents import CachedLatents
+
+    path = Path("config/runs/tiny.yaml")
+    text = path.read_text(encoding="utf-8").replace("model:\n", f"model:\n  predictor_clean: {str(clean).lower()}\n")
+    path.write_text(text, encoding="utf-8")
+    run, cached = config.load("runs", "tiny"), CachedLatents("tiny", "tiny-train")
+    assert run.model.predictor_clean == clean
+    monkeypatch.setattr(Mixture, "clean", lambda self, rows: np.array([row % 3 == 0 for _, row in rows]))
+    known, count = every(cached.embedding), len(run.tasks)
+    known = (known - known.mean(0)) / known.std(0).clamp(min=1e-6)
+    seen = []
+
+    def oracle(standard):
+        rows = torch.cdist(standard, known).argmin(1).tolist()
+        seen.extend(rows)
+        classes = [count if clean and row % 3 == 0 else run.tasks.index(cached.crops.tasks[row]) for row in rows]
+        return 50 * F.one_hot(torch.tensor(classes), count + clean).float()
+
+    losses = objective(monkeypatch, "tiny", "predictor")
+    for seed in range(5):
+        found = losses(oracle, np.random.default_rng(seed), torch.Generator(), Phase(batch=18, crop_px=16), 0)
+        assert found["accuracy"] == 1 and found["loss"] < 1e-6
+    assert {row % 3 == 0 for row in seen} == {True, False}
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_branches_learn_the_foundations_target_at_one_place(trained, monkeypatch, prediction):
     """Eq. 1: who knows the clean latent of the same picture and place answers without error; P is the predictor's."""

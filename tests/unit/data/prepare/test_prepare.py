@@ -118,6 +118,9 @@ def test_a_share_of_the_rows_stays_clean_and_the_others_are_as_without_it(world)
     for i, row_id in enumerate(rows.ids):
         layers = rows.recipe(i)["layers"]
         assert np.array_equal(rows.lq(i), without[row_id] if layers else rows.gt(i))
+        assert rows.is_clean(i) == (not layers)
+    drawn = [(0, i) for i in range(len(rows))]
+    assert Mixture([rows], ["noise", "dark-noise"]).clean(drawn).tolist() == [rows.is_clean(i) for _, i in drawn]
 
 
 def test_clean_rows_come_from_dark_places_and_the_others_are_as_without_it(world):
