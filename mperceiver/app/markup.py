@@ -64,11 +64,11 @@ def figure(result: Result) -> str:
 <a class="mp-download" href="{address(result.after)}" download="{download}">Download PNG</a></div>
 <figcaption><b>{name}</b> <span>{width} × {height} px</span> <span>{result.seconds:.1f} s</span>
 {"".join(f"<p>{escape(note)}</p>" for note in result.notes)}</figcaption>
-<div class="mp-facts">{bars(result.probabilities)}{table(result)}</div></figure>"""
+<div class="mp-facts">{bars(result.probabilities, result.clean)}{table(result)}</div></figure>"""
 
 
-def bars(probabilities: dict[str, float] | None) -> str:
-    """What the degradation predictor sees, the most probable first."""
+def bars(probabilities: dict[str, float] | None, clean: float | None = None) -> str:
+    """What the degradation predictor sees, the most probable first, and a sentence where that is nothing, or nothing sure."""
     if not probabilities:
         return ""
     likely = sorted(probabilities.items(), key=lambda item: -item[1])[:MOST_BARS]
@@ -76,8 +76,10 @@ def bars(probabilities: dict[str, float] | None) -> str:
         f'<li><span>{escape(name.replace("-", " "))}</span><meter min="0" max="1" value="{p:.4f}"></meter><b>{p:.0%}</b></li>'
         for name, p in likely
     )
-    unsure = "" if likely[0][1] >= SURE else "<p>The predictor is not sure.</p>"
-    return f'<section class="mp-bars"><h3>What the predictor sees</h3><ul>{rows}</ul>{unsure}</section>'
+    said = "" if likely[0][1] >= SURE else "<p>The predictor is not sure.</p>"
+    if clean is not None and clean >= SURE:
+        said = f"<p>Nothing seems wrong with it: {clean:.0%}.</p>"
+    return f'<section class="mp-bars"><h3>What the predictor sees</h3><ul>{rows}</ul>{said}</section>'
 
 
 def table(result: Result) -> str:

@@ -63,6 +63,7 @@ class Result:
     size: tuple[int, int] = (0, 0)  # (W, H)
     seconds: float = 0.0
     probabilities: dict[str, float] | None = None
+    clean: float | None = None
     notes: list[str] = field(default_factory=list)
     scores: Scores | None = None
     error: str | None = None
@@ -278,7 +279,8 @@ class Workshop:
 
 def _result(name: str, outcome: RestoreOutcome, picture: np.ndarray | None = None) -> Result:
     size = (picture.shape[1], picture.shape[0]) if picture is not None else (0, 0)
-    return Result(name, None, None, None, size, outcome.seconds, outcome.probabilities, error=outcome.error)
+    seconds, probabilities, clean = outcome.seconds, outcome.probabilities, outcome.clean
+    return Result(name, None, None, None, size, seconds, probabilities, clean, error=outcome.error)
 
 
 def _as_in_tables(prepared: PreparedDataset, row: int, restored: np.ndarray | None) -> Scores | None:

@@ -33,17 +33,20 @@ class DegradationPredictor(nn.Module):
 
     def probabilities(self, embedding: Tensor) -> Tensor:
         """P of one crop or picture each: e_img (B, C_clip) -> (B, N)."""
-        return self._shared_out(self(embedding))
+        return self.shared_out(self(embedding).softmax(dim=1))
 
-    def joint_probabilities(self, embeddings: Tensor) -> Tensor:
-        """P of pictures that are judged by several crops: e_img of the crops (B, crops, C_clip) -> (B, N)."""
+    def classes(self, embeddings: Tensor) -> Tensor:
+        """Probabilities of all classes, by several crops of each picture: e_img of the crops (B, crops, C_clip) -> (B, N or N + 1)."""
         logits = self(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
-        return self._shared_out(logits.mean(1) / self.temperature)
+        return (logits.mean(1) / self.temperature).softmax(dim=1)
 
-    def _shared_out(self, logits: Tensor) -> Tensor:
-        """softmax(logits), with the probability that the picture is clean shared out evenly: (B, N or N + 1) -> (B, N)."""
-        probabilities = logits.softmax(dim=1)
-        return probabilities[:, : self.count] + probabilities[:, self.count :].sum(1, keepdim=True) / self.count
+    def shared_out(self, classes: Tensor) -> Tensor:
+        """P, in which the probability that a picture is clean is shared out evenly: (B, N or N + 1) -> (B, N)."""
+        return classes[:, : self.count] + classes[:, self.count :].sum(1, keepdim=True) / self.count
+
+    def clean(self, classes: Tensor) -> Tensor | None:
+        """The probability that a picture is clean; None without a class for that: (B, N or N + 1) -> (B,)."""
+        return classes[:, self.count] if classes.shape[1] > self.count else None
 
     @torch.no_grad()
     def fold_standardisation(self, mean: Tensor, deviation: Tensor) -> None:
@@ -66,6 +69,7 @@ class DegradationEstimate:
 
     embedding: Tensor  # e_img (B, C_clip)
     probabilities: Tensor  # P (B, N)
+    clean: Tensor | None = None  # probability that nothing is wrong (B,), by a predictor that has a class for it
 
 
 @torch.no_grad()
@@ -79,7 +83,7 @@ def estimate_degradations(
     """
     if crop_px is None or min(pictures.shape[-2:]) < crop_px:
         embedding = foundation.embed(pictures)
-        return DegradationEstimate(embedding, predictor.probabilities(embedding))
+        return _estimate(predictor, embedding, predictor(embedding).softmax(dim=1))
     tops, lefts = _spread(*(images.tiles(side, crop_px, 0) for side in pictures.shape[-2:]))
     together = max(1, CROP_PIXELS // crop_px**2)
     of_pictures = []
@@ -87,7 +91,11 @@ def estimate_degradations(
         crops = torch.stack([picture[:, y : y + crop_px, x : x + crop_px] for y in tops for x in lefts])
         of_pictures.append(torch.cat([foundation.embed(batch) for batch in crops.split(together)]))
     embeddings = torch.stack(of_pictures)  # (B, crops, C_clip)
-    return DegradationEstimate(embeddings.mean(1), predictor.joint_probabilities(embeddings))
+    return _estimate(predictor, embeddings.mean(1), predictor.classes(embeddings))
+
+
+def _estimate(predictor: DegradationPredictor, embedding: Tensor, classes: Tensor) -> DegradationEstimate:
+    return DegradationEstimate(embedding, predictor.shared_out(classes), predictor.clean(classes))
 
 
 def _spread(tops: list[int], lefts: list[int]) -> tuple[list[int], list[int]]:

@@ -27,6 +27,10 @@ class Seen(Protocol):
     def probabilities(self) -> "Tensor":
         """Of the degradations in ``Restorer.tasks``, (B, N)."""
 
+    @property
+    def clean(self) -> "Tensor | None":
+        """Probability that nothing is wrong with a picture, (B,); None from a model that does not tell."""
+
 
 Look = TypeVar("Look", bound="Seen | None")
 

@@ -80,7 +80,7 @@ def restore_photographs(
                 if len(all_photographs) > 1:
                     _note(f"not restored: {result.error}")
             elif result.outcome.tiles:
-                _note(_described(result))
+                _note(described(result))
             if as_json:
                 say_json(result.record())
             elif not result.error:
@@ -116,12 +116,14 @@ def _note(line: str) -> None:
     say(shown(line, lines=False), error=True)
 
 
-def _described(result: PhotographResult) -> str:
+def described(result: PhotographResult) -> str:
     """One line: size in pixels, tiles, seconds, and the most probable degradations."""
     outcome, photograph = result.outcome, result.photograph
     size = "{}x{}".format(*photograph.size) if photograph.size else ""
     tiles = f" in {outcome.tiles.count} tiles" if outcome.tiles and outcome.tiles.count > 1 else ""
     line = f"{photograph.source}: {size}{tiles}, {outcome.seconds:.1f} s"
+    if outcome.clean is not None and outcome.clean >= SURE:
+        return f"{line}; nothing seems wrong with it: {outcome.clean:.0%}"
     likely = sorted((outcome.probabilities or {}).items(), key=lambda item: -item[1])[:MOST_NAMED]
     degradations = ", ".join(f"{name.replace('-', ' ')} {p:.0%}" for name, p in likely if p >= LEAST_PROBABILITY)
     if not degradations:

@@ -93,6 +93,7 @@ class PhotographResult:
             "path": None if outcome.error else str(self.photograph.target),
             "size": self.photograph.size,
             "probabilities": outcome.probabilities,
+            "clean": outcome.clean,
             "tiles": tiles and {"count": tiles.count, "px": [tiles.tile[1], tiles.tile[0]], "batch": tiles.batch},
             "seconds": round(outcome.seconds, 3),
             "seed": self.seed,

@@ -51,6 +51,7 @@ class RestoreOutcome:
     seconds: float = 0.0  # time of the model, divided by the number of pictures in the batch
     tiles: "Tiles | None" = None
     probabilities: dict[str, float] | None = None  # of the degradations, from a model that predicts them
+    clean: float | None = None  # probability that nothing is wrong, from a model that predicts it
 
 
 Batch = list[tuple[RestoreRequest, np.ndarray]]
@@ -158,15 +159,17 @@ def _restore_batch(planner: "TilePlanner", batch: Batch) -> list[tuple[RestoreOu
     height, width = pictures[0].shape[:2]
     tiles = planner.tiles(planner.padded((height, width)))
     probabilities: list[dict[str, float] | None] = [None] * len(batch)
+    clean: list[float | None] = [None] * len(batch)
     if seen is not None:
         rows = seen.probabilities.tolist()
         probabilities = [dict(zip(planner.restorer.tasks, row, strict=True)) for row in rows]
+        clean = clean if seen.clean is None else seen.clean.tolist()
     return [
         (
-            RestoreOutcome(request, None, seconds, tiles, p),
+            RestoreOutcome(request, None, seconds, tiles, *said),
             partial(request.write, images.to_picture(picture, request.bits)),
         )
-        for request, picture, p in zip(requests, restored, probabilities, strict=True)
+        for request, picture, *said in zip(requests, restored, probabilities, clean, strict=True)
     ]
 
 

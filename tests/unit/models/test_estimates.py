@@ -66,7 +66,14 @@ def test_that_nothing_is_wrong_counts_for_all_degradations_alike(tower):
     five = predictor(embeddings).softmax(1)
     assert five.shape == (5, 5) and five[:, 4].min() > 0
     assert torch.allclose(predictor.probabilities(embeddings), five[:, :4] + five[:, 4:] / 4)
-    assert torch.allclose(predictor.joint_probabilities(embeddings[:, None]), predictor.probabilities(embeddings))
+    assert torch.allclose(predictor.classes(embeddings[:, None]), five, atol=1e-6)
+    at_once, by_crops = (estimate_degradations(tower, predictor, places((8, 8)), crop) for crop in (None, 8))
+    for found in (at_once, by_crops):
+        assert torch.allclose(found.clean, predictor(found.embedding).softmax(1)[:, 4])
+
+
+def test_without_a_class_for_it_nothing_is_said_of_a_clean_picture(tower, predictor):
+    assert estimate_degradations(tower, predictor, places((8, 8)), 8).clean is None
 
 
 @pytest.mark.parametrize("side", [(112, 144), (8, 4000), (4000, 8), (24, 320), (800, 1200)])

@@ -210,7 +210,7 @@ def test_the_record_is_json(world, network):
     record = json.loads(json.dumps(result.record()))
     assert record.pop("seconds") >= 0
     assert record == {
-        "source": "a.png", "path": "b.png", "size": [53, 37], "probabilities": None, "seed": 42, "error": None,
+        "source": "a.png", "path": "b.png", "size": [53, 37], "probabilities": None, "clean": None, "seed": 42, "error": None,
         "tiles": {"count": 4, "px": [32, 24], "batch": 8}, "notes": ["grey repeated in three channels"],
     }  # fmt: skip
 
