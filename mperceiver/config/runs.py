@@ -216,6 +216,13 @@ class Stage(Model):
         description="share of the training crops that get the probabilities of another crop, drawn at random, so that the module "
         "learns to look for itself where the predictor errs (drm only)",
     )
+    judged_crops: int = Field(
+        0,
+        ge=0,
+        description="above 1: each training crop has the P of a picture of 1, 2, 4, ... or this number of crops, the number drawn at random: the crop "
+        "itself and others in which the same is wrong. A photograph is judged by all of its crops; P is then surer than from one, and also holds where "
+        "a crop shows little of what is wrong (drm only)",
+    )
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss (predictor only)")
     losses: Losses = Field(Losses(), description="weights of the losses (drm and network only)")
 
@@ -241,7 +248,7 @@ NOT_FOR = (
     ("predictor", "task_weights"),
     ("predictor", "gradient_checkpointing"),
     ("network", "gradient_checkpointing"),
-    *((stage, "misjudged_share") for stage in ("predictor", "branches", "network")),
+    *((stage, key) for key in ("misjudged_share", "judged_crops") for stage in ("predictor", "branches", "network")),
 )
 
 

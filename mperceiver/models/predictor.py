@@ -35,10 +35,9 @@ class DegradationPredictor(nn.Module):
         """P of one crop or picture each: e_img (B, C_clip) -> (B, N)."""
         return self.shared_out(self(embedding).softmax(dim=1))
 
-    def classes(self, embeddings: Tensor) -> Tensor:
-        """Probabilities of all classes, by several crops of each picture: e_img of the crops (B, crops, C_clip) -> (B, N or N + 1)."""
-        logits = self(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
-        return (logits.mean(1) / self.temperature).softmax(dim=1)
+    def classes(self, logits: Tensor) -> Tensor:
+        """Probabilities of all classes, from the mean logits of several crops of each picture: (B, N or N + 1) -> the same."""
+        return (logits / self.temperature).softmax(dim=1)
 
     def shared_out(self, classes: Tensor) -> Tensor:
         """P, in which the probability that a picture is clean is shared out evenly: (B, N or N + 1) -> (B, N)."""
@@ -91,7 +90,8 @@ def estimate_degradations(
         crops = torch.stack([picture[:, y : y + crop_px, x : x + crop_px] for y in tops for x in lefts])
         of_pictures.append(torch.cat([foundation.embed(batch) for batch in crops.split(together)]))
     embeddings = torch.stack(of_pictures)  # (B, crops, C_clip)
-    return _estimate(predictor, embeddings.mean(1), predictor.classes(embeddings))
+    logits = predictor(embeddings.flatten(0, 1)).unflatten(0, embeddings.shape[:2])
+    return _estimate(predictor, embeddings.mean(1), predictor.classes(logits.mean(1)))
 
 
 def _estimate(predictor: DegradationPredictor, embedding: Tensor, classes: Tensor) -> DegradationEstimate:

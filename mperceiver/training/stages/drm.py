@@ -39,7 +39,7 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     cached = all_latents(run)
     mixture = mixed([latents.crops for latents in cached], spec)
     wanted = drawn_rows(mixture, spec, run.seed + 2)
-    judged = [judgements(predictor, latents, spec.misjudged_share, run.seed + 2) for latents in cached]
+    judged = [judgements(predictor, latents, spec, run.seed + 2) for latents in cached]
     sampled = _sampled_latents(run_name, run, spec, foundation, cached, judged, inputs, wanted)
     whole = mixture.datasets[0].size(0)  # (height, width) of every crop, since their latents have one shape
     drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
@@ -85,16 +85,37 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
 
 
 @torch.no_grad()
-def judgements(predictor: DegradationPredictor, latents: CachedLatents, misjudged_share: float, seed: int) -> Tensor:
-    """P of each of a dataset's crops, (crops, N) on the CPU; a ``misjudged_share`` of the crops, drawn at random, has that of another one."""
+def judgements(predictor: DegradationPredictor, latents: CachedLatents, spec: Stage, seed: int) -> Tensor:
+    """P of each of a dataset's crops, (crops, N) on the CPU: as if it were one of up to ``judged_crops`` crops of a picture.
+
+    The others are crops of the same kind, drawn at random. A ``misjudged_share`` of the crops has the P of another crop.
+    """
     device = next(predictor.parameters()).device
     rows = torch.arange(len(latents)).split(EMBEDDINGS_AT_ONCE)
     embeddings = (torch.stack([latents.embedding(i) for i in some.tolist()]) for some in rows)
-    probabilities = torch.cat([predictor.probabilities(some.to(device)).cpu() for some in embeddings])
+    logits = torch.cat([predictor(some.to(device)) for some in embeddings])
+    if spec.judged_crops > 1:
+        logits = _of_pictures(logits, latents, spec.judged_crops, seed)
+    probabilities = predictor.shared_out(predictor.classes(logits)).cpu()
     rng = np.random.default_rng(picture_seed(latents.crops.name, "misjudged", seed))
-    misjudged = np.flatnonzero(rng.random(len(latents)) < misjudged_share)
+    misjudged = np.flatnonzero(rng.random(len(latents)) < spec.misjudged_share)
     probabilities[misjudged] = probabilities[rng.integers(len(latents), size=len(misjudged))]
     return probabilities
+
+
+def _of_pictures(logits: Tensor, latents: CachedLatents, most: int, seed: int) -> Tensor:
+    """The mean of each crop's logits and those of others of its kind, (crops, N or N + 1); in all 1, 2, 4, ... or ``most`` crops."""
+    rng = np.random.default_rng(picture_seed(latents.crops.name, "pictures", seed))
+    of_kind: dict[tuple, list[int]] = {}
+    for row in range(len(latents)):
+        of_kind.setdefault(latents.crops.kind(row), []).append(row)
+    numbers, means = [*(2**k for k in range((most - 1).bit_length())), most], torch.empty_like(logits)
+    for rows in of_kind.values():
+        others = rng.choice(rows, (len(rows), most - 1))
+        sums = logits[np.concatenate([np.array(rows)[:, None], others], axis=1)].cumsum(1)  # (rows, most, N or N + 1)
+        numbers_drawn = torch.from_numpy(rng.choice(numbers, len(rows))).to(logits.device)
+        means[rows] = sums[torch.arange(len(rows)), numbers_drawn - 1] / numbers_drawn[:, None]
+    return means
 
 
 def drawn_rows(mixture: Mixture, spec: Stage, seed: int) -> list[list[int]] | None:

@@ -351,12 +351,13 @@ def test_drm_sees_latent_picture_truth_and_probabilities_of_one_place(trained, m
 
     path = Path("config/runs/tiny.yaml")
     path.write_text(
-        path.read_text(encoding="utf-8").replace("drm:\n", "drm:\n  misjudged_share: 0.5\n"), encoding="utf-8"
+        path.read_text(encoding="utf-8").replace("drm:\n", "drm:\n  misjudged_share: 0.5\n  judged_crops: 3\n"),
+        encoding="utf-8",
     )
     run, given = config.load("runs", "tiny"), []
-    assert run.drm.misjudged_share == 0.5
+    assert (run.drm.misjudged_share, run.drm.judged_crops) == (0.5, 3)
     judged = judgements(
-        trained_predictor(load("tiny"), "tiny", run), CachedLatents("tiny", "tiny-train"), 0.5, run.seed + 2
+        trained_predictor(load("tiny"), "tiny", run), CachedLatents("tiny", "tiny-train"), run.drm, run.seed + 2
     )
     assert len(judged.unique(dim=0)) > 5
     rows = PreparedDataset("tiny-train")

@@ -123,6 +123,21 @@ def test_a_share_of_the_rows_stays_clean_and_the_others_are_as_without_it(world)
     assert Mixture([rows], ["noise", "dark-noise"]).clean(drawn).tolist() == [rows.is_clean(i) for _, i in drawn]
 
 
+def test_rows_of_a_kind_have_the_same_wrong(world):
+    """A layer whose strength is one of several numbers, 0 among them, makes two kinds of a task's rows; a clean row is another."""
+    generated("leaves", count=3)
+    download_dataset("leaves", [])
+    noise = "degradations:\n  dark-noise:\n    low-light: {gamma: [1.0, 3.0]}\n    gaussian-noise: {sigma_255: {choices: [0, 20, 30]}}\n"
+    describe("d", "from: [leaves]\ncrop_px: 16\ncrops: 200\nclean_share: 0.3\n" + noise), prepare_dataset("d")
+    rows, found = PreparedDataset("d"), {}
+    for i in range(len(rows)):
+        layers = rows.recipe(i)["layers"]
+        wrong = "nothing" if not layers else "noise" if layers[1]["numbers"]["sigma_255"] else "darkness"
+        found.setdefault(wrong, set()).add(rows.kind(i))
+    assert found.keys() == {"nothing", "noise", "darkness"} and all(len(kinds) == 1 for kinds in found.values())
+    assert len(set.union(*found.values())) == 3
+
+
 def test_clean_rows_come_from_dark_places_and_the_others_are_as_without_it(world):
     """Of pictures whose left half is black: of one random crop a third lies in it, of the darkest of up to 8 nearly all."""
     Path("m/set").mkdir(parents=True)
