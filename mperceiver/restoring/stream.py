@@ -166,10 +166,10 @@ def _restore_batch(planner: "TilePlanner", batch: Batch) -> list[tuple[RestoreOu
         clean = clean if seen.clean is None else seen.clean.tolist()
     return [
         (
-            RestoreOutcome(request, None, seconds, tiles, *said),
+            RestoreOutcome(request, None, seconds, tiles, p, nothing_wrong),
             partial(request.write, images.to_picture(picture, request.bits)),
         )
-        for request, picture, *said in zip(requests, restored, probabilities, clean, strict=True)
+        for request, picture, p, nothing_wrong in zip(requests, restored, probabilities, clean, strict=True)
     ]
 
 
