@@ -8,6 +8,7 @@ import torch
 
 from mperceiver.config.foundations import Tokens
 from mperceiver.models import image_tower, towers
+from mperceiver.models.text_tower import TextTower
 
 # As in the scheduler_config.json of Stable Diffusion 2.1-base.
 SCHEDULE = {
@@ -43,7 +44,6 @@ QUARTER = Widths((32, 64, 128, 128), 1, (96, 160, 320, 320), (2, 3, 5, 5), 256, 
 def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.Towers:
     """A foundation with random weights on ``device``; on the meta device or under FakeTensorMode it has none."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
 
     clip = json.loads((files("open_clip") / "model_configs" / f"{widths.clip}.json").read_text(encoding="utf-8"))
     with torch.device(device):
@@ -61,16 +61,13 @@ def foundation(device: torch.device | str, widths: Widths = Widths()) -> towers.
             cross_attention_dim=widths.text,
             use_linear_projection=True,
         )
-        text = CLIPTextModel(
-            CLIPTextConfig(
-                vocab_size=49408,
-                hidden_size=widths.text,
-                intermediate_size=4 * widths.text,
-                num_hidden_layers=widths.text_layers,
-                num_attention_heads=widths.text_heads,
-                max_position_embeddings=77,
-                hidden_act="gelu",
-            )
+        text = TextTower(
+            vocabulary=49408,
+            context=77,
+            width=widths.text,
+            layers=widths.text_layers,
+            heads=widths.text_heads,
+            inner=4 * widths.text,
         )
         tower = image_tower.build_clip_tower(clip)
     parts = [towers.freeze(part) for part in (vae, unet, text, tower)]

@@ -73,8 +73,8 @@ def quiet_model_libraries() -> None:
 def without_collection() -> Iterator[None]:
     """Inside, Python does not look for reference cycles: for importing and building what stays.
 
-    Importing diffusers and transformers makes a million objects, and looking through them again and again would take a fifth of the
-    time. Usable as a decorator.
+    Importing torch and diffusers makes more than half a million objects, and looking through them again and again would take a fifth
+    of the time. Usable as a decorator.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -89,16 +89,19 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 MOST_IN_HEAP_BYTES, KEPT_BYTES = 2**25, 2**29  # the first one is glibc's limit
 
 _whole_process = False  # whether this process is a command's own
+_hides = False  # whether ``importing`` hides what is unused
 
 
-def own_process() -> None:
+def own_process(hides: bool = True) -> None:
     """Say that this process is a command's own, and ends with it; ``importing`` may then save time that a program would miss.
 
     What exists when it has imported is never searched for reference cycles, or each of the next three searches would look through all
     of that. What stands in such a cycle by then is not freed before the process ends.
+
+    ``hides``: whether libraries are kept from finding what no command uses; not where methods of others may follow in the same process.
     """
-    global _whole_process
-    _whole_process = True
+    global _whole_process, _hides
+    _whole_process, _hides = True, hides
     atexit.register(gc.unfreeze)  # or libraries in C++ would report what Python did not free
     _keep_freed_memory()
 
@@ -120,11 +123,11 @@ def importing(unused: Sequence[str] = ()) -> Iterator[None]:
     """Import large libraries inside, ``without_collection``; see ``own_process``.
 
     ``unused``: packages that they import where they are installed, for work that no command does. A command hides these from them,
-    as if they were not installed.
+    as if they were not installed. What is imported after the block finds them, but the libraries remember that they did not.
     """
     before = len(sys.modules)
     modules = cast("dict[str, ModuleType | None]", sys.modules)
-    hidden = [name for name in unused if name not in modules] if _whole_process else []
+    hidden = [name for name in unused if name not in modules] if _hides else []
     modules.update(dict.fromkeys(hidden))  # None: Python finds no such package
     try:
         with without_collection():

@@ -25,8 +25,8 @@ LIMITS = {  # of start-up: CPU seconds to stay below, and what stands between
     "mperceiver score": (2.5, "`import torch` is most of it"),
     "load": (
         4.5,
-        "`import torch`; torch._dynamo, which transformers imports, and the lists of installed packages and of models "
-        "that diffusers and transformers make",
+        "`import torch`; torch._dynamo, which diffusers and torchvision import, and the lists of installed packages and of models "
+        "that diffusers makes",
     ),
     "mperceiver restore": (8.0, "its start, as above, is half of it"),
     "mperceiver restore, 1 MP": (

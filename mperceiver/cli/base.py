@@ -128,15 +128,16 @@ def fail(message: str) -> Never:
     raise typer.Exit(1)
 
 
-def prepare_torch(threads: int = 0) -> None:
+def prepare_torch(threads: int = 0, hides: bool = True) -> None:
     """Set the environment for torch and the model libraries, and import torch; call this before anything else imports it.
 
     The libraries never ask the hub and print no notices. ``threads``: CPU threads of torch, 0 for one a core.
+    ``hides``: as in ``own_process``.
     """
     if threads:  # each library asks its own; Snakemake has set them all to the threads of the job
         for library in ("OMP", "MKL", "OPENBLAS"):
             os.environ[f"{library}_NUM_THREADS"] = str(threads)
     quiet_model_libraries()
-    own_process()
+    own_process(hides)
     with importing():
         import torch  # noqa: F401

@@ -21,7 +21,7 @@ def app(
     Restores photographs with a divider between before and after, scores the pairs of prepared datasets, and degrades clean photographs.
     Nothing leaves this machine, and nothing is written but a temporary folder, removed in the end, and checksum caches beside weights.
     """
-    prepare_torch(threads)
+    prepare_torch(threads, hides=False)  # a method of kind python may need of diffusers what a foundation does not
     from mperceiver.app.serve import serve
 
     serve(host, port, browser)

@@ -1,6 +1,6 @@
 """The program `mperceiver`: the application, and an end of the process that frees nothing.
 
-Before Python ends it takes torch, diffusers and transformers apart, module by module, for a second or more. The operating system frees
+Before Python ends it takes torch and diffusers apart, module by module, for a second or more. The operating system frees
 the same memory at once.
 """
 

@@ -82,7 +82,7 @@ def build_clip_tower(cfg: dict) -> nn.Module:
     """The image tower of an open_clip model configuration, or of one with `statistics_tower` in it, without weights."""
     if "statistics_tower" in cfg:
         return StatisticsTower(**cfg["statistics_tower"])
-    with importing():
+    with importing(unused=["transformers"]):
         from open_clip.model import CLIPVisionCfg, _build_vision_tower
 
     vision = CLIPVisionCfg(**cfg["vision_cfg"])

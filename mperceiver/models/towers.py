@@ -19,11 +19,11 @@ from mperceiver.files import staged_again, verify_checksums
 from mperceiver.lineage import LineageError, read_card
 from mperceiver.machine import importing, without_collection
 from mperceiver.models.image_tower import ImageTower, clip_view, load_clip
+from mperceiver.models.text_tower import TextTower, load_text_tower
 from mperceiver.printing import say
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextModel
 
 TRUNK_NORMS = ("encoder.conv_norm_out", "decoder.conv_norm_out")
 
@@ -37,7 +37,7 @@ class Towers:
     name: str
     vae: "AutoencoderKL"
     unet: "UNet2DConditionModel"
-    text_encoder: "CLIPTextModel"
+    text_encoder: TextTower
     clip: nn.Module  # the image tower
     schedule: dict  # the scheduler's configuration: betas, prediction_type
     tokens: Tokens
@@ -77,7 +77,7 @@ class Towers:
     @property
     def context_width(self) -> int:
         """C, the width of the text context."""
-        return self.text_encoder.config.hidden_size
+        return self.text_encoder.width
 
     @property
     def prediction(self) -> str:
@@ -115,7 +115,7 @@ class Towers:
 
         Raises ConfigError if the prompt is longer than the text encoder's context.
         """
-        length = self.text_encoder.config.max_position_embeddings
+        length = self.text_encoder.context
         ids = [self.tokens.start] + [self.tokens.textual] * textual + [self.tokens.image] * image + [self.tokens.end]
         if len(ids) > length:
             raise config.ConfigError(f"{len(ids)} prompt tokens do not fit the text encoder's context of {length}")
@@ -123,17 +123,11 @@ class Towers:
 
     def embed_tokens(self, ids: list[int]) -> Tensor:
         """Token embeddings, without position embeddings: (T, C)."""
-        return self.text_encoder.embeddings.token_embedding(torch.tensor(ids, device=self.device))
+        return self.text_encoder.token_embedding(torch.tensor(ids, device=self.device))
 
     def encode_text(self, embeddings: Tensor) -> Tensor:
         """Token embeddings (B, T, C) -> causal transformer and final norm (B, T, C), the penultimate output that SD 2.1 uses."""
-        from transformers.masking_utils import create_causal_mask
-
-        tower = self.text_encoder
-        hidden = tower.embeddings(inputs_embeds=embeddings)
-        mask = create_causal_mask(config=tower.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
-        hidden = tower.encoder(inputs_embeds=hidden, attention_mask=mask, is_causal=True).last_hidden_state
-        return tower.final_layer_norm(hidden)
+        return self.text_encoder(embeddings)
 
     # ------------------------------------------------------------ VAE
 
@@ -194,9 +188,8 @@ def load(
         LineageError: the foundation is not staged, or weights are missing or do not fit their network.
         ChecksumError: a staged file has changed.
     """
-    with importing(unused=["scipy"]):
+    with importing(unused=["scipy", "transformers"]):
         from diffusers import AutoencoderKL, UNet2DConditionModel
-        from transformers import CLIPTextModel
 
     spec = config.load("foundations", name)
     command = f"mperceiver foundation {name}"
@@ -207,15 +200,15 @@ def load(
             raise LineageError(f"{folder}: no {part}/; stage the foundation first: {command}")
     if folder == staged:
         _check_files(name, command)
-    vae = _pretrained(AutoencoderKL, folder / "vae", () if spec.trunk_norm else TRUNK_NORMS, torch_dtype=torch.float32)
+    vae = _pretrained(AutoencoderKL, folder / "vae", torch.float32, () if spec.trunk_norm else TRUNK_NORMS)
     if not spec.trunk_norm:
         drop_trunk_norm(vae)
     clip, clip_px = load_clip(folder / "image_encoder", dtype)
     return Towers(
         name=name,
         vae=freeze(vae),
-        unet=freeze(_pretrained(UNet2DConditionModel, folder / "unet", torch_dtype=dtype)),
-        text_encoder=freeze(_pretrained(CLIPTextModel, folder / "text_encoder", dtype=dtype)),
+        unet=freeze(_pretrained(UNet2DConditionModel, folder / "unet", dtype)),
+        text_encoder=freeze(load_text_tower(folder / "text_encoder", dtype)),
         clip=freeze(clip),
         schedule=json.loads((folder / "scheduler" / "scheduler_config.json").read_text(encoding="utf-8")),
         tokens=spec.tokens,
@@ -255,10 +248,10 @@ def _check_files(name: str, command: str) -> None:
     verify_checksums(folder, digests, staged_again(command))
 
 
-def _pretrained(network: type[M], folder: Path, absent: tuple[str, ...] = (), **dtype: torch.dtype) -> M:
-    """Load a diffusers or transformers model. Raises LineageError if a weight is missing, except those named ``absent``.
+def _pretrained(network: type[M], folder: Path, dtype: torch.dtype, absent: tuple[str, ...] = ()) -> M:
+    """Load a model of diffusers. Raises LineageError if a weight is missing, except those named ``absent``.
 
-    The check is needed because the libraries draw missing weights at random.
+    The check is needed because diffusers draws missing weights at random.
     """
     try:
         module, report = cast(Any, network).from_pretrained(
@@ -267,11 +260,11 @@ def _pretrained(network: type[M], folder: Path, absent: tuple[str, ...] = (), **
             low_cpu_mem_usage=True,
             output_loading_info=True,
             local_files_only=True,
-            **dtype,
+            torch_dtype=dtype,
         )
     except (
         Exception
-    ) as error:  # OSError, SafetensorError, ValueError, KeyError and more: the libraries keep to no one class
+    ) as error:  # OSError, SafetensorError, ValueError, KeyError and more: diffusers keeps to no one class
         raise LineageError(f"{folder}: cannot be loaded as {network.__name__} ({error})") from None
     wrong = [key for kind in ("missing_keys", "mismatched_keys", "error_msgs") for key in report.get(kind, ())]
     wrong = [key for key in wrong if not str(key).startswith(absent)] if absent else wrong

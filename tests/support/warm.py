@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Never
 
 LIBRARIES = """
-    torch._dynamo torch.distributed.fsdp torchvision.models open_clip.model transformers.masking_utils
-    transformers.models.clip.modeling_clip diffusers.models.autoencoders.autoencoder_kl
-    diffusers.models.unets.unet_2d_condition diffusers.schedulers.scheduling_ddim diffusers.training_utils
+    torch._dynamo torch.distributed.fsdp torchvision.models open_clip.model transformers.models.clip.modeling_clip
+    diffusers.models.autoencoders.autoencoder_kl diffusers.models.unets.unet_2d_condition
+    diffusers.schedulers.scheduling_ddim diffusers.training_utils
     spandrel.architectures.NAFNet pyiqa.archs.inception pyiqa.archs.niqe_arch pyiqa.archs.brisque_arch
     matplotlib.pyplot sklearn.manifold snakemake.cli
 """

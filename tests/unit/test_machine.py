@@ -57,7 +57,8 @@ def test_only_a_command_leaves_out_what_it_imported(monkeypatch, command):
 
 @pytest.mark.parametrize("command", [False, True])
 def test_only_a_command_hides_what_it_does_not_use(monkeypatch, command):
-    monkeypatch.setattr(machine, "_whole_process", command)
+    monkeypatch.setattr(machine, "_whole_process", True)
+    monkeypatch.setattr(machine, "_hides", command)
     sys.modules.pop("colorsys", None)
     try:
         with importing(unused=["colorsys", "gc"]):  # the second one is imported already

@@ -442,22 +442,35 @@ def test_a_photograph_without_a_target(world):
     assert "say where to write, e.g. mperceiver restore input holiday/a.jpg.png restored.png" in message
 
 
-@pytest.mark.parametrize("command", [True, False])
-def test_loading_a_model_does_without_scipy_in_a_command(command):
-    """A program that loads one finds all that its libraries offer. Both end without a word, though libraries in C++ report what was not freed."""
+@pytest.mark.parametrize("kind", ["command", "page", "program"])
+def test_loading_a_model_does_without_other_libraries_in_a_command(kind):
+    """What is imported later finds them; a program that loads a model, and the page, let its libraries find them at once.
+
+    All end without a word, though libraries in C++ report what was not freed.
+    """
+    start = {
+        "command": "prepare_torch(1)",
+        "page": "prepare_torch(1, hides=False)",
+        "program": "quiet_model_libraries()",
+    }
     code = f"""
 import sys
 from mperceiver.cli.base import prepare_torch, quiet_model_libraries
-{"prepare_torch(1)" if command else "quiet_model_libraries()"}
+{start[kind]}
 from mperceiver.models import towers
 towers.load("mini")
-print("scipy" in sys.modules)
+print("scipy" in sys.modules, "transformers" in sys.modules)
+from diffusers.training_utils import EMAModel
+from diffusers.utils import is_scipy_available, is_transformers_available
+print(is_scipy_available(), is_transformers_available())
 from scipy.linalg import det
-from transformers.utils import is_scipy_available
-print(det([[1, 2], [3, 4]]), is_scipy_available())
+from transformers import CLIPTextModel
+text = CLIPTextModel.from_pretrained("assets/foundations/mini/text_encoder")
+print(det([[1, 2], [3, 4]]), text.config.hidden_size)
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT)
-    expected = "False\n-2.0 False\n" if command else "True\n-2.0 True\n"
+    found = kind != "command"
+    expected = f"{found} {found}\n{found} {found}\n-2.0 64\n"
     assert (run.returncode, run.stdout, run.stderr) == (0, expected, "")
 
 

@@ -331,7 +331,7 @@ def same(loaded: towers.Towers, saved: dict, **close) -> None:
         pairs = [
             (loaded.encode(picture), saved["vae"].encode(picture * 2 - 1).latent_dist.mode() * 0.18215),
             (loaded.decode(latent), saved["vae"].decode(latent / 0.18215).sample / 2 + 0.5),
-            (loaded.encode_text(loaded.text_encoder.embeddings.token_embedding(ids)), context),
+            (loaded.encode_text(loaded.text_encoder.token_embedding(ids)), context),
             (loaded.unet(latent, at, context).sample, saved["unet"](latent, at, context).sample),
             (loaded.clip(small), saved["clip"].encode_image(small)),
         ]

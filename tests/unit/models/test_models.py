@@ -198,9 +198,10 @@ def test_text_encoder_is_open_clips_without_its_last_block(tiny_root, foundation
             x = block(x, attn_mask=tower.attn_mask)
         expected = tower.ln_final(x)
         ours = foundation.encode_text(torch.stack([foundation.embed_tokens(row) for row in ids.tolist()]))
-        stock = foundation.text_encoder(ids).last_hidden_state
+        stock = library_text_encoder(tiny_root)(ids).last_hidden_state
     assert (ours - expected).abs().max() < 1e-5
     assert (stock - expected).abs().max() < 1e-5
+    assert (ours - stock).abs().max() < 2e-6
     assert expected.std() > 0.1
 
 
@@ -215,6 +216,16 @@ def test_embedding_is_clips_own(tiny_root, foundation):
     assert found.shape == (2, foundation.embedding_width)
     assert (found - expected).abs().max() < 1e-5
     assert not torch.allclose(found.norm(dim=1), torch.ones(2))  # raw, not normalised
+
+
+def library_text_encoder(root):
+    """transformers' model with the files of the tiny foundation's text encoder."""
+    from transformers import CLIPTextModel
+
+    folder = root / "data/foundations/tiny/text_encoder"
+    return (
+        CLIPTextModel.from_pretrained(folder, dtype=torch.float32, local_files_only=True).eval().requires_grad_(False)
+    )
 
 
 def whole_clip(root):
@@ -322,7 +333,7 @@ def test_prompts_stand_in_their_places(foundation, spec, order, monkeypatch):
     branch = TextualBranch(foundation.embedding_width, foundation.context_width, N, spec)
     embedding = random(2, foundation.embedding_width)
     got = spliced(branch, foundation, embedding, monkeypatch)
-    vocabulary = foundation.text_encoder.embeddings.token_embedding.weight
+    vocabulary = foundation.text_encoder.token_embedding.weight
     assert got.shape == (2, N, 12, foundation.context_width)
     learned, image = branch.tp_pool.expand(2, -1, -1, -1), branch.cm_adapter(embedding)
     tp, cm = ((1, 4), (4, 6)) if order == "tp_first" else ((3, 6), (1, 3))
@@ -615,7 +626,7 @@ def test_gradients_at_the_start(foundation, spec, inputs):
 
 
 @pytest.mark.parametrize(("textual", "visual"), [(True, False), (False, True), (False, False)])
-def test_one_branch_alone(foundation, spec, inputs, textual, visual):
+def test_one_branch_alone(tiny_root, foundation, spec, inputs, textual, visual):
     torch.manual_seed(0)
     branches = Branches(foundation, N, changed(spec, textual=textual, visual=visual))
     parts = {name.split(".")[0] for name, _ in branches.named_parameters()}
@@ -628,7 +639,7 @@ def test_one_branch_alone(foundation, spec, inputs, textual, visual):
         assert torch.equal(context, branches.context(other["embedding"], inputs["probabilities"])) == (not textual)
         if not textual:
             ids = torch.tensor([foundation.token_ids(0, 0)] * 2)
-            assert torch.allclose(context, foundation.text_encoder(ids).last_hidden_state, atol=1e-6)
+            assert torch.allclose(context, library_text_encoder(tiny_root)(ids).last_hidden_state, atol=1e-6)
         before = branches(**inputs)
         assert torch.equal(before, branches(**inputs | {"lq_latent": inputs["lq_latent"] + 1})) == (not visual)
         if not visual:
