@@ -126,10 +126,13 @@ def _remembered(workshop: Workshop, files: gr.File) -> None:
 
 def _photographs(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
     uploads = gr.File(
-        label=f"Photographs: up to {work.MOST_PHOTOGRAPHS}, of {work.MOST_MIB} MB and {MOST_PIXELS // 10**6} megapixels each",
+        label="Photographs",
         file_count="multiple",
         elem_id="uploads",
         height=150,
+    )
+    gr.HTML(
+        f'<p class="mp-hint">Up to {work.MOST_PHOTOGRAPHS}, of {work.MOST_MIB} MB and {MOST_PIXELS // 10**6} megapixels each.</p>'
     )
     _remembered(workshop, uploads)
 
