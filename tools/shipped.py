@@ -103,15 +103,15 @@ def decibels(method: str) -> str:
 
 def clean() -> str:
     """What they make of photographs with nothing wrong, and how the predictor does, in sentences."""
-    found = predictions.predictions(predictions.read(METHOD, TASKS))
-    sure = predictions.sure(predictions.read(METHOD, CLEAN))
-    assert found is not None
-    share = f"{100 * sure:.0f} %" if sure else "none"
+    degraded, sound = predictions.read(METHOD, TASKS), predictions.read(METHOD, CLEAN)
+    found, called = predictions.predictions(degraded), [predictions.called_clean(some) for some in (sound, degraded)]
+    assert found is not None and None not in called
+    right, wrong, sure = (f"{100 * share:.0f} %" if share else "none" for share in (*called, predictions.sure(sound)))
     return (
         f"**Photographs with nothing wrong**: Kodak24's {result(METHOD, CLEAN)['n']}, whole, come back at {decibels(METHOD)}.\n\n"
         f"**The degradation predictor** is right on {100 * found.accuracy():.1f} % of the {len(found.right)} crops with one degradation each, with "
-        f"an expected calibration error of {found.calibration_error():.3f}. For {share} of the photographs with nothing "
-        f"wrong it gives a degradation {100 * SURE:.0f} % or more; for the others `restore` says that the predictor is not sure. {of_mixes()}"
+        f"an expected calibration error of {found.calibration_error():.3f}. Of {right} of the photographs with nothing wrong `restore` says so, and of "
+        f"{wrong} of the crops with a degradation; for {sure} of the former a degradation has {100 * SURE:.0f} % or more. {of_mixes()}"
     )
 
 

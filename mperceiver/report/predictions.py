@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from mperceiver import paths
-from mperceiver.config.base import SURE
+from mperceiver.config.base import NOTHING_WRONG, SURE
 from mperceiver.csvs import unguarded
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Predictions(NamedTuple):
 def read(method: str, dataset: str) -> "pd.DataFrame":
     """The columns `id`, `task`, and a probability in [0, 1] for each class: a row a picture.
 
+    Of a predictor that has a class for clean pictures, also its probability, `nothing wrong`, which is shared out among the others.
+
     Raises FileNotFoundError where the method has not restored the dataset, or has no predictor.
     """
     import pandas as pd
@@ -53,8 +55,8 @@ def read(method: str, dataset: str) -> "pd.DataFrame":
 
 
 def classes(pictures: "pd.DataFrame") -> "pd.DataFrame":
-    """The probabilities alone, a column a class."""
-    return pictures.drop(columns=["id", "task"])
+    """The probabilities of the degradations alone, a column each."""
+    return pictures.drop(columns=["id", "task", NOTHING_WRONG], errors="ignore")
 
 
 def predictions(pictures: "pd.DataFrame") -> Predictions | None:
@@ -70,6 +72,11 @@ def predictions(pictures: "pd.DataFrame") -> Predictions | None:
 def sure(pictures: "pd.DataFrame") -> float:
     """Share of the pictures whose most probable class has a probability of at least SURE."""
     return float((classes(pictures).max(axis=1) >= SURE).mean())
+
+
+def called_clean(pictures: "pd.DataFrame") -> float | None:
+    """Share of the pictures that are clean with a probability of at least SURE; None of a predictor that has no class for them."""
+    return float((pictures[NOTHING_WRONG] >= SURE).mean()) if NOTHING_WRONG in pictures else None
 
 
 def among_most_probable(pictures: "pd.DataFrame", mixed: dict[str, set[str]]) -> "pd.Series":

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from mperceiver import commits, config, csvs, files, images, lineage, paths
+from mperceiver.config.base import NOTHING_WRONG
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.unchanged import check_unchanged
@@ -22,7 +23,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     """Write results/restored/{method}/{dataset}/{id}.png and the card, whole or not at all; return the card's path.
 
     A model that predicts the degradations also leaves their probabilities there (probabilities.csv: id, task, a column
-    for each degradation). Pictures have the bits of the dataset's pairs, 8 or 16. A picture's seed is a hash of (dataset, id,
+    for each degradation, and `nothing wrong` of a predictor that has a class for it). Pictures have the bits of the dataset's pairs, 8 or 16. A picture's seed is a hash of (dataset, id,
     the sampler's seed), so neither the order of the pictures nor the batch changes it.
 
     Raises:
@@ -61,7 +62,7 @@ def _restore(restorer: Restorer, method: str, prepared: PreparedDataset, beside:
     """Restore every picture of a dataset into a folder; return what their card says of them."""
     spec, dataset = config.load("methods", method), prepared.name
     read = partial(prepared.stacked, restorer.sees)
-    tiled, probabilities = 0, {}
+    tiled, said = 0, {}
     with progress(f"restore {method} {dataset}", len(prepared)) as advance:
         requests = (
             RestoreRequest(
@@ -79,17 +80,18 @@ def _restore(restorer: Restorer, method: str, prepared: PreparedDataset, beside:
                 raise PictureError(f"{dataset}, {outcome.request.name}: {outcome.error}")
             tiled += outcome.tiles is not None and outcome.tiles.count > 1
             if outcome.probabilities:
-                probabilities[outcome.request.name] = outcome.probabilities
+                clean = {} if outcome.clean is None else {NOTHING_WRONG: outcome.clean}
+                said[outcome.request.name] = outcome.probabilities | clean
             advance(1)
-        if probabilities:
-            _write_probabilities(beside / paths.probabilities_file(method, dataset).name, prepared, probabilities)
+        if said:
+            _write_probabilities(beside / paths.probabilities_file(method, dataset).name, prepared, said)
     return {"count": len(prepared)} | ({"tiled": tiled} if tiled else {})
 
 
-def _write_probabilities(path: Path, prepared: PreparedDataset, probabilities: dict[str, dict[str, float]]) -> None:
-    classes = list(next(iter(probabilities.values())))
+def _write_probabilities(path: Path, prepared: PreparedDataset, said: dict[str, dict[str, float]]) -> None:
+    classes = list(next(iter(said.values())))
     rows = (
-        [name, task, *(f"{probabilities[name][c]:.6g}" for c in classes)]
+        [name, task, *(f"{said[name][c]:.6g}" for c in classes)]
         for name, task in zip(prepared.ids, prepared.tasks, strict=True)
     )
     path.write_text(csvs.to_csv(["id", "task", *classes], rows), encoding="utf-8")

@@ -38,6 +38,15 @@ def test_a_predictor_is_sure_from_a_half_on():
     assert predictions.sure(PICTURES.assign(haze=[0.95, 0.91, 0.93, 0.45, 0.499, 0.4], rain=0.0)) == 0.5
 
 
+def test_that_nothing_is_wrong_is_no_degradation():
+    """Its probability is shared out among the others already: it changes none of their numbers."""
+    pictures = PICTURES.assign(**{"nothing wrong": [0.0, 0.1, 0.99, 0.49, 0.5, 0.6]})
+    assert list(predictions.classes(pictures)) == ["haze", "rain"]
+    assert predictions.predictions(pictures).accuracy() == 0.75 and predictions.sure(pictures) == 1
+    assert predictions.called_clean(pictures) == 0.5
+    assert predictions.called_clean(PICTURES) is None
+
+
 def test_what_is_found_of_a_mix():
     """As many of the most probable classes as the mix has degradations, its others among them or not."""
     classes = ["haze", "rain", "snow", "noise"]

@@ -16,6 +16,7 @@ from mperceiver.config.methods import Method
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
 from mperceiver.models.predictor import DegradationEstimate
+from mperceiver.report import predictions
 from mperceiver.restoring import datasets, stream
 from mperceiver.restoring.ensemble import VIEWS
 from mperceiver.restoring.stream import RestoreRequest
@@ -292,16 +293,27 @@ def test_what_is_seen_of_a_dataset_is_written_down(world, monkeypatch):
     assert not paths.probabilities_file("fake", "odd").exists()
 
 
+class Telling(Looking):
+    """One that also tells how likely a picture is clean: half of its mean."""
+
+    def look(self, whole, tasks=()):
+        return replace(super().look(whole), clean=self.means[-1] / 2)
+
+
+def test_how_likely_the_pictures_of_a_dataset_are_clean_is_written_down(world, monkeypatch):
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Telling(same, batch=4))
+    datasets.restore_dataset("fake", "odd")
+    found = predictions.read("fake", "odd")
+    assert found["nothing wrong"].tolist() == pytest.approx((found["bright"] / 2).tolist(), abs=1e-5)
+
+
 @pytest.mark.parametrize("told", [True, False])
 def test_each_picture_is_told_how_likely_it_is_clean(told):
-    class Telling(Looking):
-        def look(self, whole, tasks=()):
-            seen = super().look(whole)
-            return replace(seen, clean=self.means[-1] / 2 if told else None)
-
     pictures = {str(i): np.full((16, 24, 3), 50 * i, np.uint8) for i in range(3)}
     jobs = [RestoreRequest(name, lambda p=p: p, lambda restored: None, 0) for name, p in pictures.items()]
-    outcomes = {o.request.name: o for o in stream.restore_all(Telling(same, batch=4), method(), jobs)}
+    outcomes = {
+        o.request.name: o for o in stream.restore_all((Telling if told else Looking)(same, batch=4), method(), jobs)
+    }
     for name, picture in pictures.items():
         assert outcomes[name].probabilities["bright"] == pytest.approx(picture[0, 0, 0] / 255, abs=1e-6)
         assert outcomes[name].clean == (pytest.approx(picture[0, 0, 0] / 510, abs=1e-6) if told else None)
