@@ -23,8 +23,9 @@ def restore_dataset(method: str, dataset: str) -> Path:
     """Write results/restored/{method}/{dataset}/{id}.png and the card, whole or not at all; return the card's path.
 
     A model that predicts the degradations also leaves their probabilities there (probabilities.csv: id, task, a column
-    for each degradation, and `nothing wrong` of a predictor that has a class for it). Pictures have the bits of the dataset's pairs, 8 or 16. A picture's seed is a hash of (dataset, id,
-    the sampler's seed), so neither the order of the pictures nor the batch changes it.
+    for each degradation, and `nothing wrong` of a predictor that has a class for it). Pictures have the bits of the dataset's
+    pairs, 8 or 16. A picture's seed is a hash of (dataset, id, the sampler's seed), so neither the order of the pictures nor
+    the batch changes it.
 
     Raises:
         ConfigError: the method or the dataset is not described. LineageError, DataError: weights or pictures are missing.
