@@ -1,5 +1,6 @@
-"""A prepared dataset of noise, written by hand, and files of config/."""
+"""Prepared datasets, written by hand, as any program might have made them; and files of config/."""
 
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,10 @@ import pyarrow as pa
 
 from mperceiver import images, lineage
 
-KINDS = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary()}
+PICTURES = ("lq", "gt")
+SCHEMA = pa.schema(
+    {name: pa.binary() if name in PICTURES else pa.string() for name in ("id", "task", *PICTURES, "source", "recipe")}
+)
 
 
 def write_config(texts: dict[str, str]) -> None:
@@ -18,17 +22,21 @@ def write_config(texts: dict[str, str]) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def write_rows(name: str, rows: list[tuple], batch: int = 7) -> None:
+    """data/prepared/{name}.arrow with a card, in record batches of at most ``batch`` rows.
+
+    A row is (id, task, lq, gt, source, recipe); the last two are empty where it is shorter.
+    """
+    table = [dict(zip_longest(SCHEMA.names, row, fillvalue="")) for row in rows]
+    Path("data/prepared").mkdir(parents=True, exist_ok=True)
+    with pa.OSFile(f"data/prepared/{name}.arrow", "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
+        writer.write_table(pa.Table.from_pylist(table, schema=SCHEMA), max_chunksize=batch)
+    lineage.write_card(f"data/prepared/{name}.json", verb="prepare", spec={}, outputs=[f"data/prepared/{name}.arrow"])
+
+
 def write_pairs(name: str, sizes: list[tuple[int, int]], seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:
     """data/prepared/{name}.arrow with a card: pairs p-0, p-1, … of (H, W) px; returns (lq, gt), uint8 (H, W, 3) each."""
     rng = np.random.default_rng(seed)
     pairs = [tuple(rng.integers(0, 256, (2, *size, 3), dtype=np.uint8)) for size in sizes]
-    rows = [
-        {"id": f"p-{i}", "task": "rain", "lq": images.encode(lq), "gt": images.encode(gt), "source": "", "recipe": ""}
-        for i, (lq, gt) in enumerate(pairs)
-    ]
-    schema = pa.schema(KINDS | {"source": pa.string(), "recipe": pa.string()})
-    Path("data/prepared").mkdir(parents=True, exist_ok=True)
-    with pa.OSFile(f"data/prepared/{name}.arrow", "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    lineage.write_card(f"data/prepared/{name}.json", verb="prepare", spec={}, outputs=[f"data/prepared/{name}.arrow"])
+    write_rows(name, [(f"p-{i}", "rain", images.encode(lq), images.encode(gt)) for i, (lq, gt) in enumerate(pairs)])
     return pairs

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import PROJECT
+from support.pairs import write_rows
 from typer.testing import CliRunner
 
 from mperceiver import commits, config, files, images, lineage, paths
@@ -63,21 +64,14 @@ def picture(seed: int, height: int, width: int) -> np.ndarray:
 
 def ready_made(name: str, sizes: list[tuple[int, int]], odd: int | None = None) -> None:
     """A prepared dataset of pairs, as if out of archives; the ground truth of pair ``odd`` is smaller."""
-    import pyarrow as pa
-
     describe(name, f"from: [{name}-raw]\npairs:\n  task: rain\n  lq: '*'\n  gt: {{sorted: '*'}}\n")
     describe(f"{name}-raw", "sources: [{source: local, folder: nowhere}]\n")
     rows = []
     for i, (height, width) in enumerate(sizes):
         gt = picture(100 + i, height - 4 * (i == odd), width)
         png = [images.encode(p) for p in (picture(i, height, width), gt)]
-        rows.append({"id": f"p{i}", "task": "rain", "lq": png[0], "gt": png[1], "source": f"s{i}", "recipe": ""})
-    paths.prepared_file(name).parent.mkdir(parents=True, exist_ok=True)
-    kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary(), "source": pa.string()}
-    schema = pa.schema(kinds | {"recipe": pa.string()})
-    with pa.OSFile(str(paths.prepared_file(name)), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_batch(pa.RecordBatch.from_pylist(rows, schema))
-    lineage.write_card(paths.prepared_card(name), verb="prepare", spec={}, outputs=[paths.prepared_file(name)])
+        rows.append((f"p{i}", "rain", *png, f"s{i}"))
+    write_rows(name, rows)
 
 
 # ---------------------------------------------------------------- the six mixes

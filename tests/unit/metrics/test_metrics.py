@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import PROJECT
+from support.pairs import write_rows
 from support.weights import link_weights
 
 from mperceiver import commits, config, files, images, lineage, metrics
@@ -467,7 +468,6 @@ SIZES = [(40, 48)] * 11 + [(33, 50)] * 4 + [(40, 48)] * 3
 @pytest.fixture
 def world(tmp_path, monkeypatch, metric_weights):
     """A prepared dataset of two tasks and a method's restored pictures, in a working directory of their own."""
-    import pyarrow as pa
 
     monkeypatch.chdir(tmp_path)
     link_weights(tmp_path, metric_weights)
@@ -480,21 +480,15 @@ def world(tmp_path, monkeypatch, metric_weights):
     for name, text in texts.items():
         (Path("config") / f"{name}.yaml").parent.mkdir(parents=True, exist_ok=True)
         (Path("config") / f"{name}.yaml").write_text(text, encoding="utf-8")
-    columns = {"id": [], "task": [], "lq": [], "gt": [], "source": [], "recipe": []}
+    rows = []
     folder = Path("results/restored/input/pair")
     folder.mkdir(parents=True)
     for i, size in enumerate(SIZES):
         restored, gt = noisy((*size, 3), seed=i)
-        row = (f"p-{i}", "rain" if i % 3 else "haze", images.encode(restored), images.encode(gt), "", "")
-        for column, value in zip(columns.values(), row, strict=True):
-            column.append(value)
-        (folder / f"p-{i}.png").write_bytes(images.encode(restored))
-    Path("data/prepared").mkdir()
-    kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary()}
-    schema = pa.schema(kinds | {"source": pa.string(), "recipe": pa.string()})
-    with pa.OSFile("data/prepared/pair.arrow", "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_table(pa.table(columns, schema=schema), max_chunksize=5)
-    lineage.write_card("data/prepared/pair.json", verb="prepare", spec={}, outputs=["data/prepared/pair.arrow"])
+        png = images.encode(restored)
+        rows.append((f"p-{i}", "rain" if i % 3 else "haze", png, images.encode(gt)))
+        (folder / f"p-{i}.png").write_bytes(png)
+    write_rows("pair", rows, batch=5)
     restored_card()
     return tmp_path
 

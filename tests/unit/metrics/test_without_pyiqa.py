@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import PROJECT
+from support.pairs import write_rows
 from support.weights import link_weights
 
 from mperceiver import commits, images, lineage
@@ -75,7 +76,6 @@ def score(dataset: str, refused: set[str]) -> subprocess.CompletedProcess:
 @pytest.fixture
 def world(tmp_path, monkeypatch, metric_weights) -> Path:
     """Two photographs, blurred and darkened, to be scored by RealBlur's, the demo's and the no-reference protocol."""
-    import pyarrow as pa
     from scipy.ndimage import gaussian_filter
     from skimage import data
 
@@ -89,7 +89,7 @@ def world(tmp_path, monkeypatch, metric_weights) -> Path:
     for name, photograph in {"a": data.astronaut(), "b": data.coffee()}.items():
         gt = photograph[:240, :240]
         lq = (0.8 * gaussian_filter(gt.astype(float), (1, 1, 0))).round().astype(np.uint8)
-        rows.append({"id": name, "task": "motion-blur", "lq": images.encode(lq), "gt": images.encode(gt)})
+        rows.append((name, "motion-blur", images.encode(lq), images.encode(gt)))
     for protocol in ("rgb", "rgb-realblur", "no-reference"):
         for path in (protocol, "rgb"):
             Path(f"config/protocols/{path}.yaml").write_text(
@@ -97,21 +97,14 @@ def world(tmp_path, monkeypatch, metric_weights) -> Path:
             )
         text = f"title: {protocol}\nlicence: none\nsources: [{{source: local, folder: none}}]\nprotocol: {protocol}\n"
         Path(f"config/datasets/{protocol}.yaml").write_text(text, encoding="utf-8")
-        schema = pa.schema({name: pa.binary() if name in ("lq", "gt") else pa.string() for name in COLUMNS})
-        with pa.OSFile(f"data/prepared/{protocol}.arrow", "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            writer.write_table(pa.Table.from_pylist([row | {"source": "", "recipe": ""} for row in rows], schema))
-        prepared = f"data/prepared/{protocol}.json"
-        lineage.write_card(prepared, verb="prepare", spec={}, outputs=[f"data/prepared/{protocol}.arrow"])
-        for row in rows:
-            path = Path(f"results/restored/input/{protocol}/{row['id']}.png")
+        write_rows(protocol, rows)
+        for name, _, lq, _ in rows:
+            path = Path(f"results/restored/input/{protocol}/{name}.png")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(row["lq"])
+            path.write_bytes(lq)
         restored = f"results/restored/input/{protocol}.json"
-        lineage.write_card(restored, verb="restore", spec={}, inputs=[prepared])
+        lineage.write_card(restored, verb="restore", spec={}, inputs=[f"data/prepared/{protocol}.json"])
     return tmp_path
-
-
-COLUMNS = ("id", "task", "lq", "gt", "source", "recipe")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.pairs import write_rows
 from support.restoring import restore_picture
 
 from mperceiver import commits, config, images, lineage, paths
@@ -198,20 +199,13 @@ def world(tmp_path, monkeypatch):
 
 
 def write_prepared(sizes: list[tuple[int, int]], order: list[int] | None = None) -> None:
-    import pyarrow as pa
-
-    kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary()}
-    schema = pa.schema(kinds | {"source": pa.string(), "recipe": pa.string()})
     rows = []
     for i in order or range(len(sizes)):
         rng = np.random.default_rng(i)
         lq, gt = rng.integers(0, 256, (2, *sizes[i], 3), dtype=np.uint8)
         gt = images.encode(gt) if i else None  # the first has no ground truth
-        rows.append({"id": f"p-{i}", "task": "rain", "lq": images.encode(lq), "gt": gt, "source": "", "recipe": ""})
-    Path("data/prepared").mkdir(parents=True, exist_ok=True)
-    with pa.OSFile("data/prepared/odd.arrow", "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    lineage.write_card("data/prepared/odd.json", verb="prepare", spec={}, outputs=["data/prepared/odd.arrow"])
+        rows.append((f"p-{i}", "rain", images.encode(lq), gt))
+    write_rows("odd", rows)
 
 
 def contents(folder: str) -> dict[str, bytes]:

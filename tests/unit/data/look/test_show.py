@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support.pairs import write_rows
 
-from mperceiver import files, images, paths
+from mperceiver import files, images
 from mperceiver.data import DataError
 from mperceiver.data.look.export import export_pairs
 from mperceiver.data.look.show import _cell, _fit_into_cell, draw_contact_sheet
@@ -27,7 +28,6 @@ def jpeg(array: np.ndarray) -> bytes:
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """A working directory with a prepared dataset `d`: two rainy pairs, a mixed one, one without a truth, and a clean one."""
-    import pyarrow as pa
 
     monkeypatch.chdir(tmp_path)
     png = images.encode
@@ -38,16 +38,11 @@ def world(tmp_path, monkeypatch):
         ("d", "snow", png(picture(6, 600, 800)), None),
         ("e", "clean", None, png(picture(7, 900, 300))),
     ]
-    kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary(), "source": pa.string()}
-    schema = pa.schema(kinds | {"recipe": pa.string()})
-    table = [{"id": i, "task": t, "lq": lq, "gt": gt, "source": f"of {i}", "recipe": ""} for i, t, lq, gt in rows]
-    paths.prepared_file("d").parent.mkdir(parents=True)
     Path("config/datasets").mkdir(parents=True)
     Path("config/datasets/d.yaml").write_text(
         "title: t\nlicence: l\nsources: [{source: local, folder: d}]\n", encoding="utf-8"
     )
-    with pa.OSFile(str(paths.prepared_file("d")), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        writer.write_batch(pa.RecordBatch.from_pylist(table, schema))
+    write_rows("d", [(*row, f"of {row[0]}") for row in rows])
     return tmp_path
 
 

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from support import PROJECT
 from support.datasets import describe, generated, local, nothing_in, picture, put
+from support.pairs import write_rows
 
 from mperceiver import commits, config, images, lineage, parallel, paths
 from mperceiver.config.datasets import Dataset
@@ -344,19 +345,6 @@ def test_crops_are_different_and_apart_while_there_is_room():
 
 
 # ---------------------------------------------------------------- loader
-
-
-def write_rows(name: str, rows: list[tuple[str, str, bytes, bytes | None]]) -> None:
-    """A prepared file as any program might have made it: (id, task, lq, gt)."""
-    import pyarrow as pa
-
-    paths.prepared_file(name).parent.mkdir(parents=True, exist_ok=True)
-    kinds = {"id": pa.string(), "task": pa.string(), "lq": pa.binary(), "gt": pa.binary(), "source": pa.string()}
-    schema = pa.schema(kinds | {"recipe": pa.string()})
-    table = [{"id": i, "task": t, "lq": lq, "gt": gt, "source": "", "recipe": ""} for i, t, lq, gt in rows]
-    with pa.OSFile(str(paths.prepared_file(name)), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for start in range(0, len(table), 7):  # several record batches
-            writer.write_batch(pa.RecordBatch.from_pylist(table[start : start + 7], schema))
 
 
 def test_reader_names_what_is_wrong(world):
