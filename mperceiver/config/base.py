@@ -1,10 +1,11 @@
 """What the models of all kinds of file share: their base class, common types of values, the lists of tasks and stages."""
 
 import re
-from typing import Annotated, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 # The nine degradations in the order of Fig. 8 of the paper; the predictor's classes and every prompt pool use this order.
 TASKS = ["haze", "snow", "gaussian-noise", "rain", "motion-blur", "defocus", "real-noise", "raindrop", "low-light"]
@@ -73,8 +74,38 @@ class ConfigError(ValueError):
 
 
 class Model(BaseModel):
-    """Base of all models: unknown keys are refused, and values cannot be changed after reading."""
+    """Base of all models: unknown keys are refused, values cannot be changed after reading, and `yes` or `on` is no number."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_numbers(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for name in _numbers(cls) & values.keys():
+                if _holds_bool(values[name]):
+                    raise ValueError(f"{name}: a number is needed; yes, no, on, off, true and false are none in YAML")
+        return values
+
+
+@cache
+def _numbers(model: type[Model]) -> frozenset[str]:
+    """The keys whose values are numbers, or lists or mappings of numbers."""
+    kinds = {field.alias or name: _kinds(field.annotation) for name, field in model.model_fields.items()}
+    return frozenset(name for name, of_field in kinds.items() if of_field & {int, float} and not of_field & {bool, Any})
+
+
+def _kinds(annotation: Any) -> frozenset:
+    """The types in an annotation: {int, NoneType} of `int | None`, {int} of `list[int]`."""
+    inside = get_args(annotation)
+    if not inside or get_origin(annotation) is Literal:
+        return frozenset([annotation])
+    return frozenset().union(*map(_kinds, inside))
+
+
+def _holds_bool(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_bool, value.values()))
+    return isinstance(value, bool) or (isinstance(value, list) and any(map(_holds_bool, value)))

@@ -16,6 +16,8 @@ from mperceiver.config.base import ConfigError
 DEEPEST = 64  # mappings and lists inside each other
 MOST_VALUES = 100_000  # with what aliases stand for
 MOST_LETTERS = 4_000_000
+# Plain numbers that YAML 1.1 reads to another base than a person does: 0500 is 320, and 1:30 is 90.
+OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 LONG_NUMBER = re.compile(r"[-+0-9a-fA-FxXoO_:.]{400,}")  # it cannot even be printed
 
 # libyaml's parser, where PyYAML has it, is ten times as fast; planning the paper's tables reads some thousand files.
@@ -84,6 +86,11 @@ def _check_bounds(text: str) -> None:
                 values[event.anchor] = 1
             if not event.style and LONG_NUMBER.fullmatch(event.value):
                 raise _fault("a number of too many digits", event)
+            if event.implicit[0] and OTHER_BASE.fullmatch(event.value):
+                raise _fault(
+                    f"{event.value} is no decimal number in YAML 1.1; write it without leading zeros, or a text as '{event.value}'",
+                    event,
+                )
         if len(open_) > DEEPEST or count > MOST_VALUES:
             what = (
                 f"more than {DEEPEST} levels" if len(open_) > DEEPEST else f"stands for more than {MOST_VALUES} values"

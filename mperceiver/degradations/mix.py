@@ -18,6 +18,7 @@ from mperceiver.degradations.common import check_picture, recorded_maps
 from mperceiver.seeds import seed_of
 
 VERSION = 1  # of recipes
+MOST = 2**62  # the farthest from 0 that an end of a range may be
 
 
 class Rendered(NamedTuple):
@@ -55,6 +56,8 @@ def _draw_parameter(name: str, spec: Any, rng: np.random.Generator) -> int | flo
         low, high = spec
         if low > high:
             raise ValueError(f"{name} is {spec!r}: the first end of a range must not be above the second")
+        if max(abs(low), abs(high)) > MOST:
+            raise ValueError(f"{name} is {spec!r}: the ends of a range must be between {-MOST:g} and {MOST:g}")
         if isinstance(low, int) and isinstance(high, int):
             return int(rng.integers(low, high, endpoint=True))
         return float(rng.uniform(low, high))
@@ -62,11 +65,11 @@ def _draw_parameter(name: str, spec: Any, rng: np.random.Generator) -> int | flo
         choices = spec["choices"]
         if isinstance(choices, (list, tuple)) and choices and all(map(_is_plain, choices)):
             return choices[int(rng.integers(len(choices)))]
-    raise ValueError(f'{name} is {spec!r}, allowed is a number, a word, [low, high], or {{"choices": [...]}}')
+    raise ValueError(f'{name} is {spec!r}, allowed is a finite number, a word, [low, high], or {{"choices": [...]}}')
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < float("inf")
 
 
 def _is_plain(value: Any) -> bool:

@@ -13,7 +13,7 @@ from mperceiver.config.protocols import Protocol
 from mperceiver.csvs import to_csv
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.unchanged import check_unchanged
-from mperceiver.files import ChecksumError, sha256, write_text
+from mperceiver.files import ChecksumError, read_manifest, sha256, verify_checksums, write_text
 from mperceiver.metrics import METRICS, score_batch
 from mperceiver.metrics.weights import WeightsError, weights_digests
 from mperceiver.progress import progress
@@ -105,7 +105,7 @@ def interval(values: list[float]) -> tuple[float, float, float]:
 
 
 def _restored_folder(method: str, dataset: str, prepared: PreparedDataset) -> Path:
-    """The folder of restored pictures, all of them there and restored from the prepared pictures of today."""
+    """The folder of restored pictures, all of them there, as their card says, and restored from the prepared pictures of today."""
     card, prepared_card = paths.restored_card(method, dataset), paths.prepared_card(dataset)
     folder, again = paths.restored_folder(method, dataset), f"mperceiver restore {method} {dataset}"
     restored_from = lineage.read_card(card)["inputs"].get(str(prepared_card))
@@ -120,6 +120,10 @@ def _restored_folder(method: str, dataset: str, prepared: PreparedDataset) -> Pa
             f"{folder / missing[0]}.png: no such picture, {len(missing)} of {len(prepared)} are missing; "
             f"restore them again: {again}"
         )
+    digests = read_manifest(folder, lineage.read_card(card)["outputs"].get(str(folder), ""))
+    verify_checksums(
+        folder, digests or {}, f"it was changed after it was restored. Restore the pictures again: {again}"
+    )
     return folder
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from mperceiver.config import ConfigError, with_options
 from mperceiver.config.methods import Method
+from mperceiver.config.runs import DrmConfig, Stage
 
 METHODS = {
     "identity": {},
@@ -44,6 +45,27 @@ def test_a_right_value_changes_its_key_only(spec):
     changed = with_options(spec, {"--tile": ("tile_px", 96), "--memory-gib": ("memory_gib", None)})
     assert changed.tile_px == 96
     assert changed.model_dump(exclude={"tile_px"}) == spec.model_dump(exclude={"tile_px"})
+
+
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        (Method, {"title": "t", "kind": "identity", "tile_px": True}),
+        (Method, {"title": "t", "kind": "identity", "memory_gib": False}),
+        (Stage, {"steps": 1, "phases": [{"batch": True, "crop_px": 16}]}),
+        (Stage, {"steps": 1, "phases": [{"batch": 1, "crop_px": 16}], "task_weights": {"rain": True}}),
+        (DrmConfig, {"levels": [2, 1, False]}),
+    ],
+)
+def test_yes_is_no_number(model, values):
+    """YAML 1.1 reads yes, no, on and off as truth values, and Python counts these as 1 and 0."""
+    with pytest.raises(ValueError, match="a number is needed"):
+        model(**values)
+
+
+def test_a_truth_value_stays_one():
+    method = Method(title="t", kind="identity", drm=False, precision=False)
+    assert method.drm is False and method.precision == "no"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

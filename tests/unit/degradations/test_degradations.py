@@ -508,7 +508,23 @@ def test_draw_keeps_to_its_ranges_and_to_plain_numbers():
 
 
 @pytest.mark.parametrize(
-    "spec", [[2, 1], [1, 2, 3], ["a", "b"], None, {"choices": []}, {"choices": [None]}, {"low": 1}]
+    "spec",
+    [
+        [2, 1],
+        [1, 2, 3],
+        ["a", "b"],
+        None,
+        {"choices": []},
+        {"choices": [None]},
+        {"low": 1},
+        [1.0, float("inf")],
+        [-float("inf"), 0],
+        [0, float("nan")],
+        float("nan"),
+        {"choices": [float("inf")]},
+        [-1.7e308, 1.7e308],
+        [0, 10**30],
+    ],
 )
 def test_draw_refuses_what_is_no_specification(spec):
     with pytest.raises(ValueError, match="beta is"):

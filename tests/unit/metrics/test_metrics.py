@@ -535,6 +535,22 @@ def test_score_does_not_depend_on_the_number_of_workers(world):
     assert [file.read_bytes() for file in files] == first
 
 
+def test_pictures_that_were_changed_after_they_were_restored_are_not_scored(world):
+    """One of the same size would give a number, under a card that names the pictures before."""
+    folder, card = "results/restored/input/pair", "results/restored/input/pair.json"
+    lineage.write_card(card, verb="restore", spec={}, inputs=["data/prepared/pair.json"], outputs=[folder])
+    first = datasets.score_dataset("input", "pair", workers=1).read_bytes()
+    picture = Path(f"{folder}/p-7.png")
+    content = picture.read_bytes()
+    picture.write_bytes(images.encode(255 - images.decode(picture)))
+    with pytest.raises(
+        files.ChecksumError, match=r"p-7\.png: .*Restore the pictures again: mperceiver restore input pair"
+    ):
+        datasets.score_dataset("input", "pair", workers=1)
+    picture.write_bytes(content)
+    assert datasets.score_dataset("input", "pair", workers=1).read_bytes() == first
+
+
 def test_score_names_a_missing_or_wrong_picture_and_writes_nothing(world):
     picture = Path("results/restored/input/pair/p-7.png")
     content = picture.read_bytes()
