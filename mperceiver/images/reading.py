@@ -11,6 +11,7 @@ import numpy as np
 
 from mperceiver.images import forms
 from mperceiver.images.colours import from_cmyk
+from mperceiver.images.heif import container_notes
 from mperceiver.images.limits import PictureError, check_size
 from mperceiver.images.pil import open_with_pil
 from mperceiver.images.png import XMP, open_png
@@ -140,8 +141,9 @@ def _open(data: bytes, form: str, name: str) -> tuple["PilImage", list[str]]:
         check_size(name, *_webp_size(data))  # its decoder takes memory for the pixels when it is opened
     image = open_with_pil(data, form)
     check_size(name, image.width, image.height)
+    notes = container_notes(data, name) if form in ("AVIF", "HEIF") else []
     image.load()
-    return image, []
+    return image, notes
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
