@@ -71,6 +71,34 @@ def test_more_than_8_bits_are_noted_and_not_taken_as_exact(encode, bits, monkeyp
             images.decode_exact(data, "deep.avif")
 
 
+def coloured(encode, primaries: int, transfer: int) -> bytes:
+    names = ("primaries", "transfer") if encode is avif else ("color_primaries", "transfer_characteristics")
+    return encode(8, **dict(zip(names, (primaries, transfer), strict=True)))
+
+
+@pytest.mark.parametrize(("transfer", "word"), [(16, "PQ"), (18, "HLG")])
+@pytest.mark.parametrize("encode", [avif, heic])
+def test_hdr_is_refused(encode, transfer, word):
+    with pytest.raises(
+        PictureError, match=rf"sky.hif: has colours of HDR \({word}, .* as if they were sRGB; convert it"
+    ):
+        images.decode(coloured(encode, 9, transfer), "sky.hif")
+
+
+@pytest.mark.parametrize(("primaries", "transfer"), [(1, 13), (2, 2), (1, 1), (12, 13), (9, 1), (1, 8)])
+@pytest.mark.parametrize("encode", [avif, heic])
+def test_colours_that_are_not_srgbs_are_noted(encode, primaries, transfer):
+    notes = ["colour space (nclx) dropped"] if primaries > 2 or transfer == 8 else []
+    assert images.read_photograph(coloured(encode, primaries, transfer)).notes == notes
+
+
+def test_a_profile_goes_before_the_numbers():
+    """It goes on to the restored copy, so nothing is lost."""
+    nclx = box(b"colr", b"nclx" + struct.pack(">HHHB", 12, 13, 6, 128))
+    data = container([nclx, box(b"colr", b"prof" + bytes(128))], {1: [1, 2]}, [])
+    assert container_notes(data, "a.heic") == []
+
+
 @pytest.mark.parametrize("wide", [False, True])
 def test_the_depth_is_that_of_the_picture_not_of_its_companions(wide):
     """A phone's photograph is put together from tiles, and has a thumbnail and a map of depth beside it."""
