@@ -12,6 +12,7 @@ import numpy as np
 from mperceiver.images import forms
 from mperceiver.images.colours import from_cmyk
 from mperceiver.images.heif import container_notes
+from mperceiver.images.jpeg import check_end
 from mperceiver.images.limits import PictureError, check_size
 from mperceiver.images.pil import open_with_pil
 from mperceiver.images.png import XMP, open_png
@@ -142,6 +143,8 @@ def _open(data: bytes, form: str, name: str) -> tuple["PilImage", list[str]]:
     image = open_with_pil(data, form)
     check_size(name, image.width, image.height)
     notes = container_notes(data, name) if form in ("AVIF", "HEIF") else []
+    if form == "JPEG":
+        check_end(data)
     image.load()
     return image, notes
 
