@@ -59,10 +59,12 @@ def stored(data: bytes, name: str) -> tuple[np.ndarray, bytes]:
 
 
 def content(source: Path | str, name: str | None = None) -> bytes:
-    """A picture file's bytes. Raises PictureError if it cannot be read."""
-    name = name or str(source)
+    """A picture file's bytes. Raises PictureError if it cannot be read, or is a pipe, socket or device, which may never end."""
+    path, name = Path(source), name or str(source)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise PictureError(f"{name}: is no plain file but a pipe, socket or device; save its content as a file")
     try:
-        return Path(source).read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise PictureError(f"{name}: no such picture") from None
     except OSError as error:
