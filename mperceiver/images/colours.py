@@ -1,4 +1,4 @@
-"""Colour spaces: converting them to RGB, and what numbers of ITU-T H.273, in PNG, AVIF and HEIC, say of them."""
+"""Colour spaces: converting them to RGB, and what their numbers in a file (ITU-T H.273) say."""
 
 import io
 from typing import TYPE_CHECKING

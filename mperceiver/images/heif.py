@@ -1,6 +1,7 @@
-"""What the container of AVIF and HEIC (ISO/IEC 23008-12, HEIF) says of a picture's depth and colours, which decoders do not pass on.
+"""What an AVIF or HEIC file says of its depth and colours, which decoders do not pass on.
 
-A picture is an item. Its properties (depth, colours) stand in one list; associations say by their numbers which are an item's.
+The container is HEIF's (ISO/IEC 23008-12). A picture is an item. Its properties (depth, colours) stand in one list;
+associations say by their numbers which are an item's.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What libjpeg only warns of, and nobody passes on, is looked for here: a JPEG (ITU-T T.81) that does not come to its end.
+"""Whether a JPEG (ITU-T T.81) comes to its end: libjpeg only warns of one that does not, and nobody passes that on.
 
 Damage inside its pixels is not found: bytes that are lost or changed, or an end marker too early. The code of the pixels has no
 checksums; libjpeg fills what it misses, and warns at most. libjxl notices most of it, but takes ten times as long as decoding.
