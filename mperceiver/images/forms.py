@@ -70,6 +70,8 @@ def looks_like_a_picture(path: Path) -> bool:
     """Whether a file is a picture by its name or its first bytes, of a form that is read or not."""
     if path.suffix.lower() in SUFFIXES | OTHER_SUFFIXES:
         return True
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with path.open("rb") as file:
             start = file.read(256)

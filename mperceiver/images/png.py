@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mperceiver.images.colours import coding_notes
 from mperceiver.images.limits import check_size
 from mperceiver.images.pil import open_with_pil
 
@@ -24,6 +25,18 @@ MAX_TEXT_BYTES = 16 * 2**20
 XMP = "XML:com.adobe.xmp"
 RAW_EXIF = "Raw profile type exif"  # ImageMagick's way to keep EXIF in PNG
 SRGB_GAMMA = 45455
+SRGB_PRIMARIES = (
+    31270,
+    32900,
+    64000,
+    33000,
+    30000,
+    60000,
+    15000,
+    6000,
+)  # x and y of white, red, green, blue, of a cHRM chunk
+PRIMARIES_TOLERANCE = 100  # libpng's
+PRIMARIES_LOST = "primaries (cHRM)"
 
 
 @dataclass
@@ -42,7 +55,8 @@ class Chunks:
 def open_png(data: bytes, name: str) -> tuple["PilImage", list[str], bool]:
     """The decoded picture with its metadata, what was changed, and whether ``data`` itself is sound and of 8 bit.
 
-    Raises ValueError or a decoder's error if the pixels are damaged, PictureError if there are too many.
+    Raises ValueError or a decoder's error if the pixels are damaged, PictureError if there are too many or their colours are
+    those of HDR.
     """
     chunks = _chunks(data, name)
     image: PilImage
@@ -123,11 +137,13 @@ def _chunks(data: bytes, name: str) -> Chunks:
         elif kind[:1].isupper():
             raise ValueError(f"chunk {word} is needed for the pixels and unknown")
         else:
-            _ancillary(chunks, word, bytes(body), lost)
+            _ancillary(chunks, word, bytes(body), lost, name)
         seen.add(kind)
         at = end
     if chunks.colour_type == 3 and not chunks.colours:
         raise ValueError("its palette is missing")
+    if b"sRGB" in seen or "icc_profile" in chunks.info:  # which go before cHRM
+        lost.discard(PRIMARIES_LOST)
     chunks.notes += [f"{what} dropped" for what in sorted(lost)]
     chunks.pixels = b"".join(kept)
     return chunks
@@ -140,8 +156,11 @@ def _header(chunks: Chunks, body: bytes, name: str, first: bool) -> None:
     check_size(name, width, height)
 
 
-def _ancillary(chunks: Chunks, kind: str, body: bytes, lost: set[str]) -> None:
-    """Take what goes on to a restored copy out of a chunk that makes no pixels; note what is lost."""
+def _ancillary(chunks: Chunks, kind: str, body: bytes, lost: set[str], name: str) -> None:
+    """Take what goes on to a restored copy out of a chunk that makes no pixels; note what is lost.
+
+    Raises PictureError if it says that the colours are those of HDR.
+    """
     if kind == "iCCP" and "icc_profile" not in chunks.info:
         try:
             chunks.info["icc_profile"] = _unpacked(body.split(b"\0", 1)[1][1:], MAX_PROFILE_BYTES)
@@ -155,10 +174,20 @@ def _ancillary(chunks: Chunks, kind: str, body: bytes, lost: set[str]) -> None:
         chunks.skipped = True
     elif kind == "gAMA" and body != struct.pack(">I", SRGB_GAMMA):
         lost.add("gamma (gAMA)")
-    elif kind == "cICP":
-        lost.add("colour space (cICP)")
+    elif kind == "cHRM" and not _are_srgb(body):
+        lost.add(PRIMARIES_LOST)
+    elif kind == "cICP" and len(body) == 4:
+        chunks.notes += coding_notes(body[0], body[1], "cICP", name)
     elif kind in ("tEXt", "zTXt", "iTXt"):
         _text(chunks, kind, body, lost)
+
+
+def _are_srgb(primaries: bytes) -> bool:
+    """Whether the content of a cHRM chunk is sRGB's primaries."""
+    if len(primaries) != 32:
+        return False
+    pairs = zip(struct.unpack(">8I", primaries), SRGB_PRIMARIES, strict=True)
+    return all(abs(one - other) <= PRIMARIES_TOLERANCE for one, other in pairs)
 
 
 def _text(chunks: Chunks, kind: str, body: bytes, lost: set[str]) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 
 from mperceiver.images import forms
 from mperceiver.images.colours import from_cmyk
+from mperceiver.images.heif import container_notes
+from mperceiver.images.jpeg import check_end
 from mperceiver.images.limits import PictureError, check_size
 from mperceiver.images.pil import open_with_pil
 from mperceiver.images.png import XMP, open_png
@@ -57,10 +59,12 @@ def stored(data: bytes, name: str) -> tuple[np.ndarray, bytes]:
 
 
 def content(source: Path | str, name: str | None = None) -> bytes:
-    """A picture file's bytes. Raises PictureError if it cannot be read."""
-    name = name or str(source)
+    """A picture file's bytes. Raises PictureError if it cannot be read, or is a pipe, socket or device, which may never end."""
+    path, name = Path(source), name or str(source)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise PictureError(f"{name}: is no plain file but a pipe, socket or device; save its content as a file")
     try:
-        return Path(source).read_bytes()
+        return path.read_bytes()
     except FileNotFoundError:
         raise PictureError(f"{name}: no such picture") from None
     except OSError as error:
@@ -140,8 +144,11 @@ def _open(data: bytes, form: str, name: str) -> tuple["PilImage", list[str]]:
         check_size(name, *_webp_size(data))  # its decoder takes memory for the pixels when it is opened
     image = open_with_pil(data, form)
     check_size(name, image.width, image.height)
+    notes = container_notes(data, name) if form in ("AVIF", "HEIF") else []
+    if form == "JPEG":
+        check_end(data)
     image.load()
-    return image, []
+    return image, notes
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:

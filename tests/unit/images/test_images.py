@@ -1,6 +1,7 @@
 """Pictures at the border: what files hold, what the code holds, padding and tiles."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -171,6 +172,20 @@ def test_what_cannot_be_read_is_named(tmp_path):
         images.decode(tmp_path / "gone.png")
     with pytest.raises(PictureError, match=r"cannot be read \(Is a directory\)"):
         images.decode(tmp_path)
+
+
+def test_what_is_no_plain_file_is_refused_unopened(tmp_path, monkeypatch):
+    """Whoever opens a pipe waits for somebody to write into it."""
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link.png").symlink_to("pipe.png")
+    with monkeypatch.context() as patched:
+        for opens in ("open", "read_bytes"):
+            patched.setattr(Path, opens, lambda *arguments, **options: pytest.fail("opened"))
+        for path in (tmp_path / "pipe.png", tmp_path / "link.png", Path(os.devnull)):
+            with pytest.raises(PictureError, match=rf"{path}: is no plain file but a pipe, socket or device; save"):
+                images.read_photograph(path)
+        assert not images.looks_like_a_picture(tmp_path / "pipe")
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch):

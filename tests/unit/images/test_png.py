@@ -106,6 +106,41 @@ def test_damaged_profiles_and_exif_are_noted():
     assert any("profile dropped" in note for note in photograph.notes)
 
 
+SRGB = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+ADOBE = (31270, 32900, 64000, 33000, 21000, 71000, 15000, 6000)
+PROFILE = chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(16) + b"RGB " + bytes(108)))
+
+
+@pytest.mark.parametrize(
+    ("before", "notes"),
+    [
+        (chunk(b"cHRM", struct.pack(">8I", *ADOBE)), ["primaries (cHRM) dropped"]),
+        (chunk(b"cHRM", b"short"), ["primaries (cHRM) dropped"]),
+        (chunk(b"cHRM", struct.pack(">8I", *SRGB)), []),
+        (chunk(b"cHRM", struct.pack(">8I", *(value - 1 for value in SRGB))), []),
+        (chunk(b"cHRM", struct.pack(">8I", *ADOBE)) + chunk(b"sRGB", b"\0"), []),
+        (chunk(b"cHRM", struct.pack(">8I", *ADOBE)) + PROFILE, []),
+        (chunk(b"cICP", bytes([9, 13, 0, 1])), ["colour space (cICP) dropped"]),
+        (chunk(b"cICP", bytes([1, 8, 0, 1])), ["colour space (cICP) dropped"]),
+        (chunk(b"cICP", bytes([1, 13, 0, 1])), []),
+    ],
+    ids=["Adobe", "damaged", "sRGB", "nearly", "chunk", "profile", "BT2020", "linear", "numbers"],
+)
+def test_colours_that_are_not_srgbs_are_noted(before, notes):
+    photograph = images.read_photograph(png(SOUND, 8, 2, before))
+    assert photograph.notes == notes and (photograph.pixels == SOUND).all()
+
+
+@pytest.mark.parametrize(("transfer", "word"), [(16, "PQ"), (18, "HLG")])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_hdr_is_refused(transfer, word, bits):
+    data = png(random(4, 4, 3, bits), bits, 2, chunk(b"cICP", bytes([9, transfer, 0, 1])))
+    with pytest.raises(
+        PictureError, match=rf"sky.png: has colours of HDR \({word}, .* as if they were sRGB; convert it to sRGB"
+    ):
+        images.decode(data, "sky.png")
+
+
 def test_xmp_turns_upright_and_its_loss_is_noted():
     xmp = b'XML:com.adobe.xmp\0\0\0\0\0<x tiff:Orientation="3"/>'
     photograph = images.read_photograph(png(SOUND, 8, 2, chunk(b"iTXt", xmp)))
