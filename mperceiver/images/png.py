@@ -25,16 +25,8 @@ MAX_TEXT_BYTES = 16 * 2**20
 XMP = "XML:com.adobe.xmp"
 RAW_EXIF = "Raw profile type exif"  # ImageMagick's way to keep EXIF in PNG
 SRGB_GAMMA = 45455
-SRGB_PRIMARIES = (
-    31270,
-    32900,
-    64000,
-    33000,
-    30000,
-    60000,
-    15000,
-    6000,
-)  # x and y of white, red, green, blue, of a cHRM chunk
+# x and y of white, red, green and blue, as a cHRM chunk has them
+SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 PRIMARIES_TOLERANCE = 100  # libpng's
 PRIMARIES_LOST = "primaries (cHRM)"
 
