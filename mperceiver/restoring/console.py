@@ -36,11 +36,11 @@ def restore_photographs(
         skip_existing: pass over photographs whose restored file is there, by this method from the file as it is now.
 
     Raises:
-        PictureError: at the end, if a photograph could not be restored; the others were restored.
+        PictureError: before the work, see ``photographs.to_restore``; at the end, if a photograph could not be restored; the others were.
         ConfigError, LineageError: see ``photographs.restore_each``.
     """
     spec = photographs.method_for_photographs(method, **changes)
-    all_photographs = (photographs.in_folder if source.is_dir() else photographs.in_file)(source, target)
+    all_photographs = photographs.to_restore(source, target, compare)
     waiting = [photograph for photograph in all_photographs if not (skip_existing and photograph.is_restored(method))]
     if len(waiting) < len(all_photographs):
         _note(f"{len(all_photographs) - len(waiting)} of {len(all_photographs)} pictures are in {target} already")
@@ -56,8 +56,6 @@ def restore_photographs(
             raise PictureError(_not_restored(list(unread), len(all_photographs) + len(unread)))
         return
     failed: list[PhotographResult] = []
-    if compare:
-        photographs.compare_in(waiting, target)
     single = len(waiting) == 1  # its progress is told in parts of its work
     total, unit = (100, "%") if single else (len(waiting), "pictures")
     restored = len(all_photographs) - len(waiting)

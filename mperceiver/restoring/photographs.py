@@ -10,12 +10,13 @@ its file lies and whatever is restored with it.
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mperceiver import config, files, images
+from mperceiver import config, files, images, temporary
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.config.methods import Method
 from mperceiver.images import PictureError
@@ -119,11 +120,24 @@ def method_for_photographs(method: str, **changes: Any) -> Method:
     return config.with_options(spec, {OPTIONS.get(key, key): (key, value) for key, value in changes.items()})
 
 
+def to_restore(source: Path, target: Path, compare: bool = False) -> list[Photograph]:
+    """The photograph ``source``, or those in the folder; with ``compare``, each writes its comparison, too.
+
+    Raises PictureError where ``in_file`` and ``in_folder`` do, and if what is to be written would take the place of a picture to
+    restore, or of a folder, or of something else that is to be written.
+    """
+    photographs = (in_folder if Path(source).is_dir() else in_file)(source, target)
+    if compare:
+        compare_in(photographs, target)
+    check_outputs(photographs)
+    return photographs
+
+
 def in_file(source: Path, target: Path) -> list[Photograph]:
     """One photograph.
 
-    Raises PictureError if ``source`` does not exist or its name does not end like a picture's, if ``target`` does not end
-    in .png, or if both are one file.
+    Raises PictureError if ``source`` does not exist or its name does not end like a picture's, or if ``target`` does not end
+    in .png.
     """
     source, target = Path(source), Path(target)
     if source.suffix.lower() not in images.SUFFIXES:
@@ -135,8 +149,6 @@ def in_file(source: Path, target: Path) -> list[Photograph]:
         raise PictureError(
             f"{target}: restored pictures are written as PNG, without loss; choose a name that ends in .png"
         )
-    if target.resolve() == source.resolve() or (target.exists() and source.exists() and target.samefile(source)):
-        raise PictureError(f"{target}: is the picture to restore; give the restored one another name")
     return [Photograph(source, target)]
 
 
@@ -195,6 +207,40 @@ def compare_in(photographs: list[Photograph], target: Path) -> None:
         file = photograph.target
         single = target == file
         photograph.comparison = file.with_name(f"{file.stem}-compare.png") if single else target / "compare" / file.name
+
+
+def check_outputs(photographs: list[Photograph]) -> None:
+    """Raises PictureError if a PNG to write is a folder, one of the sources (by any path, link or hard link), or another PNG to write."""
+    sources = {_identity(photograph.source): photograph.source for photograph in photographs}
+    places: dict[Path, Path] = {}
+    real_folder = cache(Path.resolve)
+    for photograph in photographs:
+        for output in filter(None, (photograph.target, photograph.comparison)):
+            if output.is_dir():
+                raise PictureError(
+                    f"{output}: is a folder, and a picture would be written there; rename it, or name another target"
+                )
+            if (source := sources.get(_identity(output))) is not None:
+                by = "" if source == output else f", {source}, by another path or a link"
+                what = "the comparison" if output is photograph.comparison else "the restored picture"
+                raise PictureError(
+                    f"{output}: is the picture to restore{by}, and {what} of {photograph.source} would overwrite it; name another target"
+                )
+            place = temporary.real_place(output)
+            other = places.setdefault(real_folder(place.parent) / place.name, output)
+            if other is not output:
+                raise PictureError(
+                    f"{output}: is the same file as {other}, and both would be written; name another target, or remove the link"
+                )
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """What two paths of one file share: its device and number; of a file that is not there, its path."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return path
+    return stat.st_dev, stat.st_ino
 
 
 def views(spec: Method) -> int:

@@ -89,7 +89,7 @@ def test_a_file_that_is_refused(world, name, source, target, says):
     Path("sub").mkdir()
     before = Path("a.png").read_bytes()
     with pytest.raises(PictureError, match=says):
-        restored(name, photographs.in_file(Path(source), Path(target)))
+        restored(name, photographs.to_restore(Path(source), Path(target)))
     assert Path("a.png").read_bytes() == before
     assert not Path("b.png").exists() and not Path("b.jpg").exists()
 
@@ -171,6 +171,52 @@ def test_folders_that_are_refused(world):
     ):
         with pytest.raises(PictureError, match=says):
             photographs.in_folder(Path(folder), Path(target))
+
+
+# ---------------------------------------------------------------- nothing that is to be restored is overwritten
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "says"),
+    [
+        (
+            "c/a-compare.png",
+            "c/a.png",
+            "c/a-compare.png: is the picture to restore, and the comparison of c/a-compare.png",
+        ),
+        ("c/compare", "c", "c/compare/a.png: is the picture to restore, and the comparison of c/compare/a.png"),
+        ("in", "linked", "linked/a.png: is the picture to restore, in/a.png, by another path or a link"),
+        ("in", "hard", "hard/a.png: is the picture to restore, in/b.png, by another path or a link"),
+        ("in", "one", "one/b.png: is the same file as one/a.png, and both would be written"),
+        ("in", "dangling", "dangling/b.png: is the same file as dangling/a.png, and both would be written"),
+        ("in", "before", "before/compare/a.png: is the picture to restore, in/a.png, by another path or a link"),
+        ("in", "folders", "folders/a.png: is a folder"),
+        ("in/a.png", "folders/c.png", "folders/c-compare.png: is a folder"),
+    ],
+)
+def test_no_picture_to_restore_is_overwritten(world, source, target, says):
+    for number, name in enumerate(("in/a.png", "in/b.png", "c/a-compare.png", "c/compare/a.png", "one/a.png")):
+        photo(name, Image.fromarray(pixels(seed=number)))
+    for folder in ("linked", "hard", "dangling", "before", "folders/a.png", "folders/c-compare.png"):
+        Path(folder).mkdir(parents=True)
+    for name in ("a", "b"):
+        Path(f"linked/{name}.png").symlink_to(f"../in/{name}.png")
+        Path(f"dangling/{name}.png").symlink_to("../elsewhere.png")
+    Path("hard/a.png").hardlink_to("in/b.png")
+    Path("one/b.png").symlink_to("a.png")
+    Path("before/compare").symlink_to("../in")
+    before = {path: path.read_bytes() for path in Path().rglob("*.png") if path.is_file()}
+    with pytest.raises(PictureError, match=says):
+        photographs.to_restore(Path(source), Path(target), compare=True)
+    assert {path: path.read_bytes() for path in Path().rglob("*.png") if path.is_file()} == before
+
+
+def test_a_link_in_the_target_to_something_else_is_followed(world):
+    photo("in/a.png"), photo("elsewhere/a.png")
+    Path("out").mkdir()
+    Path("out/a.png").symlink_to("../elsewhere/a.png")
+    [photograph] = photographs.to_restore(Path("in"), Path("out"))
+    assert photograph.target == Path("out/a.png")
 
 
 # ---------------------------------------------------------------- what goes along, what is told
