@@ -18,6 +18,7 @@ MANIFEST = ".sha256"  # of a folder, in it: a line a file, as sha256sum writes i
 CHECKSUM_CACHE = ".hashed.json"  # hidden, so that it is no part of the folder's own SHA-256
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system that has no locks
 LOCK_POLL_SECONDS = 0.2
+SMALL_BYTES = 2**20  # up to here a file is hashed about as fast as a cache is read
 
 
 class ChecksumError(RuntimeError):
@@ -203,6 +204,19 @@ def verify_checksums(folder: Path, checksums: dict[str, str], remedy: str) -> No
         fresh = {path: cached.get(path, {}) | {"sha256": digest} for path, digest in checksums.items()}
         with contextlib.suppress(OSError):  # a read-only folder has no cache and is hashed at each start
             write_checksum_cache(folder, fresh, {path: entry for path, entry in cached.items() if path not in fresh})
+
+
+def known_sha256(path: Path) -> str:
+    """SHA-256 of a file or folder. That of a large file is kept in its folder's checksum cache, while its size and time stay."""
+    if path.is_dir() or path.stat().st_size <= SMALL_BYTES:
+        return sha256(path)
+    others = read_checksum_cache(path.parent)
+    entry = others.pop(path.name, {})
+    if entry.get("stat") != _size_and_time(path) or "sha256" not in entry:
+        entry["sha256"] = sha256(path)
+        with contextlib.suppress(OSError):  # a read-only folder has no cache
+            write_checksum_cache(path.parent, {path.name: entry}, others)
+    return str(entry["sha256"])
 
 
 def write_checksum_cache(

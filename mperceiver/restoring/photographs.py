@@ -1,7 +1,7 @@
 """Restoring photographs, a file or a folder of them, into PNGs.
 
-A restored PNG carries the SHA-256 of its source and the name of its method as text, so that a later call knows whether it is
-the result of the picture that lies there now.
+A restored PNG carries as text the SHA-256 of its source, the name of its method, and the digest of what the method was (see
+``definitions``), so that a later call knows whether it is what this call would write. So does a comparison.
 
 The start noise of a photograph comes from the sampler's seed alone, so a photograph is restored to the same bytes wherever
 its file lies and whatever is restored with it.
@@ -20,10 +20,12 @@ from mperceiver import config, files, images, temporary
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.config.methods import Method
 from mperceiver.images import PictureError
+from mperceiver.restoring.definitions import definition
 from mperceiver.restoring.restorers import load_restorer
 from mperceiver.restoring.stream import RestoreOutcome, RestoreRequest, restore_all
 
-SOURCE_SHA256, METHOD = "mperceiver source SHA-256", "mperceiver method"  # keywords of a PNG's text
+# Keywords of a PNG's text.
+SOURCE_SHA256, METHOD, DEFINITION = "mperceiver source SHA-256", "mperceiver method", "mperceiver definition"
 OPTIONS = {"tile_px": "--tile", "memory_gib": "--memory-gib"}  # keys of a method that the command has an option for
 GAP_PX = 8  # between the two pictures of a comparison
 LEAVINGS = {"desktop.ini", "thumbs.db", "ehthumbs.db"}  # files that systems leave in folders
@@ -36,6 +38,7 @@ class Photograph:
     source: Path
     target: Path
     method: str = ""
+    definition: str = ""  # digest of what the method is
     sha256: str | None = None  # of the source; known once it was read
     size: tuple[int, int] | None = None  # (W, H), upright; known once it was read
     comparison: Path | None = None  # PNG to write with the picture before and after, side by side
@@ -54,23 +57,28 @@ class Photograph:
 
     def write(self, picture: np.ndarray) -> None:
         """Write the restored picture, uint8 (H, W, 3), whole or not at all."""
+        text = {SOURCE_SHA256: self.sha256 or "", METHOD: self.method, DEFINITION: self.definition}
         with files.atomic_file(self.target) as beside:
-            text = {SOURCE_SHA256: self.sha256 or "", METHOD: self.method}
             beside.write_bytes(images.encode(picture, text, **self.metadata))
         if self.comparison is not None and self._before is not None:
             gap = np.full((len(picture), GAP_PX, 3), 255, np.uint8)
             with files.atomic_file(self.comparison) as beside:
-                beside.write_bytes(images.encode(np.concatenate([self._before, gap, picture], 1), {}, **self.metadata))
+                beside.write_bytes(
+                    images.encode(np.concatenate([self._before, gap, picture], 1), text, **self.metadata)
+                )
             self._before = None
 
-    def is_restored(self, method: str) -> bool:
-        """Whether the PNG is there, and is what ``method`` restored from the source as it is now."""
+    def is_restored(self, method: str, definition: str) -> bool:
+        """Whether every PNG to write is there, and is what ``method``, being what it is now, restored from the source as it is now."""
+        outputs = [output for output in (self.target, self.comparison) if output]
         try:
-            start = self.target.read_bytes()
-            source = hashlib.sha256(self.source.read_bytes()).hexdigest()
+            if not all(file.is_file() for file in (self.source, *outputs)):  # opening a pipe would wait for ever
+                return False
+            written = [output.read_bytes() for output in outputs]
+            expected = {SOURCE_SHA256: files.sha256(self.source), METHOD: method, DEFINITION: definition}
         except OSError:
             return False
-        return images.text_of(start, SOURCE_SHA256) == source and images.text_of(start, METHOD) == method
+        return all(images.text_of(data, key) == value for data in written for key, value in expected.items())
 
 
 @dataclass
@@ -261,8 +269,9 @@ def restore_each(
     Raises ConfigError, LineageError: the method's weights are missing, or its tiles cannot be cut.
     """
     seed, by_source = spec.sampler.seed, {str(p.source): p for p in photographs}
+    now = definition(method, spec)
     for photograph in photographs:
-        photograph.method = method
+        photograph.method, photograph.definition = method, now
     requests = (RestoreRequest(name, photo.read, photo.write, seed) for name, photo in by_source.items())
     restorer = load_restorer(method, on_share)
     if on_share:

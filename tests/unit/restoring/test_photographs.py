@@ -1,6 +1,7 @@
 """A photograph or a folder of them: what goes along, what is refused, and what is told."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from mperceiver import images
+from mperceiver import files, images
 from mperceiver.config import ConfigError
 from mperceiver.images import PictureError
 from mperceiver.models.baselines.network import Network
@@ -22,6 +23,9 @@ def world(tmp_path, monkeypatch):
     Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n", encoding="utf-8")
     Path("config/methods/ceiling.yaml").write_text("title: ceiling\nkind: vae\nfoundation: tiny\n", encoding="utf-8")
     Path("config/methods/net.yaml").write_text("title: net\nkind: network\nrun: net\n", encoding="utf-8")
+    Path("config/runs").mkdir()
+    stage = "{architecture: nafnet, steps: 1, phases: [{batch: 1, crop_px: 8}]}"
+    Path("config/runs/net.yaml").write_text(f"title: net\ntrain: [d]\nnetwork: {stage}\n", encoding="utf-8")
     return tmp_path
 
 
@@ -171,6 +175,53 @@ def test_folders_that_are_refused(world):
     ):
         with pytest.raises(PictureError, match=says):
             photographs.in_folder(Path(folder), Path(target))
+
+
+# ---------------------------------------------------------------- what is there already
+
+
+def waiting(compare: bool = False, **changes) -> list[str]:
+    """The pictures of in/ that `restore input in out --skip-existing` restores."""
+    spec = photographs.method_for_photographs("input", **changes)
+    found = photographs.to_restore(Path("in"), Path("out"), compare)
+    now = photographs.definition("input", spec)
+    return [photograph.source.name for photograph in found if not photograph.is_restored("input", now)]
+
+
+def test_what_another_definition_of_the_method_restored_is_not_there(world):
+    photo("in/a.png")
+    restored("input", photographs.to_restore(Path("in"), Path("out")))
+    assert waiting() == [] and waiting(memory_gib=2.0) == []
+    assert waiting(tile_px=64) == ["a.png"]
+    Path("config/methods/input.yaml").write_text("title: i\nkind: identity\nself_ensemble: flip2\n", encoding="utf-8")
+    assert waiting() == ["a.png"]
+
+
+def test_what_lacks_its_comparison_is_not_there(world):
+    photo("in/a.png")
+    restored("input", photographs.to_restore(Path("in"), Path("out")))
+    assert waiting() == [] and waiting(compare=True) == ["a.png"]
+    restored("input", photographs.to_restore(Path("in"), Path("out"), compare=True))
+    assert waiting(compare=True) == []
+    restored("input", photographs.to_restore(Path("in"), Path("out")), tile_px=64)
+    assert waiting(compare=True, tile_px=64) == ["a.png"], "its comparison is of other tiles"
+
+
+def test_a_png_of_a_version_without_digests_is_not_there(world):
+    photo("in/a.png")
+    [photograph] = photographs.to_restore(Path("in"), Path("out"))
+    text = {photographs.SOURCE_SHA256: files.sha256("in/a.png"), photographs.METHOD: "input"}
+    Path("out").mkdir()
+    photograph.target.write_bytes(images.encode(pixels(), text))
+    assert waiting() == ["a.png"]
+
+
+def test_a_pipe_is_not_waited_for(world, monkeypatch):
+    photo("in/a.png")
+    Path("out").mkdir()
+    os.mkfifo("out/a.png")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} would be opened"))
+    assert waiting() == ["a.png"]
 
 
 # ---------------------------------------------------------------- nothing that is to be restored is overwritten
