@@ -144,8 +144,8 @@ def to_restore(source: Path, target: Path, compare: bool = False) -> list[Photog
 def in_file(source: Path, target: Path) -> list[Photograph]:
     """One photograph.
 
-    Raises PictureError if ``source`` does not exist or its name does not end like a picture's, or if ``target`` does not end
-    in .png.
+    Raises PictureError if ``source`` does not exist or its name does not end like a picture's, or if ``target`` is a folder
+    or does not end in .png.
     """
     source, target = Path(source), Path(target)
     if source.suffix.lower() not in images.SUFFIXES:
@@ -153,10 +153,7 @@ def in_file(source: Path, target: Path) -> list[Photograph]:
         raise PictureError(f"{source}: a picture's name ends in {', '.join(sorted(images.SUFFIXES))}{missing}")
     if not source.exists():
         raise PictureError(f"{source}: no such picture; see what is there: ls {Path(source).parent}")
-    if target.suffix.lower() != ".png":
-        raise PictureError(
-            f"{target}: restored pictures are written as PNG, without loss; choose a name that ends in .png"
-        )
+    images.check_target(target)
     return [Photograph(source, target)]
 
 

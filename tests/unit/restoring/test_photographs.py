@@ -82,6 +82,8 @@ def test_tiles_of_a_side_that_is_told(world, network):
         ("input", "a.png", "link.png", "is the picture to restore"),
         ("input", "a.png", "sub/../a.png", "is the picture to restore"),
         ("input", "a.png", "b.jpg", "b.jpg: .*ends in .png"),
+        ("input", "a.png", "sub", "sub: is a folder; name a file in it"),
+        ("input", "a.png", "sub/dir.png", "sub/dir.png: is a folder; name a file in it"),
         ("input", "a.gif", "b.png", "a.gif: a picture's name ends in"),
         ("input", "missing.png", "b.png", "missing.png: no such picture; see what is there: ls "),
         ("ceiling", "a.png", "b.png", "ground truth"),
@@ -90,7 +92,7 @@ def test_tiles_of_a_side_that_is_told(world, network):
 def test_a_file_that_is_refused(world, name, source, target, says):
     photo("a.png")
     Path("link.png").hardlink_to("a.png")
-    Path("sub").mkdir()
+    Path("sub/dir.png").mkdir(parents=True)
     before = Path("a.png").read_bytes()
     with pytest.raises(PictureError, match=says):
         restored(name, photographs.to_restore(Path(source), Path(target)))
