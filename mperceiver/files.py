@@ -39,7 +39,7 @@ def atomic_file(path: Path | str, card: Path | None = None) -> Iterator[Path]:
 
     If the block raises, the temporary file is deleted and ``path`` stays as it was. The file is flushed to disk before
     the rename, so a killed job or a full disk never leaves half a file. A link at ``path`` is followed
-    (see ``temporary.real_place``). The file has the rights that a plain open() gives.
+    (see ``temporary.real_place``). The file has the rights that a plain open() gives. Errors name ``path``, or where it leads.
 
     Args:
         card: the card of what ``path`` holds now. It is removed just before the rename, because it must not stand beside
@@ -50,13 +50,13 @@ def atomic_file(path: Path | str, card: Path | None = None) -> Iterator[Path]:
     place = temporary.real_place(path)
     beside = temporary.new_file(place)
     try:
-        with writing_to(place):
+        with writing_to(place, beside):
             yield beside
             with beside.open("rb") as file:
                 os.fsync(file.fileno())
-        if card:
-            card.unlink(missing_ok=True)
-        beside.replace(place)
+            if card:
+                card.unlink(missing_ok=True)
+            beside.replace(place)
     finally:
         beside.unlink(missing_ok=True)
 
