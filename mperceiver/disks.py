@@ -1,4 +1,4 @@
-"""Full disks: an error says which one, not which file was being read."""
+"""Errors of writing: they name what was to be written, no temporary file, and if a disk is full, which one."""
 
 import contextlib
 import errno
@@ -24,22 +24,33 @@ class DiskFullError(OSError):
 
 @contextlib.contextmanager
 def writing_to(path: Path, beside: Path | None = None) -> Iterator[None]:
-    """Where the block finds a disk full, raise DiskFullError, which names ``path``, or the file on another disk that was written.
+    """Errors of the block name ``path``; where it finds a disk full, raise DiskFullError, which names a file on another disk, too.
 
-    ``beside``: the temporary folder that becomes ``path``; it is not there any more when somebody reads the error.
+    ``beside``: the temporary file or folder that becomes ``path``, where there is one; it is not there any more when somebody reads the error.
     """
     try:
         yield
     except Exception as error:
-        if isinstance(error, DiskFullError) and beside and Path(str(error.filename)).is_relative_to(beside):
-            error.filename = str(path / Path(str(error.filename)).relative_to(beside))
-            error.words = error.words.replace(str(beside), str(path))
+        if isinstance(error, OSError) and beside:
+            _name_place(error, path, beside)
         number = system_errno(error)
         if isinstance(error, DiskFullError) or number not in DISK_FULL:
             raise
         written = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, the second
         elsewhere = isinstance(written, str) and _device(Path(written)) != _device(path)
         raise DiskFullError(number, Path(str(written)) if elsewhere else path) from error
+
+
+def _name_place(error: OSError, path: Path, beside: Path) -> None:
+    """Let an error that names ``beside``, or what is in it, name ``path``, or what will be in it."""
+    for key in ("filename", "filename2"):
+        name = getattr(error, key)
+        if isinstance(name, (str, os.PathLike)) and (named := Path(name)).is_relative_to(beside):
+            setattr(error, key, str(path / named.relative_to(beside)))
+    if error.filename2 is not None and str(error.filename2) == error.filename:  # a renaming
+        del error.filename2
+    if isinstance(error, DiskFullError):
+        error.words = error.words.replace(str(beside), str(path))
 
 
 def system_errno(error: BaseException) -> int | None:

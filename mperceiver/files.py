@@ -18,6 +18,7 @@ MANIFEST = ".sha256"  # of a folder, in it: a line a file, as sha256sum writes i
 CHECKSUM_CACHE = ".hashed.json"  # hidden, so that it is no part of the folder's own SHA-256
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system that has no locks
 LOCK_POLL_SECONDS = 0.2
+SMALL_BYTES = 2**20  # up to here a file is hashed about as fast as a cache is read
 
 
 class ChecksumError(RuntimeError):
@@ -38,7 +39,7 @@ def atomic_file(path: Path | str, card: Path | None = None) -> Iterator[Path]:
 
     If the block raises, the temporary file is deleted and ``path`` stays as it was. The file is flushed to disk before
     the rename, so a killed job or a full disk never leaves half a file. A link at ``path`` is followed
-    (see ``temporary.real_place``). The file has the rights that a plain open() gives.
+    (see ``temporary.real_place``). The file has the rights that a plain open() gives. Errors name ``path``, or where it leads.
 
     Args:
         card: the card of what ``path`` holds now. It is removed just before the rename, because it must not stand beside
@@ -49,13 +50,13 @@ def atomic_file(path: Path | str, card: Path | None = None) -> Iterator[Path]:
     place = temporary.real_place(path)
     beside = temporary.new_file(place)
     try:
-        with writing_to(place):
+        with writing_to(place, beside):
             yield beside
             with beside.open("rb") as file:
                 os.fsync(file.fileno())
-        if card:
-            card.unlink(missing_ok=True)
-        beside.replace(place)
+            if card:
+                card.unlink(missing_ok=True)
+            beside.replace(place)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -203,6 +204,19 @@ def verify_checksums(folder: Path, checksums: dict[str, str], remedy: str) -> No
         fresh = {path: cached.get(path, {}) | {"sha256": digest} for path, digest in checksums.items()}
         with contextlib.suppress(OSError):  # a read-only folder has no cache and is hashed at each start
             write_checksum_cache(folder, fresh, {path: entry for path, entry in cached.items() if path not in fresh})
+
+
+def known_sha256(path: Path) -> str:
+    """SHA-256 of a file or folder. That of a large file is kept in its folder's checksum cache, while its size and time stay."""
+    if path.is_dir() or path.stat().st_size <= SMALL_BYTES:
+        return sha256(path)
+    others = read_checksum_cache(path.parent)
+    entry = others.pop(path.name, {})
+    if entry.get("stat") != _size_and_time(path) or "sha256" not in entry:
+        entry["sha256"] = sha256(path)
+        with contextlib.suppress(OSError):  # a read-only folder has no cache
+            write_checksum_cache(path.parent, {path.name: entry}, others)
+    return str(entry["sha256"])
 
 
 def write_checksum_cache(

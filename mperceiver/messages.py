@@ -4,6 +4,7 @@ import errno
 import os
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 
 from mperceiver import paths
 from mperceiver.disks import DISK_FULL, in_words, system_errno
@@ -23,7 +24,7 @@ def for_user(error: Exception) -> str | None:
         return f"{error.filename}: no such file; the work that makes it has not been done: {command}"
     if isinstance(error, OSError) and error.filename:
         return (
-            f"{error.filename}: {error.strerror}. Check the path, its owner and its permissions: ls -ld {shlex.quote(str(error.filename))} "
+            f"{error.filename}: {error.strerror}. Check the path, its owner and its permissions: ls -ld {shlex.quote(_nearest(error.filename))} "
             "(MPERCEIVER_TRACEBACK=1 shows what the program did there)"
         )
     if isinstance(error, (ValueError, RuntimeError)) and type(error).__module__.startswith("mperceiver"):
@@ -42,6 +43,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error:
         yield error
         error = error.__context__
+
+
+def _nearest(path: str | bytes | int) -> str:
+    """A path, or the nearest folder above it that there is: what `ls -ld` can list."""
+    if isinstance(path, int):
+        return str(path)
+    whole = Path(os.fsdecode(path))
+    return str(next(place for place in (whole, *whole.parents) if os.path.lexists(place)))
 
 
 def _command_for(path: str | bytes | int) -> str | None:

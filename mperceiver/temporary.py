@@ -13,6 +13,7 @@ import shutil
 import socket
 import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ABANDONED_S = 24 * 3600  # on another machine, whose processes cannot be asked: nothing has changed in it for so long
@@ -40,14 +41,16 @@ def real_place(path: Path) -> Path:
 def new_file(path: Path) -> Path:
     """Create an empty file beside ``path``; what killed processes have left there for ``path`` is removed."""
     temporary = _new_name(path)
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    with _naming(path):
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return temporary
 
 
 def new_folder(path: Path) -> Path:
     """Create an empty folder beside ``path``; what killed processes have left there for ``path`` is removed."""
     temporary = _new_name(path)
-    temporary.mkdir()
+    with _naming(path):
+        temporary.mkdir()
     return temporary
 
 
@@ -58,6 +61,16 @@ def remove(path: Path) -> None:
     else:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error of the block names ``path``: what could not be made beside it is nothing that a user knows."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def _new_name(path: Path) -> Path:

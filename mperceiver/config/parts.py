@@ -36,6 +36,8 @@ ONLY_READ: dict[tuple[str, str], set[str]] = {
     ("datasets", "download"): READ_BY_DOWNLOAD,
     ("datasets", "encode"): {"encode"},
     ("methods", "command"): {"kind", "command"},
+    ("runs", "restore"): {"foundation", "tasks", "model", "network"},
+    ("foundations", "restore"): {"trunk_norm", "tokens", "minimum_px"},
 }
 
 

@@ -20,7 +20,7 @@ from mperceiver.images.pil import to_pil
 from mperceiver.images.png import rounded
 from mperceiver.images.reading import Photograph, content, decode, read_photograph, size, stored
 from mperceiver.images.tensors import GREY, UNCLIPPED, check, pad, resize, tiles, to_levels, to_picture, to_tensor
-from mperceiver.images.writing import encode, encode_small, text_of
+from mperceiver.images.writing import check_target, encode, encode_small, text_of
 
 __all__ = [
     "GREY",
@@ -29,6 +29,7 @@ __all__ = [
     "Photograph",
     "PictureError",
     "check",
+    "check_target",
     "content",
     "decode",
     "decode_deep",

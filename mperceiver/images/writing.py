@@ -2,12 +2,21 @@
 
 import io
 import struct
+from pathlib import Path
 
 import numpy as np
 
 from mperceiver.images.limits import PictureError
 
 WEBP_SIDE = 16_383  # px
+
+
+def check_target(path: Path) -> None:
+    """Raises PictureError if a PNG cannot be written to ``path``: it is a folder, or its name does not end in .png."""
+    if path.is_dir():
+        raise PictureError(f"{path}: is a folder; name a file in it, which ends in .png")
+    if path.suffix.lower() != ".png":
+        raise PictureError(f"{path}: pictures are written as PNG, without loss; choose a name that ends in .png")
 
 
 def encode(picture: np.ndarray, text: dict[str, str] | None = None, **metadata: bytes) -> bytes:

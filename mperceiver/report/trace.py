@@ -219,7 +219,11 @@ def _changes(table_card: str, scores: list[Path]) -> list[str]:
 def card_of(target: str) -> Path:
     """The card meant by a table's name, a card's path, or the path of an output. Raises LineageError if there is none."""
     path = Path(target)
-    guesses = [paths.table_file(target, "json"), path, path.with_suffix(".json"), Path(f"{target}.json")]
+    guesses = [
+        paths.table_file(target, "json"),
+        path,
+        *([path.with_suffix(".json"), Path(f"{target}.json")] if path.name else []),
+    ]
     guesses += [Path(f"{parent}.json") for parent in path.parents]
     for guess in guesses:
         if guess.suffix == ".json" and guess.is_file():

@@ -10,6 +10,7 @@ from mperceiver.images import PictureError
 from mperceiver.printing import say, say_json, shown
 from mperceiver.progress import progress
 from mperceiver.restoring import photographs
+from mperceiver.restoring.definitions import definition
 from mperceiver.restoring.photographs import PhotographResult
 
 MOST_NAMED = 3  # degradations that are named, the most probable first
@@ -33,15 +34,19 @@ def restore_photographs(
     Args:
         changes: settings of the method that the command line sets otherwise; None leaves a setting as it is.
         compare: write a picture of before and after, too; see ``photographs.compare_in``.
-        skip_existing: pass over photographs whose restored file is there, by this method from the file as it is now.
+        skip_existing: pass over photographs whose restored file, and comparison with ``compare``, is there, by this method as it is now
+            from the file as it is now.
 
     Raises:
-        PictureError: at the end, if a photograph could not be restored; the others were restored.
+        PictureError: before the work, see ``photographs.to_restore``; at the end, if a photograph could not be restored; the others were.
         ConfigError, LineageError: see ``photographs.restore_each``.
     """
     spec = photographs.method_for_photographs(method, **changes)
-    all_photographs = (photographs.in_folder if source.is_dir() else photographs.in_file)(source, target)
-    waiting = [photograph for photograph in all_photographs if not (skip_existing and photograph.is_restored(method))]
+    all_photographs = photographs.to_restore(source, target, compare)
+    waiting = all_photographs
+    if skip_existing:
+        now = definition(method, spec)
+        waiting = [photograph for photograph in all_photographs if not photograph.is_restored(method, now)]
     if len(waiting) < len(all_photographs):
         _note(f"{len(all_photographs) - len(waiting)} of {len(all_photographs)} pictures are in {target} already")
     unread: dict[Path, str] = {}
@@ -56,8 +61,6 @@ def restore_photographs(
             raise PictureError(_not_restored(list(unread), len(all_photographs) + len(unread)))
         return
     failed: list[PhotographResult] = []
-    if compare:
-        photographs.compare_in(waiting, target)
     single = len(waiting) == 1  # its progress is told in parts of its work
     total, unit = (100, "%") if single else (len(waiting), "pictures")
     restored = len(all_photographs) - len(waiting)

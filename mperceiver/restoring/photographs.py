@@ -1,7 +1,7 @@
 """Restoring photographs, a file or a folder of them, into PNGs.
 
-A restored PNG carries the SHA-256 of its source and the name of its method as text, so that a later call knows whether it is
-the result of the picture that lies there now.
+A restored PNG carries as text the SHA-256 of its source, the name of its method, and the digest of what the method was (see
+``definitions``), so that a later call knows whether it is what this call would write. So does a comparison.
 
 The start noise of a photograph comes from the sampler's seed alone, so a photograph is restored to the same bytes wherever
 its file lies and whatever is restored with it.
@@ -10,19 +10,22 @@ its file lies and whatever is restored with it.
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mperceiver import config, files, images
+from mperceiver import config, files, images, temporary
 from mperceiver.config.doors import TAKEN_IN
 from mperceiver.config.methods import Method
 from mperceiver.images import PictureError
+from mperceiver.restoring.definitions import definition
 from mperceiver.restoring.restorers import load_restorer
 from mperceiver.restoring.stream import RestoreOutcome, RestoreRequest, restore_all
 
-SOURCE_SHA256, METHOD = "mperceiver source SHA-256", "mperceiver method"  # keywords of a PNG's text
+# Keywords of a PNG's text.
+SOURCE_SHA256, METHOD, DEFINITION = "mperceiver source SHA-256", "mperceiver method", "mperceiver definition"
 OPTIONS = {"tile_px": "--tile", "memory_gib": "--memory-gib"}  # keys of a method that the command has an option for
 GAP_PX = 8  # between the two pictures of a comparison
 LEAVINGS = {"desktop.ini", "thumbs.db", "ehthumbs.db"}  # files that systems leave in folders
@@ -35,6 +38,7 @@ class Photograph:
     source: Path
     target: Path
     method: str = ""
+    definition: str = ""  # digest of what the method is
     sha256: str | None = None  # of the source; known once it was read
     size: tuple[int, int] | None = None  # (W, H), upright; known once it was read
     comparison: Path | None = None  # PNG to write with the picture before and after, side by side
@@ -53,23 +57,28 @@ class Photograph:
 
     def write(self, picture: np.ndarray) -> None:
         """Write the restored picture, uint8 (H, W, 3), whole or not at all."""
+        text = {SOURCE_SHA256: self.sha256 or "", METHOD: self.method, DEFINITION: self.definition}
         with files.atomic_file(self.target) as beside:
-            text = {SOURCE_SHA256: self.sha256 or "", METHOD: self.method}
             beside.write_bytes(images.encode(picture, text, **self.metadata))
         if self.comparison is not None and self._before is not None:
             gap = np.full((len(picture), GAP_PX, 3), 255, np.uint8)
             with files.atomic_file(self.comparison) as beside:
-                beside.write_bytes(images.encode(np.concatenate([self._before, gap, picture], 1), {}, **self.metadata))
+                beside.write_bytes(
+                    images.encode(np.concatenate([self._before, gap, picture], 1), text, **self.metadata)
+                )
             self._before = None
 
-    def is_restored(self, method: str) -> bool:
-        """Whether the PNG is there, and is what ``method`` restored from the source as it is now."""
+    def is_restored(self, method: str, definition: str) -> bool:
+        """Whether every PNG to write is there, and is what ``method``, being what it is now, restored from the source as it is now."""
+        outputs = [output for output in (self.target, self.comparison) if output]
         try:
-            start = self.target.read_bytes()
-            source = hashlib.sha256(self.source.read_bytes()).hexdigest()
+            if not all(file.is_file() for file in (self.source, *outputs)):  # opening a pipe would wait for ever
+                return False
+            written = [output.read_bytes() for output in outputs]
+            expected = {SOURCE_SHA256: files.sha256(self.source), METHOD: method, DEFINITION: definition}
         except OSError:
             return False
-        return images.text_of(start, SOURCE_SHA256) == source and images.text_of(start, METHOD) == method
+        return all(images.text_of(data, key) == value for data in written for key, value in expected.items())
 
 
 @dataclass
@@ -119,11 +128,24 @@ def method_for_photographs(method: str, **changes: Any) -> Method:
     return config.with_options(spec, {OPTIONS.get(key, key): (key, value) for key, value in changes.items()})
 
 
+def to_restore(source: Path, target: Path, compare: bool = False) -> list[Photograph]:
+    """The photograph ``source``, or those in the folder; with ``compare``, each writes its comparison, too.
+
+    Raises PictureError where ``in_file`` and ``in_folder`` do, and if what is to be written would take the place of a picture to
+    restore, or of a folder, or of something else that is to be written.
+    """
+    photographs = (in_folder if Path(source).is_dir() else in_file)(source, target)
+    if compare:
+        compare_in(photographs, target)
+    check_outputs(photographs)
+    return photographs
+
+
 def in_file(source: Path, target: Path) -> list[Photograph]:
     """One photograph.
 
-    Raises PictureError if ``source`` does not exist or its name does not end like a picture's, if ``target`` does not end
-    in .png, or if both are one file.
+    Raises PictureError if ``source`` does not exist or its name does not end like a picture's, or if ``target`` is a folder
+    or does not end in .png.
     """
     source, target = Path(source), Path(target)
     if source.suffix.lower() not in images.SUFFIXES:
@@ -131,12 +153,7 @@ def in_file(source: Path, target: Path) -> list[Photograph]:
         raise PictureError(f"{source}: a picture's name ends in {', '.join(sorted(images.SUFFIXES))}{missing}")
     if not source.exists():
         raise PictureError(f"{source}: no such picture; see what is there: ls {Path(source).parent}")
-    if target.suffix.lower() != ".png":
-        raise PictureError(
-            f"{target}: restored pictures are written as PNG, without loss; choose a name that ends in .png"
-        )
-    if target.resolve() == source.resolve() or (target.exists() and source.exists() and target.samefile(source)):
-        raise PictureError(f"{target}: is the picture to restore; give the restored one another name")
+    images.check_target(target)
     return [Photograph(source, target)]
 
 
@@ -197,6 +214,40 @@ def compare_in(photographs: list[Photograph], target: Path) -> None:
         photograph.comparison = file.with_name(f"{file.stem}-compare.png") if single else target / "compare" / file.name
 
 
+def check_outputs(photographs: list[Photograph]) -> None:
+    """Raises PictureError if a PNG to write is a folder, one of the sources (by any path, link or hard link), or another PNG to write."""
+    sources = {_identity(photograph.source): photograph.source for photograph in photographs}
+    places: dict[Path, Path] = {}
+    real_folder = cache(Path.resolve)
+    for photograph in photographs:
+        for output in filter(None, (photograph.target, photograph.comparison)):
+            if output.is_dir():
+                raise PictureError(
+                    f"{output}: is a folder, and a picture would be written there; rename it, or name another target"
+                )
+            if (source := sources.get(_identity(output))) is not None:
+                by = "" if source == output else f", {source}, by another path or a link"
+                what = "the comparison" if output is photograph.comparison else "the restored picture"
+                raise PictureError(
+                    f"{output}: is the picture to restore{by}, and {what} of {photograph.source} would overwrite it; name another target"
+                )
+            place = temporary.real_place(output)
+            other = places.setdefault(real_folder(place.parent) / place.name, output)
+            if other is not output:
+                raise PictureError(
+                    f"{output}: is the same file as {other}, and both would be written; name another target, or remove the link"
+                )
+
+
+def _identity(path: Path) -> tuple[int, int] | Path:
+    """What two paths of one file share: its device and number; of a file that is not there, its path."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return path
+    return stat.st_dev, stat.st_ino
+
+
 def views(spec: Method) -> int:
     """The number of views of a picture that go through the model: 1 without a self-ensemble."""
     from mperceiver.restoring.ensemble import VIEWS  # imports torch, which a wrong argument should not wait for
@@ -215,8 +266,9 @@ def restore_each(
     Raises ConfigError, LineageError: the method's weights are missing, or its tiles cannot be cut.
     """
     seed, by_source = spec.sampler.seed, {str(p.source): p for p in photographs}
+    now = definition(method, spec)
     for photograph in photographs:
-        photograph.method = method
+        photograph.method, photograph.definition = method, now
     requests = (RestoreRequest(name, photo.read, photo.write, seed) for name, photo in by_source.items())
     restorer = load_restorer(method, on_share)
     if on_share:

@@ -133,6 +133,42 @@ def test_a_full_disk_leaves_the_old_file(full_disk):
     assert listing(full_disk) == ["a"] and (full_disk / "a").read_text(encoding="utf-8") == "old"
 
 
+@pytest.mark.parametrize("write", [files.atomic_file, files.atomic_folder])
+def test_an_error_names_what_was_to_be_written(world, monkeypatch, write):
+    """When it is made, where what is inside of it cannot be written, and when it takes its place; never the temporary name."""
+    refusal = OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    def refuse(*arguments, **_):
+        raise OSError(refusal.errno, refusal.strerror, str(arguments[0]), None, *map(str, arguments[1:2]))
+
+    with pytest.raises(OSError) as caught, write("out") as beside:
+        (beside / "a" if beside.is_dir() else beside).write_bytes(b"x")
+        refuse(beside)
+    assert (caught.value.filename, caught.value.filename2) == ("out", None)
+    with pytest.raises(OSError) as caught, write("out") as beside:
+        refuse("source.png", beside)
+    assert (caught.value.filename, caught.value.filename2) == ("source.png", "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refuse)
+        with pytest.raises(OSError) as caught, write("out"):
+            pass
+    assert (caught.value.filename, caught.value.filename2) == ("out", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(files.temporary.os, "open", refuse)
+        patch.setattr(Path, "mkdir", lambda path, **options: options or refuse(path))
+        with pytest.raises(OSError) as caught, write("out"):
+            pass
+    assert caught.value.filename == "out"
+    assert listing() == []
+
+
+def test_a_folder_where_a_file_is_to_be_written(world):
+    Path("out/dir.png").mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match=r"Is a directory: 'out/dir.png'$"):
+        files.write_text("out/dir.png", "x")
+    assert listing() == ["out", "out/dir.png"]
+
+
 # ---------------------------------------------------------------- hashes
 
 

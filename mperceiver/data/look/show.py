@@ -27,14 +27,16 @@ def draw_contact_sheet(name: str, target: Path | None = None, count: int = 24, t
         task: only pairs of this task.
 
     Raises:
-        DataError: the dataset is not prepared. PictureError: it has no pictures of the task, or one is damaged.
+        DataError: the dataset is not prepared. PictureError: it has no pictures of the task, one is damaged, or ``target`` is
+            a folder or does not end in .png.
     """
+    target = target or paths.shown_file(name)
+    images.check_target(target)
     pairs = PreparedDataset(name)
     rows = [i for i, of_row in enumerate(pairs.tasks) if task in (None, of_row)]
     if not rows:
         raise images.PictureError(f"{name}: has no pictures of task {task}, but {', '.join(sorted(set(pairs.tasks)))}")
     selected = [rows[i] for i in np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
-    target = target or paths.shown_file(name)
     _draw_sheet(target, [(_caption(pairs, i), *_pictures(pairs, i)) for i in selected])
     return target
 

@@ -54,6 +54,9 @@ def test_trace_of_files_and_cards(tree):
     assert [c.name for c in many.children if c.kind == "value"] == ["haze", "rain"]
     with pytest.raises(lineage.LineageError, match="nothing: neither"):
         trace.trace("nothing")
+    for nameless in (".", "", "/", "..", "results/.."):
+        with pytest.raises(lineage.LineageError, match="neither a table's name"):
+            trace.trace(nameless)
     with pytest.raises(grid.TableError, match=r"no cell for method one, dataset other.*toys --task haze"):
         trace.trace("toys", "one", "other")
 

@@ -1,6 +1,7 @@
 """A photograph or a folder of them: what goes along, what is refused, and what is told."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from mperceiver import images
+from mperceiver import files, images
 from mperceiver.config import ConfigError
 from mperceiver.images import PictureError
 from mperceiver.models.baselines.network import Network
@@ -22,6 +23,9 @@ def world(tmp_path, monkeypatch):
     Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n", encoding="utf-8")
     Path("config/methods/ceiling.yaml").write_text("title: ceiling\nkind: vae\nfoundation: tiny\n", encoding="utf-8")
     Path("config/methods/net.yaml").write_text("title: net\nkind: network\nrun: net\n", encoding="utf-8")
+    Path("config/runs").mkdir()
+    stage = "{architecture: nafnet, steps: 1, phases: [{batch: 1, crop_px: 8}]}"
+    Path("config/runs/net.yaml").write_text(f"title: net\ntrain: [d]\nnetwork: {stage}\n", encoding="utf-8")
     return tmp_path
 
 
@@ -78,6 +82,8 @@ def test_tiles_of_a_side_that_is_told(world, network):
         ("input", "a.png", "link.png", "is the picture to restore"),
         ("input", "a.png", "sub/../a.png", "is the picture to restore"),
         ("input", "a.png", "b.jpg", "b.jpg: .*ends in .png"),
+        ("input", "a.png", "sub", "sub: is a folder; name a file in it"),
+        ("input", "a.png", "sub/dir.png", "sub/dir.png: is a folder; name a file in it"),
         ("input", "a.gif", "b.png", "a.gif: a picture's name ends in"),
         ("input", "missing.png", "b.png", "missing.png: no such picture; see what is there: ls "),
         ("ceiling", "a.png", "b.png", "ground truth"),
@@ -86,10 +92,10 @@ def test_tiles_of_a_side_that_is_told(world, network):
 def test_a_file_that_is_refused(world, name, source, target, says):
     photo("a.png")
     Path("link.png").hardlink_to("a.png")
-    Path("sub").mkdir()
+    Path("sub/dir.png").mkdir(parents=True)
     before = Path("a.png").read_bytes()
     with pytest.raises(PictureError, match=says):
-        restored(name, photographs.in_file(Path(source), Path(target)))
+        restored(name, photographs.to_restore(Path(source), Path(target)))
     assert Path("a.png").read_bytes() == before
     assert not Path("b.png").exists() and not Path("b.jpg").exists()
 
@@ -171,6 +177,99 @@ def test_folders_that_are_refused(world):
     ):
         with pytest.raises(PictureError, match=says):
             photographs.in_folder(Path(folder), Path(target))
+
+
+# ---------------------------------------------------------------- what is there already
+
+
+def waiting(compare: bool = False, **changes) -> list[str]:
+    """The pictures of in/ that `restore input in out --skip-existing` restores."""
+    spec = photographs.method_for_photographs("input", **changes)
+    found = photographs.to_restore(Path("in"), Path("out"), compare)
+    now = photographs.definition("input", spec)
+    return [photograph.source.name for photograph in found if not photograph.is_restored("input", now)]
+
+
+def test_what_another_definition_of_the_method_restored_is_not_there(world):
+    photo("in/a.png")
+    restored("input", photographs.to_restore(Path("in"), Path("out")))
+    assert waiting() == [] and waiting(memory_gib=2.0) == []
+    assert waiting(tile_px=64) == ["a.png"]
+    Path("config/methods/input.yaml").write_text("title: i\nkind: identity\nself_ensemble: flip2\n", encoding="utf-8")
+    assert waiting() == ["a.png"]
+
+
+def test_what_lacks_its_comparison_is_not_there(world):
+    photo("in/a.png")
+    restored("input", photographs.to_restore(Path("in"), Path("out")))
+    assert waiting() == [] and waiting(compare=True) == ["a.png"]
+    restored("input", photographs.to_restore(Path("in"), Path("out"), compare=True))
+    assert waiting(compare=True) == []
+    restored("input", photographs.to_restore(Path("in"), Path("out")), tile_px=64)
+    assert waiting(compare=True, tile_px=64) == ["a.png"], "its comparison is of other tiles"
+
+
+def test_a_png_of_a_version_without_digests_is_not_there(world):
+    photo("in/a.png")
+    [photograph] = photographs.to_restore(Path("in"), Path("out"))
+    text = {photographs.SOURCE_SHA256: files.sha256("in/a.png"), photographs.METHOD: "input"}
+    Path("out").mkdir()
+    photograph.target.write_bytes(images.encode(pixels(), text))
+    assert waiting() == ["a.png"]
+
+
+def test_a_pipe_is_not_waited_for(world, monkeypatch):
+    photo("in/a.png")
+    Path("out").mkdir()
+    os.mkfifo("out/a.png")
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} would be opened"))
+    assert waiting() == ["a.png"]
+
+
+# ---------------------------------------------------------------- nothing that is to be restored is overwritten
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "says"),
+    [
+        (
+            "c/a-compare.png",
+            "c/a.png",
+            "c/a-compare.png: is the picture to restore, and the comparison of c/a-compare.png",
+        ),
+        ("c/compare", "c", "c/compare/a.png: is the picture to restore, and the comparison of c/compare/a.png"),
+        ("in", "linked", "linked/a.png: is the picture to restore, in/a.png, by another path or a link"),
+        ("in", "hard", "hard/a.png: is the picture to restore, in/b.png, by another path or a link"),
+        ("in", "one", "one/b.png: is the same file as one/a.png, and both would be written"),
+        ("in", "dangling", "dangling/b.png: is the same file as dangling/a.png, and both would be written"),
+        ("in", "before", "before/compare/a.png: is the picture to restore, in/a.png, by another path or a link"),
+        ("in", "folders", "folders/a.png: is a folder"),
+        ("in/a.png", "folders/c.png", "folders/c-compare.png: is a folder"),
+    ],
+)
+def test_no_picture_to_restore_is_overwritten(world, source, target, says):
+    for number, name in enumerate(("in/a.png", "in/b.png", "c/a-compare.png", "c/compare/a.png", "one/a.png")):
+        photo(name, Image.fromarray(pixels(seed=number)))
+    for folder in ("linked", "hard", "dangling", "before", "folders/a.png", "folders/c-compare.png"):
+        Path(folder).mkdir(parents=True)
+    for name in ("a", "b"):
+        Path(f"linked/{name}.png").symlink_to(f"../in/{name}.png")
+        Path(f"dangling/{name}.png").symlink_to("../elsewhere.png")
+    Path("hard/a.png").hardlink_to("in/b.png")
+    Path("one/b.png").symlink_to("a.png")
+    Path("before/compare").symlink_to("../in")
+    before = {path: path.read_bytes() for path in Path().rglob("*.png") if path.is_file()}
+    with pytest.raises(PictureError, match=says):
+        photographs.to_restore(Path(source), Path(target), compare=True)
+    assert {path: path.read_bytes() for path in Path().rglob("*.png") if path.is_file()} == before
+
+
+def test_a_link_in_the_target_to_something_else_is_followed(world):
+    photo("in/a.png"), photo("elsewhere/a.png")
+    Path("out").mkdir()
+    Path("out/a.png").symlink_to("../elsewhere/a.png")
+    [photograph] = photographs.to_restore(Path("in"), Path("out"))
+    assert photograph.target == Path("out/a.png")
 
 
 # ---------------------------------------------------------------- what goes along, what is told

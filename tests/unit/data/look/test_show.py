@@ -68,6 +68,17 @@ def test_a_sheet_has_the_pictures_in_their_cells(world):
 
 
 @pytest.mark.parametrize(
+    ("target", "says"), [("x.jpg", "x.jpg: .* ends in .png"), ("dir.png", "dir.png: is a folder; name a file in it")]
+)
+def test_a_sheet_is_png_and_nothing_else(world, monkeypatch, target, says):
+    Path("dir.png").mkdir()
+    monkeypatch.setattr("mperceiver.data.look.show.PreparedDataset", lambda name: pytest.fail("the work began"))
+    with pytest.raises(images.PictureError, match=says):
+        draw_contact_sheet("d", Path(target))
+    assert not Path("x.jpg").exists()
+
+
+@pytest.mark.parametrize(
     "size", [(96, 96), (128, 128), (64, 64), (100, 150), (321, 481), (481, 321), (1200, 900), (17, 23)]
 )
 def test_pictures_of_one_shape_fill_their_cells(size):
