@@ -20,12 +20,13 @@ def decode_deep(source: bytes | Path | str, name: str | None = None) -> np.ndarr
     return picture if picture.dtype == np.uint16 else picture.astype(np.uint16) * 257
 
 
-def decode_exact(source: bytes | Path | str, name: str | None = None) -> np.ndarray:
+def decode_exact(source: bytes | Path | str, name: str | None = None, notes: list[str] | None = None) -> np.ndarray:
     """Decode a picture to RGB (H, W, 3) of the bits that its file has: uint8, or uint16 of 0 to 65,535.
 
     Args:
         source: the file's content, or its path.
         name: what errors call the picture; its path by default.
+        notes: gets how reading changed the picture, in words.
 
     Raises:
         PictureError: as ``decode``; also for a picture of more than 8 bits that is no plain PNG of 16 bits, upright, in RGB or
@@ -35,6 +36,8 @@ def decode_exact(source: bytes | Path | str, name: str | None = None) -> np.ndar
     data = source if isinstance(source, bytes) else content(source, name)
     photograph = read_photograph(data, name)
     eight = photograph.pixels
+    if notes is not None:
+        notes += [note for note in photograph.notes if not note.endswith(ROUNDED)]
     if not any(note.endswith(ROUNDED) for note in photograph.notes):
         return eight
     values = values_of(data, name) if forms.form_of(data) == "PNG" else None

@@ -1,6 +1,7 @@
 """Which convention of scoring gives a reported number: every one in use, on the same pictures, those that fit first."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ class ScoringConvention:
 def explain_numbers(
     restored: Path, gt: Path, reported: dict[str, ReportedNumber], workers: int | None = None
 ) -> list[ScoringConvention]:
-    """Score two folders of pictures of the same names by every convention.
+    """Score two folders of pictures of the same names by every convention; what reading changed in them is said on standard error.
 
     Args:
         reported: {"psnr": in dB} or {"ssim": 0 to 1}, or both.
@@ -111,15 +112,19 @@ def explain_numbers(
     pairs = _pairs(Path(restored), Path(gt))
     deep = any(_is_deep(path) for pair in pairs for path in pair)
     by_picture: list[dict[tuple, float]] = []
+    changed: Counter[tuple[Path, str]] = Counter()
     with (
         closing(
             in_processes(_score_pair, [(*pair, tuple(reported), deep) for pair in pairs], workers or cores())
         ) as scored,
         progress("explain", len(pairs)) as advance,
     ):
-        for values_of_picture in scored:
+        for values_of_picture, notes in scored:
             by_picture.append(values_of_picture)
+            changed.update((folder, note) for folder, some in zip((restored, gt), notes, strict=True) for note in some)
             advance(1)
+    for (folder, note), count in sorted(changed.items()):
+        say(f"{folder}: {count} of {len(pairs)} pictures: {note}", error=True)
     protocols = _conventions_of_protocols(deep)
     conventions = []
     for key in by_picture[0]:
@@ -183,25 +188,31 @@ def _is_deep(path: Path) -> bool:
         return images.is_deep(file.read(32))
 
 
-def _score_pair(job: tuple[Path, Path, tuple[str, ...], bool]) -> dict[tuple, float]:
-    """(metric, words…) -> value of one picture, by every convention that it is large enough for.
+Notes = tuple[list[str], list[str]]  # how reading changed a restored picture and its ground truth, in words
+
+
+def _score_pair(job: tuple[Path, Path, tuple[str, ...], bool]) -> tuple[dict[tuple, float], Notes]:
+    """(metric, words…) -> value of one picture, by every convention that it is large enough for; and what reading it changed.
 
     ``job``: restored, ground truth, metrics, and whether a picture of the folders has 16 bits.
     """
     restored, gt, metrics, deep = job
-    first, second = images.decode_exact(restored), images.decode_exact(gt)
+    notes: Notes = ([], [])
+    first, second = (
+        images.decode_exact(path, notes=changed) for path, changed in zip((restored, gt), notes, strict=True)
+    )
     if first.shape != second.shape:
         raise images.PictureError(
             f"{restored}: is {first.shape[1]}x{first.shape[0]} px, its ground truth {second.shape[1]}x{second.shape[0]} px"
         )
     eight = _values(_levels(first, True), _levels(second, True), metrics)
     if not deep:
-        return eight
+        return eight, notes
     sixteen = eight  # of a pair of 8 bits, in folders where others have 16
     if np.uint16 in (first.dtype, second.dtype):
         sixteen = _values(_levels(first, False), _levels(second, False), metrics)
     by_depth = dict(zip(DEPTHS, (sixteen, eight), strict=True))
-    return {(*words, depth): value for depth, values in by_depth.items() for words, value in values.items()}
+    return {(*words, depth): value for depth, values in by_depth.items() for words, value in values.items()}, notes
 
 
 def _levels(picture: np.ndarray, rounded: bool) -> np.ndarray:

@@ -230,6 +230,21 @@ def test_what_is_not_compared_is_named(folders, tmp_path, capsys, monkeypatch):
         explain.explain_numbers(*sides, {"psnr": ReportedNumber(30)}, 1)
 
 
+def test_what_reading_changed_is_said(folders, tmp_path, capsys, monkeypatch):
+    """A dropped transparency is a likely cause of a number that nothing explains."""
+    from PIL import Image
+
+    monkeypatch.chdir(PROJECT)
+    shutil.copytree(folders[0], tmp_path / "restored")
+    for i in range(2):
+        path = tmp_path / f"restored/p{i}.png"
+        with Image.open(path) as picture:
+            picture.convert("RGBA").save(path)
+    explain.explain_numbers(tmp_path / "restored", folders[1], {"psnr": ReportedNumber.of("20.00")}, workers=1)
+    told = capsys.readouterr().err
+    assert f"{tmp_path}/restored: 2 of 3 pictures: " in told and "transparency" in told and str(folders[1]) not in told
+
+
 def test_three_small_pictures_take_no_time(folders, monkeypatch):
     monkeypatch.chdir(PROJECT)
     reported = {"psnr": ReportedNumber(30), "ssim": ReportedNumber(0.9)}
