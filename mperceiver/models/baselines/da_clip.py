@@ -201,6 +201,7 @@ class Steering:
     content: Tensor  # (B, C)
     degradation: Tensor  # (B, C)
     probabilities: Tensor  # of the degradations (B, N)
+    clean: None = None  # its classes are the degradations alone
 
 
 class DiffusionRestorer:

@@ -54,6 +54,7 @@ class Told:
     # Of the restorer's tasks (B, N): predicted; or 1 for the given task, and zeros if the run was not trained on it.
     probabilities: Tensor
     numbers: list[int | None]  # of each picture's task among the network's; None for the general weights
+    clean: Tensor | None = None  # probability that nothing is wrong (B,), where a predictor tells it
 
 
 class TaskNetwork:
@@ -89,9 +90,9 @@ class TaskNetwork:
         """The task of each padded picture (B, 3, H, W); ``tasks``: where they are given, one for each picture."""
         if self.predictor:
             foundation, predictor, names = self.predictor
-            probabilities = estimate_degradations(foundation, predictor, whole, self.clip_crop_px).probabilities
-            found = [names[number] for number in probabilities.argmax(1).tolist()]
-            return Told(probabilities, self._numbers(found))
+            estimate = estimate_degradations(foundation, predictor, whole, self.clip_crop_px)
+            found = [names[number] for number in estimate.probabilities.argmax(1).tolist()]
+            return Told(estimate.probabilities, self._numbers(found), estimate.clean)
         numbers = self._numbers(list(tasks) or [""] * len(whole))
         return Told(torch.stack([self._flag(number) for number in numbers]), numbers)
 
