@@ -111,7 +111,12 @@ class Dataset(Model):
     short_side_px: Positive | None = Field(None, description="smallest height and width that a picture may have")
     crop_px: Positive | None = Field(None, description="cut square crops of this side; none: whole pictures")
     crops: Positive | None = Field(
-        None, description="number of crops in all, divided evenly over the pictures (needs crop_px)"
+        None, description="number of crops in all, divided evenly (needs crop_px; see `share_by`)"
+    )
+    share_by: Literal["datasets", "pictures"] = Field(
+        "datasets",
+        description="how `crops` are divided. datasets: each dataset in `from` gets as many, and divides them evenly over its pictures; pictures: each "
+        "picture of any dataset gets as many",
     )
     candidates: Positive = Field(
         1,
@@ -153,6 +158,8 @@ class Dataset(Model):
             )
         if (self.crops is None) != (self.crop_px is None):
             raise ValueError("give both `crops` and `crop_px`, or neither")
+        if self.share_by == "pictures" and self.crops is None:
+            raise ValueError("`share_by` says how `crops` are divided; there are none")
         if self.multiple_px and self.crop_px:
             raise ValueError("`multiple_px` is for whole pictures; leave it out, or leave `crop_px` out")
         if not self.degradations and (

@@ -77,12 +77,15 @@ class RowsToRender(NamedTuple):
 def plan_rows(name: str, dataset: Dataset) -> list[RowsToRender]:
     """The jobs in order. Crops are shared evenly among the datasets in `from`, then among the pictures of each.
 
-    So three photographs beside hundreds of generated pictures give half of a training set, not a hundredth.
+    So three photographs beside hundreds of generated pictures give half of a training set, not a hundredth. With `share_by: pictures`,
+    all pictures get as many crops.
     """
     open_picture.cache_clear()  # files may have changed since an earlier plan
     _open_dataset.cache_clear()
     groups = [_sample(pictures_of(origin, name), dataset) for origin in config.pictures_of(name)]
     uses = Counter(origin.id for group in groups for origin in group)
+    if dataset.share_by == "pictures":
+        groups = [[origin for group in groups for origin in group]]
     jobs: list[RowsToRender] = []
     offset = 0
     for group, group_crops in zip(groups, _shares(dataset.crops or 0, len(groups)), strict=True):
