@@ -209,19 +209,19 @@ class Stage(Model):
         description="degradation: how often its pictures are drawn, relative to those of a degradation that is not named (not in the "
         "predictor, whose batches have as many of each)",
     )
-    misjudged_share: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of the training crops that get the probabilities of another crop, drawn at random, so that the module "
-        "learns to look for itself where the predictor errs (drm only)",
-    )
     judged_crops: int = Field(
         0,
         ge=0,
         description="above 1: each training crop has the P of a picture of 1, 2, 4, ... or this number of crops, the number drawn at random: the crop "
-        "itself and others in which the same is wrong. A photograph is judged by all of its crops; P is then surer than from one, and also holds where "
-        "a crop shows little of what is wrong (drm only)",
+        "itself and others of the same picture (`encode.crops` of the dataset). A photograph is judged by all of its crops, so its P is surer than that of "
+        "one (drm only)",
+    )
+    judged_folds: int | None = Field(
+        None,
+        ge=2,
+        description="P of each training crop comes from a predictor that has not seen its photograph: so many predictors are trained as stage 1 was, each "
+        "without another part of the photographs. The predictor of stage 1 knows the training's photographs: there it is surer, and far more often "
+        "right, than on others. none: P by the predictor of stage 1 (drm only)",
     )
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss (predictor only)")
     losses: Losses = Field(Losses(), description="weights of the losses (drm and network only)")
@@ -248,7 +248,7 @@ NOT_FOR = (
     ("predictor", "task_weights"),
     ("predictor", "gradient_checkpointing"),
     ("network", "gradient_checkpointing"),
-    *((stage, key) for key in ("misjudged_share", "judged_crops") for stage in ("predictor", "branches", "network")),
+    *((stage, key) for key in ("judged_crops", "judged_folds") for stage in ("predictor", "branches", "network")),
 )
 
 
@@ -314,6 +314,10 @@ class Run(Model):
         for stage, key in NOT_FOR:
             if (spec := getattr(self, stage)) is not None and getattr(spec, key):
                 raise ValueError(f"{stage}.{key} does nothing: see the key's description; remove it")
+        if self.drm is not None and self.drm.judged_folds and self.start_from:
+            raise ValueError(
+                f"drm.judged_folds: a predictor that starts from run {self.start_from} may have seen every photograph; remove one of the two"
+            )
         partly = [stage for stage in STAGES if (spec := getattr(self, stage)) is not None and spec.only]
         if partly and not self.start_from:
             raise ValueError(f"{partly[0]}.only needs `start_from`: the run with the modules that are not trained")

@@ -32,6 +32,11 @@ def latents_folder(run: str) -> Path:
     return paths.resume_folder(run) / "latents"
 
 
+def folds_folder(run: str) -> Path:
+    """The folder of the resume states of the predictors that judge stage 3's crops; it exists while stage 3 trains."""
+    return paths.resume_folder(run) / "folds"
+
+
 def in_workflow() -> bool:
     """Whether this process is a job of Snakemake's."""
     return IN_WORKFLOW in os.environ
@@ -47,7 +52,8 @@ def discard_stage(run: str, stage: str) -> None:
     """Remove what a finished stage leaves for the case that its weights are taken away."""
     discard_states(paths.resume_folder(run) / f"{stage}.pt")
     if stage == "drm":
-        shutil.rmtree(latents_folder(run), ignore_errors=True)
+        for folder in (latents_folder(run), folds_folder(run)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def discard_finished() -> None:

@@ -69,9 +69,9 @@ class FixedCrops:
         """As ``PreparedDataset.is_clean``."""
         return self.prepared.is_clean(self.windows[i].row)
 
-    def kind(self, i: int) -> tuple:
-        """As ``PreparedDataset.kind``."""
-        return self.prepared.kind(self.windows[i].row)
+    def source(self, i: int) -> str:
+        """As ``PreparedDataset.source``."""
+        return self.prepared.source(self.windows[i].row)
 
     def degraded(self, i: int, gt: np.ndarray, seed: int) -> np.ndarray:
         """As ``PreparedDataset.degraded``."""

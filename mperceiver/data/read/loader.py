@@ -123,17 +123,6 @@ class PreparedDataset:
         recipe = self.recipe(i)
         return self.tasks[i] == CLEAN or (recipe is not None and not recipe["layers"])
 
-    def kind(self, i: int) -> tuple:
-        """What row i has in common with others in which the same is wrong: its task, the layers of its recipe, and which of their numbers are 0.
-
-        The last tells rows apart in which a layer does nothing from those in which it does, where a dataset's ``choices`` have a 0.
-        """
-        recipe = self.recipe(i) or {}
-        return self.tasks[i], *(
-            (layer["name"], *sorted(name for name, value in layer["numbers"].items() if value == 0))
-            for layer in recipe.get("layers", ())
-        )
-
     @cached_property
     def on_the_fly(self) -> bool:
         """Whether the rows have no lq, because it is made of gt each time a row is read (see config.datasets.Dataset)."""

@@ -140,9 +140,11 @@ class Mixture:
             raise DataError(f"{self.datasets[d].name}: picture {self.datasets[d].ids[row]} is of none of the tasks")
         return labels
 
-    def clean(self, drawn: list[tuple[int, int]]) -> np.ndarray:
-        """Whether nothing is wrong with the degraded picture of each row (``clean_share``), bool (B,)."""
-        return np.array([self._is_clean[d][row] for d, row in drawn], bool)
+    def classes(self, drawn: list[tuple[int, int]], has_clean: bool) -> np.ndarray:
+        """What a predictor should say of each row, int64 (B,): index into ``tasks``, or, if it ``has_clean`` as a class, the number
+        of tasks where nothing is wrong with the row's degraded picture (``clean_share``)."""
+        labels = self.labels(drawn)
+        return np.where([self._is_clean[d][row] for d, row in drawn], len(self.tasks), labels) if has_clean else labels
 
     @cached_property
     def _is_clean(self) -> list[list[bool]]:

@@ -15,31 +15,27 @@ from mperceiver.data.read.mixture import Mixture
 from mperceiver.models import towers
 from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement
-from mperceiver.models.predictor import DegradationPredictor
 from mperceiver.models.sampling import ddim
 from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
-from mperceiver.seeds import picture_seed
 from mperceiver.training import processes
 from mperceiver.training.discarding import latents_folder
 from mperceiver.training.latents import CachedLatents, SampledLatents, sample_latents
 from mperceiver.training.loop import fit, turns
 from mperceiver.training.losses import PictureLosses
 from mperceiver.training.prefetch import generators
-from mperceiver.training.stages.common import all_latents, mixed, ready_to_train, trained_predictor
-
-EMBEDDINGS_AT_ONCE = 4096  # that the predictor judges
+from mperceiver.training.stages.common import all_latents, mixed, ready_to_train
+from mperceiver.training.stages.judgements import judgements
 
 
 def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
     """Train with L1, perceptual, colour and adversarial losses on the decoded pictures."""
     torch.manual_seed(run.seed + 2)
     foundation = towers.load(run.foundation, processes.device())
-    predictor = trained_predictor(foundation, run_name, run)
     cached = all_latents(run)
     mixture = mixed([latents.crops for latents in cached], spec)
     wanted = drawn_rows(mixture, spec, run.seed + 2)
-    judged = [judgements(predictor, latents, spec, run.seed + 2) for latents in cached]
+    judged = judgements(run_name, run, spec, foundation, cached, inputs)
     sampled = _sampled_latents(run_name, run, spec, foundation, cached, judged, inputs, wanted)
     whole = mixture.datasets[0].size(0)  # (height, width) of every crop, since their latents have one shape
     drm = DetailRefinement(foundation.vae, len(run.tasks), run.model)
@@ -82,40 +78,6 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
         draw=draw,
     )
     return drm, curve
-
-
-@torch.no_grad()
-def judgements(predictor: DegradationPredictor, latents: CachedLatents, spec: Stage, seed: int) -> Tensor:
-    """P of each of a dataset's crops, (crops, N) on the CPU: as if it were one of up to ``judged_crops`` crops of a picture.
-
-    The others are crops of the same kind, drawn at random. A ``misjudged_share`` of the crops has the P of another crop.
-    """
-    device = next(predictor.parameters()).device
-    rows = torch.arange(len(latents)).split(EMBEDDINGS_AT_ONCE)
-    embeddings = (torch.stack([latents.embedding(i) for i in some.tolist()]) for some in rows)
-    logits = torch.cat([predictor(some.to(device)) for some in embeddings])
-    if spec.judged_crops > 1:
-        logits = _of_pictures(logits, latents, spec.judged_crops, seed)
-    probabilities = predictor.shared_out(predictor.classes(logits)).cpu()
-    rng = np.random.default_rng(picture_seed(latents.crops.name, "misjudged", seed))
-    misjudged = np.flatnonzero(rng.random(len(latents)) < spec.misjudged_share)
-    probabilities[misjudged] = probabilities[rng.integers(len(latents), size=len(misjudged))]
-    return probabilities
-
-
-def _of_pictures(logits: Tensor, latents: CachedLatents, most: int, seed: int) -> Tensor:
-    """The mean of each crop's logits and those of others of its kind, (crops, N or N + 1); in all 1, 2, 4, ... or ``most`` crops."""
-    rng = np.random.default_rng(picture_seed(latents.crops.name, "pictures", seed))
-    of_kind: dict[tuple, list[int]] = {}
-    for row in range(len(latents)):
-        of_kind.setdefault(latents.crops.kind(row), []).append(row)
-    numbers, means = [*(2**k for k in range((most - 1).bit_length())), most], torch.empty_like(logits)
-    for rows in of_kind.values():
-        others = rng.choice(rows, (len(rows), most - 1))
-        sums = logits[np.concatenate([np.array(rows)[:, None], others], axis=1)].cumsum(1)  # (rows, most, N or N + 1)
-        numbers_drawn = torch.from_numpy(rng.choice(numbers, len(rows))).to(logits.device)
-        means[rows] = sums[torch.arange(len(rows)), numbers_drawn - 1] / numbers_drawn[:, None]
-    return means
 
 
 def drawn_rows(mixture: Mixture, spec: Stage, seed: int) -> list[list[int]] | None:
@@ -176,7 +138,14 @@ def _sampled_latents(
         )
 
     digests = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
-    parts = [run.latents.model_dump(mode="json"), spec.precision, spec.misjudged_share, run.seed, digests]
+    parts = [
+        run.latents.model_dump(mode="json"),
+        spec.precision,
+        spec.judged_crops,
+        spec.judged_folds,
+        run.seed,
+        digests,
+    ]
     key = json.dumps(parts, sort_keys=True)
     sampled = sample_latents(latents_folder(run_name), sample, cached, judged, run.latents.seed, key, run_name, wanted)
     for module in (branches, foundation.unet, foundation.text_encoder, foundation.clip):

@@ -32,9 +32,7 @@ def train_predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: 
 
     def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
         rows = batches.mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
-        labels = batches.mixture.labels(rows)
-        if run.model.predictor_clean:
-            labels = np.where(batches.mixture.clean(rows), len(run.tasks), labels)
+        labels = batches.mixture.classes(rows, run.model.predictor_clean)
         return batches.read(rows, phase, rng) | {"labels": torch.from_numpy(labels)}
 
     def objective(

@@ -78,13 +78,16 @@ def test_an_unknown_key_like_no_other_is_reported_alone(world):
         ("runs", f"title: t\nfoundation: f\ntrain: [a]\ndrm: {STAGE}\n", "(the whole file)", "`latents`"),
         ("runs", "title: t\ntrain: [a]\nnetwork: {architecture: a, steps: 1, phases: [{batch: 1, crop_px: 8}], "
          "gradient_checkpointing: true}\n", "(the whole file)", "network.gradient_checkpointing does nothing"),
-        ("runs", "title: t\ntrain: [a]\nnetwork: {architecture: a, steps: 1, phases: [{batch: 1, crop_px: 16}], misjudged_share: 0.1}\n",
-         "(the whole file)", "network.misjudged_share does nothing"),
+        ("runs", "title: t\ntrain: [a]\nnetwork: {architecture: a, steps: 1, phases: [{batch: 1, crop_px: 16}], judged_crops: 2}\n",
+         "(the whole file)", "network.judged_crops does nothing"),
         ("runs", "title: t\ntrain: [a]\nnetwork: {architecture: a, steps: 1, phases: [{batch: 1, crop_px: 8}], losses: {ssim: 0.1}}\n",
          "network", "losses.ssim needs crops of 11 px or more, the side of SSIM's window; phases have one of 8 px"),
         ("runs", f"title: t\nfoundation: f\ntrain: [a]\nmodel: {{drm: {{levels: [1], naf_blocks: {{0: 1}}}}}}\npredictor: {STAGE}\n",
          "model.drm", "naf_blocks names level 0, which is none of `levels`, [1]"),
         ("runs", f"title: t\nfoundation: f\ntrain: [a]\npredictor: {STAGE}\nreuse: {{predictor: b}}\n", "(the whole file)", "both"),
+        ("runs", "title: t\nfoundation: f\ntrain: [a]\nstart_from: b\nlatents: {steps: 1}\n"
+         "drm: {steps: 1, phases: [{batch: 1, crop_px: 8}], judged_folds: 2}\n",
+         "(the whole file)", "a predictor that starts from run b may have seen every photograph"),
         ("runs", "title: t\nfoundation: f\ntrain: [a]\npredictor: {steps: 1, phases: [{batch: 1, crop_px: 8, share: 0.5}]}\n",
          "predictor", "add up to 0.5"),
         ("protocols", "title: t\nborder_px: -1\n", "border_px", "greater than or equal to 0"),

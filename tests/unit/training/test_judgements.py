@@ -1,91 +1,184 @@
-"""Which probabilities the DRM is trained with: a picture's of which the crop may be one, and for a share of the crops those of another crop."""
+"""Which probabilities the DRM is trained with: of several crops of a picture, and by predictors that have not seen its photograph."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from mperceiver.config.runs import ModelConfig, Phase, Stage
+from mperceiver import config
+from mperceiver.config.runs import ModelConfig, Phase, Run, Stage
+from mperceiver.data import DataError
 from mperceiver.models.predictor import DegradationPredictor
-from mperceiver.training.stages import drm
+from mperceiver.training.stages import judgements as under_test
+from mperceiver.training.stages.judgements import judgements, parts_of
 
-CROPS = 500
+PICTURES, CROPS = 125, 4  # crops of each picture
 
 
 def stage(**changes) -> Stage:
-    return Stage(steps=1, phases=[Phase(batch=1, crop_px=16)], **changes)
+    return Stage(steps=1, phases=[Phase(batch=18, crop_px=16)], **changes)
 
 
 class Latents(list):
-    """Embeddings by row, as CachedLatents gives them."""
+    """Embeddings by row, as CachedLatents gives them; two pictures are of one photograph."""
 
-    crops = SimpleNamespace(name="some", kind=lambda row: ("haze" if row % 3 else "rain",))
+    def __init__(self, rows, name: str = "some") -> None:
+        super().__init__(rows)
+        self.crops = SimpleNamespace(name=name, per_picture=CROPS, source=lambda i: f"photograph {i // CROPS // 2}")
 
     def embedding(self, i: int) -> torch.Tensor:
         return self[i]
 
 
 @pytest.fixture
-def world() -> tuple[DegradationPredictor, Latents, torch.Tensor]:
-    """A predictor, the embeddings of 500 crops, and its probabilities of them."""
+def world(monkeypatch) -> tuple[DegradationPredictor, Latents, torch.Tensor]:
+    """A predictor, the embeddings of 500 crops of 125 pictures, and its probabilities of them."""
     torch.manual_seed(0)
-    predictor, embeddings = DegradationPredictor(6, 4, ModelConfig(predictor_hidden=8)).eval(), torch.randn(CROPS, 6)
+    predictor, embeddings = DegradationPredictor(6, 4, ModelConfig(predictor_hidden=8)).eval(), torch.randn(500, 6)
+    monkeypatch.setattr(under_test, "trained_predictor", lambda *_: predictor.requires_grad_(False))
     return predictor, Latents(embeddings), predictor.probabilities(embeddings).detach()
 
 
-def test_without_a_share_they_are_the_predictors(world, monkeypatch):
-    predictor, latents, expected = world
-    monkeypatch.setattr(drm, "EMBEDDINGS_AT_ONCE", 64)
-    found = drm.judgements(predictor, latents, stage(), 2)
-    assert torch.allclose(found, expected, atol=1e-6) and not found.requires_grad
-
-
-def test_a_share_has_those_of_another_crop(world):
-    predictor, latents, expected = world
-    found = drm.judgements(predictor, latents, stage(misjudged_share=0.3), 2)
-    changed = (found - expected).abs().amax(1) > 1e-6
-    assert 0.25 < changed.float().mean() < 0.35
-    for row in found[changed]:
-        assert (expected - row).abs().amax(1).min() < 1e-6, "it is no crop's"
-    assert torch.equal(found, drm.judgements(predictor, latents, stage(misjudged_share=0.3), 2)), (
-        "another call, other crops"
+def judged(latents: Latents, seed: int = 0, **changes) -> torch.Tensor:
+    (found,) = judgements(
+        "some", Run(title="t", train=[], foundation="f", seed=seed), stage(**changes), None, [latents], {}
     )
-    other = (drm.judgements(predictor, latents, stage(misjudged_share=0.3), 3) - expected).abs().amax(1) > 1e-6
-    assert not torch.equal(changed, other), "the seed does nothing"
+    return found
+
+
+def test_by_default_they_are_the_predictors(world, monkeypatch):
+    _, latents, expected = world
+    monkeypatch.setattr(under_test, "EMBEDDINGS_AT_ONCE", 64)
+    assert torch.allclose(judged(latents), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_a_crop_is_judged_with_others_of_its_kind(world, monkeypatch, temperature):
-    """Of up to four: a third of the crops is judged alone, the others with 1 or 3 others, whose kind they share."""
+def test_a_crop_is_judged_with_others_of_its_picture(world, monkeypatch, temperature):
+    """A third of the crops alone, a third with one other, a third with the three others of the picture."""
     predictor, latents, _ = world
     monkeypatch.setattr(predictor, "temperature", temperature)
-    logits = predictor(torch.stack(list(latents))).detach()
-    of_kind = torch.tensor([latents.crops.kind(row) == ("haze",) for row in range(CROPS)])
-    logits[of_kind] += 100 * torch.eye(4)[0]  # so that a crop of the other kind would show
-    monkeypatch.setattr(predictor, "forward", lambda embeddings: logits[: len(embeddings)])
-    found = drm.judgements(predictor, latents, stage(judged_crops=4), 2)
-    assert found.sum(1).allclose(torch.ones(CROPS))
-    rest = found[:, 1:] / found[:, 1:].sum(1, keepdim=True)
-    assert found[of_kind, 0].min() > 0.999 and found[~of_kind, 0].max() < 0.999 and rest[~of_kind].isfinite().all()
-    alone = (found - (logits / temperature).softmax(1)).abs().amax(1)[~of_kind] < 1e-6
-    assert 0.2 < alone.float().mean() < 0.46
-    assert torch.equal(found, drm.judgements(predictor, latents, stage(judged_crops=4), 2))
-    assert not torch.equal(found, drm.judgements(predictor, latents, stage(judged_crops=4), 3))
+    logits = predictor(torch.stack(list(latents)))
+    found = judged(latents, judged_crops=16)  # more than there are
+    of_sets = []
+    for row in range(len(latents)):
+        others = [i for i in range(row // CROPS * CROPS, row // CROPS * CROPS + CROPS) if i != row]
+        possible = {1: [[row]], 2: [[row, i] for i in others], 4: [[row, *others]]}
+        fits = [
+            count
+            for count, sets in possible.items()
+            for rows in sets
+            if torch.allclose((logits[rows].mean(0) / temperature).softmax(0), found[row], atol=1e-6)
+        ]
+        of_sets += fits
+        assert len(fits) == 1, row
+    assert all(120 < of_sets.count(count) < 215 for count in (1, 2, 4))
+    assert torch.equal(found, judged(latents, judged_crops=16))
+    assert not torch.equal(found, judged(latents, 1, judged_crops=16)), "the seed does nothing"
+    two = judged(latents, judged_crops=2)
+    alone = (two - (logits / temperature).softmax(1)).abs().amax(1) < 1e-6
+    assert 0.4 < alone.float().mean() < 0.6
 
 
-def test_judged_together_crops_are_surer_of_what_they_have_in_common(world, monkeypatch):
-    predictor, latents, _ = world
-    common = torch.eye(4)[[0 if latents.crops.kind(row) == ("haze",) else 2 for row in range(CROPS)]]
-    logits = common + 2 * torch.randn(CROPS, 4, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(predictor, "forward", lambda embeddings: logits[: len(embeddings)])
-    right = []
-    for crops in (1, 2, 16):
-        found = drm.judgements(predictor, latents, stage(judged_crops=crops), 2)
-        right.append((found.argmax(1) == common.argmax(1)).float().mean().item())
-    assert right[0] + 0.02 < right[1] and right[1] + 0.05 < right[2]
+def test_the_crops_of_a_photograph_are_of_one_part_in_whatever_dataset():
+    some, other = Latents(range(48)), Latents(range(24), "other")
+    parts = parts_of([some, other], 3, 0)
+    assert parts[0][:24].tolist() == parts[1].tolist()
+    of_photograph = [set(parts[0][i : i + 2 * CROPS].tolist()) for i in range(0, 48, 2 * CROPS)]
+    assert all(len(each) == 1 for each in of_photograph)
+    assert sorted(each.pop() for each in of_photograph) == [0, 0, 1, 1, 2, 2]
+    with pytest.raises(DataError, match=r"judged_folds is 7, but some, other has 6 photographs"):
+        parts_of([some, other], 7, 0)
 
 
-def test_without_others_of_its_kind_a_crop_is_judged_alone(world, monkeypatch):
-    predictor, latents, expected = world
-    monkeypatch.setattr(latents, "crops", SimpleNamespace(name="some", kind=lambda row: (row,)))
-    assert torch.allclose(drm.judgements(predictor, latents, stage(judged_crops=16), 2), expected, atol=1e-6)
+# ---------------------------------------------------------------- the predictors of the parts
+
+
+@pytest.fixture
+def folds(world, monkeypatch):
+    """What the predictors of 3 parts are trained with: (module, objective, draw), grabbed from ``fit``; the logits it leaves."""
+    _, latents, _ = world
+    grabbed = {}
+
+    def fit(title, module, objective, spec, *, draw, **_):
+        grabbed.update(module=module, objective=objective, draw=draw, spec=spec)
+        for part, predictor in enumerate(module.predictors):
+            predictor.out.bias.data[:] = 100.0 * torch.eye(4)[part]  # so that it shows which one judged
+
+    class Batches:
+        mixture = SimpleNamespace(
+            balanced=lambda rng, per_task: [(0, int(row)) for row in rng.permutation(500)[: 9 * per_task]],
+            classes=lambda rows, has_clean: torch.tensor([row % 4 for _, row in rows]).numpy(),
+        )
+
+        def __init__(self, *_) -> None:
+            pass
+
+        def statistics(self, seed):
+            return torch.zeros(6), torch.ones(6)
+
+        def read(self, rows, phase, rng):
+            return {"embedding": torch.stack([latents[row] for _, row in rows])}
+
+        def embedding(self, batch):
+            return batch["embedding"]
+
+    trained = SimpleNamespace(predictor=stage(gamma=0.0))
+    monkeypatch.setattr(under_test, "fit", fit)
+    monkeypatch.setattr(under_test, "CachedBatches", Batches)
+    monkeypatch.setattr(
+        under_test, "build_predictor", lambda *_: DegradationPredictor(6, 4, ModelConfig(predictor_hidden=8))
+    )
+    monkeypatch.setattr(config, "weights_of", lambda run: {"predictor": "some"})
+    monkeypatch.setattr(config, "load", lambda kind, name: trained)
+    return grabbed, latents
+
+
+def test_a_crop_is_judged_by_the_predictor_of_its_part(folds):
+    _, latents = folds
+    (part,) = parts_of([latents], 3, 3)
+    found = judged(latents, judged_folds=3)
+    assert found.argmax(1).tolist() == part.tolist() and found.amax(1).min() > 0.99
+
+
+def test_a_predictor_learns_nothing_from_its_part(folds):
+    """Other embeddings and labels of a part leave the gradient of that part's predictor as it is, and change all others."""
+    import numpy as np
+
+    grabbed, latents = folds
+    judged(latents, judged_folds=3)
+    module, objective = grabbed["module"].eval().requires_grad_(True), grabbed["objective"]
+    batch = grabbed["draw"](np.random.default_rng(0), grabbed["spec"].phases[0])
+    assert {0, 1, 2} == set(batch["part"].tolist()) and len(batch["part"]) == 18
+
+    def gradients(batch) -> list[torch.Tensor]:
+        module.zero_grad()
+        objective(module, batch, torch.Generator(), grabbed["spec"].phases[0], 0)["loss"].backward()
+        return [predictor.hidden.weight.grad.clone() for predictor in module.predictors]
+
+    before = gradients(batch)
+    assert all(gradient.abs().max() > 0 for gradient in before)
+    for part in range(3):
+        own = batch["part"] == part
+        changed = batch | {
+            "embedding": torch.where(own[:, None], -batch["embedding"], batch["embedding"]),
+            "labels": torch.where(own, (batch["labels"] + 1) % 4, batch["labels"]),
+        }
+        same = [torch.equal(a, b) for a, b in zip(before, gradients(changed), strict=True)]
+        assert same == [k == part for k in range(3)]
+    alone = {name: value[batch["part"] == 0] for name, value in batch.items()}  # a batch of one part only
+    first, *others = gradients(alone)
+    assert first.abs().max() == 0 and all(gradient.abs().max() > 0 for gradient in others)
+
+
+def test_a_predictor_that_was_converted_has_no_training_to_repeat(folds, monkeypatch):
+    _, latents = folds
+    monkeypatch.setattr(config, "load", lambda kind, name: SimpleNamespace(predictor=None))
+    with pytest.raises(config.ConfigError, match=r"judged_folds: the predictor's weights were converted"):
+        judged(latents, judged_folds=3)
+
+
+def test_several_processes_share_what_one_would_take(monkeypatch):
+    monkeypatch.setattr(under_test.processes, "world", lambda: SimpleNamespace(num_processes=2))
+    shared = under_test._shared_by_all(stage())
+    assert (shared.accumulate, shared.phases[0].batch) == (2, 9)
+    assert under_test._shared_by_all(stage(accumulate=4)) == stage(accumulate=4)

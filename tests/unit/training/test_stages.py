@@ -346,19 +346,14 @@ def test_drm_sees_latent_picture_truth_and_probabilities_of_one_place(trained, m
     from mperceiver.models.drm import DetailRefinement
     from mperceiver.models.towers import load
     from mperceiver.training.latents import CachedLatents
-    from mperceiver.training.stages.common import trained_predictor
-    from mperceiver.training.stages.drm import judgements
+    from mperceiver.training.stages.judgements import judgements
 
     path = Path("config/runs/tiny.yaml")
-    path.write_text(
-        path.read_text(encoding="utf-8").replace("drm:\n", "drm:\n  misjudged_share: 0.5\n  judged_crops: 3\n"),
-        encoding="utf-8",
-    )
+    path.write_text(path.read_text(encoding="utf-8").replace("drm:\n", "drm:\n  judged_crops: 3\n"), encoding="utf-8")
     run, given = config.load("runs", "tiny"), []
-    assert (run.drm.misjudged_share, run.drm.judged_crops) == (0.5, 3)
-    judged = judgements(
-        trained_predictor(load("tiny"), "tiny", run), CachedLatents("tiny", "tiny-train"), run.drm, run.seed + 2
-    )
+    assert run.drm.judged_crops == 3
+    latents = CachedLatents("tiny", "tiny-train")
+    (judged,) = judgements("tiny", run, run.drm, load("tiny"), [latents], {})
     assert len(judged.unique(dim=0)) > 5
     rows = PreparedDataset("tiny-train")
     lq, gt = (

@@ -121,22 +121,32 @@ def test_a_share_of_the_rows_stays_clean_and_the_others_are_as_without_it(world)
         assert np.array_equal(rows.lq(i), without[row_id] if layers else rows.gt(i))
         assert rows.is_clean(i) == (not layers)
     drawn = [(0, i) for i in range(len(rows))]
-    assert Mixture([rows], ["noise", "dark-noise"]).clean(drawn).tolist() == [rows.is_clean(i) for _, i in drawn]
+    tasks = ["noise", "dark-noise"]
+    plain = [tasks.index(task) for task in rows.tasks]
+    assert Mixture([rows], tasks).classes(drawn, False).tolist() == plain
+    assert Mixture([rows], tasks).classes(drawn, True).tolist() == [
+        2 if rows.is_clean(i) else plain[i] for i in range(len(rows))
+    ]
 
 
-def test_rows_of_a_kind_have_the_same_wrong(world):
-    """A layer whose strength is one of several numbers, 0 among them, makes two kinds of a task's rows; a clean row is another."""
+def test_crops_may_be_shared_by_all_pictures_alike(world):
     generated("leaves", count=3)
-    download_dataset("leaves", [])
-    noise = "degradations:\n  dark-noise:\n    low-light: {gamma: [1.0, 3.0]}\n    gaussian-noise: {sigma_255: {choices: [0, 20, 30]}}\n"
-    describe("d", "from: [leaves]\ncrop_px: 16\ncrops: 200\nclean_share: 0.3\n" + noise), prepare_dataset("d")
-    rows, found = PreparedDataset("d"), {}
-    for i in range(len(rows)):
-        layers = rows.recipe(i)["layers"]
-        wrong = "nothing" if not layers else "noise" if layers[1]["numbers"]["sigma_255"] else "darkness"
-        found.setdefault(wrong, set()).add(rows.kind(i))
-    assert found.keys() == {"nothing", "noise", "darkness"} and all(len(kinds) == 1 for kinds in found.values())
-    assert len(set.union(*found.values())) == 3
+    put("m/set", "photo.png", height=40, width=90)
+    local("photos", "set")
+    text = "from: [leaves, photos]\ncrop_px: 16\ncrops: 42\nevery: false\nshare_by: pictures\n" + TWO_WAYS
+    describe("d", text)
+    download_dataset("leaves", []), download_dataset("photos", [Path("m")])
+    prepare_dataset("d")
+    rows = PreparedDataset("d")
+    assert Counter(row_id.rsplit("-", 2 + row_id.endswith("dark-noise"))[0] for row_id in rows.ids) == {
+        "dead-leaves-0000": 11,
+        "dead-leaves-0001": 11,
+        "dead-leaves-0002": 10,
+        "photo": 10,
+    }
+    assert Counter(rows.tasks) == {"noise": 21, "dark-noise": 21}
+    with pytest.raises(config.ConfigError, match="`share_by` says how `crops` are divided; there are none"):
+        describe("d", text.replace("crop_px: 16\ncrops: 42\nevery: false\n", "")), config.load("datasets", "d")
 
 
 def test_clean_rows_come_from_dark_places_and_the_others_are_as_without_it(world):
