@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config, images, lineage, paths
+from mperceiver import config, images, lineage
 from mperceiver.config.doors import Checkpoint
-from mperceiver.files import staged_again, verify_checksums
 from mperceiver.models.baselines.network import Network
 from mperceiver.models.baselines.promptir import PromptIR
 from mperceiver.models.baselines.restormer import Restormer
 from mperceiver.models.checkpoint_files import CheckpointError, read, unwrapped, without_prefix
+from mperceiver.models.staged import staged
 from mperceiver.models.towers import freeze
 
 if TYPE_CHECKING:
@@ -55,15 +55,15 @@ def load_restorer(method: str, dataset: str | None, device: torch.device | str) 
 
 def _staged(foundation: str, name: str) -> Path:
     """A file of a staged foundation, which is what its card says."""
-    card = lineage.read_card(paths.foundation_card(foundation))
-    entries = card["result"].get("files", {})
-    if name not in entries:
+    files = staged(foundation)
+    if files.digests is None:
+        raise lineage.LineageError(f"{files.folder}: no card; stage the foundation first: {files.command}")
+    if name not in files.digests:
         raise config.ConfigError(
-            f"{config.path_of('foundations', foundation)}: has no file {name}, only {', '.join(entries) or 'none'}"
+            f"{config.path_of('foundations', foundation)}: has no file {name}, only {', '.join(files.digests) or 'none'}"
         )
-    folder = paths.foundation_folder(foundation)
-    verify_checksums(folder, {name: entries[name]["sha256"]}, staged_again(f"mperceiver foundation {foundation}"))
-    return folder / name
+    files._replace(digests={name: files.digests[name]}).verify()
+    return files.folder / name
 
 
 def build(file: Path, spec: Checkpoint, named_in: str) -> tuple[nn.Module, int, int]:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config, paths, shipped
+from mperceiver import config
 from mperceiver.config.foundations import Tokens
-from mperceiver.files import staged_again, verify_checksums
-from mperceiver.lineage import LineageError, read_card
+from mperceiver.lineage import LineageError
 from mperceiver.machine import importing, without_collection
 from mperceiver.models.image_tower import ImageTower, clip_view, load_clip
+from mperceiver.models.staged import staged
 from mperceiver.models.text_tower import TextTower, load_text_tower
-from mperceiver.printing import say
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -192,14 +191,13 @@ def load(
         from diffusers import AutoencoderKL, UNet2DConditionModel
 
     spec = config.load("foundations", name)
-    command = f"mperceiver foundation {name}"
-    staged = _staged_or_shipped(name)
-    folder = folder or staged
+    files = staged(name)
+    folder = folder or files.folder
     for part in ("vae", "unet", "text_encoder", "scheduler", "image_encoder"):
         if not (folder / part).is_dir():
-            raise LineageError(f"{folder}: no {part}/; stage the foundation first: {command}")
-    if folder == staged:
-        _check_files(name, command)
+            raise LineageError(f"{folder}: no {part}/; stage the foundation first: {files.command}")
+    if folder == files.folder:
+        files.verify()
     vae = _pretrained(AutoencoderKL, folder / "vae", torch.float32, () if spec.trunk_norm else TRUNK_NORMS)
     if not spec.trunk_norm:
         drop_trunk_norm(vae)
@@ -219,33 +217,12 @@ def load(
 
 def load_image_tower(name: str) -> ImageTower:
     """The image tower of a staged foundation, frozen, on the CPU. Errors as in ``load``."""
-    command, folder = f"mperceiver foundation {name}", _staged_or_shipped(name)
-    if not (folder / "image_encoder").is_dir():
-        raise LineageError(f"{folder}: no image_encoder/; stage the foundation first: {command}")
-    _check_files(name, command)
-    tower, px = load_clip(folder / "image_encoder")
+    files = staged(name)
+    if not (files.folder / "image_encoder").is_dir():
+        raise LineageError(f"{files.folder}: no image_encoder/; stage the foundation first: {files.command}")
+    files.verify()
+    tower, px = load_clip(files.folder / "image_encoder")
     return ImageTower(freeze(tower), px)
-
-
-def _staged_or_shipped(name: str) -> Path:
-    """Folder of a foundation: data/foundations/<name>/, or the shipped one where it is not staged. A card names staged ones only."""
-    staged, local = paths.foundation_folder(name), config.load("foundations", name).local
-    if local is not None and not staged.exists() and (shipped.find(local) / shipped.CARD).is_file():
-        return shipped.find(local)
-    return staged
-
-
-def _check_files(name: str, command: str) -> None:
-    """Compare the staged files with the card's digests; a line on standard error says so where there is no card."""
-    card, folder = paths.foundation_card(name), _staged_or_shipped(name)
-    if folder != paths.foundation_folder(name):
-        verify_checksums(folder, read_card(folder / shipped.CARD)["outputs"], "install the package again")
-        return
-    if not card.is_file():
-        say(f"{folder}: no card ({card}), so nothing vouches for these weights; stage them: {command}", error=True)
-        return
-    digests = {path: file["sha256"] for path, file in read_card(card)["result"].get("files", {}).items()}
-    verify_checksums(folder, digests, staged_again(command))
 
 
 def _pretrained(network: type[M], folder: Path, dtype: torch.dtype, absent: tuple[str, ...] = ()) -> M:

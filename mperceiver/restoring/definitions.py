@@ -4,12 +4,13 @@ import hashlib
 import json
 from pathlib import Path
 
-from mperceiver import config, paths, shipped
+from mperceiver import config
 from mperceiver.config.doorways import module_inputs
 from mperceiver.config.methods import Method
 from mperceiver.config.parts import NOT_READ, part_of
 from mperceiver.files import known_sha256
 from mperceiver.lineage import read_card
+from mperceiver.models.staged import staged
 
 
 def definition(method: str, spec: Method) -> str:
@@ -26,23 +27,11 @@ def definition(method: str, spec: Method) -> str:
     stands_on = {
         "settings": spec.model_dump(mode="json", by_alias=True, exclude=not_read, exclude_defaults=True),
         "runs": {run: part_of("runs", run, "restore").digest for run in runs},
-        "foundation": foundation and [part_of("foundations", foundation, "restore").digest, _staged(foundation)],
+        "foundation": foundation and [part_of("foundations", foundation, "restore").digest, staged(foundation).digests],
         "weights": {stage: _of_weights(file) for stage, file in config.weights_files(method).items()},
         "module": {file: _of_file(Path(file)) for file in module_inputs(method)},
     }
     return hashlib.sha256(json.dumps(stands_on, sort_keys=True).encode()).hexdigest()
-
-
-def _staged(foundation: str) -> dict[str, str]:
-    """{file: SHA-256} of a foundation by its card, or by that of the shipped one; empty if it has neither."""
-    card, local = paths.foundation_card(foundation), config.load("foundations", foundation).local
-    if not card.is_file() and local is not None:
-        card = shipped.find(local) / shipped.CARD
-    if not card.is_file():
-        return {}
-    content = read_card(card)
-    of_files = {name: file["sha256"] for name, file in content["result"].get("files", {}).items()}
-    return of_files or content["outputs"]
 
 
 def _of_weights(file: Path) -> str | None:

@@ -279,7 +279,7 @@ def test_predictor_learns_clean_rows_as_a_class_of_their_own(trained, monkeypatc
     path.write_text(text, encoding="utf-8")
     run, cached = config.load("runs", "tiny"), CachedLatents("tiny", "tiny-train")
     assert run.model.predictor_clean == clean
-    monkeypatch.setattr(Mixture, "clean", lambda self, rows: np.array([row % 3 == 0 for _, row in rows]))
+    monkeypatch.setattr(Mixture, "_is_clean", [[row % 3 == 0 for row in range(18)]])
     known, count = every(cached.embedding), len(run.tasks)
     known = (known - known.mean(0)) / known.std(0).clamp(min=1e-6)
     seen = []
