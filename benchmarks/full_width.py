@@ -22,7 +22,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mperceiver.config import TASKS
-from mperceiver.config.runs import Losses, ModelConfig
+from mperceiver.config.modules import ModelConfig
+from mperceiver.config.runs import Losses
 from mperceiver.metrics.lpips import Lpips
 from mperceiver.models import towers
 from mperceiver.models.branches import HALF, Branches

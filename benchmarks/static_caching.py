@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mperceiver.config import TASKS
-from mperceiver.config.runs import ModelConfig
+from mperceiver.config.modules import ModelConfig
 from mperceiver.models import towers
 from mperceiver.models.branches import Branches
 

@@ -141,7 +141,8 @@ class Dataset(Model):
     def _select_tasks(cls, raw: Any) -> Any:
         only, tasks = (raw.get("only"), raw.get("degradations")) if isinstance(raw, dict) else (None, None)
         if isinstance(only, list) and only and isinstance(tasks, dict):
-            if unknown := [task for task in only if task not in list(tasks)]:  # a list in `only` has no hash
+            names = list(tasks)  # in which even a list, which has no hash, can be looked for
+            if unknown := [task for task in only if task not in names]:
                 raise ValueError(f"`only`: {', '.join(map(str, unknown))} is not a task of `degradations`")
             return raw | {"degradations": {task: layers for task, layers in tasks.items() if task in only}}
         return raw

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from mperceiver.config.base import Precision
-from mperceiver.config.runs import ModelConfig
+from mperceiver.config.modules import ModelConfig
 from mperceiver.models.blocks import use_channels_last
 from mperceiver.models.cross_attention import attending, cross_attentions, keys_values
 from mperceiver.models.ir_adapter import IRAdapter

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from mperceiver.config.runs import ModelConfig
+from mperceiver.config.modules import ModelConfig
 from mperceiver.models.blocks import start_at_zero, use_channels_last
 from mperceiver.models.hooks import HookValue
 from mperceiver.models.vp_modulator import VPModulator

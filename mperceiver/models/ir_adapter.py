@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mperceiver.config.runs import ModelConfig
+from mperceiver.config.modules import ModelConfig
 from mperceiver.models.blocks import ResBlock, SelfAttention, time_embedding
 from mperceiver.models.vp_modulator import KeysValues, VPModulator
 

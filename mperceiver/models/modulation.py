@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from mperceiver.config.runs import ModelConfig
+from mperceiver.config.modules import ModelConfig
 from mperceiver.models.blocks import start_at_zero
 from mperceiver.models.hooks import HookValue
 

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver import images
-from mperceiver.config.runs import ModelConfig, Run
+from mperceiver.config.modules import ModelConfig
+from mperceiver.config.runs import Run
 from mperceiver.models.towers import Towers
 
 # Of the crops that CLIP gets at once. With four times as many, each takes 1.7 times as long on a CPU.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmarks import sd21
 from mperceiver.config.base import TASKS
 from mperceiver.config.methods import Method
-from mperceiver.config.runs import ModelConfig
+from mperceiver.config.modules import ModelConfig
 from mperceiver.config.samplers import Sampler
 from mperceiver.images import PictureError
 from mperceiver.models import towers

@@ -6,7 +6,8 @@ import pytest
 
 from mperceiver.config import ConfigError, with_options
 from mperceiver.config.methods import Method
-from mperceiver.config.runs import DrmConfig, Stage
+from mperceiver.config.modules import DrmConfig
+from mperceiver.config.runs import Stage
 
 METHODS = {
     "identity": {},

@@ -14,7 +14,8 @@ from safetensors import safe_open
 from support import PROJECT
 
 from mperceiver import config, images
-from mperceiver.config.runs import DrmConfig, ModelConfig, Run
+from mperceiver.config.modules import DrmConfig, ModelConfig
+from mperceiver.config.runs import Run
 from mperceiver.lineage import LineageError
 from mperceiver.models import towers, vp_modulator, weights
 from mperceiver.models.branches import Branches

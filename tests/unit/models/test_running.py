@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mperceiver.config.runs import ModelConfig
+from mperceiver.config.modules import ModelConfig
 from mperceiver.config.samplers import Sampler
 from mperceiver.models.branches import Branches
 from mperceiver.models.drm import DetailRefinement

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from mperceiver.config.runs import ModelConfig
+from mperceiver.config.modules import ModelConfig
 from mperceiver.models.branches import Branches
 from mperceiver.models.cross_attention import cross_attentions
 

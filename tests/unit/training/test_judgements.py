@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from mperceiver import config
-from mperceiver.config.runs import ModelConfig, Phase, Run, Stage
+from mperceiver.config.modules import ModelConfig
+from mperceiver.config.runs import Phase, Run, Stage
 from mperceiver.data import DataError
 from mperceiver.models.predictor import DegradationPredictor
 from mperceiver.training.stages import judgements as under_test
