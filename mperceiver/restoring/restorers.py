@@ -10,7 +10,13 @@ from mperceiver.models.restorer import OnShare, Restorer, unheard
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from mperceiver.models.baselines.da_clip import Steering
+    from mperceiver.models.baselines.network import Told
+    from mperceiver.models.predictor import DegradationEstimate
     from mperceiver.models.tiling import Tiles
+
+    # With what each kind of model takes from a whole picture: so mypy compares it with what restoring reads of that.
+    WithNetwork = Restorer[DegradationEstimate] | Restorer[Told] | Restorer[Steering] | Restorer[None]
 
 
 class Identity:
@@ -58,7 +64,7 @@ def load_restorer(method: str, on_share: OnShare | None = None, dataset: str | N
     return restorer
 
 
-def _with_network(kind: str, method: str, dataset: str | None) -> Restorer:
+def _with_network(kind: str, method: str, dataset: str | None) -> "WithNetwork":
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

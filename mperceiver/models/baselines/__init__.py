@@ -16,8 +16,9 @@ from mperceiver.config.runs import NetworkStage, Run
 from mperceiver.models import towers
 from mperceiver.models.baselines import airnet, da_clip, wgws
 from mperceiver.models.baselines.architecture import Architecture
+from mperceiver.models.baselines.da_clip import Steering
 from mperceiver.models.baselines.nafnet import nafnet
-from mperceiver.models.baselines.network import TaskNetwork
+from mperceiver.models.baselines.network import TaskNetwork, Told
 from mperceiver.models.baselines.promptir import PromptIR
 from mperceiver.models.baselines.restormer import Restormer
 from mperceiver.models.baselines.transweather import TransWeather
@@ -112,7 +113,9 @@ def _check_arguments(where: str, architecture: Architecture, arguments: dict[str
             raise config.ConfigError(f"{where}: {name} is missing; it has no default")
 
 
-def load_restorer(method_name: str, device: torch.device | str = "cpu") -> Restorer:
+def load_restorer(
+    method_name: str, device: torch.device | str = "cpu"
+) -> Restorer[Told] | Restorer[Steering] | Restorer[None]:
     """The restorer of a method of kind `network`, with the weights of its run."""
     method = config.load("methods", method_name)
     weights = config.method_weights(method_name)
