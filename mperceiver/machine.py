@@ -123,17 +123,31 @@ def importing(unused: Sequence[str] = ()) -> Iterator[None]:
     """Import large libraries inside, ``without_collection``; see ``own_process``.
 
     ``unused``: packages that they import where they are installed, for work that no command does. A command hides these from them,
-    as if they were not installed. What is imported after the block finds them, but the libraries remember that they did not.
+    as if they were not installed. What is imported after the block finds them, but the libraries remember that they did not. Nor does
+    a command let diffusers read the lists of files of all installed packages, by which it finds those whose module has another name.
     """
     before = len(sys.modules)
     modules = cast("dict[str, ModuleType | None]", sys.modules)
     hidden = [name for name in unused if name not in modules] if _hides else []
     modules.update(dict.fromkeys(hidden))  # None: Python finds no such package
     try:
-        with without_collection():
+        with without_collection(), _without_package_lists() if hidden else contextlib.nullcontext():
             yield
             if _whole_process and len(modules) > before + len(hidden):
                 gc.freeze()
     finally:
         for name in hidden:
             del modules[name]
+
+
+@contextlib.contextmanager
+def _without_package_lists() -> Iterator[None]:
+    """Inside, ``importlib.metadata.packages_distributions`` finds nothing. It takes a third of a second with some hundred packages."""
+    from importlib import metadata  # takes a hundredth of a second, which a command without diffusers saves
+
+    original = metadata.packages_distributions
+    metadata.packages_distributions = dict  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        metadata.packages_distributions = original

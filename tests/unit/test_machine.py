@@ -1,6 +1,7 @@
 """Python's search for reference cycles rests while libraries are imported, and goes on after whatever ends the block."""
 
 import gc
+import importlib.metadata
 import importlib.util
 import platform
 import subprocess
@@ -64,8 +65,10 @@ def test_only_a_command_hides_what_it_does_not_use(monkeypatch, command):
         with importing(unused=["colorsys", "gc"]):  # the second one is imported already
             assert (importlib.util.find_spec("colorsys") is None) == command
             assert importlib.util.find_spec("gc") is not None
+            assert (importlib.metadata.packages_distributions() == {}) == command
         with pytest.raises(KeyError), importing(unused=["colorsys"]):
             raise KeyError
+        assert importlib.metadata.packages_distributions()["pytest"] == ["pytest"]
         assert importlib.import_module("colorsys").rgb_to_hsv(1, 1, 1) == (0, 0, 1)
     finally:
         gc.unfreeze()
