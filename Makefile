@@ -13,7 +13,7 @@
 # make docs      writes the generated pages; a test fails while one of them is out of date
 # make docs-site the documentation as a site in site/, for reading without a network; a link that leads nowhere ends it
 # make install   the environment in .venv, exactly as uv.lock describes it; every other target does it first
-# .ci/run does all of it but `docs`. Needs git, make, and Python 3.11 or later with its venv module.
+# .ci/run does lint, the tests, the cluster's and the demo. Needs git, make, and Python 3.11 or later with its venv module.
 
 # The Python that the environment is built with: make demo PYTHON=python3.12
 PYTHON ?= python3

@@ -10,8 +10,8 @@ GROWTH = {
     "megapixels": "restoring, in proportion once a picture is larger than a tile; inside a tile, attention grows with the square of its area",
     "GPUs": "speed of a training, up to eight GPUs. The chain of one run's stages stays: see the table above",
     "jobs": "planning, in proportion: {planning} of one core (`benchmarks/planning.py`)",
-    "cells of a table": "the report: a page a cell with two pictures, and three of each method a column; 9.7 MB for the demo's 93 pages, "
-    "whose pictures have 128 px. `trace` of one cell reads the cards of that cell alone",
+    "cells of a table": "the report: a page with two pictures for each cell, and three pictures of each method for each column; 9.7 MB for the "
+    "demo's 93 pages, whose pictures have 128 px. `trace` of one cell reads the cards of that cell alone",
 }
 FIRST = (
     "At a hundred times this experiment ({jobs:,} jobs), **the number of restored files breaks first**: {restored:,.0f} PNGs now, "

@@ -25,7 +25,7 @@ Pictures are downloaded from the servers of their authors or of others. No pictu
   files belong: `data/manual/NAME/`.
 - A copy in one of the folders of `MPERCEIVER_MIRROR` is taken before anything is downloaded.
 - Google Drive refuses a popular file for about a day at a time. Run the command again; it continues where it stopped.
-- `.rar` archives need `unrar` or `7z` on the machine.
+- `.rar` and `.7z` archives need `unar`, `unrar` or 7-Zip on the machine.
 
 `mperceiver show NAME` draws a contact sheet of a prepared dataset; `mperceiver export NAME FOLDER` writes it as plain folders `lq/` and `gt/`.
 """

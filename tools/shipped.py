@@ -96,22 +96,27 @@ def table(other: str = "input", sides: tuple[str, str] = ("input", "restored")) 
 
 
 def decibels(method: str) -> str:
-    """How near a method brings back the photographs with nothing wrong, in words."""
+    """How near a method brings back the clean photographs, in words."""
     psnr = scores.per_picture(method, CLEAN)["psnr"]
     return f"{psnr.min():.1f} to {psnr.max():.1f} dB, with a median of {psnr.median():.1f} dB"
 
 
 def clean() -> str:
-    """What they make of photographs with nothing wrong, and how the predictor does, in sentences."""
-    degraded, sound = predictions.read(METHOD, TASKS), predictions.read(METHOD, CLEAN)
-    found, called = predictions.predictions(degraded), [predictions.called_clean(some) for some in (sound, degraded)]
+    """What they make of clean photographs, and how the predictor does, in sentences."""
+    degraded, clean_ones = predictions.read(METHOD, TASKS), predictions.read(METHOD, CLEAN)
+    found, called = (
+        predictions.predictions(degraded),
+        [predictions.called_clean(some) for some in (clean_ones, degraded)],
+    )
     assert found is not None and None not in called
-    right, wrong, sure = (f"{100 * share:.0f} %" if share else "none" for share in (*called, predictions.sure(sound)))
+    right, wrong, sure = (
+        f"{100 * share:.0f} %" if share else "none" for share in (*called, predictions.sure(clean_ones))
+    )
     return (
-        f"**Photographs with nothing wrong**: Kodak24's {result(METHOD, CLEAN)['n']}, whole, come back at {decibels(METHOD)}.\n\n"
+        f"**Clean photographs**: Kodak24's {result(METHOD, CLEAN)['n']}, whole, come back at {decibels(METHOD)}.\n\n"
         f"**The degradation predictor** is right on {100 * found.accuracy():.1f} % of the {len(found.right)} crops with one degradation each, with "
-        f"an expected calibration error of {found.calibration_error():.3f}. Of {right} of the photographs with nothing wrong `restore` says so, and of "
-        f"{wrong} of the crops with a degradation; for {sure} of the former a degradation has {100 * SURE:.0f} % or more. {of_mixes()}"
+        f"an expected calibration error of {found.calibration_error():.3f}. `restore` says that nothing seems wrong with {right} of the clean photographs, "
+        f"and, wrongly, with {wrong} of the degraded crops; {sure} of the clean photographs has a degradation with {100 * SURE:.0f} % or more. {of_mixes()}"
     )
 
 
@@ -121,8 +126,8 @@ def of_mixes() -> str:
     counts = predictions.among_most_probable(predictions.read(METHOD, MIXES), mixed)
     most = max(len(names) for names in mixed.values())
     return (
-        f"Of a mix's {most} degradations, {counts.mean():.1f} are among its {most} most probable ones on average, and for {100 * (counts >= 2).mean():.0f} % "
-        "of the mixes two or more."
+        f"On average the {most} most probable classes contain {counts.mean():.1f} of a mix's {most} degradations; "
+        f"for {100 * (counts >= 2).mean():.0f} % of the mixes they contain two or more."
     )
 
 

@@ -15,13 +15,13 @@ PAGE, RIVAL, FIGURE = Path("docs/rivals.md"), "small-nafnet", "small-nafnet-comp
 
 
 def counts() -> str:
-    """On how many degradations and mixes the shipped weights are better, by each metric, and what both do to sound photographs."""
+    """On how many degradations and mixes the shipped weights are better, by each metric, and what both do to clean photographs."""
     better = [
         f"in {METRICS[metric].label} on {shipped.better_in(metric, shipped.METHOD, RIVAL)}"
         for metric in shipped.MEASURES
     ]
     return (
-        f"The shipped weights are better than NAFNet {', '.join(better)}. Of Kodak24's photographs with nothing wrong, NAFNet returns what is "
+        f"The shipped weights are better than NAFNet {', '.join(better)}. Of Kodak24's clean photographs, NAFNet returns what is "
         f"nearer to them: {shipped.decibels(RIVAL)}, and the shipped weights {shipped.decibels(shipped.METHOD)}."
     )
 
