@@ -131,15 +131,15 @@ class Stage(Model):
         0,
         ge=0,
         description="above 1: each training crop has the P of a picture of 1, 2, 4, ... or this number of crops, the number drawn at random: the crop "
-        "itself and others of the same picture (`encode.crops` of the dataset). A photograph is judged by all of its crops, so its P is surer than that of "
-        "one (drm only)",
+        "itself and others of the same picture, at most `encode.crops` of the dataset. A photograph is judged by all of its crops, so its P is surer than "
+        "that of one (drm only)",
     )
     judged_folds: int | None = Field(
         None,
         ge=2,
         description="P of each training crop comes from a predictor that has not seen its photograph: so many predictors are trained as stage 1 was, each "
         "without another part of the photographs. The predictor of stage 1 knows the training's photographs: there it is surer, and far more often "
-        "right, than on others. none: P by the predictor of stage 1 (drm only)",
+        "right, than on others. A predictor of the same datasets, tasks and `model` is needed. none: P by the predictor of stage 1 (drm only)",
     )
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss (predictor only)")
     losses: Losses = Field(Losses(), description="weights of the losses (drm and network only)")

@@ -138,14 +138,8 @@ def _sampled_latents(
         )
 
     digests = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
-    parts = [
-        run.latents.model_dump(mode="json"),
-        spec.precision,
-        spec.judged_crops,
-        spec.judged_folds,
-        run.seed,
-        digests,
-    ]
+    of_crops = [run.model.model_dump(mode="json", exclude={"drm"}), run.tasks, spec.judged_crops, spec.judged_folds]
+    parts = [run.latents.model_dump(mode="json"), spec.precision, of_crops, run.seed, digests]
     key = json.dumps(parts, sort_keys=True)
     sampled = sample_latents(latents_folder(run_name), sample, cached, judged, run.latents.seed, key, run_name, wanted)
     for module in (branches, foundation.unet, foundation.text_encoder, foundation.clip):

@@ -33,11 +33,13 @@ def judgements(
 ) -> list[Tensor]:
     """P of each crop of each dataset, (crops, N) on the CPU. ``spec``: of stage 3; ``inputs``: see ``fit``.
 
-    Raises DataError if ``judged_folds`` is more than the number of photographs.
+    Raises:
+        ConfigError: ``judged_folds`` does not fit the stage 1 whose training is to be repeated.
+        DataError: there are too few crops of a picture for ``judged_crops``, or too few photographs for ``judged_folds``.
     """
     predictor, seed = trained_predictor(foundation, run_name, run), run.seed + 2
     if spec.judged_folds:
-        logits = _unseen_logits(run_name, run, spec.judged_folds, foundation, cached, inputs)
+        logits = _unseen_logits(run_name, run, spec, spec.judged_folds, foundation, cached, inputs)
     else:
         logits = [_logits(predictor, latents) for latents in cached]
     if spec.judged_crops > 1:
@@ -59,7 +61,10 @@ def _logits(judge: Callable[[Tensor], Tensor], latents: CachedLatents) -> Tensor
 def _of_pictures(logits: Tensor, latents: CachedLatents, most: int, seed: int) -> Tensor:
     """The mean of each crop's logits and those of others of its picture, (crops, classes); in all 1, 2, 4, ... or ``most`` crops."""
     count, crops = latents.crops.per_picture, np.arange(len(latents))
-    most = min(most, count)
+    if most > count:
+        raise DataError(
+            f"drm.judged_crops is {most}, but {latents.crops.name} has {count} crops of each picture: lower it, or raise `encode.crops` of the dataset"
+        )
     rng = np.random.default_rng(picture_seed(latents.crops.name, "pictures", seed))
     numbers = sorted({*(2**k for k in range(most.bit_length())), most})
     others = rng.permuted(np.tile(np.arange(1, count), (len(crops), 1)), axis=1)
@@ -87,33 +92,37 @@ class FoldPredictors(nn.Module):
 def parts_of(cached: list[CachedLatents], folds: int, seed: int) -> list[np.ndarray]:
     """The part, from 0 to ``folds`` - 1, that each crop of each dataset belongs to, int64 (crops,).
 
-    The crops of one photograph are of one part, in whatever dataset they are. Raises DataError if there are fewer photographs than parts.
+    The crops of one photograph are of one part, in whatever dataset they are; the photograph of a ready-made pair is its ground truth.
+    Raises DataError if there are fewer photographs than parts, or if the photographs of a task are all of one part.
     """
-    sources = [[latents.crops.source(i) for i in range(len(latents))] for latents in cached]
+    # `source` is the digest of one file, or those of a pair's, of which the ground truth's is the last.
+    sources = [[latents.crops.source(i).split()[-1] for i in range(len(latents))] for latents in cached]
     photographs = sorted({source for each in sources for source in each}, key=lambda s: picture_seed("folds", s, seed))
+    names = ", ".join(latents.crops.name for latents in cached)
     if len(photographs) < folds:
-        raise DataError(
-            f"drm.judged_folds is {folds}, but {', '.join(latents.crops.name for latents in cached)} has {len(photographs)} photographs"
-        )
+        raise DataError(f"drm.judged_folds is {folds}, but {names} has {len(photographs)} photographs")
     part = {source: place % folds for place, source in enumerate(photographs)}
-    return [np.array([part[source] for source in each], np.int64) for each in sources]
+    of_crops = [np.array([part[source] for source in each], np.int64) for each in sources]
+    of_tasks: dict[str, set[int]] = {}
+    for latents, own in zip(cached, of_crops, strict=True):
+        for task, each in zip(latents.crops.tasks, own.tolist(), strict=True):
+            of_tasks.setdefault(task, set()).add(each)
+    if alone := [task for task, own in of_tasks.items() if len(own) == 1]:
+        raise DataError(
+            f"drm.judged_folds is {folds}: all photographs of {alone[0]} in {names} are of one part, so its crops would be judged by a predictor that "
+            "knows no such picture; lower it, or add photographs"
+        )
+    return of_crops
 
 
 def _unseen_logits(
-    run_name: str, run: Run, folds: int, foundation: Towers, cached: list[CachedLatents], inputs: dict
+    run_name: str, run: Run, drm: Stage, folds: int, foundation: Towers, cached: list[CachedLatents], inputs: dict
 ) -> list[Tensor]:
     """Logits of each crop by the predictor that was trained without its photograph, (crops, classes) for each dataset."""
-    spec = config.load("runs", config.weights_of(run_name)["predictor"]).predictor
-    if spec is None:
-        raise config.ConfigError(
-            "drm.judged_folds: the predictor's weights were converted, not trained; remove the key"
-        )
-    spec, seed = _shared_by_all(spec), run.seed + 3
+    spec, seed = _stage_1(run_name, run, drm.accumulate), run.seed + 3
     parts = parts_of(cached, folds, seed)
     batches = CachedBatches(run, foundation, spec, run.tasks)
     mean, deviation = (x.to(processes.device()) for x in batches.statistics(run.seed))
-    torch.manual_seed(seed)
-    module = FoldPredictors(folds, lambda: build_predictor(foundation, run)).train().to(processes.device())
 
     def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
         rows = batches.mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
@@ -133,8 +142,21 @@ def _unseen_logits(
             unseen_right = unseen_right + (logits[fold].argmax(1) == labels)[~seen].sum()
         return {"loss": losses, "unseen_accuracy": unseen_right / len(labels)}
 
-    states = folds_folder(run_name) / "predictors.pt"
-    fit(f"{run_name} predictors of folds", module, objective, spec, seed=seed, resume=states, inputs=inputs, draw=draw)
+    with (
+        torch.random.fork_rng()
+    ):  # so that stage 3 begins alike, whether these trainings have just run or were done before a stop
+        torch.manual_seed(seed)
+        module = FoldPredictors(folds, lambda: build_predictor(foundation, run)).train().to(processes.device())
+        fit(
+            f"{run_name} predictors of folds",
+            module,
+            objective,
+            spec,
+            seed=seed,
+            resume=folds_folder(run_name) / "predictors.pt",
+            inputs=inputs | {"judged_folds": folds},
+            draw=draw,
+        )
     module.eval().requires_grad_(False)
     of_folds = [_logits(lambda e: module((e - mean) / deviation).transpose(0, 1), latents) for latents in cached]
     return [
@@ -143,12 +165,36 @@ def _unseen_logits(
     ]
 
 
-def _shared_by_all(spec: Stage) -> Stage:
-    """Stage 1's settings for the processes that train stage 3: as many pictures a step, shared by all of them."""
-    count = processes.world().num_processes
-    if spec.accumulate % count == 0:
-        return spec
-    phases = [
-        phase.model_copy(update={"batch": max(phase.batch * spec.accumulate // count, 1)}) for phase in spec.phases
-    ]
-    return spec.model_copy(update={"accumulate": count, "phases": phases})
+def _stage_1(run_name: str, run: Run, accumulate: int) -> Stage:
+    """The settings of the run's stage 1, in steps of ``accumulate`` batches, stage 3's number: so any processes that can share stage 3 can share them.
+
+    A step has as many pictures of each task as in stage 1, rounded to a multiple of ``accumulate``. Raises ConfigError if stage 1 cannot be repeated
+    with this run's crops.
+    """
+    trainer = config.weights_of(run_name)["predictor"]
+    first = config.load("runs", trainer)
+    spec, tasks = first.predictor, len(run.tasks)
+    obstacles = {
+        "was converted, not trained": spec is None,
+        "was trained on other datasets": first.train != run.train,
+        "has other tasks": first.tasks != run.tasks,
+        "has other settings in `model`": _of_predictor(first) != _of_predictor(run),
+        f"starts from the weights of run {first.start_from}": first.start_from is not None,
+        "was trained on random crops (`cached: false`)": not first.cached,
+        "was trained for a CPU time (`cpu_seconds`)": spec is not None and spec.cpu_seconds is not None,
+    }
+    reason = next((what for what, is_so in obstacles.items() if is_so), None)
+    if spec is None or reason:
+        raise config.ConfigError(
+            f"{config.path_of('runs', run_name)}: drm.judged_folds repeats the training of the predictor, but that of run {trainer} {reason}; remove the key"
+        )
+
+    def shared(phase: Phase) -> Phase:
+        of_task = max(phase.batch // tasks, 1) * spec.accumulate
+        return phase.model_copy(update={"batch": max(round(of_task / accumulate), 1) * tasks})
+
+    return spec.model_copy(update={"accumulate": accumulate, "phases": [shared(phase) for phase in spec.phases]})
+
+
+def _of_predictor(run: Run) -> dict[str, Any]:
+    return {key: value for key, value in run.model if key.startswith("predictor")}

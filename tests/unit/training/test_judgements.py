@@ -25,7 +25,12 @@ class Latents(list):
 
     def __init__(self, rows, name: str = "some") -> None:
         super().__init__(rows)
-        self.crops = SimpleNamespace(name=name, per_picture=CROPS, source=lambda i: f"photograph {i // CROPS // 2}")
+        self.crops = SimpleNamespace(
+            name=name,
+            per_picture=CROPS,
+            tasks=["rain" if i // CROPS % 2 else "haze" for i in range(len(self))],
+            source=lambda i: f"lq{i // CROPS} photograph{i // CROPS // 2}",
+        )
 
     def embedding(self, i: int) -> torch.Tensor:
         return self[i]
@@ -59,7 +64,7 @@ def test_a_crop_is_judged_with_others_of_its_picture(world, monkeypatch, tempera
     predictor, latents, _ = world
     monkeypatch.setattr(predictor, "temperature", temperature)
     logits = predictor(torch.stack(list(latents)))
-    found = judged(latents, judged_crops=16)  # more than there are
+    found = judged(latents, judged_crops=4)
     of_sets = []
     for row in range(len(latents)):
         others = [i for i in range(row // CROPS * CROPS, row // CROPS * CROPS + CROPS) if i != row]
@@ -73,11 +78,13 @@ def test_a_crop_is_judged_with_others_of_its_picture(world, monkeypatch, tempera
         of_sets += fits
         assert len(fits) == 1, row
     assert all(120 < of_sets.count(count) < 215 for count in (1, 2, 4))
-    assert torch.equal(found, judged(latents, judged_crops=16))
-    assert not torch.equal(found, judged(latents, 1, judged_crops=16)), "the seed does nothing"
+    assert torch.equal(found, judged(latents, judged_crops=4))
+    assert not torch.equal(found, judged(latents, 1, judged_crops=4)), "the seed does nothing"
     two = judged(latents, judged_crops=2)
     alone = (two - (logits / temperature).softmax(1)).abs().amax(1) < 1e-6
     assert 0.4 < alone.float().mean() < 0.6
+    with pytest.raises(DataError, match=r"judged_crops is 5, but some has 4 crops of each picture.*encode\.crops"):
+        judged(latents, judged_crops=5)
 
 
 def test_the_crops_of_a_photograph_are_of_one_part_in_whatever_dataset():
@@ -89,6 +96,9 @@ def test_the_crops_of_a_photograph_are_of_one_part_in_whatever_dataset():
     assert sorted(each.pop() for each in of_photograph) == [0, 0, 1, 1, 2, 2]
     with pytest.raises(DataError, match=r"judged_folds is 7, but some, other has 6 photographs"):
         parts_of([some, other], 7, 0)
+    some.crops.tasks = ["snow" if i < 2 * CROPS else task for i, task in enumerate(some.crops.tasks)]
+    with pytest.raises(DataError, match=r"all photographs of snow in some, other are of one part"):
+        parts_of([some, other], 3, 0)
 
 
 # ---------------------------------------------------------------- the predictors of the parts
@@ -123,7 +133,7 @@ def folds(world, monkeypatch):
         def embedding(self, batch):
             return batch["embedding"]
 
-    trained = SimpleNamespace(predictor=stage(gamma=0.0))
+    trained = Run(title="t", train=[], foundation="f", predictor=stage(gamma=0.0))
     monkeypatch.setattr(under_test, "fit", fit)
     monkeypatch.setattr(under_test, "CachedBatches", Batches)
     monkeypatch.setattr(
@@ -131,6 +141,7 @@ def folds(world, monkeypatch):
     )
     monkeypatch.setattr(config, "weights_of", lambda run: {"predictor": "some"})
     monkeypatch.setattr(config, "load", lambda kind, name: trained)
+    monkeypatch.setattr(config, "path_of", lambda kind, name: f"config/{kind}/{name}.yaml")
     return grabbed, latents
 
 
@@ -171,15 +182,42 @@ def test_a_predictor_learns_nothing_from_its_part(folds):
     assert first.abs().max() == 0 and all(gradient.abs().max() > 0 for gradient in others)
 
 
-def test_a_predictor_that_was_converted_has_no_training_to_repeat(folds, monkeypatch):
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"predictor": None}, "was converted, not trained"),
+        ({"train": ["other"]}, "was trained on other datasets"),
+        ({"tasks": ["rain"]}, "has other tasks"),
+        ({"model": ModelConfig(predictor_hidden=9)}, "has other settings in `model`"),
+        ({"start_from": "before"}, "starts from the weights of run before"),
+        ({"cached": False}, r"was trained on random crops \(`cached: false`\)"),
+        ({"predictor": stage(cpu_seconds=40.0)}, r"was trained for a CPU time \(`cpu_seconds`\)"),
+    ],
+)
+def test_a_training_that_cannot_be_repeated_is_refused(folds, monkeypatch, changes, reason):
     _, latents = folds
-    monkeypatch.setattr(config, "load", lambda kind, name: SimpleNamespace(predictor=None))
-    with pytest.raises(config.ConfigError, match=r"judged_folds: the predictor's weights were converted"):
+    first = Run(title="t", train=[], foundation="f", predictor=stage()).model_copy(update=changes)
+    monkeypatch.setattr(config, "load", lambda kind, name: first)
+    with pytest.raises(
+        config.ConfigError, match=rf"config/runs/some\.yaml: drm\.judged_folds .* that of run some {reason}; remove"
+    ):
         judged(latents, judged_folds=3)
 
 
-def test_several_processes_share_what_one_would_take(monkeypatch):
-    monkeypatch.setattr(under_test.processes, "world", lambda: SimpleNamespace(num_processes=2))
-    shared = under_test._shared_by_all(stage())
-    assert (shared.accumulate, shared.phases[0].batch) == (2, 9)
-    assert under_test._shared_by_all(stage(accumulate=4)) == stage(accumulate=4)
+def test_the_pictures_of_a_step_do_not_depend_on_how_it_is_shared(folds):
+    """Steps of as many batches as stage 3 has, whatever the number of processes; as many pictures of each task as in stage 1."""
+    grabbed, latents = folds
+    shapes = {}
+    for accumulate in (1, 2, 3):
+        judged(latents, judged_folds=3, accumulate=accumulate)
+        shapes[accumulate] = (grabbed["spec"].accumulate, grabbed["spec"].phases[0].batch)
+    assert shapes == {1: (1, 18), 2: (2, 9), 3: (3, 9)}  # two of each of nine tasks, and one at least
+
+
+def test_the_random_numbers_of_stage_3_are_those_without_folds(folds):
+    _, latents = folds
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    judged(latents, judged_folds=3)
+    assert torch.equal(torch.rand(3), expected)

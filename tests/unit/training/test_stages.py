@@ -349,9 +349,9 @@ def test_drm_sees_latent_picture_truth_and_probabilities_of_one_place(trained, m
     from mperceiver.training.stages.judgements import judgements
 
     path = Path("config/runs/tiny.yaml")
-    path.write_text(path.read_text(encoding="utf-8").replace("drm:\n", "drm:\n  judged_crops: 3\n"), encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace("drm:\n", "drm:\n  judged_crops: 1\n"), encoding="utf-8")
     run, given = config.load("runs", "tiny"), []
-    assert run.drm.judged_crops == 3
+    assert run.drm.judged_crops == 1
     latents = CachedLatents("tiny", "tiny-train")
     (judged,) = judgements("tiny", run, run.drm, load("tiny"), [latents], {})
     assert len(judged.unique(dim=0)) > 5
