@@ -1,7 +1,8 @@
 """Verbs that tell where a number comes from."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,24 +47,47 @@ def trace(
     ] = False,
 ) -> None:
     """Print what a table's cell or an output was made of, down to the files of the dataset's source."""
+    cell = {f"the target {target}": target, "--method": method, "--dataset": dataset, "--task": task}
+    verifying = {"--verify": verify, "--all": everything, "--fresh": fresh}
     # Each way imports what it needs, so that a cell is traced without waiting for the others'.
     if diff is not None:
         from mperceiver.report.differences import print_differences
 
+        _refuse(cell | verifying | {"--stale": stale}, "--diff", f"mperceiver trace --diff {shlex.join(diff)}")
         return print_differences(*diff)
     if stale:
         from mperceiver.report.why import print_stale
 
+        _refuse(cell | verifying, "--stale", "mperceiver trace --stale")
         return print_stale()
     from mperceiver.report.trace import print_trace, print_verified
 
+    alone = f"mperceiver trace {_typed(target, method, dataset, task)} --verify"
     if everything and verify:
+        of_all = "mperceiver trace --verify --all" + (" --fresh" if fresh else "")
+        _refuse(cell, "--all, which means everything", f"{alone} or {of_all}" if target is not None else of_all)
         return print_verified(fresh)
+    if fresh and verify and target is not None:
+        fail(f"--fresh would have no effect without --all, since every file is read then: {alone}")
     if everything or fresh:
         fail("--all belongs to --verify, and --fresh to both: mperceiver trace --verify --all")
     if target is None:
         fail("name a table, a card or an output: mperceiver trace demo-tasks (or everything: --verify --all)")
     print_trace(target, method, dataset, task, verify)
+
+
+def _refuse(others: dict[str, Any], way: str, meant: str) -> None:
+    """Fail if one of some other arguments, {name: value}, is given. ``meant``: the command without them."""
+    given = [name for name, value in others.items() if value not in (None, False)]
+    if given:
+        fail(f"{' and '.join(given)} would have no effect with {way}: {meant}")
+
+
+def _typed(target: str | None, method: str | None, dataset: str | None, task: str | None) -> str:
+    """What names a card or a cell on a command line."""
+    options = {"--method": method, "--dataset": dataset, "--task": task}
+    words = [word for option, value in options.items() if value is not None for word in (option, value)]
+    return shlex.join([*([] if target is None else [target]), *words])
 
 
 @verb(PANEL)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mperceiver import config, paths, shipped
 from mperceiver.export.crate import fill_crate
-from mperceiver.export.gather import EXPORTS, ExportError, Gathered, credits, gather
+from mperceiver.export.gather import EXPORTS, TEXT_VERBS, ExportError, Gathered, check_recorded, credits, gather
 from mperceiver.export.private import cleaned, is_private
 from mperceiver.files import MANIFEST, atomic_file, sha256, write_text
 from mperceiver.report.trace import trace
@@ -48,17 +48,21 @@ def write_bundle(table: str, with_pictures: bool = False, with_weights: bool = F
         with_weights: add the trained weights.
 
     Raises:
-        LineageError: the table, or a card below it, is missing. ExportError: the extra `export` is not installed, or a file that
-        cannot be cleaned holds a secret or a name of this machine.
+        LineageError: the table, or a card below it, is missing. ExportError: the extra `export` is not installed, a file is not
+        what its card says, or one that cannot be cleaned holds a secret or a name of this machine.
     """
     card = str(paths.table_file(table, "json"))
     gathered = gather([card])
+    chosen = _chosen(gathered, with_pictures, with_weights)
+    # Cards name pictures by their folder.
+    folders = {str(Path(file).parent) for file in chosen if Path(file).name != MANIFEST}
+    check_recorded(gathered, {*chosen, *folders})
     spec = config.load("tables", table)
     target = EXPORTS / f"{table}.zip"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         fill_crate(folder, spec.title, gathered, str(config.path_of("tables", table)), card)
-        for file in _chosen(gathered, with_pictures, with_weights):
+        for file in chosen:
             _copy(file, folder / file)
         write_text(folder / "README.md", cleaned(README.format(title=spec.title, name=table)))
         write_text(folder / "licences.md", cleaned(_licences(gathered)))
@@ -84,7 +88,7 @@ def _chosen(gathered: Gathered, with_pictures: bool, with_weights: bool) -> list
                 chosen += [f"{name}/{MANIFEST}"] * (path / MANIFEST).is_file()
                 if with_pictures and card["verb"] == "restore":
                     chosen += [str(file) for file in sorted(path.glob("*")) if not file.name.startswith(".")]
-            elif card["verb"] in ("table", "score") or (with_weights and path.suffix == ".safetensors"):
+            elif card["verb"] in TEXT_VERBS or (with_weights and path.suffix == ".safetensors"):
                 chosen.append(name)
     return list(dict.fromkeys(chosen))
 

@@ -29,7 +29,8 @@ def write_crate(experiment: Path | str) -> Path:
     Heavy files (pictures, weights, pairs) are named with their SHA-256 and are not copied.
 
     Raises:
-        ExportError: the extra `export` is not installed. LineageError: the experiment's report was not made yet.
+        ExportError: the extra `export` is not installed, or a card or a small file is not what the cards say. LineageError: the
+        experiment's report was not made yet.
     """
     path = Path(experiment)
     title, report = config.parse(path, Experiment).title, paths.report_card(path.stem)

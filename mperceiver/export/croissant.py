@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mperceiver import __version__, commits, config, lineage, paths
 from mperceiver.data.read.loader import PreparedDataset
+from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.export.gather import EXPORTS, needed
 from mperceiver.export.private import cleaned_data
 from mperceiver.files import write_text
@@ -17,16 +18,19 @@ FIELDS = {
 
 
 def write_croissant(dataset: str) -> Path:
-    """Write results/export/croissant/<dataset>.json and return it, after it was loaded back.
+    """Write results/export/croissant/<dataset>.json and return it, after mlcroissant has loaded what it will hold.
 
     Raises:
-        ConfigError: no such dataset. LineageError: it is not prepared. ExportError: the extra `export` is not installed.
+        ConfigError: no such dataset. LineageError: it is not prepared. ChecksumError: the prepared file is not what its card says.
+        ExportError: the extra `export` is not installed. mlcroissant.ValidationError: the description is not valid; no file is
+        written.
     """
     needed("mlcroissant")
     import mlcroissant
 
     spec = config.load("datasets", dataset)
     card = lineage.read_card(paths.prepared_card(dataset))
+    check_unchanged([str(paths.prepared_card(dataset))])
     file = paths.prepared_file(dataset)
     prepared = PreparedDataset(dataset)
     recipes = [
@@ -74,6 +78,6 @@ def write_croissant(dataset: str) -> Path:
     )
     target = EXPORTS / "croissant" / f"{dataset}.json"
     text = json.dumps(cleaned_data(metadata.to_json()), indent=1, default=str)
-    write_text(target, text + "\n")
     mlcroissant.Dataset(jsonld=json.loads(text))  # raises for what is not valid
+    write_text(target, text + "\n")
     return target

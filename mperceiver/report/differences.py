@@ -5,11 +5,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mperceiver import commits, config, lineage, paths, shipped
+from mperceiver import commits, config, lineage, paths
 from mperceiver.report.trace import card_of
 
 CHANGES, MAY, NOT = "changes numbers", "may change numbers", "changes no number"
 SHOWN = 60  # characters of a value
+# What numbers stand on in a checkout beside config/, nearest first -> what is said of a file there that differs.
+PLACES = {
+    "assets": "another content",
+    "mperceiver": "changed code",
+    # The rules and the profiles decide with how many threads and on how many GPUs a verb runs, which rounds sums differently.
+    "Snakefile": "changed workflow",
+    "workflow": "changed workflow",
+    "profiles": "other settings of Snakemake",
+    "slurm": "other settings of Snakemake",
+    "uv.lock": "another environment",
+}
 
 
 class Difference(NamedTuple):
@@ -72,26 +83,18 @@ def differences(one: str, other: str) -> list[Difference]:
             continue
         seen.add((a, b))
         old, new = lineage.read_card(a), lineage.read_card(b)
-        below = _paired(old["inputs"], new["inputs"])
         found += _of_cards(depth, a, b, old, new)
-        for x, y in below:
-            where = a if a == b else f"{a} and {b}"
-            if x is None or y is None:
-                what = f"reads {y}, which the first does not" if x is None else f"does not read {x}"
-                found.append(Difference(depth, where, what, CHANGES))
-            elif x.endswith(".json") and Path(x).is_file() and Path(y).is_file():
-                if x != y:
-                    pairs.append((depth + 1, x, y))
-            elif "#" not in x and old["inputs"][x] != new["inputs"][y]:
-                what = f"{x} {old['inputs'][x][:12]} → {y} {new['inputs'][y][:12]}"
-                found.append(Difference(depth, where, what, CHANGES))
+        for x, y in _paired(old["inputs"], new["inputs"]):
+            if x != y and _is_card(x) and _is_card(y):
+                pairs.append((depth + 1, str(x), str(y)))
+            elif what := _of_inputs(x, y, old, new):
+                found.append(Difference(depth, _where(a, b), what, _effect(x, y, old, new)))
     return sorted(dict.fromkeys(found), key=lambda difference: difference.depth)
 
 
 def _of_cards(depth: int, a: str, b: str, old: dict, new: dict) -> list[Difference]:
     """What two cards say differently of themselves."""
-    where = a if a == b else f"{a} and {b}"
-    same = list(old["outputs"].values()) == list(new["outputs"].values()) and bool(old["outputs"])
+    where, same = _where(a, b), _same_outputs(old, new)
     found = []
     for key, was, now in changed_keys(old["spec"], new["spec"]):
         effect = NOT if same or key in ("dataset", "method") or key.endswith("title") else CHANGES
@@ -113,6 +116,42 @@ def _of_cards(depth: int, a: str, b: str, old: dict, new: dict) -> list[Differen
     if old.get("lock") != new.get("lock"):
         found.append(Difference(depth, where, "uv.lock is another one", NOT if same else MAY))
     return found
+
+
+def _of_inputs(x: str | None, y: str | None, old: dict, new: dict) -> str | None:
+    """How an input of the first card differs from its partner of the second, in words; None where nothing is to be said."""
+    if x is None:
+        return f"reads {y}, which the first does not"
+    if y is None:
+        return f"does not read {x}"
+    if "#" in x and (x != y or old["spec"] != new["spec"]):
+        return None  # a part of a configuration file: the spec's keys tell what differs
+    was, now = old["inputs"][x], new["inputs"][y]
+    if was == now:
+        return None
+    if x == y:
+        return f"{x} had another content: {was[:12]} → {now[:12]}"
+    return f"{x} {was[:12]} → {y} {now[:12]}"
+
+
+def _effect(x: str | None, y: str | None, old: dict, new: dict) -> str:
+    """Whether inputs that differ change numbers. Another card need not: it names its commit, too. Nor need a part: it may be a title."""
+    if _same_outputs(old, new):
+        return NOT
+    return MAY if x is not None and x == y and (paths.is_output(x) or "#" in x) else CHANGES
+
+
+def _is_card(name: str | None) -> bool:
+    return name is not None and name.endswith(".json") and Path(name).is_file()
+
+
+def _same_outputs(old: dict, new: dict) -> bool:
+    """Whether two cards have outputs that are equal to the byte."""
+    return bool(old["outputs"]) and list(old["outputs"].values()) == list(new["outputs"].values())
+
+
+def _where(a: str, b: str) -> str:
+    return a if a == b else f"{a} and {b}"
 
 
 def _paired(old: dict[str, str], new: dict[str, str]) -> list[tuple[str | None, str | None]]:
@@ -170,10 +209,18 @@ def _between_commits(one: str, other: str) -> list[Difference]:
         for key, was, now in changed_keys(old, new):
             words = key.rpartition(".")[2] in config.WORDS
             found.append(Difference(0, file, in_words(key, was, now), NOT if words else CHANGES))
-    sources = commits.files_between(one, other, shipped.PACKAGE.name)
-    found += [Difference(1, file, "changed code", MAY) for file in sources]
-    found += [Difference(2, file, "another environment", MAY) for file in commits.files_between(one, other, "uv.lock")]
+    for depth, (place, what) in enumerate(PLACES.items(), start=1):
+        found += [_of_file(depth, file, what) for file in commits.files_between(one, other, place)]
     return found
+
+
+def _of_file(depth: int, file: str, what: str) -> Difference:
+    """A file outside config/ that differs between two commits."""
+    if file.endswith(".safetensors"):
+        return Difference(depth, file, "other weights", CHANGES)
+    if file.endswith(".rst"):
+        return Difference(depth, file, "other words in Snakemake's own report", NOT)
+    return Difference(depth, file, what, MAY)
 
 
 # ---------------------------------------------------------------- in print
@@ -185,7 +232,11 @@ def print_differences(one: str, other: str) -> None:
 
     found = differences(one, other)
     if not found:
-        say(f"{one} and {other}: nothing differs, by what their cards and all cards below say")
+        of_commits = _commit(one) and _commit(other)
+        looked_at = (
+            f" in {', '.join(['config', *PLACES])}" if of_commits else ", by what their cards and all cards below say"
+        )
+        say(f"{one} and {other}: nothing differs{looked_at}")
     where = None
     for difference in found:
         if difference.where != where:

@@ -1,5 +1,6 @@
 """Where a number or a file came from: the chain of cards, from a table's cell down to the files of a package."""
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -68,13 +69,13 @@ def trace(
 ) -> Traced:
     """The chain of a table's cell (``target`` a table's name), of a whole table, or of a card or the output beside it.
 
-    ``verify`` hashes every file of the chain again. Raises LineageError where there is no such card, ConfigError or
-    TableError for a cell that the table does not have.
+    ``verify`` hashes every file of the chain again. Raises LineageError where there is no such card, or where a cell is named in
+    part, ConfigError or TableError for a cell that the table does not have.
     """
-    if method and dataset:
+    if method is not None and dataset is not None:
         return _trace_cell(target, method, dataset, task, verify)
-    if method or dataset:
-        raise lineage.LineageError("a cell has a method and a dataset: give --method and --dataset, or neither")
+    if (method, dataset, task) != (None, None, None):
+        raise lineage.LineageError(_half_a_cell(target, method, dataset, task, verify))
     card = str(card_of(target))
     verified = verify_cards([card]) if verify else None
     return Traced(_node(card, sha256(card), set()), *((verified.problems, verified.notes) if verified else ([], [])))
@@ -120,6 +121,18 @@ def _tell(problems: list[str], notes: list[str]) -> None:
 def command(table: str, method: str, dataset: str, task: str | None = None) -> str:
     """The command line that traces a cell."""
     return f"mperceiver trace {table} --method {method} --dataset {dataset}" + (f" --task {task}" if task else "")
+
+
+def _half_a_cell(target: str, method: str | None, dataset: str | None, task: str | None, verify: bool) -> str:
+    """What to type instead of a target and some of a cell's names."""
+    options = {"--method": method, "--dataset": dataset, "--task": task}
+    given = " and ".join(option for option, value in options.items() if value is not None)
+    last = " --verify" if verify else ""
+    if not config.NAME.fullmatch(target):  # the path of a card or of an output
+        whole = f"mperceiver trace {shlex.quote(target)}{last}"
+        return f"{target} is no table and has no cells, so that {given} would have no effect: {whole}"
+    cell = command(target, method or "METHOD", dataset or "DATASET", task) + last
+    return f"{given} alone would have no effect, since a cell has a method and a dataset: {cell}"
 
 
 def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: bool) -> Traced:

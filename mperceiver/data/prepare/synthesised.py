@@ -79,6 +79,8 @@ def plan_rows(name: str, dataset: Dataset) -> list[RowsToRender]:
 
     So three photographs beside hundreds of generated pictures give half of a training set, not a hundredth. With `share_by: pictures`,
     all pictures get as many crops.
+
+    Raises DataError if there are fewer crops than pictures: some pictures would have no part in the dataset.
     """
     open_picture.cache_clear()  # files may have changed since an earlier plan
     _open_dataset.cache_clear()
@@ -89,6 +91,11 @@ def plan_rows(name: str, dataset: Dataset) -> list[RowsToRender]:
     jobs: list[RowsToRender] = []
     offset = 0
     for group, group_crops in zip(groups, _shares(dataset.crops or 0, len(groups)), strict=True):
+        if dataset.crop_px and group_crops < len(group):
+            of = ", ".join(dict.fromkeys(origin.dataset for origin in group))
+            raise DataError(
+                f"{name}: `crops` leaves {group_crops} for the {len(group)} pictures of {of}; raise it, or choose pictures with `sample`"
+            )
         crops_of_pictures = _shares(group_crops, len(group)) if dataset.crop_px else [1] * len(group)
         for origin, crops in zip(group, crops_of_pictures, strict=True):
             # An id that two datasets use gets the dataset's name in front.

@@ -653,6 +653,53 @@ def test_trace_follows_a_card_to_the_pictures(prepared):
     assert f"output {path} was {was[:12]}…" in message and "1 file(s)" in message
 
 
+@pytest.mark.parametrize(
+    ("arguments", "refused", "meant"),
+    [
+        ("t --diff a b", "the target t would have no effect with --diff", "--diff a b"),
+        ("--diff a b --method input --verify", "--method and --verify would have no effect with --diff", "--diff a b"),
+        ("--diff a b --stale", "--stale would have no effect with --diff", "--diff a b"),
+        ("--diff a b --all --fresh", "--all and --fresh would have no effect with --diff", "--diff a b"),
+        ("t --stale", "the target t would have no effect with --stale", "--stale"),
+        ("--stale --verify", "--verify would have no effect with --stale", "--stale"),
+        ("--stale --dataset pairs --task noise", "--dataset and --task would have no effect with --stale", "--stale"),
+        (
+            "t --verify --all",
+            "the target t would have no effect with --all, which means everything",
+            "t --verify or mperceiver trace --verify --all",
+        ),
+        (
+            "t --method input --dataset pairs --verify --all",
+            "the target t and --method and --dataset would have no effect with --all, which means everything",
+            "t --method input --dataset pairs --verify or mperceiver trace --verify --all",
+        ),
+        (
+            "--task noise --verify --all --fresh",
+            "--task would have no effect with --all, which means everything",
+            "--verify --all --fresh",
+        ),
+        (
+            "t --verify --fresh",
+            "--fresh would have no effect without --all, since every file is read then",
+            "t --verify",
+        ),
+        ("t --fresh", "--all belongs to --verify, and --fresh to both", "--verify --all"),
+        (
+            "t --task noise",
+            "--task alone would have no effect, since a cell has a method and a dataset",
+            "t --method METHOD --dataset DATASET --task noise",
+        ),
+    ],
+)
+def test_an_option_of_trace_without_effect_is_refused_with_the_command_that_was_meant(world, arguments, refused, meant):
+    assert error_of("trace", *arguments.split()) == f"error: {refused}: mperceiver trace {meant}\n"
+
+
+@pytest.mark.parametrize("arguments", ["--stale", "--verify --all", "--verify --all --fresh"])
+def test_what_trace_does_without_a_target(world, arguments):
+    assert stdout_of("trace", *arguments.split())
+
+
 @pytest.mark.parametrize("method", ["input", "net", "ours"])
 @pytest.mark.parametrize(
     "option", [("--tile", "0"), ("--tile", "-96"), ("--memory-gib", "nan"), ("--memory-gib", "inf")]

@@ -398,6 +398,43 @@ def test_what_the_profile_asks_for():
     assert profile.node_gpus({"gres": "gpu:a100:8"}) == ("a100", 8) and preflight._minutes("1-02:03:04") == 1563
 
 
+@pytest.mark.parametrize(
+    ("runtime", "minutes"),
+    [(90, 90), ("120", 120), ("2h", 120), ("1d", 1440), ("90m", 90), ("30s", 1), ("119s", 1), ("1.5 hours", 90), ("'2h'", 120),
+     (0, 0), (90.5, 1), ("attempt * 120 + 10", 130), ("attempt * 90.6", 91), ("attempt * 60 // 7", 8), ("min(attempt * 60, 45)", 45),
+     ("max(60, attempt * 240) # minutes", 240)],
+)  # fmt: skip
+def test_a_time_is_read_as_snakemake_reads_it(runtime, minutes):
+    from snakemake.resources import Resources
+
+    read = Resources.parse([f"runtime={runtime}"], allow_expressions=True)["runtime"]
+    job = {"wildcards": None, "input": None, "attempt": 1, "threads": 1, "rulename": "r", "async_run": None}
+    value = read.evaluate(**job).value if read.is_evaluable() else read.value
+    assert profile.minutes_of(runtime) == minutes == value
+
+
+@pytest.mark.parametrize(
+    "runtime",
+    ["1h30m", "1:30:00", "input.size_mb // 10", "attempt * threads", "attempt * '2h'", "2**9", "1 / 0", "1e999", "attempt - 5",
+     "two", "", None, True, "__import__('os')", "max(attempt)"],
+)  # fmt: skip
+def test_a_time_that_is_unknown_is_never_a_number(runtime):
+    assert profile.minutes_of(runtime) is None
+    with pytest.raises(config.ConfigError, match=r"slurm/config.yaml: runtime: .* is unknown.*attempt \* 120"):
+        profile.partition_requests({"default-resources": {"runtime": runtime}})
+
+
+@pytest.mark.parametrize(("walltime", "asked"), [("1d", 1440), ("2h", 120), ("attempt * 60 + 10", 70)])
+def test_a_time_with_a_unit_is_compared_with_the_limit(fit, walltime, asked):
+    text = profile.PROFILE.read_text(encoding="utf-8")
+    profile.PROFILE.write_text(text.replace("&walltime 1440", f"&walltime {walltime}"), encoding="utf-8")
+    sinfo = (
+        "case \"$*\" in *cpu*) echo 'cpu|up|infinite|4|(null)|idle';; *) echo 'gpu|up|1:00:00|2|gpu:a100:8|idle';; esac"
+    )
+    state, detail = fit(sinfo=sinfo)["partition gpu"]
+    assert state == "wrong" and f"jobs may take 60 min, the profile asks for {asked}:" in detail
+
+
 # ---------------------------------------------------------------- a training uses its job's tasks
 
 

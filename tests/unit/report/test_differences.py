@@ -181,31 +181,75 @@ def test_an_output_does_not_differ_from_itself(tree, capsys):
     assert "nothing differs" in capsys.readouterr().out
 
 
+OLD, NEW = "1" * 64, "2" * 64
+
+
+def of_inputs(name: str, old: str, new: str, **changes) -> list[tuple[str, str]]:
+    """What differs between a card of scores and a copy of it, in each of which an input has another digest."""
+    card = Path("results/scores/one/toys.json")
+    made = lineage.read_card(card)
+    Path("before.json").write_text(json.dumps(made | {"inputs": made["inputs"] | {name: old}}), encoding="utf-8")
+    card.write_text(json.dumps(made | {"inputs": made["inputs"] | {name: new}} | changes), encoding="utf-8")
+    return [(one.what, one.effect) for one in differences.differences("before.json", str(card))]
+
+
+def test_a_card_of_one_name_that_was_made_again_is_told(tree):
+    """Only one of both lies there, so what it stands on cannot be compared; its recorded digests can."""
+    name, outputs = "data/prepared/toys.json", {"results/scores/one/toys.csv": NEW}
+    assert Path(name).is_file()
+    told = f"{name} had another content: {OLD[:12]} → {NEW[:12]}"
+    assert of_inputs(name, OLD, NEW) == [(told, NOT)]  # the scores came out equal to the byte
+    assert of_inputs(name, OLD, NEW, outputs=outputs) == [(told, MAY)]
+    assert of_inputs(name, OLD, OLD) == []
+
+
+def test_a_file_of_one_name_with_another_content_is_told(tree):
+    outputs = {"results/scores/one/toys.csv": NEW}
+    told = f"config/paper.csv had another content: {OLD[:12]} → {NEW[:12]}"
+    assert of_inputs("config/paper.csv", OLD, NEW, outputs=outputs) == [(told, CHANGES)]
+
+
+def test_a_part_of_configuration_that_the_spec_does_not_hold_is_told(tree):
+    """A table's card holds the digests of its methods' files alone."""
+    name, outputs = "config/methods/one.yaml#table", {"results/scores/one/toys.csv": NEW}
+    told = f"{name} had another content: {OLD[:12]} → {NEW[:12]}"
+    assert of_inputs(name, OLD, NEW, outputs=outputs) == [(told, MAY)]
+    spec = {"protocol": {"border_px": 4}}
+    assert told not in dict(of_inputs(name, OLD, NEW, outputs=outputs, spec=spec))  # its keys are told instead
+
+
 def test_a_run_is_its_last_stage(tree):
     edit("config/runs/two.yaml", "steps: 4", "steps: 5")
     renew("results/runs/two/network.json")
     assert [d.what for d in differences.differences("one", "two")] == ["network.steps 4 → 5"]
 
 
-def test_two_commits(tree, monkeypatch, tmp_path):
-    for name in ("mperceiver", "config"):
-        Path(name).mkdir(exist_ok=True)
-    monkeypatch.setattr(shipped, "PACKAGE", tmp_path / "mperceiver")
-    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+@pytest.fixture
+def checkout(tree, monkeypatch):
+    """Commits the working directory and returns the commit."""
+    monkeypatch.setattr(shipped, "PACKAGE", tree / "mperceiver")
+    Path("mperceiver").mkdir(exist_ok=True)
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", *who, *words], check=True, capture_output=True, encoding="utf-8")
-        return done.stdout.strip()
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *who, *words], check=True, capture_output=True, encoding="utf-8").stdout.strip()
+
+    def commit() -> str:
+        git("add", "-A", "-f")
+        git("commit", "-qm", "c", "--allow-empty")
+        return git("rev-parse", "HEAD")
 
     git("init", "-q")
+    return commit
+
+
+def test_two_commits(checkout):
     heads = []
     for steps in (4, 5):
         Path("mperceiver/a.py").write_text(f"# {steps}\n", encoding="utf-8")
         edit("config/runs/two.yaml", "steps: 4", f"steps: {steps}")
         edit("config/runs/two.yaml", "title: two", f"title: two{'' if steps == 4 else ', longer'}")
-        git("add", "-A")
-        git("commit", "-qm", "c")
-        heads.append(git("rev-parse", "HEAD"))
+        heads.append(checkout())
     told = [(d.where, d.what, d.effect) for d in differences.differences(*heads)]
     assert told == [
         ("config/runs/two.yaml", "title two → two, longer", NOT),
@@ -214,6 +258,36 @@ def test_two_commits(tree, monkeypatch, tmp_path):
     ]
     with pytest.raises(lineage.LineageError, match="neither a table's name"):
         differences.differences(heads[0], "f" * 40)
+
+
+@pytest.mark.parametrize(
+    ("file", "what", "effect"),
+    [
+        ("assets/runs/small/drm.safetensors", "other weights", CHANGES),
+        ("assets/foundations/mini/unet/config.json", "another content", MAY),
+        ("Snakefile", "changed workflow", MAY),
+        ("workflow/rules/restore.smk", "changed workflow", MAY),
+        ("workflow/report/table.rst", "other words in Snakemake's own report", NOT),
+        ("profiles/default/config.yaml", "other settings of Snakemake", MAY),
+        ("slurm/config.yaml", "other settings of Snakemake", MAY),
+        ("uv.lock", "another environment", MAY),
+    ],
+)
+def test_all_that_numbers_stand_on_is_compared_between_commits(checkout, file, what, effect):
+    path = Path(file)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\xff before")  # weights are no text
+    first = checkout()
+    path.write_bytes(b"\xff after")
+    (found,) = differences.differences(first, checkout())
+    assert (found.where, found.what, found.effect) == (file, what, effect)
+
+
+def test_two_commits_that_differ_in_documents_alone(checkout, capsys):
+    first = checkout()
+    Path("README.md").write_text("another\n", encoding="utf-8")
+    differences.print_differences(first, checkout())
+    assert "nothing differs in config, assets, mperceiver, Snakefile, workflow" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- all runs

@@ -61,6 +61,36 @@ def test_trace_of_files_and_cards(tree):
         trace.trace("toys", "one", "other")
 
 
+@pytest.mark.parametrize(
+    ("target", "named", "verify", "told"),
+    [
+        (
+            "toys",
+            {"task": "haze"},
+            True,
+            "--task alone .* mperceiver trace toys --method METHOD --dataset DATASET --task haze --verify$",
+        ),
+        ("toys", {"method": "one"}, False, "--method alone .* mperceiver trace toys --method one --dataset DATASET$"),
+        (
+            "toys",
+            {"dataset": "toys", "task": ""},
+            False,
+            "--dataset and --task alone .* --method METHOD --dataset toys$",
+        ),
+        (
+            "results/scores/one/toys.json",
+            {"task": "haze"},
+            False,
+            "--task would have no effect: mperceiver trace results/scores/one/toys.json$",
+        ),
+    ],
+)
+def test_a_cell_named_in_part_is_refused_with_the_command_that_names_it(tree, target, named, verify, told):
+    tables.write("toys")
+    with pytest.raises(lineage.LineageError, match=told):
+        trace.trace(target, **named, verify=verify)
+
+
 def test_a_traced_number_is_the_one_that_the_table_shows(tree):
     """A trace reads a cell's own scores; the table is not filled."""
     table = tables.build("toys")

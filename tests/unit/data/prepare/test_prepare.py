@@ -145,6 +145,11 @@ def test_crops_may_be_shared_by_all_pictures_alike(world):
         "photo": 10,
     }
     assert Counter(rows.tasks) == {"noise": 21, "dark-noise": 21}
+    describe("d", text.replace("crops: 42", "crops: 3"))
+    with pytest.raises(
+        DataError, match="d: `crops` leaves 3 for the 4 pictures of leaves, photos; raise it, or choose"
+    ):
+        prepare_dataset("d")
     with pytest.raises(config.ConfigError, match="`share_by` says how `crops` are divided; there are none"):
         describe("d", text.replace("crop_px: 16\ncrops: 42\nevery: false\n", "")), config.load("datasets", "d")
 
