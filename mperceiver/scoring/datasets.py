@@ -32,9 +32,10 @@ Row = dict[str, Any]  # metric -> what scoring a picture gives: a float; None; t
 def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     """Write results/scores/{method}/{dataset}.csv and its card, whole or not at all; return the card's path.
 
-    The card's result: {"n", "protocol", "protocol_sha256", "means": {metric: mean or null}, "tasks": {task: {"n",
-    metric: {"mean", "low", "high"}}}}; low and high are the ends of the 95 % bootstrap interval of the mean. Where a metric
-    cannot be computed for some pictures of a task, its mean is over the others, and its own "n" is their number.
+    The card's result: {"n", "protocol", "protocol_sha256", "means": {metric: mean or null}, "counts": {metric: pictures
+    that its mean is over}, "tasks": {task: {"n", metric: {"mean", "low", "high"}}}}; low and high are the ends of the 95 %
+    bootstrap interval of the mean. Where a metric cannot be computed for some pictures of a task, its mean is over the
+    others, and its own "n" is their number.
 
     Args:
         workers: threads; their number never changes a result.
@@ -42,6 +43,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     Raises:
         ConfigError: something is not described. LineageError: not restored yet, or restored from other pictures.
         WeightsError: the weights of a metric are not staged.
+        ChecksumError: the restored pictures are not those that their card is of.
         PictureError: a restored picture is missing, damaged, of another size than its ground truth, or cannot be scored (one
             that cannot be aligned, or is too small for a metric's window); the message names that picture and no other. Such
             a picture has no empty value: the mean of a method must not rise because its worst picture is left out.
@@ -76,6 +78,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
             "protocol": name,
             "protocol_sha256": _digest(protocol),
             "means": {m: _summary(rows, m)["mean"] for m in protocol.metrics},
+            "counts": {m: len(_values(rows, m)) for m in protocol.metrics},
             "tasks": {task: _task_summary(prepared, rows, task, protocol) for task in dict.fromkeys(prepared.tasks)},
         },
     )
@@ -120,11 +123,20 @@ def _restored_folder(method: str, dataset: str, prepared: PreparedDataset) -> Pa
             f"{folder / missing[0]}.png: no such picture, {len(missing)} of {len(prepared)} are missing; "
             f"restore them again: {again}"
         )
-    digests = read_manifest(folder, lineage.read_card(card)["outputs"].get(str(folder), ""))
-    verify_checksums(
-        folder, digests or {}, f"it was changed after it was restored. Restore the pictures again: {again}"
-    )
+    _check_restored(folder, card, f"it was changed after it was restored. Restore the pictures again: {again}")
     return folder
+
+
+def _check_restored(folder: Path, card: Path, remedy: str) -> None:
+    """Raise ChecksumError if the folder is not as its card says; without its manifest all of it is hashed, and no picture can be named."""
+    recorded = lineage.read_card(card)["outputs"].get(str(folder))
+    if recorded is None:  # `restore` writes no such card
+        return
+    digests = read_manifest(folder, recorded)
+    if digests is not None:
+        verify_checksums(folder, digests, remedy)
+    elif (actual := sha256(folder)) != recorded:
+        raise ChecksumError(f"{folder}: its SHA-256 is {actual}, {card} says {recorded}; {remedy}")
 
 
 # ---------------------------------------------------------------- pictures
@@ -264,9 +276,14 @@ def _task_summary(prepared: PreparedDataset, rows: list[Row], task: str, protoco
     return {"n": len(of_task)} | {m: _summary(of_task, m) for m in METRICS if m in protocol.metrics}
 
 
+def _values(rows: list[Row], metric: str) -> list[Any]:
+    """The values of the pictures that have the metric."""
+    return [row[metric] for row in rows if row[metric] is not None]
+
+
 def _summary(rows: list[Row], metric: str) -> dict[str, Any]:
     """Mean and interval over the pictures that have the metric; for a metric of whole sets its one value as the mean."""
-    values = [row[metric] for row in rows if row[metric] is not None]
+    values = _values(rows, metric)
     mean, low, high = None, None, None
     if distance := METRICS[metric].distance:
         if values:

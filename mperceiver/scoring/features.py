@@ -1,7 +1,8 @@
 """Cache of the features of ground truths (LPIPS's activations, FID's features), for the next method that is scored on them.
 
 data/features/{dataset}/{protocol}.safetensors may be deleted at any time; it is then computed again. It is used only for the
-very pictures, protocol and weights that it was computed from, and only while every byte of it is as it was written.
+very pictures, protocol, weights and version of the code (VERSION) that it was computed from, and only while every byte of it is as it
+was written.
 """
 
 import hashlib
@@ -20,6 +21,10 @@ from mperceiver.metrics.metric import Features
 from mperceiver.metrics.pictures import Pictures
 from mperceiver.printing import say
 
+# Of the code that computes features; kept ones of another version are not used. Raise it whenever the same pictures, protocol and
+# weights would give other features or an older file would be read wrongly: after a change of a metric's `features`, of what the
+# pictures pass through before it (mperceiver/scoring/pictures.py, mperceiver/metrics/pictures.py), or of the names and order of the arrays.
+VERSION = 1
 LIMIT_BYTES = 2**30  # of a dataset's features; beyond, reading them takes as long as computing them
 MOST_ARRAYS = 8  # of one picture and metric
 
@@ -27,13 +32,13 @@ MOST_ARRAYS = 8  # of one picture and metric
 class FeatureCache:
     """Features of a dataset's ground truths under a protocol, by row of the dataset. Several threads may ask for rows.
 
-    ``key`` describes what the features are computed from; a file with another key is not used.
+    ``key`` describes what the features are computed from; a file with another key, or of another VERSION, is not used.
     """
 
     def __init__(self, dataset: str, name: str, protocol: Protocol, key: dict[str, str]) -> None:
         self.path = paths.features_file(dataset, name)
         self.protocol = protocol
-        self.key = json.dumps(key, sort_keys=True)
+        self.key = json.dumps(key | {"version": str(VERSION)}, sort_keys=True)
         functions = {metric: METRICS[metric].features for metric in protocol.metrics}
         self.functions = {metric: function for metric, function in functions.items() if function is not None}
         self._new: dict[str, np.ndarray] | None = {}  # None: too much to store

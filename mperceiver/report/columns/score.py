@@ -35,7 +35,7 @@ def value(method: str, dataset: str, column: Column) -> Value:
         return Value(why=f"no pictures of {column.task}", protocol=protocol, protocol_sha256=sha256)
     task = column.task or (next(iter(tasks)) if len(tasks) == 1 else None)
     n = tasks[task]["n"] if task else scores["n"]
-    summary = (tasks[task].get(column.key) if task else {"mean": scores["means"].get(column.key)}) or {}
+    summary = (tasks[task].get(column.key) if task else _over_tasks(scores, column.key)) or {}
     if (mean := summary.get("mean")) is None:
         asked = column.key in (tasks[task] if task else scores["means"])  # by the protocol, and no picture has a value
         why = "not computable" if asked else f"no {column.measure.label} under {protocol}"
@@ -51,3 +51,16 @@ def value(method: str, dataset: str, column: Column) -> Value:
         protocol_sha256=sha256,
         trained_on=training_overlap(method, dataset, column.task).n,
     )
+
+
+def _over_tasks(scores: dict, metric: str) -> dict:
+    """The mean over all pictures of a card, and how many it is over; a card from before it had `counts` tells that of each task."""
+    n = scores.get("counts", {}).get(metric)
+    if n is None:
+        n = sum(_n_of_task(task, metric) for task in scores["tasks"].values())
+    return {"mean": scores["means"].get(metric), "n": n}
+
+
+def _n_of_task(task: dict, metric: str) -> int:
+    summary = task.get(metric) or {}
+    return 0 if summary.get("mean") is None else summary.get("n", task["n"])

@@ -21,10 +21,14 @@ def inputs(method: str, dataset: str) -> list[Path]:
 
 
 def _cards(method: str) -> dict[tuple[str, str], Path]:
-    """(run, stage) -> card of the weights; those that the method's file names itself in place of its run's."""
+    """(run, stage) -> card of the weights; those that the method's file names itself in place of its run's.
+
+    The predictor of another run, which tells the task (`predictor`), is not of the method's own training.
+    """
     cards = {training: paths.weights_card(*training) for training in trainings(method)}
     runs, files = config.method_weights(method), config.weights_files(method)
-    return cards | {(runs[stage], stage): file.with_suffix(".json") for stage, file in files.items()}
+    named = {(runs[stage], stage): file.with_suffix(".json") for stage, file in files.items()}
+    return cards | {training: card for training, card in named.items() if training in cards}
 
 
 def value(method: str, dataset: str, column: Column) -> Value:
@@ -44,7 +48,10 @@ def value(method: str, dataset: str, column: Column) -> Value:
 
 
 def trainings(method: str) -> list[tuple[str, str]]:
-    """(run, stage) of all trainings below a method's run, the runs that it started from among them."""
+    """(run, stage) of all trainings below a method's run, the runs that it started from among them.
+
+    The run in `predictor` is not below it.
+    """
     spec = config.load("methods", method)
     waiting = [spec.run] if spec.run else []
     found: dict[tuple[str, str], None] = {}

@@ -50,8 +50,15 @@ def kind_of(figure: Figure) -> Kind:
     return KINDS[figure.kind]
 
 
+def suffixes_of(kind: Kind) -> list[str]:
+    """The files of a figure; the last is the one to show."""
+    return ["png"] if kind.OF_PICTURES else ["png", "svg"]
+
+
 def write(name: str) -> Path:
     """Draw ``config/figures/{name}.yaml`` as results/figures/{name}.png, a plot as .svg too; return the path of its card.
+
+    Where the figure was a plot before and is made of pictures now, its old .svg is deleted.
 
     Raises ConfigError, or FigureError where there is nothing to draw yet or the configuration lacks something.
     """
@@ -67,7 +74,7 @@ def write(name: str) -> Path:
             f"{config.path_of('figures', name)}: {means[0]} is a mean over methods and has no pictures; name one of them"
         )
     card = paths.figure_file(name, "json")
-    suffixes = ["png"] if kind.OF_PICTURES else ["png", "svg"]
+    suffixes = suffixes_of(kind)
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         drawing, inputs, result = kind.draw(name, figure)
         for suffix in suffixes:
@@ -75,6 +82,8 @@ def write(name: str) -> Path:
             with files.atomic_file(paths.figure_file(name, suffix), card) as beside:
                 drawing.savefig(beside, format=suffix, metadata=without_time, facecolor="white")
         matplotlib.pyplot.close(drawing)
+    for suffix in {"png", "svg"}.difference(suffixes):
+        paths.figure_file(name, suffix).unlink(missing_ok=True)
     lineage.write_card(
         card,
         verb="figure",

@@ -38,6 +38,12 @@ class SiteFolder:
             shutil.copyfile(file, self.folder / place)
         return place
 
+    def add_text(self, file: Path | str, text: str) -> str:
+        """Write a text into the site where ``copy`` puts a file of the working directory; return its path in the site."""
+        place = f"files/{file}"
+        write_text(self.folder / place, text)
+        return place
+
     def add_picture(self, place: str, pixels: "np.ndarray") -> str:
         """Write a picture, uint8 (H, W, 3), into the site as WebP without loss; return its path in the site.
 

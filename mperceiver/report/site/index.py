@@ -1,7 +1,7 @@
 """What the index shows of each table and figure."""
 
 from mperceiver import config, images, paths
-from mperceiver.report import figures
+from mperceiver.report import figures, tables
 from mperceiver.report.grid import Column, FilledTable, Row
 from mperceiver.report.pending import pending
 from mperceiver.report.site.cell_pages import page_of
@@ -16,7 +16,11 @@ def table_entry(site: SiteFolder, table: FilledTable, comparisons: list[tuple[st
     ``comparisons``: (label of its columns, path) of each page that compares two of its methods.
     """
     metrics = {column.key: column.measure.label for column in table.columns}
-    downloads = [paths.table_file(table.name, suffix) for suffix in ("csv", "tex", "html")]
+    # Printed from this very table: results/tables/ may hold one from before other scores.
+    downloads = [
+        (suffix, site.add_text(paths.table_file(table.name, suffix), text))
+        for suffix, text in tables.texts(table).items()
+    ]
 
     def href(row: Row, column: Column) -> str | None:
         has_page = column.has_pictures and table.cells[row, column].n
@@ -29,7 +33,7 @@ def table_entry(site: SiteFolder, table: FilledTable, comparisons: list[tuple[st
         "metrics": metrics | {"all": "All"},
         "first": next(iter(metrics)) if len(table.columns) > WIDE else "all",
         "comparisons": comparisons,
-        "downloads": [(file.suffix[1:], site.copy(file)) for file in downloads if file.is_file()],
+        "downloads": downloads,
         "pictures": sorted({cell.n for _, column, cell in table.filled() if cell.n and column.has_pictures}),
     }
 
@@ -38,19 +42,24 @@ def figure_entry(site: SiteFolder, name: str) -> dict:
     """A figure with its file (a plot's SVG, or the picture), its size in the page in px, and a text for who cannot see it."""
     figure = config.load("figures", name)
     kind = figures.kind_of(figure)
-    plot, picture = (paths.figure_file(name, suffix) for suffix in ("svg", "png"))
-    file = None
-    if plot.is_file():
-        file = site.copy(plot)
-    elif picture.is_file():
-        file = site.add_picture(f"files/{picture.with_suffix('.webp')}", images.decode(picture))
+    file = _shown(site, name, kind)
     return {
         "name": name,
         "spec": figure,
         "file": file,
-        "size": _size(name, kind.OF_PICTURES) if picture.is_file() else None,
+        "size": _size(name, kind.OF_PICTURES) if file and paths.figure_file(name, "png").is_file() else None,
         "alt": f"{figure.title}. {kind.describe(figure)}",
     }
+
+
+def _shown(site: SiteFolder, name: str, kind: figures.Kind) -> str | None:
+    """Put the file that a figure of this kind has into the site, not one from when it was of another; return its path, or None."""
+    drawn = paths.figure_file(name, figures.suffixes_of(kind)[-1])
+    if not drawn.is_file():
+        return None
+    if not kind.OF_PICTURES:
+        return site.copy(drawn)
+    return site.add_picture(f"files/{drawn.with_suffix('.webp')}", images.decode(drawn))
 
 
 def _size(name: str, of_pictures: bool) -> list[int]:

@@ -21,12 +21,17 @@ def build(name: str) -> FilledTable:
     return fill(name, config.load("tables", name))
 
 
+def texts(table: FilledTable) -> dict[str, str]:
+    """The table as it is printed: suffix of a file -> its text."""
+    return {"csv": to_csv(table), "tex": to_tex(table), "html": to_html(table)}
+
+
 def write(name: str) -> Path:
     """Print a table: results/tables/{name}.html, .csv, .tex and the card. Return the card's path."""
     table = build(name)
     card = paths.table_file(name, "json")
-    texts = {"html": to_html(table), "csv": to_csv(table), "tex": to_tex(table)}
-    for suffix, text in texts.items():
+    printed = texts(table)
+    for suffix, text in printed.items():
         files.write_text(paths.table_file(name, suffix), text, card=card)
     done, total = table.progress
     lineage.write_card(
@@ -34,7 +39,7 @@ def write(name: str) -> Path:
         verb="table",
         spec=config.load("tables", name),
         inputs=_inputs(table),
-        outputs=[paths.table_file(name, suffix) for suffix in texts],
+        outputs=[paths.table_file(name, suffix) for suffix in printed],
         result={"cells": total, "run": done, "protocols": sorted(table.protocols)},
     )
     return card

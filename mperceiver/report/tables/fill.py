@@ -10,20 +10,21 @@ from mperceiver.report.tables.layout import blocks_of
 from mperceiver.report.tables.means import over_columns, over_datasets, over_runs
 from mperceiver.report.tables.ranks import rank
 from mperceiver.report.tables.reported import add_reported
-from mperceiver.report.tables.values import PLACE, check_protocols, values
+from mperceiver.report.tables.values import PLACE, check_datasets, check_protocols, values
 
 
 def fill(name: str, table: Table) -> FilledTable:
     """A table with the scores that exist, whether or not it stands in a file (a figure of bars does not).
 
-    Raises ConfigError for a bad configuration, TableError where one column would hold two protocols, LineageError for a
-    broken card. A cell without a score says why.
+    Raises ConfigError for a bad configuration, TableError where one column would hold two protocols or two states of a
+    dataset, LineageError for a broken card. A cell without a score says why.
     """
     blocks = blocks_of(name, table)
     rows = list(dict.fromkeys(row for block in blocks for row in block.rows))
     columns = [column for block in blocks for column in block.columns]
     lines = values(rows, blocks)
     check_protocols(name, table, blocks, lines)
+    check_datasets(name, blocks, lines)
     members = over_datasets(lines)
     averages = [over_columns(members, block, column) for block in blocks for column in block.columns if column.average]
     frame = _everywhere(over_runs(pd.concat([members, *averages], ignore_index=True)), rows, blocks)

@@ -8,6 +8,7 @@ from itertools import product
 
 import pandas as pd
 
+from mperceiver import lineage, paths
 from mperceiver.config.tables import Table
 from mperceiver.report.columns import KINDS
 from mperceiver.report.grid import FilledBlock, Row, TableError, Value
@@ -55,4 +56,35 @@ def _check(where: str, lines: pd.DataFrame) -> None:
         f"{where}: a column cannot mix two protocols: {who} was scored under {one}, {other_who} under {other}. "
         "If the protocol, or a dataset's `protocol`, was changed in between, score both again (snakemake). "
         "If the columns differ on purpose, give each a table, remove `average`, or set `average: mixed`"
+    )
+
+
+def check_datasets(name: str, blocks: list[FilledBlock], lines: pd.DataFrame) -> None:
+    """Raise TableError if a column holds scores on two states of one dataset, which was prepared again between them."""
+    columns = {column.number: column for block in blocks for column in block.columns}
+    scored = lines[lines["protocol"] != ""]
+    pairs = scored[["member", "dataset"]].drop_duplicates().itertuples(index=False)
+    states = {(member, dataset): _scored_state(member, dataset) for member, dataset in pairs}
+    for (number, dataset), group in scored.groupby(["column", "dataset"], sort=False):
+        firsts: dict[str, str] = {}  # state -> the first member that was scored on it
+        for member in group["member"]:
+            if (state := states[member, dataset]) is not None:
+                firsts.setdefault(state, member)
+        if len(firsts) > 1:
+            column = columns[number]
+            raise TableError(f"table {name}, column {column.label} ({column.place}): {_two_states(dataset, firsts)}")
+
+
+def _scored_state(member: str, dataset: str) -> str | None:
+    """SHA-256 of the card of the prepared dataset, as the card of the scores names it; None if it names none."""
+    return lineage.read_card(paths.scores_card(member, dataset))["inputs"].get(str(paths.prepared_card(dataset)))
+
+
+def _two_states(dataset: str, firsts: dict[str, str]) -> str:
+    (one, who), (other, other_who) = list(firsts.items())[:2]
+    again = " and ".join(f"mperceiver score {member} {dataset}" for member in (who, other_who))
+    return (
+        f"a column cannot mix scores on two states of {dataset}: {paths.scores_card(who, dataset)} is of "
+        f"{paths.prepared_card(dataset)} ({one[:12]}), {paths.scores_card(other_who, dataset)} of another one ({other[:12]}). "
+        f"{dataset} was prepared again in between: score both again (snakemake, or {again}, which say what to restore before)"
     )

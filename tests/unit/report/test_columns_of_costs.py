@@ -1,10 +1,12 @@
 """Columns of what a training and what restoring cost."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 from support import reports
+from support.printed import yaml_of
 
-from mperceiver import paths
+from mperceiver import config, paths
 from mperceiver.report.columns import cost, training
 from mperceiver.report.grid import Value
 
@@ -29,6 +31,24 @@ def test_a_training_column(tree):
     reports.dump("methods", "sent", {"title": "t", "kind": "network", "run": "one", "weights": str(tree / "own")})
     assert training.inputs("sent", "toys") == [tree / "own/network.json"]
     assert pictures("sent") == Value(why="not trained")
+
+
+def test_the_training_of_a_predictor_that_only_tells_the_task_is_not_counted(tree):
+    phases = [{"batch": 1, "crop_px": 8}]
+    stage = {"steps": 4, "phases": phases}
+    telling = {"title": "p", "foundation": "toy", "train": ["toys"], "tasks": ["haze", "rain"], "predictor": stage}
+    reports.dump("runs", "telling", telling)
+    method = {"title": "t", "kind": "network", "run": "two", "task": "predicted", "predictor": "telling"}
+    reports.dump("methods", "told", method)
+    reports.dump("runs", "two", yaml_of("runs", "two") | {"start_from": "one"})
+    cards = ("results/runs/one/network.json", "results/runs/two/network.json", "results/runs/telling/predictor.json")
+    for card in cards:
+        Path(card).parent.mkdir(exist_ok=True)
+        reports.card(card, "train", result={"pictures": 1500, "cpu_seconds": 100.0})
+    assert config.method_weights("told")["predictor"] == "telling"
+    assert set(map(str, training.inputs("told", "toys"))) == set(cards[:2])
+    assert training.value("told", "toys", column("pictures")) == Value(3.0)
+    assert training.value("told", "toys", column("cpu_seconds")) == Value(200.0)
 
 
 def test_a_cost_column(tree):

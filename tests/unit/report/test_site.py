@@ -268,10 +268,41 @@ def test_every_kind_of_figure_has_its_place_on_the_index(kinds):
     assert text.count('<section class="figure"') == len(names) and text.count("Not drawn yet") == 1
 
 
+def test_a_figure_that_becomes_one_of_another_kind_shows_no_file_of_the_kind_before(tree):
+    figure = {name: yaml_of("figures", name) for name in ("bars", "side-by-side")}
+    shown = Path("results/report/toy/files/results/figures")
+    reports.dump(".", "toy", {"title": "Figures", "tables": ["toys"], "figures": ["bars"]})
+    figures.write("bars")
+    plot = Path("results/figures/bars.svg")
+    before = plot.read_bytes()
+    reports.dump("figures", "bars", figure["side-by-side"])
+    figures.write("bars")
+    assert not plot.exists()
+    plot.write_bytes(before)  # of an earlier version, which left it there
+    site.write("config/toy.yaml")
+    assert [file.name for file in shown.iterdir()] == ["bars.webp"]
+    plot.unlink()
+    reports.dump("figures", "bars", figure["bars"])  # a plot again, not drawn yet: the comparison is none
+    site.write("config/toy.yaml")
+    assert not shown.exists() and "Not drawn yet" in Path("results/report/toy/index.html").read_text(encoding="utf-8")
+
+
+def test_the_files_of_a_table_have_the_numbers_of_the_page(tree):
+    tables.write("toys")
+    printed = Path("results/tables/toys.csv").read_text(encoding="utf-8")
+    reports.score("one", scores={"haze": [(43.21, 0.8, 0.2)] * 2, "rain": [(24.0, 0.7, 0.1)] * 2})
+    site.write("config/toy.yaml")
+    texts = tables.texts(tables.build("toys"))
+    for suffix, text in texts.items():
+        file = Path(f"results/report/toy/files/results/tables/toys.{suffix}")
+        assert file.read_text(encoding="utf-8") == text and "43.21" in text
+    assert Path("results/tables/toys.csv").read_text(encoding="utf-8") == printed != texts["csv"]
+
+
 def test_an_index_of_nothing_yet(tree):
     shutil.rmtree("results")
     pages = written()
-    assert len(pages) == 1  # the index alone
+    assert [page.name for page in pages if "files" not in page.parts] == ["index.html"]
     text = Path("results/report/toy/index.html").read_text(encoding="utf-8")
     assert (
         "0 of 8 cells" in text

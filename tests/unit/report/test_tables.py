@@ -14,7 +14,7 @@ from rich.console import Console
 from support import PROJECT, reports
 from support.printed import cell, written, yaml_of
 
-from mperceiver import config, lineage
+from mperceiver import config, files, lineage
 from mperceiver.report import grid, scores, tables, trace
 from mperceiver.report.columns.score import MEASURES
 from mperceiver.report.tables import latex
@@ -134,6 +134,42 @@ def test_one_protocol_edited_in_between_is_refused(tree):
     reports.score("two")
     with pytest.raises(grid.TableError, match="two protocols"):
         tables.build("toys")
+
+
+def test_two_states_of_a_dataset_in_a_column_are_refused_by_name(tree):
+    reports.card("data/prepared/toys.json", "prepare", outputs=["data/prepared/toys.arrow"], result={"seed": 2})
+    reports.score("two")
+    with pytest.raises(grid.TableError, match=r"table toys, column Haze .*two states of toys") as error:
+        tables.build("toys")
+    words = ("results/scores/input/toys.json", "results/scores/two/toys.json", "mperceiver score two toys")
+    assert all(word in str(error.value) for word in words)
+    for method in reports.METHODS:
+        reports.score(method)
+    tables.build("toys")
+
+
+def test_runs_of_a_mean_on_two_states_of_a_dataset_are_refused(seeds):
+    reports.card("data/prepared/toys.json", "prepare", outputs=["data/prepared/toys.arrow"], result={"seed": 2})
+    for method in ("input", "two", "one"):
+        reports.score(method)
+    with pytest.raises(grid.TableError, match=r"results/scores/three/toys\.json"):
+        tables.build("toys")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_mean_over_tasks_says_how_many_pictures_it_is_over(tree, told):
+    """LPIPS is None of pictures that are too small; a card from before `counts` tells it of each task."""
+    path = Path("results/scores/one/toys.json")
+    card = lineage.read_card(path)
+    for task, n in (("haze", 1), ("rain", 2)):
+        card["result"]["tasks"][task]["lpips"] |= {"n": n}
+    if told:
+        card["result"]["counts"] = {"psnr": 4, "ssim": 4, "lpips": 3}
+    files.write_json(path, card)
+    column = {"dataset": "toys", "label": "All", "metrics": ["psnr", "lpips"]}
+    reports.dump("tables", "toys", reports.TABLE | {"columns": [column], "average": False})
+    built = tables.build("toys")
+    assert (cell(built, "one", None, "psnr").n, cell(built, "one", None, "lpips").n) == (4, 3)
 
 
 def test_an_average_over_two_protocols_is_refused(tree):

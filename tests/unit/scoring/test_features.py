@@ -31,3 +31,15 @@ def test_threads_fill_it_up_to_its_limit(cache, monkeypatch, limit, kept):
     assert all(next(iter(of.values()))[0][0] is ARRAY for of in found)
     cache.save()
     assert cache.path.is_file() == kept
+
+
+def test_what_code_of_another_version_kept_is_not_used(cache, monkeypatch):
+    cache.of(range(1), [ARRAY])
+    cache.save()
+
+    def is_used() -> bool:
+        return FeatureCache("d", "p", cache.protocol, {"key": "k"})._file is not None
+
+    assert is_used()
+    monkeypatch.setattr(features, "VERSION", features.VERSION + 1)
+    assert not is_used()
