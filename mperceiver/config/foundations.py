@@ -116,7 +116,8 @@ class WeightFile(Model):
     )
     bytes: Positive | None = Field(None, description="size, if known")
     tensors_only: bool = Field(
-        False, description="accept a .pth, .pt or .ckpt file, from which the code that reads it builds nothing but arrays"
+        False,
+        description="accept a .pth, .pt or .ckpt file, from which the code that reads it builds nothing but arrays",
     )
 
 
