@@ -104,14 +104,11 @@ def decibels(method: str) -> str:
 def clean() -> str:
     """What they make of clean photographs, and how the predictor does, in sentences."""
     degraded, clean_ones = predictions.read(METHOD, TASKS), predictions.read(METHOD, CLEAN)
-    found, called = (
-        predictions.predictions(degraded),
-        [predictions.called_clean(some) for some in (clean_ones, degraded)],
-    )
+    found = predictions.predictions(degraded)
+    called = [predictions.called_clean(some) for some in (clean_ones, degraded)]
     assert found is not None and None not in called
-    right, wrong, sure = (
-        f"{100 * share:.0f} %" if share else "none" for share in (*called, predictions.sure(clean_ones))
-    )
+    shares = (*called, predictions.sure(clean_ones))
+    right, wrong, sure = (f"{100 * share:.0f} %" if share else "none" for share in shares)
     return (
         f"**Clean photographs**: Kodak24's {result(METHOD, CLEAN)['n']}, whole, come back at {decibels(METHOD)}.\n\n"
         f"**The degradation predictor** is right on {100 * found.accuracy():.1f} % of the {len(found.right)} crops with one degradation each, with "

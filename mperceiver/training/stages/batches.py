@@ -112,6 +112,15 @@ class LiveBatches:
         return embeddings.mean(0), embeddings.std(0).clamp(min=1e-6)
 
 
+def labelled(
+    batches: CachedBatches | LiveBatches, run: Run, rng: np.random.Generator, phase: Phase
+) -> tuple[Rows, dict[str, Any]]:
+    """A batch for a predictor, with as many pictures of each degradation: its rows; and what ``embedding`` needs, with ``labels``, int64 (B,)."""
+    rows = batches.mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
+    labels = batches.mixture.classes(rows, run.model.predictor_clean)
+    return rows, batches.read(rows, phase, rng) | {"labels": torch.from_numpy(labels)}
+
+
 def batches_of(
     run: Run, foundation: Towers, spec: Stage, tasks: list[str] | None = None
 ) -> CachedBatches | LiveBatches:

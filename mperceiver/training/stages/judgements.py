@@ -22,7 +22,7 @@ from mperceiver.training.discarding import folds_folder
 from mperceiver.training.latents import CachedLatents
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import focal
-from mperceiver.training.stages.batches import CachedBatches
+from mperceiver.training.stages.batches import CachedBatches, labelled
 from mperceiver.training.stages.common import trained_predictor
 
 EMBEDDINGS_AT_ONCE = 4096  # that a predictor judges
@@ -125,10 +125,8 @@ def _unseen_logits(
     mean, deviation = (x.to(processes.device()) for x in batches.statistics(run.seed))
 
     def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
-        rows = batches.mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
-        labels = batches.mixture.classes(rows, run.model.predictor_clean)
-        part = torch.tensor([parts[d][row] for d, row in rows])
-        return batches.read(rows, phase, rng) | {"labels": torch.from_numpy(labels), "part": part}
+        rows, batch = labelled(batches, run, rng, phase)
+        return batch | {"part": torch.tensor([parts[d][row] for d, row in rows])}
 
     def objective(
         module: nn.Module, batch: dict[str, Any], generator: torch.Generator, phase: Phase, step: int
@@ -142,9 +140,8 @@ def _unseen_logits(
             unseen_right = unseen_right + (logits[fold].argmax(1) == labels)[~seen].sum()
         return {"loss": losses, "unseen_accuracy": unseen_right / len(labels)}
 
-    with (
-        torch.random.fork_rng()
-    ):  # so that stage 3 begins alike, whether these trainings have just run or were done before a stop
+    # Stage 3 then begins alike, whether these trainings have just run or were done before a stop.
+    with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = FoldPredictors(folds, lambda: build_predictor(foundation, run)).train().to(processes.device())
         fit(

@@ -13,7 +13,7 @@ from mperceiver.models.predictor import build_predictor
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import focal
-from mperceiver.training.stages.batches import batches_of
+from mperceiver.training.stages.batches import batches_of, labelled
 from mperceiver.training.stages.common import ready_to_train
 
 
@@ -31,9 +31,7 @@ def train_predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: 
         predictor.fold_standardisation(*(x.to(processes.device()) for x in (-mean / deviation, 1 / deviation)))
 
     def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
-        rows = batches.mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
-        labels = batches.mixture.classes(rows, run.model.predictor_clean)
-        return batches.read(rows, phase, rng) | {"labels": torch.from_numpy(labels)}
+        return labelled(batches, run, rng, phase)[1]
 
     def objective(
         module: nn.Module, batch: dict[str, Any], generator: torch.Generator, phase: Phase, step: int
