@@ -33,9 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Hide GPUs from all tests but those that are for one (`pytest -m gpu`)."""
+    """Hide GPUs and SLURM clusters from all tests but those that are for one (`pytest -m gpu`, `-m cluster`).
+
+    A job's number that a test has made up is otherwise a real job's, if a cluster runs on this machine.
+    """
     if config.option.markexpr != "gpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if config.option.markexpr != "cluster":
+        os.environ["SLURM_CONF"] = os.devnull
 
 
 COMMIT = ("0" * 40, False)  # made up, so that the tests run without a checkout

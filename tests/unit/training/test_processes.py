@@ -23,6 +23,7 @@ from mperceiver.training.schedule import TrainingError, own_batches
 
 WORLD = loops.__file__
 SCONTROL = '#!/bin/sh\necho "scontrol $*" >> "$LOG"\necho localhost\necho elsewhere\n'
+NO_SUCH_JOB = "#!/bin/sh\necho slurm_load_jobs error: Invalid job id specified >&2\nexit 1\n"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -42,8 +43,8 @@ def by_torchrun(what: str, folder: Path) -> list[subprocess.Popen]:
 
 
 def by_srun(what: str, folder: Path) -> list[subprocess.Popen]:
-    """As two tasks of an `srun`, which tells each its number; scontrol tells the first node's name."""
-    fake(folder / "bin", scontrol=SCONTROL)
+    """As two tasks of an `srun`, which tells each its number; scontrol tells the first node's name, squeue of no job."""
+    fake(folder / "bin", scontrol=SCONTROL, squeue=NO_SUCH_JOB)
     job = next(job for job in range(random.randrange(2000), 20000) if is_free(20000 + (7 * job) % 20000))
     told = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": "0"}
     told |= {"SLURM_STEP_NODELIST": "node[1-2]", "LOG": str(folder / "log")}
@@ -65,6 +66,7 @@ def ended(started: list[subprocess.Popen]) -> list[tuple[int, str]]:
     finally:
         for process in started:
             process.kill()
+            process.communicate()  # closes its output, or the next test is told of it
 
 
 def fake(folder: Path, **programs: str) -> None:
@@ -140,6 +142,7 @@ def test_two_tasks_of_srun_stop_together_and_go_on_alone(tmp_path):
     results = ended(by_srun("stopped", tmp_path))
     assert [code for code, _ in results] == [143, 143], results
     assert "stopped by a signal after step 4 of 8" in results[0][1] and results[1][1] == ""
+    assert "SLURM did not requeue job" in results[0][1]
     assert set((tmp_path / "log").read_text(encoding="utf-8").splitlines()) == {"scontrol show hostnames node[1-2]"}
     assert [path.name for path in sorted(tmp_path.glob("s-*"))] == ["s-00000003.pt", "s-00000004.pt"]
     resumed, straight = (Duel(accumulate=2).fit(tmp_path / f"{name}.pt") for name in ("s", "straight"))
