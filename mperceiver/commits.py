@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mperceiver import shipped
 
-DEPENDED_ON = ("mperceiver", "workflow", "config", "profiles", "Snakefile", "uv.lock")
+DEPENDED_ON = ("mperceiver", "workflow", "config", "profiles", "assets", "Snakefile", "uv.lock")
 
 
 class CommitError(RuntimeError):

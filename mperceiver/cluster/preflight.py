@@ -147,7 +147,7 @@ def _check_partition(request: PartitionRequest) -> CheckResult:
     if all(row[1] != "up" for row in rows):
         return CheckResult(subject, "wrong", f"it is {rows[0][1]}: ask the administrators, or {edit}")
     limit = _minutes(rows[0][2])
-    if limit is not None and request.minutes > limit:
+    if limit is not None and request.minutes is not None and request.minutes > limit:
         detail = f"jobs may take {limit} min, the profile asks for {request.minutes}: edit `walltime` in {PROFILE}"
         return CheckResult(subject, "wrong", detail)
     usable = [row for row in rows if not re.match(r"(?i)down|drain|fail", row[5]) and _has_gpus(row[4], request)]
@@ -161,6 +161,12 @@ def _check_partition(request: PartitionRequest) -> CheckResult:
         )
         return CheckResult(subject, "wrong", detail)
     allowed = "no limit" if limit is None else f"{limit} min"
+    if request.minutes is None:
+        detail = (
+            f"{count} nodes{gpus}; allowed {allowed}; how many minutes `runtime: {request.runtime}` is, only Snakemake can tell. To have it "
+            f"compared, write minutes (120), one number with a unit (90m, 2h, 1d), or arithmetic with attempt (attempt * 120 + 10) in {PROFILE}"
+        )
+        return CheckResult(subject, "unknown", detail)
     return CheckResult(subject, "ok", f"{count} nodes{gpus}; asked {request.minutes} min, allowed {allowed}")
 
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mperceiver.config import ConfigError
-
 PROFILE = Path("slurm/config.yaml")
 OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
     ast.Add: operator.add,
@@ -25,10 +23,13 @@ class PartitionRequest:
     """What some jobs of the profile ask of a partition."""
 
     partition: str  # "" for the cluster's default partition
-    minutes: int  # of the first attempt; 0 if the profile sets no time, then that of the partition holds
+    minutes: (
+        int | None
+    )  # of the first attempt; 0: the profile sets no time, and the partition's holds; None: see ``runtime``
     gpus: int  # of each node
     nodes: int
     gpu_model: str  # "" for any model
+    runtime: str = ""  # as the profile has it, if only Snakemake can tell how many minutes it is
 
 
 def resource_sets(profile: dict[str, Any]) -> list[dict[str, Any]]:
@@ -38,24 +39,15 @@ def resource_sets(profile: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def partition_requests(profile: dict[str, Any]) -> list[PartitionRequest]:
-    """What the profile asks of the partitions, each different request once.
-
-    Raises:
-        ConfigError: how long a `runtime` is, is unknown here (see ``minutes_of``).
-    """
+    """What the profile asks of the partitions, each different request once."""
     requests: dict[PartitionRequest, None] = {}  # keeps the order
     for resources in resource_sets(profile):
         gpu_model, gpus = node_gpus(resources)
         runtime = resources.get("runtime", 0)
         minutes = minutes_of(runtime)
-        if minutes is None:
-            raise ConfigError(
-                f"{PROFILE}: runtime: {runtime}: how many minutes this is, is unknown, so that it cannot be compared with the "
-                "limits of the partitions. Write minutes (120), one number with a unit (90m, 2h, 1d), or arithmetic with "
-                "attempt (attempt * 120 + 10)"
-            )
+        unread = str(runtime) if minutes is None else ""
         partition = str(resources.get("slurm_partition", ""))
-        requests[PartitionRequest(partition, minutes, gpus, int(resources.get("nodes", 1)), gpu_model)] = None
+        requests[PartitionRequest(partition, minutes, gpus, int(resources.get("nodes", 1)), gpu_model, unread)] = None
     return list(requests)
 
 

@@ -420,8 +420,8 @@ def test_a_time_is_read_as_snakemake_reads_it(runtime, minutes):
 )  # fmt: skip
 def test_a_time_that_is_unknown_is_never_a_number(runtime):
     assert profile.minutes_of(runtime) is None
-    with pytest.raises(config.ConfigError, match=r"slurm/config.yaml: runtime: .* is unknown.*attempt \* 120"):
-        profile.partition_requests({"default-resources": {"runtime": runtime}})
+    (request,) = profile.partition_requests({"default-resources": {"runtime": runtime}})
+    assert (request.minutes, request.runtime) == (None, str(runtime))
 
 
 @pytest.mark.parametrize(("walltime", "asked"), [("1d", 1440), ("2h", 120), ("attempt * 60 + 10", 70)])
@@ -433,6 +433,17 @@ def test_a_time_with_a_unit_is_compared_with_the_limit(fit, walltime, asked):
     )
     state, detail = fit(sinfo=sinfo)["partition gpu"]
     assert state == "wrong" and f"jobs may take 60 min, the profile asks for {asked}:" in detail
+
+
+def test_a_time_that_only_snakemake_can_evaluate_is_told_and_the_other_checks_go_on(fit):
+    text = profile.PROFILE.read_text(encoding="utf-8")
+    profile.PROFILE.write_text(text.replace("&walltime 1440", "&walltime input.size_mb // 10"), encoding="utf-8")
+    found = fit()
+    state, detail = found["partition gpu"]
+    assert (
+        state == "unknown" and "how many minutes `runtime: input.size_mb // 10` is, only Snakemake can tell" in detail
+    )
+    assert "queue" in found
 
 
 # ---------------------------------------------------------------- a training uses its job's tasks
