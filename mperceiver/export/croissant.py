@@ -2,13 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mperceiver import __version__, commits, config, lineage, paths
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.unchanged import check_unchanged
-from mperceiver.export.gather import EXPORTS, needed
+from mperceiver.export.gather import EXPORTS, ExportError, needed
 from mperceiver.export.private import cleaned_data
 from mperceiver.files import write_text
+
+if TYPE_CHECKING:
+    from mlcroissant import Metadata
 
 FIELDS = {
     "id": "The picture's name",
@@ -22,15 +26,31 @@ def write_croissant(dataset: str) -> Path:
 
     Raises:
         ConfigError: no such dataset. LineageError: it is not prepared. ChecksumError: the prepared file is not what its card says.
-        ExportError: the extra `export` is not installed. mlcroissant.ValidationError: the description is not valid; no file is
-        written.
+        ExportError: the extra `export` is not installed, or mlcroissant finds the description not valid; no file is written.
     """
     needed("mlcroissant")
     import mlcroissant
 
+    check_unchanged([str(paths.prepared_card(dataset))])
+    target = EXPORTS / "croissant" / f"{dataset}.json"
+    try:
+        text = json.dumps(cleaned_data(_metadata(dataset).to_json()), indent=1, default=str)
+        mlcroissant.Dataset(jsonld=json.loads(text))
+    except mlcroissant.ValidationError as error:
+        raise ExportError(
+            f"{target} is not written, for mlcroissant finds the description of {dataset} not valid: {error}. Look at its title, "
+            f"licence, page and citation in {config.path_of('datasets', dataset)}, and in those of the sets that it is made from"
+        ) from error
+    write_text(target, text + "\n")
+    return target
+
+
+def _metadata(dataset: str) -> "Metadata":
+    """The description of a prepared dataset."""
+    import mlcroissant
+
     spec = config.load("datasets", dataset)
     card = lineage.read_card(paths.prepared_card(dataset))
-    check_unchanged([str(paths.prepared_card(dataset))])
     file = paths.prepared_file(dataset)
     prepared = PreparedDataset(dataset)
     recipes = [
@@ -42,7 +62,7 @@ def write_croissant(dataset: str) -> Path:
     ]
     sources = [config.load("datasets", origin) for origin in config.origins(dataset)]
     citations = dict.fromkeys(source.citation for source in [spec, *sources] if source.citation)
-    metadata = mlcroissant.Metadata(
+    return mlcroissant.Metadata(
         name=dataset,
         description=f"{spec.title}. Made from: {', '.join(config.origins(dataset))}. Commit {card['commit']}, code {card['code']}",
         license=list(dict.fromkeys([spec.licence, *(source.licence for source in sources)])),
@@ -76,8 +96,3 @@ def write_croissant(dataset: str) -> Path:
             )
         ],
     )
-    target = EXPORTS / "croissant" / f"{dataset}.json"
-    text = json.dumps(cleaned_data(metadata.to_json()), indent=1, default=str)
-    mlcroissant.Dataset(jsonld=json.loads(text))  # raises for what is not valid
-    write_text(target, text + "\n")
-    return target

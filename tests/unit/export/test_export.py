@@ -201,7 +201,9 @@ def test_an_invalid_croissant_is_not_written(tree, monkeypatch):
         raise mlcroissant.ValidationError("not valid")
 
     monkeypatch.setattr(mlcroissant, "Dataset", refuse)
-    with pytest.raises(mlcroissant.ValidationError):
+    with pytest.raises(
+        ExportError, match=r"toys.json is not written.*not valid\. Look at its title.*config/datasets/toys.yaml"
+    ):
         croissant.write_croissant("toys")
     assert not Path("results/export").exists()
 
