@@ -51,21 +51,24 @@ class LoadedMethod:
         Raises:
             PictureError: another type, shape or range, or a picture that the method cannot restore; it says which.
         """
+        import torch
+        from PIL import Image
+
         if isinstance(picture, np.ndarray):
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
                 raise images.PictureError(f"expected an array (H, W, 3), uint8; got {picture.shape}, {picture.dtype}")
             return self._restore([picture])[0]
-        if hasattr(picture, "getbands"):
+        if isinstance(picture, Image.Image):
             if picture.mode != "RGB":
                 raise images.PictureError(
                     f"expected a picture of mode RGB, got {picture.mode}; convert it: picture.convert('RGB')"
                 )
             return images.to_pil(self._restore([np.asarray(picture)])[0])
+        if not isinstance(picture, torch.Tensor):
+            raise images.PictureError(f"expected a PIL picture, a tensor or an array; got {type(picture).__name__}")
         images.check(picture, "picture")
         arrays = [images.to_picture(one) for one in picture.detach().cpu().float()]
         restored = [images.to_tensor(array) for array in self._restore(arrays)]
-        import torch
-
         return torch.cat(restored).to(picture.device)
 
     def _restore(self, pictures: list[np.ndarray]) -> list[np.ndarray]:

@@ -146,7 +146,7 @@ def _without_package_lists() -> Iterator[None]:
     from importlib import metadata  # takes a hundredth of a second, which a command without diffusers saves
 
     original = metadata.packages_distributions
-    metadata.packages_distributions = dict  # type: ignore[assignment]
+    metadata.packages_distributions = dict
     try:
         yield
     finally:

@@ -70,11 +70,11 @@ def write_bundle(table: str, with_pictures: bool = False, with_weights: bool = F
         write_text(folder / "manifest.json", json.dumps(_manifest(folder, gathered), indent=1, sort_keys=True) + "\n")
         write_text(folder / "verify.py", VERIFY)
         with atomic_file(target) as beside, zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
-            for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
                 # No times: the same bundle has the same bytes.
-                member = zipfile.ZipInfo(f"{table}/{file.relative_to(folder).as_posix()}")
+                member = zipfile.ZipInfo(f"{table}/{path.relative_to(folder).as_posix()}")
                 member.compress_type, member.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-                archive.writestr(member, file.read_bytes())
+                archive.writestr(member, path.read_bytes())
     return target
 
 

@@ -9,6 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from mperceiver import config, lineage, paths
+from mperceiver.config.datasets import Dataset
+from mperceiver.config.foundations import Foundation
 from mperceiver.files import MANIFEST, sha256
 
 EXPORTS = paths.RESULTS / "export"
@@ -28,7 +30,7 @@ class Gathered:
     @property
     def files(self) -> dict[str, str]:
         """{path: SHA-256, or digest of a part} of every file or folder that a card made or read, cards themselves left out."""
-        named = {}
+        named: dict[str, str] = {}
         for card in self.cards.values():
             named |= {
                 name: digest for name, digest in {**card["inputs"], **card["outputs"]}.items() if name not in self.cards
@@ -133,11 +135,13 @@ def _in_words(problems: dict[str, list[str]], root: str) -> str:
 
 def credits(gathered: Gathered) -> list[dict[str, str]]:
     """Title, licence, citation and page of every dataset and foundation that is used."""
-    used = [("dataset", name, config.load("datasets", name)) for name in gathered.datasets]
+    used: list[tuple[str, str, Dataset | Foundation]] = [
+        ("dataset", name, config.load("datasets", name)) for name in gathered.datasets
+    ]
     used += [("foundation", name, config.load("foundations", name)) for name in gathered.foundations]
     return [
         {"kind": kind, "name": name, "title": spec.title, "licence": spec.licence, "citation": spec.citation}
-        | ({"page": spec.page} if kind == "dataset" and spec.page else {})
+        | ({"page": spec.page} if isinstance(spec, Dataset) and spec.page else {})
         for kind, name, spec in used
     ]
 

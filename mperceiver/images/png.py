@@ -57,7 +57,7 @@ def open_png(data: bytes, name: str) -> tuple["PilImage", list[str], bool]:
     else:
         image = open_with_pil(chunks.pixels, "PNG")
         image.load()
-        if chunks.colour_type == 3 and image.getextrema()[1] >= chunks.colours:
+        if chunks.colour_type == 3 and np.asarray(image).max() >= chunks.colours:
             raise ValueError("a pixel's colour is not in the palette")
     image.info.update(chunks.info)
     return image, chunks.notes, chunks.bits <= 8 and not chunks.skipped
@@ -101,7 +101,8 @@ def _values(chunks: Chunks) -> np.ndarray:
 
 def _chunks(data: bytes, name: str) -> Chunks:
     """Part a PNG's chunks. Raises ValueError if one that makes the pixels is damaged."""
-    chunks, kept, seen, at = Chunks(), [SIGNATURE], set(), len(SIGNATURE)
+    chunks, kept, at = Chunks(), [SIGNATURE], len(SIGNATURE)
+    seen: set[bytes] = set()
     lost: set[str] = set()
     while b"IEND" not in seen:
         length, kind = struct.unpack(">I4s", data[at : at + 8]) if at + 8 <= len(data) else (0, b"")

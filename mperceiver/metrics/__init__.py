@@ -6,6 +6,8 @@ package lpips (LPIPS), of pyiqa (NIQE, BRISQUE) and of pytorch-fid (FID); tests/
 foundations (config/foundations/); nothing is downloaded while scoring.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mperceiver.config.base import METRIC_FOUNDATIONS, ConfigError
@@ -48,7 +50,7 @@ def score_batch(
     Args:
         gt_features: metric -> the features of each ground truth, where they are known already.
     """
-    columns = {}
+    columns: dict[str, Sequence[float | None]] = {}
     for name in protocol.metrics:
         metric = METRICS[name]
         if metric.score is None:

@@ -24,11 +24,12 @@ def onto(restored: np.ndarray, gt: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     exposed = restored * np.float32(
         (gt * restored).sum(dtype=np.float64) / max((restored**2).sum(dtype=np.float64), 1e-12)
     )
-    grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (gt, exposed)]
+    grey_gt, grey = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (gt, exposed))
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, ITERATIONS, 0)
     try:
-        _, warp = cv2.findTransformECC(
-            *grey,
+        _, warp = cv2.findTransformECC(  # type: ignore[call-overload]  # its stub wants a mask
+            grey_gt,
+            grey,
             np.eye(3, dtype=np.float32),
             cv2.MOTION_HOMOGRAPHY,
             criteria,

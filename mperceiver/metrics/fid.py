@@ -4,6 +4,7 @@ The distance is that of all pictures of a task; over few pictures it says little
 """
 
 from functools import cache
+from typing import cast
 
 import numpy as np
 
@@ -58,7 +59,7 @@ METRICS = {
 def _factor(x: np.ndarray) -> np.ndarray:
     """A with A^T A the covariance of the rows of ``x``, with as few rows as possible."""
     centred = (x - x.mean(0)) / np.sqrt(len(x) - 1)
-    return centred if len(x) <= x.shape[1] else np.linalg.qr(centred, mode="r")
+    return centred if len(x) <= x.shape[1] else cast(np.ndarray, np.linalg.qr(centred, mode="r"))
 
 
 @cache

@@ -4,6 +4,8 @@ Its weights are the foundations lpips-alex and lpips-vgg: the trunk, ImageNet's 
 and the linear heads. Every weight is loaded strictly, since LPIPS with another trunk still gives small, plausible numbers.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -11,23 +13,32 @@ from mperceiver import images
 from mperceiver.config import lpips_foundation
 from mperceiver.metrics.weights import WeightsError, read_arrays, read_tensors, weights_file
 
-# groups: convolutions (channels, kernel, stride, padding) between two taps; pooled: groups that follow a pooling
-# (kernel, stride); side: of the smallest picture, in px; key: of the arrays in the trunk's file.
+
+class Trunk(NamedTuple):
+    """A classification network whose activations LPIPS compares."""
+
+    groups: list[list[tuple[int, int, int, int]]]  # convolutions (channels, kernel, stride, padding) between two taps
+    pooled: list[int]  # groups that follow a pooling
+    pool: tuple[int, int]  # its kernel and stride
+    side: int  # px, of the smallest picture
+    key: str  # of the arrays in the trunk's file
+
+
 TRUNKS = {
-    "alex": {
-        "groups": [[(64, 11, 4, 2)], [(192, 5, 1, 2)], [(384, 3, 1, 1)], [(256, 3, 1, 1)], [(256, 3, 1, 1)]],
-        "pooled": [1, 2],
-        "pool": (3, 2),
-        "side": 31,
-        "key": "AlexNet_0",
-    },
-    "vgg": {
-        "groups": [[(64, 3, 1, 1)] * 2, [(128, 3, 1, 1)] * 2, *[[(width, 3, 1, 1)] * 3 for width in (256, 512, 512)]],
-        "pooled": [1, 2, 3, 4],
-        "pool": (2, 2),
-        "side": 16,
-        "key": "VGG16_0",
-    },
+    "alex": Trunk(
+        groups=[[(64, 11, 4, 2)], [(192, 5, 1, 2)], [(384, 3, 1, 1)], [(256, 3, 1, 1)], [(256, 3, 1, 1)]],
+        pooled=[1, 2],
+        pool=(3, 2),
+        side=31,
+        key="AlexNet_0",
+    ),
+    "vgg": Trunk(
+        groups=[[(64, 3, 1, 1)] * 2, [(128, 3, 1, 1)] * 2, *[[(width, 3, 1, 1)] * 3 for width in (256, 512, 512)]],
+        pooled=[1, 2, 3, 4],
+        pool=(2, 2),
+        side=16,
+        key="VGG16_0",
+    ),
 }
 TRUNK, HEADS = "trunk.ckpt", "heads.pth"  # files of the foundation
 SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of a picture in [-1, 1]
@@ -40,18 +51,21 @@ class Lpips(nn.Module):
     gradient may leave [0, 1], since a restorer in training overshoots; any other raises PictureError outside.
     """
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, net: str):
         super().__init__()
         trunk = TRUNKS[net]
-        self.net, self.side = net, trunk["side"]
+        self.net, self.side = net, trunk.side
         self.groups, width = nn.ModuleList(), 3
-        for number, convolutions in enumerate(trunk["groups"]):
-            layers = [nn.MaxPool2d(*trunk["pool"])] if number in trunk["pooled"] else []
+        for number, convolutions in enumerate(trunk.groups):
+            layers: list[nn.Module] = [nn.MaxPool2d(*trunk.pool)] if number in trunk.pooled else []
             for channels, kernel, stride, padding in convolutions:
                 layers += [nn.Conv2d(width, channels, kernel, stride, padding), nn.ReLU(inplace=True)]
                 width = channels
             self.groups.append(nn.Sequential(*layers))
-        self.heads = nn.ParameterList(torch.empty(group[-1][0]) for group in trunk["groups"])
+        self.heads = nn.ParameterList(torch.empty(group[-1][0]) for group in trunk.groups)
         # x in [0, 1] -> (2x - 1 - shift) / scale
         self.register_buffer("shift", (1 + torch.tensor(SHIFT)).view(1, 3, 1, 1) / 2)
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1) / 2)
@@ -73,7 +87,7 @@ class Lpips(nn.Module):
 
     def compare(self, taps: list[Tensor], reference: list[Tensor]) -> Tensor:
         """LPIPS of activations and a reference: (B,)."""
-        total = 0
+        total = taps[0].new_zeros(len(taps[0]))
         for first, second, head in zip(taps, reference, self.heads, strict=True):
             difference = (_unit(first) - second).square()  # (B, C, h, w)
             # Not a matrix product, which autocast would take in half precision.
@@ -103,7 +117,7 @@ def load(net: str) -> Lpips:
     if net not in TRUNKS:
         raise WeightsError(f"no LPIPS network {net!r}; there are {', '.join(TRUNKS)}")
     trunk_file, head_file = (weights_file(lpips_foundation(net), name) for name in (TRUNK, HEADS))
-    arrays = dict(read_arrays(trunk_file).get(TRUNKS[net]["key"], {}))
+    arrays = dict(read_arrays(trunk_file).get(TRUNKS[net].key, {}))
     model = Lpips(net)
     names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)]
     state = {"shift": model.shift, "scale": model.scale}

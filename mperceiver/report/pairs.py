@@ -23,9 +23,10 @@ class PreparedPairs:
         """
         if dataset not in self._open:
             self._open[dataset] = _open(dataset)
-        if self._open[dataset] is None:
+        opened = self._open[dataset]
+        if opened is None:
             return None
-        pairs, index = self._open[dataset]
+        pairs, index = opened
         return (pairs.lq(index[picture]), ground_truth(pairs, index[picture])) if picture in index else None
 
 

@@ -63,7 +63,7 @@ def _stage(run: str, stage: str, steps: int) -> dict[str, Any]:
     if not curve.is_file():
         return {"state": "planned", "steps": steps}
     last = _last_row(curve)
-    at = {"state": "training", "step": int(last.get("step", 0)), "steps": steps}
+    at: dict[str, Any] = {"state": "training", "step": int(last.get("step", 0)), "steps": steps}
     limit = getattr(config.load("runs", run), stage).cpu_seconds
     if limit is not None:
         at |= {"at_cpu_seconds": last.get("cpu_seconds", 0), "of_cpu_seconds": limit}

@@ -4,6 +4,7 @@ A card holds more than numbers, and `dvc metrics diff` would print all of it.
 """
 
 from pathlib import Path
+from typing import Any
 
 from mperceiver import config, csvs
 from mperceiver.files import write_json, write_text
@@ -33,7 +34,7 @@ def write(folder: Path, tables: list[FilledTable]) -> None:
     bars = [[place, method, mean] for (method, place, metric), mean in cells.items() if metric == "psnr"]
     write_text(folder / BARS, csvs.to_csv(["place", "method", "psnr"], bars))
     sampling = {name: config.load("methods", name) for name in numbers}
-    by_steps = [
+    by_steps: list[list[Any]] = [
         [sampling[method].sampler.steps, method, place, metric, mean]
         for (method, place, metric), mean in cells.items()
         if sampling[method].kind == "mperceiver"

@@ -1,6 +1,7 @@
 """What a training changes: the weights of a module and of its adversary, their optimisers, the moving average, the loss scale."""
 
 import contextlib
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -39,13 +40,15 @@ class Learner:
         self.trained = [p for group in parameter_groups(module, spec) for p in group["params"]]
         module.to(accelerator.device)
         self.optimiser = torch.optim.AdamW(parameter_groups(module, spec), lr=spec.lr, betas=spec.betas, fused=True)
-        self.adversary_optimiser = None
+        self.adversary_optimiser: torch.optim.AdamW | None = None
         if adversary is not None:
             _broadcast_weights(adversary.to(accelerator.device))
             self.adversary_optimiser = torch.optim.AdamW(
                 adversary.parameters(), lr=spec.lr, betas=ADVERSARY_BETAS, fused=True
             )
-        self.optimisers = [self.optimiser, self.adversary_optimiser] if self.adversary_optimiser else [self.optimiser]
+        self.optimisers: list[torch.optim.Optimizer] = [self.optimiser]
+        if self.adversary_optimiser is not None:
+            self.optimisers.append(self.adversary_optimiser)
         device = accelerator.device.type
         self.scaler = torch.amp.GradScaler(device) if spec.precision == "fp16" else None
         self.skipped = 0  # steps in a row
@@ -91,7 +94,7 @@ class Learner:
             for optimiser in self._due_optimisers():
                 self.scaler.unscale_(optimiser)
         norms = [nn.utils.clip_grad_norm_(self.trained, self.spec.clip_norm)]
-        if self.adversary_optimiser in self._due_optimisers():
+        if self.adversary is not None and self.adversary_optimiser in self._due_optimisers():
             norms.append(nn.utils.get_total_norm([p.grad for p in self.adversary.parameters() if p.grad is not None]))
         return norms
 
@@ -104,7 +107,7 @@ class Learner:
             if self.scaler:
                 self.scaler.step(optimiser)
             else:
-                optimiser.found_inf = bad  # the fused optimiser reads the flag on the device
+                cast(Any, optimiser).found_inf = bad  # the fused optimiser reads the flag on the device
                 optimiser.step()
         if self.scaler:
             scale = self.scaler.get_scale()
@@ -134,11 +137,11 @@ class Learner:
         """All that the next step depends on, except its number. Frozen parameters are left out unless ``whole_state``."""
         names = {name for name, p in self.module.named_parameters() if p.requires_grad or self.whole_state}
         names |= {name for name, _ in self.module.named_buffers()}
-        state = {
+        state: dict[str, Any] = {
             "module": {k: v for k, v in self.module.state_dict().items() if k in names},
             "optimiser": self.optimiser.state_dict(),
         }
-        if self.adversary is not None:
+        if self.adversary is not None and self.adversary_optimiser is not None:
             state |= {
                 "adversary": self.adversary.state_dict(),
                 "adversary_optimiser": self.adversary_optimiser.state_dict(),
@@ -158,7 +161,7 @@ class Learner:
             raise TrainingError(f"does not fit the model ({sorted(wrong)[:3]})")
         self.module.load_state_dict(state["module"], strict=False)
         self.optimiser.load_state_dict(state["optimiser"])
-        if self.adversary is not None:
+        if self.adversary is not None and self.adversary_optimiser is not None:
             self.adversary.load_state_dict(state["adversary"])
             self.adversary_optimiser.load_state_dict(state["adversary_optimiser"])
         if self.scaler:

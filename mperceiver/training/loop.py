@@ -93,7 +93,7 @@ def fit(
         with drawn_batches(draw, turns(spec, seed, step, own, budget), device) as batches:
             last = budget.over(step)
             while not last:
-                records = []
+                records: list[nonfinite.PendingRecord] = []
                 lr = learning_rate(spec, step, None if spec.cpu_seconds is None else budget.share(step))
                 for drawn in itertools.islice(batches, len(own)):
                     losses = _batch_losses(learner, objective, drawn, len(own), last=len(records) == len(own) - 1)
@@ -146,11 +146,11 @@ def _batch_losses(
 
 
 def turns(spec: Stage, seed: int, first_step: int, own: Sequence[int], budget: Budget | None = None) -> Iterator[Turn]:
-    """Every batch of a process from ``first_step`` on; ``own``: the indices of its batches in a step."""
+    """Every batch of a process from ``first_step`` on; ``own``: the numbers of its batches in a step."""
     for step in range(first_step, spec.steps):
-        for index in own:
+        for number in own:
             phase = phase_at(spec, step, None if spec.cpu_seconds is None or budget is None else budget.share(step))
-            yield Turn(step, index, [seed, step, index], phase)
+            yield Turn(step, number, [seed, step, number], phase)
 
 
 def _resume(states: ResumeStates, learner: Learner, meter: Meter, budget: Budget, title: str) -> int:

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
@@ -19,6 +20,9 @@ from mperceiver.training import processes
 from mperceiver.training.budget import Budget
 from mperceiver.training.schedule import TrainingError
 from mperceiver.training.usage import JOULES_A_WATT_HOUR, Usage
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 ROW_EVERY = 50  # steps between two rows of the curve, and between two printed lines
 WRITE_EVERY_S = 10.0  # least time between two writings of the unfinished curve
@@ -37,7 +41,7 @@ class Meter:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self.pictures, self.total, self.written = 0, 0, 0.0
-        self.bar = None
+        self.bar: Progress | None = None
         self.usage = Usage(accelerator.device)
 
     def load(self, state: dict) -> None:

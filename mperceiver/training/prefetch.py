@@ -24,7 +24,7 @@ class Turn(NamedTuple):
     """One batch of one step, not yet drawn."""
 
     step: int  # from 0
-    index: int  # of the batch among the batches of its step
+    number: int  # of the batch among the batches of its step, from 0
     key: list[int]  # seeds every random number of the batch
     phase: Phase
 
@@ -33,7 +33,7 @@ class DrawnBatch(NamedTuple):
     """A batch and the turn it was drawn for."""
 
     step: int
-    index: int
+    number: int
     key: list[int]
     phase: Phase
     seed: int  # of the torch generator that the losses get
@@ -41,7 +41,7 @@ class DrawnBatch(NamedTuple):
 
 
 def generators(key: list[int]) -> tuple[np.random.Generator, int]:
-    """The two sources of randomness of a batch with ``key`` (seed of the training, step, index of the batch).
+    """The two sources of randomness of a batch with ``key`` (seed of the training, step, number of the batch).
 
     Returns the numpy generator that draws the batch and the seed of the torch generator that its losses use.
     """

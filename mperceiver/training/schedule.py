@@ -37,7 +37,8 @@ def parameter_groups(module: nn.Module, spec: Stage) -> list[dict]:
 
     Frozen parameters are in neither. Raises TrainingError if no parameter is left.
     """
-    decayed, spared = [], []
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             # A vector has one number a channel, whatever its shape: (C,) or (C, 1, 1). The name is asked too, because the

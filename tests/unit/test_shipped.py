@@ -139,6 +139,7 @@ def test_three_kinds_of_picture_give_the_same_values(sent):
         (np.zeros((4, 4)), r"expected an array \(H, W, 3\), uint8; got \(4, 4\), float64"),
         (torch.full((1, 3, 20, 20), 2.0), r"in \[0, 1\], got .* in \[2, 2\]"),
         (torch.zeros(3, 20, 20), r"\(B, 3, H, W\)"),
+        ("photo.jpg", r"expected a PIL picture, a tensor or an array; got str"),
         (Image.new("L", (20, 20)), r"expected a picture of mode RGB, got L; convert it"),
     ],
 )

@@ -17,7 +17,7 @@ from mperceiver.models import towers
 from mperceiver.training.loop import fit
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers import AutoencoderKL, UNet2DConditionModel
 
 LATENTS = 12_000  # at most so many crops are encoded beforehand
 ENCODED_AT_ONCE = 100
@@ -86,7 +86,9 @@ def pretrain_unet(name: str, recipe: Build, trunk_norm: bool, pool: PicturePool,
 
 
 @torch.no_grad()
-def _encoded_crops(recipe: Build, pool: PicturePool, vae: nn.Module, text_encoder: nn.Module) -> tuple[Tensor, Tensor]:
+def _encoded_crops(
+    recipe: Build, pool: PicturePool, vae: "AutoencoderKL", text_encoder: nn.Module
+) -> tuple[Tensor, Tensor]:
     """Scaled latents of fixed crops (N, 4, h, w) and the encodings of their captions (N, T, C), in half precision."""
     side = max(phase.crop_px for phase in recipe.unet.phases)
     rng = np.random.default_rng([recipe.seed, 7])

@@ -2,6 +2,7 @@
 
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
@@ -55,7 +56,7 @@ def draw(name: str, figure: Figure):
         cells = [table.cells[row, column] for column in table.columns]
         heights = [cell.mean if row.measured else cell.reported for cell in cells]
         bars = [(k - GROUP / 2 + thick * (i + 0.5), k) for k, height in enumerate(heights) if height is not None]
-        look = {"color": colours[row.method]}
+        look: dict[str, Any] = {"color": colours[row.method]}
         if not row.measured:
             look = {"facecolor": "white", "edgecolor": colours[row.method], "hatch": "/////", "linewidth": 0.5}
         label = row.title + ("" if row.measured else " (reported)")
@@ -83,7 +84,7 @@ def _axis_label(measure: Measure) -> str:
 
 def _spread(cell: Cell) -> tuple[float, float]:
     """How far the interval, or the standard deviation over runs, reaches below and above the mean; 0 without either."""
-    if cell.low is not None and cell.high is not None:
+    if cell.mean is not None and cell.low is not None and cell.high is not None:
         return cell.mean - cell.low, cell.high - cell.mean
     return cell.sd or 0.0, cell.sd or 0.0
 

@@ -80,11 +80,12 @@ def draw(name: str, figure: Figure):
             )
         index = pairs.ids.index(panel.picture)
         restored = [paths.restored_picture(method, panel.dataset, panel.picture) for method in outputs]
+        lq = pairs.lq(index)
         pictures = [images.decode(path) if path.is_file() else None for path in restored]
-        pictures = [pairs.lq(index), *pictures, ground_truth(pairs, index)]
+        pictures = [lq, *pictures, ground_truth(pairs, index)]
         missing += [str(path) for path in restored if not path.is_file()]
         label, values = _scores(panel, [identity, *outputs])
-        shown = [Shown(*one) for one in zip(_lines(pictures, panel, figure.zoom_px), [*values, None], strict=True)]
+        shown = [Shown(*one) for one in zip(_lines(lq, pictures, panel, figure.zoom_px), [*values, None], strict=True)]
         rows.append(PanelRow(label, shown))
         inputs.append(paths.prepared_card(panel.dataset))
         for method in [identity, *outputs]:
@@ -117,12 +118,17 @@ def _protocols(panels: list[Panel], methods: list[str]) -> str:
     return "; ".join(f"protocol {name} on {', '.join(datasets)}" for name, datasets in used.items())
 
 
-def _lines(pictures: list[np.ndarray | None], panel: Panel, zoom_px: int | None) -> list[list[np.ndarray]]:
-    """For each picture the crop alone, or with ``zoom_px`` the whole picture and the crop below it; none where it is absent."""
+def _lines(
+    lq: np.ndarray, pictures: list[np.ndarray | None], panel: Panel, zoom_px: int | None
+) -> list[list[np.ndarray]]:
+    """For each of a panel's pictures the crop alone, or with ``zoom_px`` the whole picture and the crop below it; none where it is absent.
+
+    ``lq``: the panel's input, which is the first of the pictures.
+    """
     crop = panel.crop
-    if zoom_px is None or (crop is None and zoom_px >= min(pictures[0].shape[:2])):
+    if zoom_px is None or (crop is None and zoom_px >= min(lq.shape[:2])):
         return [[] if picture is None else [cropped(picture, crop)] for picture in pictures]
-    crop = crop or most_varied(pictures[0], pictures[-1], zoom_px)
+    crop = crop or most_varied(lq, pictures[-1], zoom_px)
     return [[] if picture is None else [framed(picture, crop), cropped(picture, crop)] for picture in pictures]
 
 

@@ -1,6 +1,7 @@
 """Quality against the sampler's steps, and against the seconds that a picture takes."""
 
 from itertools import product
+from typing import Any
 
 import pandas as pd
 
@@ -50,9 +51,9 @@ def draw(name: str, figure: Figure):
         shown = [row for row in table.rows if (specs[row.method].run == specs[figure.methods[0]].run) == first]
         scored = [row for row in shown if table.cells[row, column].mean is not None]
         scored.sort(key=lambda row: steps[row.method])  # over seconds too, since measured times may be in another order
-        over_steps = [(steps[row.method], table.cells[row, column].mean) for row in scored]
-        over_seconds = [(seconds[row, column], table.cells[row, column].mean) for row in scored]
-        look = {
+        over_steps: list[tuple[Any, Any]] = [(steps[row.method], table.cells[row, column].mean) for row in scored]
+        over_seconds: list[tuple[Any, Any]] = [(seconds[row, column], table.cells[row, column].mean) for row in scored]
+        look: dict[str, Any] = {
             "color": PALETTE[j % len(PALETTE)],
             "linestyle": DASHES[j % len(DASHES)] if first else ":",
             "marker": "o" if first else "^",
@@ -60,9 +61,9 @@ def draw(name: str, figure: Figure):
             "label": column.label if first else None,
         }
         for axis, points in zip(axes[0], [over_steps, over_seconds], strict=False):
-            points = [point for point in points if point[0] is not None]
-            if points:
-                axis.plot(*zip(*points, strict=True), linewidth=1.2, **look)
+            known = [point for point in points if point[0] is not None]
+            if known:
+                axis.plot(*zip(*known, strict=True), linewidth=1.2, **look)
     measure = table.columns[0].measure
     axes[0, 0].set_ylabel(measure.label + (f" ({measure.unit})" if measure.unit else ""))
     for axis, label in zip(axes[0], ["steps of the sampler", "seconds a picture"], strict=False):

@@ -9,13 +9,12 @@ from torch import Tensor, nn
 
 from mperceiver import config
 from mperceiver.config.runs import Phase, Run, Stage
-from mperceiver.models import towers
 from mperceiver.models.branches import Branches
 from mperceiver.models.sampling import diffuse, velocity
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.stages.batches import batches_of
-from mperceiver.training.stages.common import ready_to_train, trained_predictor
+from mperceiver.training.stages.common import load_foundation, ready_to_train, trained_predictor
 
 
 def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
@@ -24,7 +23,7 @@ def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: d
     Raises ConfigError if a phase's crop_px does not suit the U-Net.
     """
     torch.manual_seed(run.seed + 1)
-    foundation = towers.load(run.foundation, processes.device())
+    foundation = load_foundation(run, processes.device())
     for phase in spec.phases:
         if phase.crop_px % foundation.multiple:
             raise config.ConfigError(

@@ -1,5 +1,8 @@
 """What several stages need: the mixture of their datasets, the modules they start from, and the latents they share."""
 
+from typing import TypeVar
+
+import torch
 from torch import nn
 
 from mperceiver import config, paths
@@ -15,6 +18,8 @@ from mperceiver.models.weights import Adopt, load_weights
 from mperceiver.training import processes
 from mperceiver.training.latents import CachedLatents
 
+M = TypeVar("M", bound=nn.Module)
+
 
 def mixed(datasets: list[PreparedDataset] | list[FixedCrops], spec: Stage, tasks: list[str] | None = None) -> Mixture:
     """The pictures of ``tasks`` in these datasets, drawn as the stage wants them; without ``tasks``, all pictures.
@@ -25,11 +30,18 @@ def mixed(datasets: list[PreparedDataset] | list[FixedCrops], spec: Stage, tasks
     return Mixture(datasets, tasks, weights=spec.task_weights)
 
 
+def load_foundation(run: Run, device: torch.device | str) -> Towers:
+    """The frozen networks that a run of MPerceiver is trained with."""
+    assert run.foundation is not None  # ``config.stage_inputs`` refuses such a run
+    return towers.load(run.foundation, device)
+
+
 def all_latents(run: Run) -> list[CachedLatents]:
     """The cached latents of each training dataset.
 
     Raises DataError unless the crops of all datasets have one size, since a batch is cut at one place.
     """
+    assert run.foundation is not None  # ``config.stage_inputs`` refuses such a run
     cached = [CachedLatents(run.foundation, name) for name in run.train]
     if len({latents.shape for latents in cached}) > 1:
         sizes = ", ".join(f"{name} {latents.shape[1:]}" for name, latents in zip(run.train, cached, strict=True))
@@ -37,7 +49,7 @@ def all_latents(run: Run) -> list[CachedLatents]:
     return cached
 
 
-def ready_to_train(module: nn.Module, run: Run, stage: str, adopt: Adopt | None = None) -> nn.Module:
+def ready_to_train(module: M, run: Run, stage: str, adopt: Adopt | None = None) -> M:
     """Load the weights that the run starts from, if any; freeze what the stage's ``only`` leaves out; move to the device.
 
     ``adopt``: see ``load_weights``. Raises ConfigError if ``only`` names a module that does not exist.

@@ -24,14 +24,14 @@ from mperceiver.training.latents import CachedLatents, SampledLatents, sample_la
 from mperceiver.training.loop import fit, turns
 from mperceiver.training.losses import PictureLosses
 from mperceiver.training.prefetch import generators
-from mperceiver.training.stages.common import all_latents, mixed, ready_to_train
+from mperceiver.training.stages.common import all_latents, load_foundation, mixed, ready_to_train
 from mperceiver.training.stages.judgements import judgements
 
 
 def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
     """Train with L1, perceptual, colour and adversarial losses on the decoded pictures."""
     torch.manual_seed(run.seed + 2)
-    foundation = towers.load(run.foundation, processes.device())
+    foundation = load_foundation(run, processes.device())
     cached = all_latents(run)
     mixture = mixed([latents.crops for latents in cached], spec)
     wanted = drawn_rows(mixture, spec, run.seed + 2)
@@ -50,11 +50,11 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
         side, factor = phase.crop_px // foundation.factor, foundation.factor
         top, left = (int(rng.integers(length // factor - side + 1)) for length in whole)
         latents = [sampled[d][row][:, top : top + side, left : left + side].float() for d, row in rows]
-        window = (..., *(slice(start * factor, start * factor + phase.crop_px) for start in (top, left)))
+        rows_px, columns_px = (slice(start * factor, start * factor + phase.crop_px) for start in (top, left))
         return {
             "z": torch.stack(latents),
-            "lq": lq[window],
-            "gt": gt[window],
+            "lq": lq[..., rows_px, columns_px],
+            "gt": gt[..., rows_px, columns_px],
             "probabilities": torch.stack([judged[d][row] for d, row in rows]),
             "ids": mixture.ids(rows),
         }
@@ -114,6 +114,8 @@ def _sampled_latents(
 
     Afterwards the branches, the U-Net, the text encoder and CLIP are moved to the CPU, to leave the GPU's memory to stage 3.
     """
+    sampler = run.latents
+    assert sampler is not None, "a run with a `drm` stage has `latents`"
     branches = Branches(foundation, len(run.tasks), run.model)
     load_weights(paths.weights_file(config.weights_of(run_name)["branches"], "branches"), branches)
     towers.freeze(branches).to(foundation.device)
@@ -132,16 +134,16 @@ def _sampled_latents(
             noise,
             alphas,
             foundation.prediction,
-            run.latents,
+            sampler,
             z_lq,
             fresh,
         )
 
     digests = {path: digest for path, digest in inputs.items() if not path.startswith("config/")}
     of_crops = [run.model.model_dump(mode="json", exclude={"drm"}), run.tasks, spec.judged_crops, spec.judged_folds]
-    parts = [run.latents.model_dump(mode="json"), spec.precision, of_crops, run.seed, digests]
+    parts = [sampler.model_dump(mode="json"), spec.precision, of_crops, run.seed, digests]
     key = json.dumps(parts, sort_keys=True)
-    sampled = sample_latents(latents_folder(run_name), sample, cached, judged, run.latents.seed, key, run_name, wanted)
+    sampled = sample_latents(latents_folder(run_name), sample, cached, judged, sampler.seed, key, run_name, wanted)
     for module in (branches, foundation.unet, foundation.text_encoder, foundation.clip):
         module.cpu()
     return sampled

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver.config.runs import Phase, Run, Stage
-from mperceiver.models import towers
 from mperceiver.models.predictor import build_predictor
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import focal
 from mperceiver.training.stages.batches import batches_of, labelled
-from mperceiver.training.stages.common import ready_to_train
+from mperceiver.training.stages.common import load_foundation, ready_to_train
 
 
 def train_predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
@@ -23,7 +22,7 @@ def train_predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: 
     The predictor learns on standardised embeddings; afterwards the standardisation becomes part of its first layer.
     """
     torch.manual_seed(run.seed)
-    foundation = towers.load(run.foundation, "cpu" if run.cached else processes.device())
+    foundation = load_foundation(run, "cpu" if run.cached else processes.device())
     batches = batches_of(run, foundation, spec, run.tasks)
     mean, deviation = batches.statistics(run.seed)
     predictor = ready_to_train(build_predictor(foundation, run), run, "predictor")
