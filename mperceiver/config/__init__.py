@@ -30,7 +30,6 @@ from mperceiver.config.depends import (
     weights_files,
     weights_of,
 )
-from mperceiver.config.doorways import command_inputs, covers, manifest, manifest_file, results_folder
 from mperceiver.config.files import (
     KINDS,
     check_name,
@@ -46,6 +45,7 @@ from mperceiver.config.files import (
     with_options,
 )
 from mperceiver.config.graph import NAMES, RULES, benchmark_of, cards_here, check, files_of_inputs, inputs_of, job_of
+from mperceiver.config.outside_inputs import command_inputs, covers, manifest, manifest_file, results_folder
 from mperceiver.config.parts import WORDS, digest_of_label, experiment_part, part_of, read_part
 from mperceiver.config.reported import Number, path_of_reported, reported_names, reported_numbers
 from mperceiver.config.shown import cells, cost_sizes, figure_inputs, measure_inputs, report_inputs, table_inputs

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mperceiver.config.base import ConfigError
 from mperceiver.config.datasets import Dataset
-from mperceiver.config.doors import DOORS
 from mperceiver.config.figures import OF_PREDICTOR, Figure
 from mperceiver.config.files import load, names, path_of
+from mperceiver.config.outside import OUTSIDE_KINDS
 from mperceiver.config.reported import PAPER, path_of_reported, reported_names, reported_numbers
 from mperceiver.config.runs import Run
 from mperceiver.config.tables import COST, TRAINING, Block, ColumnGroup, Reported, Table, places_of
@@ -48,7 +48,7 @@ def check_figure(name: str, figure: Figure) -> None:
             raise ConfigError(f"{file}: {_of(column)}: kind: a figure shows scores only; leave `kind` out")
         _check_column(file, column, metrics=figure.kind not in OF_PREDICTOR)
     for method in figure.methods if figure.kind in (*OF_PREDICTOR, "tradeoff") else ():
-        if (kind := load("methods", method).kind) in ("identity", "vae", "reported", *DOORS):
+        if (kind := load("methods", method).kind) in ("identity", "vae", "reported", *OUTSIDE_KINDS):
             raise ConfigError(
                 f"{file}: methods: {method} is of kind {kind}; it has no {'predictor' if figure.kind in OF_PREDICTOR else 'sampler'}"
             )

@@ -12,8 +12,8 @@ from typing import TypeVar
 from mperceiver import paths, shipped
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
 from mperceiver.config.checks import check_protocol, check_task_weights
-from mperceiver.config.doorways import door_inputs, trained_on
 from mperceiver.config.files import load, path_of
+from mperceiver.config.outside_inputs import outside_inputs_of, trained_on
 from mperceiver.config.parts import part_of
 from mperceiver.config.protocols import Protocol
 
@@ -220,7 +220,7 @@ def restore_inputs(method: str, dataset: str) -> list[str]:
     foundation = method_foundation(method)
     if foundation:
         inputs.append(str(paths.foundation_card(foundation)))
-    return inputs + door_inputs(method, dataset) + weights_cards(method)
+    return inputs + outside_inputs_of(method, dataset) + weights_cards(method)
 
 
 def weights_cards(method: str) -> list[str]:

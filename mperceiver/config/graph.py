@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mperceiver import paths
 from mperceiver.clock import check_times
-from mperceiver.config import depends, doorways, shown
+from mperceiver.config import depends, outside_inputs, shown
 from mperceiver.config.experiments import Experiment
 from mperceiver.lineage import Part
 
@@ -16,7 +16,7 @@ CARD_INPUTS: dict[Path, Callable[..., list[str]]] = {
     paths.PREPARED: depends.prepare_inputs,
     paths.LATENTS: depends.encode_inputs,
     paths.RUNS: depends.stage_inputs,
-    paths.COMMANDED: doorways.command_inputs,
+    paths.COMMANDED: outside_inputs.command_inputs,
     paths.RESTORED: depends.restore_inputs,
     paths.SCORES: depends.score_inputs,
     paths.COSTS: shown.measure_inputs,

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from mperceiver.config.base import Model, Name, Positive, Precision
-from mperceiver.config.doors import DOORS, Checkpoint, Command, Python, Results
+from mperceiver.config.outside import OUTSIDE_KINDS, Checkpoint, Command, Python, Results
 from mperceiver.config.samplers import Sampler
 
 
@@ -129,6 +129,11 @@ class Method(Model):
         description="the method's name, or names, in the files of config/reported/, to show published numbers beside ours",
     )
 
+    @property
+    def has_network(self) -> bool:
+        """Whether restoring a picture runs a network here, so that it has costs."""
+        return self.kind in ("mperceiver", "network", "checkpoint", "python")
+
     @model_validator(mode="after")
     def _check_kind(self) -> "Method":
         if self.kind == "reported" and not self.reported:
@@ -145,13 +150,13 @@ class Method(Model):
             )
         if self.weights is not None and (self.kind not in ("mperceiver", "network") or self.predictor is not None):
             raise ValueError("`weights` belongs to kinds mperceiver and network, and cannot stand beside `predictor`")
-        for door in DOORS:
-            if (getattr(self, door) is not None) != (self.kind == door):
-                raise ValueError(f"`{door}` belongs to kind {door}, and a method of kind {door} needs it")
-        if self.datasets and self.kind not in DOORS:
-            raise ValueError(f"`datasets` belongs to the kinds {', '.join(DOORS)}")
-        if self.trained_on and self.kind not in DOORS[1:]:
-            raise ValueError(f"`trained_on` belongs to the kinds {', '.join(DOORS[1:])}")
+        for kind in OUTSIDE_KINDS:
+            if (getattr(self, kind) is not None) != (self.kind == kind):
+                raise ValueError(f"`{kind}` belongs to kind {kind}, and a method of kind {kind} needs it")
+        if self.datasets and self.kind not in OUTSIDE_KINDS:
+            raise ValueError(f"`datasets` belongs to the kinds {', '.join(OUTSIDE_KINDS)}")
+        if self.trained_on and self.kind not in OUTSIDE_KINDS[1:]:
+            raise ValueError(f"`trained_on` belongs to the kinds {', '.join(OUTSIDE_KINDS[1:])}")
         if self.kind == "checkpoint" and self.foundation is None:
             raise ValueError("a method of kind checkpoint needs a `foundation`: the one with the file")
         if (self.kind == "mean") != bool(self.methods):

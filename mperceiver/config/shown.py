@@ -5,11 +5,10 @@ from pathlib import Path
 from mperceiver import paths
 from mperceiver.config.checks import check_figure, check_table
 from mperceiver.config.depends import members, method_foundation, unique, weights_cards, weights_of
-from mperceiver.config.doors import TAKEN_IN
-from mperceiver.config.doorways import covers, module_inputs
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.figures import OF_PREDICTOR
 from mperceiver.config.files import load, names, parse
+from mperceiver.config.outside_inputs import covers, module_inputs
 from mperceiver.config.parts import experiment_part, part_of
 from mperceiver.config.reported import path_of_reported
 from mperceiver.config.tables import COST, TRAINING, Table, reported_files
@@ -41,7 +40,7 @@ def costed(table: Table) -> list[str]:
         for group in block.rows
         for method in group.methods
         for member in members(method)
-        if load("methods", member).kind not in ("identity", "vae", *TAKEN_IN)
+        if load("methods", member).has_network
     )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mperceiver import config, images, lineage
-from mperceiver.config.doors import Checkpoint
+from mperceiver.config.outside import Checkpoint
 from mperceiver.models.baselines.network import Network
 from mperceiver.models.baselines.promptir import PromptIR
 from mperceiver.models.baselines.restormer import Restormer

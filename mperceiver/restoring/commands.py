@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 from mperceiver import commits, config, files, images, lineage, paths, temporary
-from mperceiver.config.doors import Command
+from mperceiver.config.outside import Command
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.printing import say, shown
 from mperceiver.progress import progress

@@ -9,7 +9,6 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mperceiver import commits, config, lineage, paths
-from mperceiver.config.doors import TAKEN_IN
 from mperceiver.restoring.ensemble import restore_pictures
 from mperceiver.restoring.memory import TilePlanner
 from mperceiver.restoring.restorers import load_restorer
@@ -21,7 +20,7 @@ def measure(method: str) -> Path:
     Raises ConfigError, LineageError: the method is not described or has no network, or its weights are missing.
     """
     spec = config.load("methods", method)
-    if config.members(method) != [method] or spec.kind in ("identity", "vae", *TAKEN_IN):
+    if config.members(method) != [method] or not spec.has_network:
         raise config.ConfigError(f"{config.path_of('methods', method)}: a method of kind {spec.kind} has no costs")
     commits.current()
     planner = TilePlanner(load_restorer(method), spec)

@@ -7,7 +7,7 @@ import numpy as np
 
 from mperceiver import commits, config, csvs, files, images, lineage, paths
 from mperceiver.config.base import NOTHING_WRONG
-from mperceiver.config.doors import TAKEN_IN
+from mperceiver.config.outside import RESTORED_ELSEWHERE
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.images import PictureError
@@ -40,7 +40,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
             lineage.read_card(path)
     check_unchanged(inputs)
     prepared = PreparedDataset(dataset)
-    restorer = None if spec.kind in TAKEN_IN else load_restorer(method, dataset=dataset)
+    restorer = None if spec.kind in RESTORED_ELSEWHERE else load_restorer(method, dataset=dataset)
     folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
     with files.atomic_folder(folder, card) as beside:
         result = (

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from mperceiver import config
-from mperceiver.config.doorways import module_inputs
 from mperceiver.config.methods import Method
+from mperceiver.config.outside_inputs import module_inputs
 from mperceiver.config.parts import NOT_READ, part_of
 from mperceiver.files import known_sha256
 from mperceiver.lineage import read_card

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from mperceiver import config, files, images, temporary
-from mperceiver.config.doors import TAKEN_IN
 from mperceiver.config.methods import Method
+from mperceiver.config.outside import RESTORED_ELSEWHERE
 from mperceiver.images import PictureError
 from mperceiver.restoring.definitions import definition
 from mperceiver.restoring.restorers import load_restorer
@@ -119,7 +119,7 @@ def method_for_photographs(method: str, **changes: Any) -> Method:
     spec = config.load("methods", method)
     if spec.kind == "vae":
         raise PictureError(f"{method} needs the ground truth, which a photograph does not have; choose another method")
-    if spec.kind in TAKEN_IN:
+    if spec.kind in RESTORED_ELSEWHERE:
         raise PictureError(
             f"{method} is of kind {spec.kind}: another program restores with it, and only datasets; choose another method"
         )

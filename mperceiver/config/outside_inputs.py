@@ -1,12 +1,12 @@
-"""What the jobs of methods that were not trained here read (their files are described by doors.py)."""
+"""What the jobs of methods that were not trained here read (their files are described by outside.py)."""
 
 import os
 from pathlib import Path
 
 from mperceiver import paths
 from mperceiver.config.base import ConfigError
-from mperceiver.config.doors import Manifest
 from mperceiver.config.files import load, names, parse, path_of
+from mperceiver.config.outside import Manifest
 from mperceiver.config.parts import PICTURES, part_of, pictures_digest
 from mperceiver.files import members
 from mperceiver.lineage import Part
@@ -52,7 +52,7 @@ def trained_on(method: str) -> list[str]:
     return [name for name in told if name in names("datasets")]
 
 
-def door_inputs(method: str, dataset: str) -> list[str]:
+def outside_inputs_of(method: str, dataset: str) -> list[str]:
     """What restoring reads beside the method's file, the pairs and the foundation."""
     spec = load("methods", method)
     if not covers(method, dataset):

@@ -1,4 +1,4 @@
-"""Methods that were not trained here, the four ways in: results, checkpoint, python and command of config/methods/."""
+"""Methods that were not trained here, of four kinds: results, checkpoint, python and command of config/methods/."""
 
 import datetime
 from typing import Any, Literal
@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from mperceiver.config.base import Model, Name, Positive
 from mperceiver.config.sources import FilePath
 
-DOORS = ("results", "checkpoint", "python", "command")  # kinds of method; each has a key of its own name
-TAKEN_IN = ("results", "command")  # those whose pictures another program restored
+OUTSIDE_KINDS = ("results", "checkpoint", "python", "command")  # kinds of method; each has a key of its own name
+RESTORED_ELSEWHERE = ("results", "command")  # those whose pictures another program restored
 
 
 class Results(Model):
