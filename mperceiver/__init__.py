@@ -16,8 +16,8 @@ def load(method: str) -> "LoadedMethod":
     """A method with its weights, on the GPU where there is one.
 
     Args:
-        method: stem of config/methods/<method>.yaml in the working directory; where that has no folder config/, of a file that
-            ships with the package.
+        method: stem of config/methods/<method>.yaml in the working directory; where that has no config/methods/ (or config/foundations/),
+            of a file that ships with the package.
 
     Raises:
         ConfigError, LineageError, PictureError: there is no such method, its weights are missing, or it cannot restore photographs.

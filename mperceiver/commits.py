@@ -35,6 +35,11 @@ def current() -> tuple[str, bool]:
         ) from None
 
 
+def require() -> None:
+    """Raise CommitError now where ``current`` would, rather than after the work: a result without a commit cannot be kept."""
+    current()
+
+
 def not_here(names: Iterable[str]) -> set[str]:
     """Those of some commits that the checkout does not hold; empty if git cannot be asked."""
     wanted = sorted(names)

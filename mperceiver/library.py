@@ -40,30 +40,27 @@ class LoadedMethod:
         """Restore a picture, or a batch of pictures of one size.
 
         Args:
-            picture: a PIL picture of mode RGB (another mode raises PictureError: convert it, so that what is lost is your choice); or a
-                tensor (B, 3, H, W), float in [0, 1], on any device; or an array (H, W, 3), uint8.
+            picture: a PIL picture of mode RGB (another mode raises PictureError: convert it, so that what is lost is your choice),
+                upright; or a tensor (B, 3, H, W), float in [0, 1], on any device; or an array (H, W, 3), uint8.
 
         Returns:
-            What was given: a PIL picture of mode RGB; a float32 tensor of the same shape, in [0, 1], on the same device, in steps
-            of 1/255; or an array uint8 of the same shape. The argument is not changed. The same picture gives the same values,
-            whatever is restored with it.
+            What was given: a PIL picture of mode RGB with the colour profile of the argument; a float32 tensor of the same shape, in
+            [0, 1], on the same device, in steps of 1/255; or an array uint8 of the same shape. The argument is not changed, and shares
+            no memory with the result. The same picture gives the same values, whatever is restored with it.
 
         Raises:
-            PictureError: another type, shape or range, or a picture that the method cannot restore; it says which.
+            PictureError: another type, shape or range, a PIL picture that its EXIF data or XMP says lies on its side or is mirrored, or
+                a picture that the method cannot restore; it says which.
         """
         import torch
-        from PIL import Image
 
         if isinstance(picture, np.ndarray):
             if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
                 raise images.PictureError(f"expected an array (H, W, 3), uint8; got {picture.shape}, {picture.dtype}")
-            return self._restore([picture])[0]
-        if isinstance(picture, Image.Image):
-            if picture.mode != "RGB":
-                raise images.PictureError(
-                    f"expected a picture of mode RGB, got {picture.mode}; convert it: picture.convert('RGB')"
-                )
-            return images.to_pil(self._restore([np.asarray(picture)])[0])
+            return self._restore([picture.copy()])[0]  # kind identity returns the very array that it was given
+        if images.is_pil(picture):
+            upright = self._restore([images.from_pil(picture)])[0]
+            return images.to_pil(upright, picture.info.get("icc_profile"))
         if not isinstance(picture, torch.Tensor):
             raise images.PictureError(f"expected a PIL picture, a tensor or an array; got {type(picture).__name__}")
         images.check(picture, "picture")
@@ -82,7 +79,8 @@ class LoadedMethod:
                 name, lambda: picture, lambda restored: results.update({name: restored}), self._spec.sampler.seed
             )
 
-        for outcome in restore_all(self._restorer, self._spec, (request(i, p) for i, p in enumerate(pictures))):
+        requests = (request(number, picture) for number, picture in enumerate(pictures))
+        for outcome in restore_all(self._restorer, self._spec, requests, alone=True):
             if outcome.error:
                 raise images.PictureError(outcome.error)
             told[outcome.request.name] = outcome.probabilities

@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ def write_card(
     *,
     verb: str,
     spec: Any,
-    inputs: Iterable[Path | str] = (),
+    inputs: Iterable[Path | str] | Mapping[str, str] = (),
     outputs: Iterable[Path | str] = (),
     seed: int | None = None,
     device: str = "cpu",
@@ -107,7 +107,8 @@ def write_card(
         path: the card's file.
         verb: the command that did the work.
         spec: the configuration: a pydantic model, or plain data with models inside.
-        inputs: cards, plain files and parts of files; they are hashed here.
+        inputs: cards, plain files and parts of files, which are hashed here; of long work what ``digests`` said of them when it began,
+            since a person may edit a configuration file meanwhile. Such work reads its ``spec`` when it begins, too.
         outputs: files and folders; they are hashed here.
         seed: the seed of the work, if it has one.
         device: the device it ran on.
@@ -118,8 +119,9 @@ def write_card(
         LineageError: an input or output is missing. CommitError: git does not tell the commit.
     """
     head, dirty = commits.current()
-    inputs, outputs = list(inputs), list(outputs)
-    missing = [str(file) for file in (*inputs, *outputs) if not Path(file).exists()]
+    outputs, hashed = list(outputs), isinstance(inputs, Mapping)
+    inputs = inputs if isinstance(inputs, Mapping) else list(inputs)
+    missing = [str(file) for file in (*(() if hashed else inputs), *outputs) if not Path(file).exists()]
     if missing:
         raise LineageError(f"{path}: cannot write the card, files are missing: {', '.join(missing)}")
     card = {
@@ -128,7 +130,7 @@ def write_card(
         "dirty": dirty,
         "code": code(),
         "spec": _plain_data(spec),
-        "inputs": dict(_named(file) for file in inputs) | (sources or {}),
+        "inputs": (dict(inputs) if isinstance(inputs, Mapping) else digests(inputs)) | (sources or {}),
         "outputs": {str(file): write_manifest(file) if Path(file).is_dir() else sha256(file) for file in outputs},
         "seed": seed,
         "versions": versions(),
@@ -141,9 +143,9 @@ def write_card(
     return card
 
 
-def _named(file: Path | str) -> tuple[str, str]:
-    """An input as a card names it: (path, SHA-256), or (label, digest) of a part of a file."""
-    return (file.label, file.digest) if isinstance(file, Part) else (str(file), sha256(file))
+def digests(inputs: Iterable[Path | str]) -> dict[str, str]:
+    """Inputs as a card names them: {path: SHA-256}, or {label: digest} of a part of a file. Raises FileNotFoundError."""
+    return dict((file.label, file.digest) if isinstance(file, Part) else (str(file), sha256(file)) for file in inputs)
 
 
 def _plain_data(spec: Any) -> Any:
@@ -167,6 +169,19 @@ def read_card(path: Path | str) -> dict[str, Any]:
     return card
 
 
+def is_card(path: Path | str) -> bool:
+    """Whether a file is a card: one that the workflow makes, even a damaged one; elsewhere a file that `read_card` understands."""
+    if Path(path).suffix != ".json":
+        return False
+    if paths.is_output(path):
+        return True
+    try:
+        read_card(path)
+    except (LineageError, OSError):
+        return False
+    return True
+
+
 def chain(path: Path | str) -> dict[str, dict[str, Any]]:
     """{path: card} of a card and all the cards it depends on, breadth first."""
     cards: dict[str, dict[str, Any]] = {}
@@ -175,7 +190,7 @@ def chain(path: Path | str) -> dict[str, dict[str, Any]]:
         name = queue.pop(0)
         if name not in cards:
             cards[name] = read_card(name)
-            queue += [file for file in cards[name]["inputs"] if file.endswith(".json") and Path(file).is_file()]
+            queue += [file for file in cards[name]["inputs"] if is_card(file) and Path(file).is_file()]
     return cards
 
 

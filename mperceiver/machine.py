@@ -1,4 +1,4 @@
-"""The machine that this process runs on: how much of its memory is free, and how large libraries are imported on it."""
+"""The machine that this process runs on: its devices and memory, and how large libraries are imported on it."""
 
 import atexit
 import contextlib
@@ -9,7 +9,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import cast
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import torch
 
 
 def free_memory_bytes() -> int:
@@ -20,6 +23,25 @@ def free_memory_bytes() -> int:
     except OSError:  # not Linux: half of the machine's memory
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     return min([free, *_cgroup_limits()])
+
+
+def device_name(device: "torch.device | str") -> str:
+    """What a card says of a device: "cpu", or the name of the GPU."""
+    import torch
+
+    device = torch.device(device)
+    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+
+
+def peak_gib(device: "torch.device") -> float:
+    """Peak of the memory that was used, in GiB: of the GPU, or for a CPU of this process."""
+    import resource
+
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # in KiB on Linux
 
 
 OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")

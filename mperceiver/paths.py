@@ -5,6 +5,7 @@ module of the package does. Cards name files by these paths as text: ``str(paths
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 DATA = Path("data")
 FOUNDATIONS = DATA / "foundations"
@@ -15,6 +16,7 @@ LATENTS = DATA / "latents"
 
 RESULTS = Path("results")
 RUNS = RESULTS / "runs"
+RESUME = RESULTS / "resume"
 COMMANDED = RESULTS / "commanded"
 RESTORED = RESULTS / "restored"
 SCORES = RESULTS / "scores"
@@ -25,6 +27,42 @@ REPORT = RESULTS / "report"  # the sites, one an experiment, with their cards
 METRICS = RESULTS / "metrics"  # the tables' numbers in small files, for DVC, a folder an experiment
 TRACKERS = RESULTS / "trackers"
 BENCHMARKS = RESULTS / "benchmarks"
+EXPORTS = RESULTS / "export"
+
+
+class Cards(NamedTuple):
+    """The cards in one folder, and the rule whose jobs write them.
+
+    Attributes:
+        rule: the rule; None: a rule a stage, ``train_<stage>``, where the stage is the last name of the card's path.
+        names: how many names a card's path has below the folder, the stem of the card included.
+        by_verb: whether a missing file is made by the rule's verb, and not by Snakemake, in the advice that messages give.
+    """
+
+    rule: str | None
+    names: int
+    by_verb: bool = False
+
+
+# Every folder of cards, but for the report's. What the jobs read, and what their cards record: JOBS in mperceiver/config/graph.py.
+CARDS: dict[Path, Cards] = {
+    FOUNDATIONS: Cards("foundation", 1, by_verb=True),
+    RAW: Cards("download", 1, by_verb=True),
+    PREPARED: Cards("prepare", 1, by_verb=True),
+    LATENTS: Cards("encode", 2),
+    RUNS: Cards(None, 2),
+    COMMANDED: Cards("command", 2),
+    RESTORED: Cards("restore", 2),
+    SCORES: Cards("score", 2),
+    COSTS: Cards("measure", 1),
+    TABLES: Cards("table", 1),
+    FIGURES: Cards("figure", 1),
+}
+
+
+def folder_of(path: Path | str) -> Path | None:
+    """The folder of ``CARDS`` that a path lies in, however deep; None if it lies in none of them."""
+    return next((folder for folder in Path(path).parents if folder in CARDS), None)
 
 
 def is_output(path: Path | str) -> bool:
@@ -33,35 +71,34 @@ def is_output(path: Path | str) -> bool:
     return (path.is_relative_to(DATA) or path.is_relative_to(RESULTS)) and not path.is_relative_to(MANUAL)
 
 
-def making(path: Path | str) -> str:
-    """The command by which Snakemake makes an output that is missing or out of date."""
-    return f"snakemake --cores all {path}"
+def making(*outputs: Path | str) -> str:
+    """The command by which Snakemake makes outputs that are missing or out of date."""
+    return f"snakemake --cores all {' '.join(map(str, outputs))}"
 
 
-def making_again(card: Path | str) -> str:
-    """The command by which Snakemake makes a card, and what stands beside it, whatever is there already."""
-    return f"snakemake --cores all -f {card}"
+def making_again(*cards: Path | str) -> str:
+    """The command by which Snakemake makes cards, and what stands beside them, whatever is there already."""
+    return f"snakemake --cores all -f {' '.join(map(str, cards))}"
 
 
 def command_for(path: Path | str) -> str | None:
     """The command that makes a missing file under data/ or results/, also one beside a card; None if no command does."""
     path = Path(path)
-    for above, verb in ((FOUNDATIONS, "foundation"), (RAW, "download"), (PREPARED, "prepare")):
-        if path.is_relative_to(above) and path != above:
-            name = path.relative_to(above).parts[0].partition(".")[0]
-            return f"mperceiver {verb} {name}" if name else None
-    for above, levels in ((LATENTS, 2), (COMMANDED, 2), (RESTORED, 2), (SCORES, 2), (TABLES, 1), (FIGURES, 1)):
-        parts = path.relative_to(above).parts if path.is_relative_to(above) else ()
-        if len(parts) >= levels:
-            card = above.joinpath(*parts[: levels - 1], parts[levels - 1].rpartition(".")[0] or parts[levels - 1])
-            return making_again(f"{card}.json")
-    if path.is_relative_to(RUNS) and path.suffix in (".safetensors", ".json", ".csv"):
-        return making(path)
     if path.is_relative_to(REPORT) and path != REPORT:
-        return (
-            f"snakemake --cores all --configfile config/{path.relative_to(REPORT).parts[0].removesuffix('.json')}.yaml"
-        )
-    return None
+        return making(f"--configfile config/{path.relative_to(REPORT).parts[0].removesuffix('.json')}.yaml")
+    folder = folder_of(path)
+    if folder is None:
+        return None
+    cards, parts = CARDS[folder], path.relative_to(folder).parts
+    if cards.by_verb:
+        name = parts[0].partition(".")[0]
+        return f"mperceiver {cards.rule} {name}" if name else None
+    if folder == RUNS:
+        return making(path) if path.suffix in (".safetensors", ".json", ".csv") else None
+    if len(parts) < cards.names:
+        return None
+    *above, last = parts[: cards.names]
+    return making_again(folder.joinpath(*above, f"{last.rpartition('.')[0] or last}.json"))
 
 
 # ---------------------------------------------------------------- data
@@ -142,7 +179,12 @@ def curve_file(run: str, stage: str) -> Path:
 
 def resume_folder(run: str) -> Path:
     """Folder of a run's resume states. It is no output of a rule, since Snakemake deletes the outputs of a failed job."""
-    return RESULTS / "resume" / run
+    return RESUME / run
+
+
+def resume_file(run: str, stage: str) -> Path:
+    """The path that names a stage's resume states; each file has its step before the suffix: drm-00000600.pt."""
+    return resume_folder(run) / f"{stage}.pt"
 
 
 def cost_card(method: str) -> Path:
@@ -228,3 +270,18 @@ def replayed_folder(dataset: str, picture: str) -> Path:
 def benchmark_file(rule: str, *names: str) -> Path:
     """TSV of a job's seconds and memory, as Snakemake measured them; ``names`` are the rule's wildcards."""
     return BENCHMARKS.joinpath(rule, *names).with_suffix(".tsv")
+
+
+def bundle_file(table: str) -> Path:
+    """ZIP of a table for a reviewer, written by `mperceiver bundle`."""
+    return EXPORTS / f"{table}.zip"
+
+
+def crate_folder(experiment: str) -> Path:
+    """Folder of an experiment's RO-Crate, written by `mperceiver crate`."""
+    return EXPORTS / experiment / "crate"
+
+
+def croissant_file(dataset: str) -> Path:
+    """A prepared dataset's description in the Croissant format, written by `mperceiver croissant`."""
+    return EXPORTS / "croissant" / f"{dataset}.json"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mperceiver.printing import console, say
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, ProgressColumn
 
 LINE_SECONDS = 10  # between two lines where there is no terminal
 JUDGED_SECONDS = 3  # of work; before that, no time left is told
@@ -55,7 +55,7 @@ def progress(label: str, total: int | None, unit: str = "pictures", done: int = 
 
 
 class _Pace:
-    """The units that are done, and how many it were a second since the work started."""
+    """The units that are done, and their mean number a second since the work started."""
 
     def __init__(self, done: float, total: float | None):
         self.done, self.total = float(done), total
@@ -110,7 +110,6 @@ def _bar(unit: str) -> "Progress":
         BarColumn,
         DownloadColumn,
         MofNCompleteColumn,
-        Progress,
         ProgressColumn,
         TaskProgressColumn,
         TextColumn,
@@ -123,6 +122,11 @@ def _bar(unit: str) -> "Progress":
     if unit == "%":
         counts = (TaskProgressColumn(),)
     left = TextColumn("{task.fields[left]}", style="progress.remaining", markup=False)
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *counts, left)
-    # rich would otherwise move what is printed to standard output above the bar, onto standard error.
+    return bar_of(TextColumn("{task.description}", markup=False), BarColumn(), *counts, left)
+
+
+def bar_of(*columns: "ProgressColumn") -> "Progress":
+    """A progress bar on standard error. What is printed to standard output stays there, which rich would move onto standard error."""
+    from rich.progress import Progress
+
     return Progress(*columns, console=console(error=True), redirect_stdout=False)

@@ -6,6 +6,7 @@ that was killed has left.
 
 import contextlib
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -16,6 +17,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+LONGEST_BYTES = (
+    64  # of a name that stands whole in a temporary one: a file system takes 255 bytes, an encrypted one 143
+)
+KEPT_BYTES = 32  # of a longer one
+LONGEST_SUFFIX_BYTES = 16
 ABANDONED_S = 24 * 3600  # on another machine, whose processes cannot be asked: nothing has changed in it for so long
 
 
@@ -74,9 +80,20 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _new_name(path: Path) -> Path:
-    """.<name>.<machine>-<process>-<random><suffix>, beside ``path``."""
+    """.<name>.<machine>-<process>-<random><suffix>, beside ``path``; of a long name its first characters and its digest."""
     _remove_abandoned(path)
-    return path.absolute().with_name(f".{path.name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+    name, suffix = _parts(path)
+    return path.absolute().with_name(f".{name}.{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{suffix}")
+
+
+def _parts(path: Path) -> tuple[str, str]:
+    """What a temporary name has of ``path``: its name, and its suffix again, by which libraries tell a file's form."""
+    name = os.fsencode(path.name)
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= LONGEST_SUFFIX_BYTES else ""
+    if len(name) <= LONGEST_BYTES:
+        return path.name, suffix
+    start = name[:KEPT_BYTES].decode("utf-8", "ignore")  # no half of a character: not every disk takes it
+    return f"{start}-{hashlib.sha256(name).hexdigest()[:16]}", suffix
 
 
 def _machine() -> str:
@@ -85,7 +102,8 @@ def _machine() -> str:
 
 def _remove_abandoned(path: Path) -> None:
     """Remove the temporary files and folders of ``path`` whose process is gone."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.(\w+)-(\d+)-[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    start, suffix = _parts(path)
+    name = re.compile(rf"\.{re.escape(start)}\.(\w+)-(\d+)-[0-9a-f]{{8}}{re.escape(suffix)}")
     with contextlib.suppress(OSError):
         found = [(entry, match) for entry in os.scandir(path.parent) if (match := name.fullmatch(entry.name))]
         for entry, match in found:

@@ -25,10 +25,9 @@ def printed(cell: Cell) -> str:
 
 
 def heading(column: Column) -> str:
-    arrow = "↑" if column.measure.higher_is_better else "↓"
     label = column.measure.label if column.average else f"{column.label}: {column.measure.label}"
     unit = f" ({column.measure.unit})" if column.measure.unit else ""
-    return f"{label}{unit} {arrow}"
+    return f"{label}{unit} {column.measure.arrow}".rstrip()
 
 
 def table_of(table: FilledTable) -> str:

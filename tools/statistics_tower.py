@@ -18,6 +18,7 @@ from mperceiver.metrics.weights import read_tensors
 from mperceiver.models.image_tower import CLIP_MEAN, CLIP_STD
 from mperceiver.models.statistics_tower import EMBEDDING, StatisticsTower
 from mperceiver.shipped import CARD
+from mperceiver.training.stages.batches import mean_and_deviation
 
 FOUNDATION, PUBLISHED, DATASET = "mini-lite", "efficientnet-lite0", "small-train"
 FILE = "efficientnet-lite0-57934424.pth"
@@ -65,8 +66,7 @@ def measured(tower: StatisticsTower) -> tuple[Tensor, Tensor]:
         last = min(first + BATCH, len(dataset), MEASURED)
         crops = torch.cat([to_tensor(dataset.lq(i)) for i in range(first, last)])
         found.append(tower.statistics((crops - mean) / std))
-    values = torch.cat(found)
-    return values.mean(0), values.std(0).clamp(min=1e-6)
+    return mean_and_deviation(torch.cat(found))
 
 
 def main() -> None:

@@ -182,7 +182,9 @@ def _degrading(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> Non
     groups = []
     for name in names:
         with gr.Accordion(name, open=name == SHOWN_AT_FIRST[0], visible=name in SHOWN_AT_FIRST) as group:
-            for parameter in parameters(name):
+            for parameter in parameters(DEGRADATIONS[name].apply):
+                if parameter.default is None:  # it may be left out, which no slider says
+                    continue
                 sliders.append(_control(parameter))
                 keys.append((name, parameter))
         groups.append(group)

@@ -18,6 +18,7 @@ from mperceiver import config, images, paths
 from mperceiver.app.scores import Scorer, Scores, scores
 from mperceiver.app.uploads import Uploaded, Uploads
 from mperceiver.config.methods import Method
+from mperceiver.config.samplers import Sampler
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.degradations import DEGRADATIONS, PLACES
 from mperceiver.degradations.common import SIDE_MIN_PX
@@ -27,6 +28,7 @@ from mperceiver.messages import for_user
 from mperceiver.metrics import score_pair
 from mperceiver.models.restorer import Restorer
 from mperceiver.printing import shown
+from mperceiver.restoring.definitions import definition
 from mperceiver.restoring.photographs import method_for_photographs, views
 from mperceiver.restoring.restorers import load_restorer
 from mperceiver.restoring.stream import RestoreOutcome, RestoreRequest, restore_all
@@ -100,7 +102,7 @@ class Workshop:
         self.folder = folder
         self.uploads = Uploads()
         self._busy = threading.Lock()
-        self._model: tuple[str, Restorer] | None = None
+        self._model: tuple[tuple[str, str], Restorer] | None = None
         self._on_share: Callable[[float], None] = lambda share: None
 
     def photographs(self, person: str, sources: list[Path], method: str, steps: int) -> Iterator[Progress | Result]:
@@ -126,7 +128,7 @@ class Workshop:
         name = prepared.ids[row]
         lq, gt = prepared.lq(row), prepared.gt(row) if prepared.has("gt", row) else None
 
-        def work(tell: Callable[[float], None]) -> Result:
+        def work() -> Result:
             restorer = self._restorer(method, spec)
             seed = picture_seed(dataset, name, spec.sampler.seed)
             restored: list[np.ndarray] = []
@@ -160,20 +162,24 @@ class Workshop:
         folder, spec = self._emptied(person, "degraded"), self._spec(method, steps)
         yield Progress(1, 1, 0.0, source.name)  # reading and degrading a large photograph takes seconds
         ordered = sorted(layers, key=lambda name: PLACES.index(DEGRADATIONS[name].place))
-        clean = Uploaded(source, folder / "none.png", before=folder / "clean.png").read()
+        upload = Uploaded(source, folder / "none.png", before=folder / "clean.png")
+        clean = upload.read()
         if min(clean.shape[:2]) < SIDE_MIN_PX:
             raise PictureError(
                 f"{source.name}: is {clean.shape[1]}x{clean.shape[0]} px; the degradations need {SIDE_MIN_PX} px a side at least; "
                 "choose a larger photograph"
             )
-        picture, _ = degrade(clean.astype(np.float32) / 255, [(name, layers[name]) for name in ordered], int(seed))
+        try:
+            picture, _ = degrade(clean.astype(np.float32) / 255, [(name, layers[name]) for name in ordered], int(seed))
+        except ValueError as error:  # a value that its function does not take for a picture of this size
+            raise PictureError(f"{source.name}: cannot be degraded: {error}; choose other values") from None
         place = folder / f"{source.stem}-degraded.png"
-        place.write_bytes(images.encode(picture))
+        place.write_bytes(images.encode(picture, None, **upload.metadata))  # so that all three are shown in its colours
         (folder / "1").mkdir()
         for event in self._photograph(folder / "1", place, method, spec, 1, 1):
             if isinstance(event, Result) and event.after is not None:
                 event.target, event.scores = folder / "clean.png", _by_rgb(picture, images.decode(event.after), clean)
-                event.notes = [f"degraded by {', '.join(ordered)}"]
+                event.notes = [*upload.notes, f"degraded by {', '.join(ordered)}"]
             yield event
 
     def forget(self, person: str) -> None:
@@ -202,8 +208,8 @@ class Workshop:
     ) -> Iterator[Progress | Result]:
         target = folder / f"{source.stem}-restored.png"
 
-        def work(tell: Callable[[float], None]) -> Result:
-            photograph = Uploaded(source, target, method, before=folder / "before.png")
+        def work() -> Result:
+            photograph = Uploaded(source, target, method, definition(method, spec), before=folder / "before.png")
             request = RestoreRequest(str(source), photograph.read, photograph.write, spec.sampler.seed)
             outcome = next(restore_all(self._restorer(method, spec), spec, [request]))
             result = _result(source.name, outcome)
@@ -215,7 +221,7 @@ class Workshop:
         yield from self._told(work, spec, number, count, source.name)
 
     def _told(
-        self, work: Callable[[Callable[[float], None]], Result], spec: Method, number: int, count: int, name: str
+        self, work: Callable[[], Result], spec: Method, number: int, count: int, name: str
     ) -> Iterator[Progress | Result]:
         """Do the work in a thread; yield its progress, then its result. If the caller goes away, the work is stopped."""
         events: queue.Queue[Progress | Result] = queue.Queue()
@@ -235,7 +241,7 @@ class Workshop:
                     return
                 self._on_share = tell
                 try:
-                    result = work(tell)
+                    result = work()
                 except Stopped:
                     return
                 except Exception as error:
@@ -257,10 +263,11 @@ class Workshop:
             gone.set()
 
     def _restorer(self, method: str, spec: Method) -> Restorer:
-        """The method's model, loaded once; the sampler's settings are those of ``spec``."""
-        if self._model is None or self._model[0] != method:
+        """The method's model, loaded once for what the method is now; the sampler's settings are those of ``spec``."""
+        what = method, definition(method, spec.model_copy(update={"sampler": Sampler()}))
+        if self._model is None or self._model[0] != what:
             self._model = None  # two models need not fit into the memory
-            self._model = method, load_restorer(method, lambda share: self._on_share(share))
+            self._model = what, load_restorer(method, lambda share: self._on_share(share))
         restorer = self._model[1]
         if spec.kind == "mperceiver":
             cast("MPerceiver", restorer).sampler = spec.sampler

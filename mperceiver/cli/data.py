@@ -1,6 +1,5 @@
 """Verbs for frozen weights and pictures: get them, check their sources, prepare them, look at them."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -85,6 +84,8 @@ def prepare(
 ) -> None:
     """Cut, degrade and pair a dataset's pictures; write them to data/prepared/."""
     if replay is not None:
+        if workers:
+            raise typer.BadParameter("has no effect beside --replay, which renders one picture", param_hint="--workers")
         from mperceiver.data.look.replay import render_again
 
         say(render_again(name, replay))
@@ -156,12 +157,9 @@ def export(
 
 
 def _mirrors() -> list[Path]:
-    """Folders with local copies of datasets: $MPERCEIVER_MIRROR's, then the experiment's.
-
-    The workflow names its experiment in $MPERCEIVER_EXPERIMENT.
-    """
+    """Folders with local copies of datasets: $MPERCEIVER_MIRROR's, then those of the workflow's experiment."""
     from mperceiver import config
     from mperceiver.config.experiments import Experiment
 
-    path = os.environ.get("MPERCEIVER_EXPERIMENT")
-    return config.mirrors(config.parse(Path(path), Experiment) if path else None)
+    path = config.experiment_of_workflow()
+    return config.mirrors(config.parse(path, Experiment) if path else None)

@@ -1,5 +1,6 @@
 """The verbs that restore."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ def restore(
         ),
     ],
     target: Annotated[
-        Path | None,
+        str | None,  # no Path, which makes a dot of an empty text
         typer.Argument(
             help="For a photograph: the PNG file to write. For a folder: another folder. For a dataset: none."
         ),
@@ -53,6 +54,9 @@ def restore(
 
     Restored photographs are PNG files. If one cannot be restored, the reason is printed, the others are restored, and the exit code is 1.
     """
+    for name, given in (("SOURCE", source), ("TARGET", target)):
+        if given == "":
+            fail(f"{name} is empty: was it a variable that is not set? A dot (.) is this folder")
     prepare_torch(threads)
     if target is not None:
         from mperceiver import config
@@ -60,14 +64,15 @@ def restore(
 
         config.or_shipped()
         changes = {"tile_px": tile, "memory_gib": memory_gib}
-        restore_photographs(method, Path(source), target, changes, skip_existing, json, compare)
+        restore_photographs(method, Path(source), Path(target), changes, skip_existing, json, compare)
         return
     from mperceiver import config
 
     is_folder, is_dataset = Path(source).is_dir(), config.path_of("datasets", source).is_file()
     if Path(source).suffix or (is_folder and not is_dataset):
         what, example = ("a folder", "restored/") if is_folder else ("a photograph", "restored.png")
-        fail(f"{source} is {what}: say where to write, e.g. mperceiver restore {method} {source} {example}")
+        command = shlex.join(["mperceiver", "restore", method, source, example])
+        fail(f"{source} is {what}: say where to write, e.g. {command}")
     if (tile, memory_gib) != (None, None) or skip_existing or json or compare:
         fail(
             f"{source} is taken for a dataset, and --tile, --memory-gib, --skip-existing, --compare and --json are for photographs only. "

@@ -6,7 +6,6 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mperceiver import config
@@ -44,13 +43,13 @@ def print_checks() -> bool:
     return is_fit
 
 
-def check_cluster(path: Path = PROFILE) -> Iterator[CheckResult]:
-    """Check the cluster against the profile at ``path``, quick checks first.
+def check_cluster() -> Iterator[CheckResult]:
+    """Check the cluster against its profile, quick checks first.
 
     Raises:
         ConfigError: the profile cannot be read.
     """
-    profile = config.read_yaml(path)
+    profile = config.read_yaml(PROFILE)
     absent = [name for name in PROGRAMS if not shutil.which(name)]
     detail = (
         f"not on the PATH: {', '.join(absent)}; run this on the cluster's login node" if absent else "all on the PATH"

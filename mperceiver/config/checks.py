@@ -3,7 +3,6 @@
 It is told when the work is planned, not after everything has been restored and scored.
 """
 
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from mperceiver.config.base import ConfigError
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.figures import OF_PREDICTOR, Figure
 from mperceiver.config.files import load, names, path_of
-from mperceiver.config.outside import OUTSIDE_KINDS
 from mperceiver.config.reported import PAPER, path_of_reported, reported_names, reported_numbers
-from mperceiver.config.runs import Run
+from mperceiver.config.runs import Run, Stage
 from mperceiver.config.tables import COST, TRAINING, Block, ColumnGroup, Reported, Table, places_of
+from mperceiver.wording import did_you_mean
 
 REPORTED = str(path_of_reported(PAPER))  # the paper's own numbers
 KINDS_OF_COLUMN = Path(__file__).parents[1] / "report/columns"  # a module a kind
@@ -47,11 +46,17 @@ def check_figure(name: str, figure: Figure) -> None:
         if column.kind != "score":
             raise ConfigError(f"{file}: {_of(column)}: kind: a figure shows scores only; leave `kind` out")
         _check_column(file, column, metrics=figure.kind not in OF_PREDICTOR)
-    for method in figure.methods if figure.kind in (*OF_PREDICTOR, "tradeoff") else ():
-        if (kind := load("methods", method).kind) in ("identity", "vae", "reported", *OUTSIDE_KINDS):
-            raise ConfigError(
-                f"{file}: methods: {method} is of kind {kind}; it has no {'predictor' if figure.kind in OF_PREDICTOR else 'sampler'}"
-            )
+    labels = [column.label for column in figure.columns]
+    if twice := next((label for label in labels if labels.count(label) > 1), None):
+        raise ConfigError(f"{file}: columns: two are labelled {twice}; give each its own `label`")
+    for method in figure.methods:
+        spec, lacks = load("methods", method), None
+        if figure.kind in OF_PREDICTOR and spec.kind != "mperceiver" and spec.predictor is None:
+            lacks = "predictor"
+        if figure.kind == "tradeoff" and spec.kind != "mperceiver":
+            lacks = "sampler"
+        if lacks:
+            raise ConfigError(f"{file}: methods: {method} is of kind {spec.kind}; it has no {lacks}")
 
 
 def check_protocol(dataset: Dataset) -> None:
@@ -63,17 +68,36 @@ def check_protocol(dataset: Dataset) -> None:
         load("protocols", dataset.protocol)
 
 
-def check_task_weights(name: str, run: Run, stage: str) -> None:
-    """Raise ConfigError for a weight of a degradation that the training has no pictures of."""
-    settings = getattr(run, stage)
-    if settings is None or not settings.task_weights:
+def check_stage(name: str, run: Run, stage: str) -> None:
+    """Raise ConfigError for what a stage asks of its training datasets and they do not have: tasks, and crops as large or as many."""
+    settings, file = getattr(run, stage), path_of("runs", name)
+    if settings is None:
         return
+    if stage == "drm" or (stage == "branches" and run.cached):
+        for dataset in run.train:
+            _check_crops(f"{file}: {stage}", settings, dataset)
     tasks = list(dict.fromkeys(task for dataset in run.train for task in load("datasets", dataset).tasks))
     for task in settings.task_weights:
         if task not in tasks:
             raise ConfigError(
-                f"{path_of('runs', name)}: {stage}.task_weights: there are no pictures of {task} to train on{_near(task, tasks)}"
+                f"{file}: {stage}.task_weights: there are no pictures of {task} to train on{_near(task, tasks)}"
             )
+
+
+def _check_crops(where: str, settings: Stage, dataset: str) -> None:
+    """That the cached crops of a dataset are as large as a stage's, and as many of each picture."""
+    spec = load("datasets", dataset)
+    side, count = (spec.encode.crop_px, spec.encode.crops) if spec.encode else (spec.crop_px, 1)
+    if side is not None and (larger := [phase.crop_px for phase in settings.phases if phase.crop_px > side]):
+        raise ConfigError(
+            f"{where}.phases: crop_px {larger[0]} is larger than the crops of {dataset}, {side} px: see `encode` and `crop_px` in "
+            f"{path_of('datasets', dataset)}"
+        )
+    if settings.judged_crops > count:
+        raise ConfigError(
+            f"{where}.judged_crops is {settings.judged_crops}, but {dataset} has {count} crop(s) of each picture: lower it, or raise "
+            f"`encode.crops` in {path_of('datasets', dataset)}"
+        )
 
 
 def _check_column(file: Path, column: ColumnGroup, metrics: bool = True) -> None:
@@ -148,6 +172,5 @@ def _of(column: ColumnGroup) -> str:
 def _near(word: str, known: Iterable[str]) -> str:
     """The end of a message: the nearest of the known words, and all of them if they are few."""
     words = sorted(known)
-    near = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     few = f"; there {'is' if len(words) == 1 else 'are'} {', '.join(words)}" if 0 < len(words) <= 12 else ""
-    return (f" (did you mean {near[0]}?)" if near else "") + few
+    return did_you_mean(word, words) + few

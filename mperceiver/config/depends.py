@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from mperceiver import paths, shipped
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
-from mperceiver.config.checks import check_protocol, check_task_weights
+from mperceiver.config.checks import check_protocol, check_stage
 from mperceiver.config.files import load, path_of
 from mperceiver.config.outside_inputs import outside_inputs_of, trained_on
 from mperceiver.config.parts import part_of
@@ -101,7 +101,7 @@ def stage_inputs(run: str, stage: str) -> list[str]:
     spec, file = load("runs", run), path_of("runs", run)
     if stage not in STAGES:
         raise ConfigError(f"{file}: {stage} is no stage of a training; the stages are {', '.join(STAGES)}")
-    check_task_weights(run, spec, stage)
+    check_stage(run, spec, stage)
     inputs: list[str] = [part_of("runs", run, f"train_{stage}")]
     inputs += [str(paths.prepared_card(dataset)) for dataset in spec.train]
     if stage == "network":
@@ -199,6 +199,29 @@ def method_foundation(method: str) -> str | None:
     return spec.foundation or next((found for run in runs if (found := load("runs", run).foundation)), None)
 
 
+def trainings(method: str) -> list[tuple[str, str]]:
+    """(run, stage) of all trainings below a method's run, the runs that it started from among them.
+
+    The run in `predictor`, which only tells the task, is not below it.
+    """
+    spec = load("methods", method)
+    waiting = [spec.run] if spec.run else []
+    found: dict[tuple[str, str], None] = {}
+    for run in waiting:  # grows as it is read
+        found |= dict.fromkeys((trainer, stage) for stage, trainer in weights_of(run).items())
+        starts = [load("runs", trainer).start_from for trainer in weights_of(run).values()]
+        waiting += [start for start in unique(starts) if start and start not in waiting]
+    return list(found)
+
+
+def training_cards(method: str) -> dict[tuple[str, str], Path]:
+    """(run, stage) -> card of the weights, of all ``trainings`` below a method; those that its file names itself (`weights`) among them."""
+    cards = {training: paths.weights_card(*training) for training in trainings(method)}
+    runs, files = method_weights(method), weights_files(method)
+    named = {(runs[stage], stage): file.with_suffix(".json") for stage, file in files.items()}
+    return cards | {training: card for training, card in named.items() if training in cards}
+
+
 def learned_from(method: str) -> list[str]:
     """The datasets that a method's weights were trained on, those of the runs that its runs started from among them."""
     runs = unique(method_weights(method).values())
@@ -212,15 +235,21 @@ def learned_from(method: str) -> list[str]:
 
 
 def restore_inputs(method: str, dataset: str) -> list[str]:
-    """The method's file, and the cards of the dataset, the foundation and the weights."""
+    """The method's file, what restoring reads of its runs' files, and the cards of the dataset, the foundation and the weights."""
     if members(method) != [method]:
         kind = load("methods", method).kind
         raise ConfigError(f"{path_of('methods', method)}: a method of kind {kind} restores nothing itself")
-    inputs: list[str] = [part_of("methods", method, "restore"), str(paths.prepared_card(dataset))]
+    inputs: list[str] = [part_of("methods", method, "restore"), *runs_parts(method), str(paths.prepared_card(dataset))]
     foundation = method_foundation(method)
     if foundation:
         inputs.append(str(paths.foundation_card(foundation)))
     return inputs + outside_inputs_of(method, dataset) + weights_cards(method)
+
+
+def runs_parts(method: str) -> list[str]:
+    """What restoring reads of the files of a method's runs: the widths and switches of the model, the tasks."""
+    spec = load("methods", method)
+    return [part_of("runs", run, "restore") for run in unique(run for run in (spec.run, spec.predictor) if run)]
 
 
 def weights_cards(method: str) -> list[str]:

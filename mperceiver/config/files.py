@@ -21,8 +21,13 @@ from mperceiver.config.protocols import Protocol
 from mperceiver.config.runs import Run
 from mperceiver.config.tables import Table
 from mperceiver.printing import masked
+from mperceiver.wording import did_you_mean
 
 CONFIG = Path("config")
+AT_ROOT = (
+    "methods",
+    "foundations",
+)  # folders of config/ that tell a checkout's root from another folder with a config/
 _root = Path()  # above config/: the working directory, unless `or_shipped` chose the shipped files
 MOST_FAULTS = 30  # of a file that are named
 KINDS: dict[str, type[Model]] = {  # folder of config/ -> model of its files
@@ -41,12 +46,12 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 
 
 def or_shipped() -> None:
-    """Where the working directory has no folder config/: from now on read the files that ship with the package.
+    """Where the working directory has neither config/methods/ nor config/foundations/: from now on read the files of the package.
 
     For what makes no card: restoring photographs, and the package as a library.
     """
     global _root
-    _root = Path() if CONFIG.is_dir() else shipped.root()
+    _root = Path() if any((CONFIG / kind).is_dir() for kind in AT_ROOT) else shipped.root()
 
 
 def names(kind: str) -> list[str]:
@@ -55,16 +60,21 @@ def names(kind: str) -> list[str]:
 
 
 def path_of(kind: str, name: str) -> Path:
-    """Path of the file config/<kind>/<name>.yaml, relative to the working directory unless it has no config/ (`or_shipped`)."""
+    """Path of the file config/<kind>/<name>.yaml, relative to the working directory unless that is no checkout (`or_shipped`)."""
     return _root / CONFIG / kind / f"{name}.yaml"
 
 
 def files_of(kind: str, name: str) -> list[str]:
     """Paths of the file config/<kind>/<name>.yaml and of the files it is `like`. Raises ConfigError as ``load`` does."""
     load(kind, name)
-    files = [path_of(kind, name)]
+    return with_liked(path_of(kind, name))
+
+
+def with_liked(path: Path) -> list[str]:
+    """Paths of a file without faults and of the files it is `like`."""
+    files = [path]
     while "like" in (raw := plain_yaml.read(files[-1])):
-        files.append(path_of(kind, raw["like"]))
+        files.append(path.with_name(f"{raw['like']}.yaml"))
     return [str(path) for path in files]
 
 
@@ -117,10 +127,8 @@ def _with_further_methods(name: str, table: Table) -> Table:
     for method, tables in wanted.items():
         for other in tables:
             if not path_of("tables", other).is_file():
-                near = difflib.get_close_matches(other, names("tables"), n=1)
                 raise ConfigError(
-                    f"{path_of('methods', method)}: tables: there is no {path_of('tables', other)}"
-                    + (f" (did you mean {near[0]}?)" if near else "")
+                    f"{path_of('methods', method)}: tables: there is no {path_of('tables', other)}{did_you_mean(other, names('tables'))}"
                 )
     further = [method for method, tables in wanted.items() if name in tables]
     return table.with_methods(further) if further else table
@@ -134,7 +142,7 @@ def _tables_of_methods(files: tuple[tuple[Path, int, int], ...]) -> dict[str, li
         files: path, modification time (ns) and size of each method's file; the cache is by them, so that a changed file is read again.
     """
     texts = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path, _, _ in files}
-    if not any("tables:" in text for text in texts.values()):
+    if not any(re.search(r"\btables\b", text) for text in texts.values()):
         return {}
     return {method: tables for method in texts if (tables := load("methods", method).tables)}
 
@@ -143,7 +151,8 @@ def _named_in(name: str) -> str:
     """Where the configuration names what has no file, for an error's message: the lines with the name, but for texts."""
     word = re.compile(rf"(?<![\w/.-]){re.escape(name)}(?![\w/-])")
     places = []
-    for path in sorted(CONFIG.glob("*.yaml")) + sorted(CONFIG.glob("*/*.yaml")):
+    folder = _root / CONFIG
+    for path in sorted(folder.glob("*.yaml")) + sorted(folder.glob("*/*.yaml")):
         for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             key, _, value = line.partition("#")[0].strip().partition(":")
             if word.search(f"{key} {value}") and key not in ("title", "caption", "citation", "licence", "like"):
@@ -187,8 +196,9 @@ def parse(path: Path, model: type[AnyModel]) -> AnyModel:
         for fault in error.errors():
             key = ".".join(str(part) for part in fault["loc"]) or "(the whole file)"
             if fault["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(str(fault["loc"][-1]), keys_at(model, fault["loc"]), n=1)
-                faults.append(f"  {key}: unknown key" + (f" (did you mean `{near[0]}`?)" if near else ""))
+                faults.append(
+                    f"  {key}: unknown key{did_you_mean(str(fault['loc'][-1]), keys_at(model, fault['loc']))}"
+                )
             else:
                 faults.append(f"  {key}: {fault['msg']}, got {masked(repr(fault['input'])):.80}")
         more = [f"  and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
@@ -297,7 +307,7 @@ def _merge(below: Any, above: Any) -> Any:
 
 
 def _no_config_here() -> str:
-    """The end of an error's message if the working directory is no checkout; else empty."""
-    if CONFIG.is_dir():
+    """The end of an error's message if the files are looked for in the working directory, and it has no folder config/; else empty."""
+    if (_root / CONFIG).is_dir():
         return ""
     return f": {Path.cwd()} has no folder config/. Run the command at the root of the project's checkout"

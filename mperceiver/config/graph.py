@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from mperceiver import paths
 from mperceiver.clock import check_times
@@ -9,44 +10,41 @@ from mperceiver.config import depends, outside_inputs, shown
 from mperceiver.config.experiments import Experiment
 from mperceiver.lineage import Part
 
-# Folder of cards -> the inputs of the job that writes a card in it. The rest of a card's path are the arguments.
-CARD_INPUTS: dict[Path, Callable[..., list[str]]] = {
-    paths.FOUNDATIONS: depends.foundation_inputs,
-    paths.RAW: depends.download_inputs,
-    paths.PREPARED: depends.prepare_inputs,
-    paths.LATENTS: depends.encode_inputs,
-    paths.RUNS: depends.stage_inputs,
-    paths.COMMANDED: outside_inputs.command_inputs,
-    paths.RESTORED: depends.restore_inputs,
-    paths.SCORES: depends.score_inputs,
-    paths.COSTS: shown.measure_inputs,
-    paths.TABLES: shown.table_inputs,
-    paths.FIGURES: shown.figure_inputs,
+
+class Job(NamedTuple):
+    """A kind of job: what it reads, and what the card that it writes records.
+
+    Attributes:
+        inputs: the inputs of a job; its arguments are the names in the path of the job's card.
+        records: the folder of config/ whose file the card records, and the key of the card's spec that holds it; None: the whole
+            spec.
+    """
+
+    inputs: Callable[..., list[str]]
+    records: tuple[str, str | None]
+
+
+# Folder of cards -> the jobs that write them. Their rules, and how many names the cards have: paths.CARDS.
+JOBS: dict[Path, Job] = {
+    paths.FOUNDATIONS: Job(depends.foundation_inputs, ("foundations", None)),
+    paths.RAW: Job(depends.download_inputs, ("datasets", None)),
+    paths.PREPARED: Job(depends.prepare_inputs, ("datasets", None)),
+    paths.LATENTS: Job(depends.encode_inputs, ("datasets", None)),
+    paths.RUNS: Job(depends.stage_inputs, ("runs", None)),
+    paths.COMMANDED: Job(outside_inputs.command_inputs, ("methods", "method")),
+    paths.RESTORED: Job(depends.restore_inputs, ("methods", "method")),
+    paths.SCORES: Job(depends.score_inputs, ("protocols", "protocol")),
+    paths.COSTS: Job(shown.measure_inputs, ("methods", "method")),
+    paths.TABLES: Job(shown.table_inputs, ("tables", None)),
+    paths.FIGURES: Job(shown.figure_inputs, ("figures", None)),
 }
-RULES = {  # folder of cards -> the rule whose jobs write them
-    paths.FOUNDATIONS: "foundation",
-    paths.RAW: "download",
-    paths.PREPARED: "prepare",
-    paths.LATENTS: "encode",
-    paths.COMMANDED: "command",
-    paths.RESTORED: "restore",
-    paths.SCORES: "score",
-    paths.COSTS: "measure",
-    paths.TABLES: "table",
-    paths.FIGURES: "figure",
-}
-NAMES = {
-    folder: 2 if folder in (paths.LATENTS, paths.RUNS, paths.COMMANDED, paths.RESTORED, paths.SCORES) else 1
-    for folder in CARD_INPUTS
-}
+NAMES = {folder: cards.names for folder, cards in paths.CARDS.items()}
 
 
 def inputs_of(file: str) -> list[str]:
     """Inputs of the job that writes a card; none for a file that no job writes, and for the report's card."""
-    for folder, inputs in CARD_INPUTS.items():
-        if Path(file).is_relative_to(folder):
-            return inputs(*Path(file).with_suffix("").relative_to(folder).parts)
-    return []
+    folder = paths.folder_of(file)
+    return [] if folder is None else JOBS[folder].inputs(*_names(file, folder))
 
 
 def job_of(card: Path | str) -> tuple[str, tuple[str, ...]]:
@@ -54,11 +52,16 @@ def job_of(card: Path | str) -> tuple[str, tuple[str, ...]]:
     path = Path(card)
     if path.parent == paths.REPORT:
         return "report", (path.stem,)
-    folder = next((folder for folder in CARD_INPUTS if path.is_relative_to(folder)), None)
+    folder = paths.folder_of(path)
     if folder is None:
         raise KeyError(str(card))
-    names = path.with_suffix("").relative_to(folder).parts
-    return (f"train_{names[1]}", names[:1]) if folder == paths.RUNS else (RULES[folder], names)
+    rule, names = paths.CARDS[folder].rule, _names(path, folder)
+    return (f"train_{names[1]}", names[:1]) if rule is None else (rule, names)
+
+
+def _names(card: Path | str, folder: Path) -> tuple[str, ...]:
+    """The names in a card's path, from below its folder."""
+    return Path(card).with_suffix("").relative_to(folder).parts
 
 
 def benchmark_of(card: Path | str) -> Path:
@@ -71,8 +74,8 @@ def cards_here() -> list[str]:
     """All cards of jobs in the working directory, except the report's, sorted within each folder."""
     return [
         str(path)
-        for folder, count in NAMES.items()
-        for path in sorted(folder.glob("*.json" if count == 1 else "*/*.json"))
+        for folder, cards in paths.CARDS.items()
+        for path in sorted(folder.glob("*.json" if cards.names == 1 else "*/*.json"))
         if not any(part.startswith(".") for part in path.parts)
     ]
 

@@ -1,5 +1,6 @@
 """config/methods/: how a picture is restored."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -25,7 +26,7 @@ class Tiling(Model):
 class Method(Model):
     """config/methods/<name>.yaml: how a picture is restored."""
 
-    title: str = Field(description="label of its row in tables")
+    title: str = Field(description="label of its row in tables", min_length=1)
     kind: Literal[
         "identity", "mperceiver", "network", "vae", "results", "checkpoint", "python", "command", "mean", "reported"
     ] = Field(
@@ -150,6 +151,13 @@ class Method(Model):
             )
         if self.weights is not None and (self.kind not in ("mperceiver", "network") or self.predictor is not None):
             raise ValueError("`weights` belongs to kinds mperceiver and network, and cannot stand beside `predictor`")
+        if self.run is not None and self.kind not in ("mperceiver", "network", "vae"):
+            raise ValueError("`run` belongs to kinds mperceiver, network and vae")
+        if self.weights is not None and Path(self.weights).name != self.run:
+            raise ValueError(
+                f"`weights` is a folder with the weights of run {self.run}, and so its name is that of the run; if this method is `like` another "
+                "one with weights of its own, write `weights: null`"
+            )
         for kind in OUTSIDE_KINDS:
             if (getattr(self, kind) is not None) != (self.kind == kind):
                 raise ValueError(f"`{kind}` belongs to kind {kind}, and a method of kind {kind} needs it")

@@ -25,6 +25,16 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _check_template(key: str, template: str, pattern: str) -> None:
+    """Raise ValueError, naming the key, for a replacement with a group that the regular expression does not have."""
+    compiled = re.compile(pattern)
+    try:
+        compiled.sub(template, "")  # reads the replacement even where nothing matches
+    except (re.error, IndexError) as error:  # IndexError: no group of that name
+        has = f"{compiled.groups} group(s)" + "".join(f", {name}" for name in compiled.groupindex)
+        raise ValueError(f"`{key}` {template!r} does not go with `match`, which has {has}: {error}") from None
+
+
 Pattern = Annotated[str, AfterValidator(_check_pattern)]
 Globs = Annotated[list[Glob], BeforeValidator(_as_list), Field(min_length=1)]
 Templates = Annotated[list[str], BeforeValidator(_as_list), Field(min_length=1)]
@@ -117,7 +127,7 @@ class Pairs(Model):
     """
 
     task: Name = Field("clean", description="task of the pairs, as tables and training name it")
-    tasks: dict[str, Name] = Field(
+    tasks: dict[Pattern, Name] = Field(
         default_factory=dict,
         description="regular expression: task of the pairs whose path it matches somewhere; the first match counts, and "
         "pairs without one are of `task`",
@@ -189,6 +199,11 @@ class Pairs(Model):
         needs = [key for key, given in (("id", self.id), ("gt.rule", self.gt and self.gt.rule)) if given]
         if needs and self.match is None:
             raise ValueError(f"`{needs[0]}` is a replacement for what `match` matches; give `match`")
+        if self.match is not None:
+            for rule in (self.gt and self.gt.rule) or []:
+                _check_template("gt.rule", rule, self.match)
+            if self.id is not None:
+                _check_template("id", self.id, self.match)
         if self.bits == 16 and (self.arrays is not None or self.resize_px):
             raise ValueError(
                 "`bits: 16` is for files of 16 bits that are not resized; leave out `arrays` and `resize_px`"

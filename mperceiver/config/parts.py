@@ -13,7 +13,7 @@ from typing import Any
 
 from mperceiver.config.base import STAGES, Model
 from mperceiver.config.experiments import Experiment
-from mperceiver.config.files import KINDS, files_of, load, parse, path_of
+from mperceiver.config.files import KINDS, files_of, load, parse, path_of, with_liked
 from mperceiver.files import sha256
 from mperceiver.lineage import Part
 
@@ -50,8 +50,9 @@ def part_of(kind: str, name: str, rule: str) -> Part:
 
 def experiment_part(path: Path | str, rule: str = "report") -> Part:
     """What a rule reads of an experiment's file (config/demo.yaml)."""
+    experiment = parse(Path(path), Experiment)
     return _part(
-        str(path), [str(path)], rule, lambda: _values(parse(Path(path), Experiment), "experiments", rule, compact=True)
+        str(path), with_liked(Path(path)), rule, lambda: _values(experiment, "experiments", rule, compact=True)
     )
 
 

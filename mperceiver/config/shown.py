@@ -4,7 +4,15 @@ from pathlib import Path
 
 from mperceiver import paths
 from mperceiver.config.checks import check_figure, check_table
-from mperceiver.config.depends import members, method_foundation, unique, weights_cards, weights_of
+from mperceiver.config.depends import (
+    members,
+    method_foundation,
+    runs_parts,
+    training_cards,
+    unique,
+    weights_cards,
+    weights_of,
+)
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.figures import OF_PREDICTOR
 from mperceiver.config.files import load, names, parse
@@ -31,17 +39,21 @@ def cells(table: Table) -> list[tuple[str, str]]:
     )
 
 
-def costed(table: Table) -> list[str]:
-    """The methods whose costs a table shows: those with a network to measure."""
+def shown_with(table: Table, kind: str) -> list[str]:
+    """The methods that a table shows under a column of a kind."""
     return unique(
         member
         for block in table.parts
-        if any(column.kind == COST for column in block.columns)
+        if any(column.kind == kind for column in block.columns)
         for group in block.rows
         for method in group.methods
         for member in members(method)
-        if load("methods", member).has_network
     )
+
+
+def costed(table: Table) -> list[str]:
+    """The methods whose costs a table shows: those with a network to measure."""
+    return [method for method in shown_with(table, COST) if load("methods", method).has_network]
 
 
 def cost_sizes(method: str) -> list[int]:
@@ -58,8 +70,8 @@ def cost_sizes(method: str) -> list[int]:
 
 
 def measure_inputs(method: str) -> list[str]:
-    """The method's file, and the cards of the foundation and the weights."""
-    inputs: list[str] = [part_of("methods", method, "measure")]
+    """The method's file, what restoring reads of its runs' files, and the cards of the foundation and the weights."""
+    inputs: list[str] = [part_of("methods", method, "measure"), *runs_parts(method)]
     foundation = method_foundation(method)
     if foundation:
         inputs.append(str(paths.foundation_card(foundation)))
@@ -73,6 +85,7 @@ def table_inputs(table: str) -> list[str]:
     inputs: list[str] = [part_of("tables", table, "table")]
     inputs += [str(paths.scores_card(method, dataset)) for method, dataset in cells(spec)]
     inputs += [str(paths.cost_card(method)) for method in costed(spec)]
+    inputs += [str(card) for method in shown_with(spec, TRAINING) for card in training_cards(method).values()]
     rows = [method for block in spec.parts for group in block.rows for method in group.methods]
     methods = unique(method for row in rows for method in (row, *members(row)))
     inputs += [part_of("methods", method, "table") for method in methods]

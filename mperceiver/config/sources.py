@@ -36,6 +36,12 @@ def file_path(value: str, part: re.Pattern[str] = PART) -> str:
 
 
 def _check_glob(value: str) -> str:
+    if value.startswith("/"):
+        raise ValueError("a glob is relative to the folder, without a slash at its start")
+    if piece := next((piece for piece in value.split("/") if "**" in piece and piece != "**"), None):
+        raise ValueError(
+            f"`**` is a whole part of a path, between slashes, not a piece of one ({piece}); for all files of a form: **/*.png"
+        )
     return file_path(value, GLOB_PART)
 
 
@@ -126,7 +132,7 @@ class LocalSource(Model):
 
     source: Literal["local"] = Field(description=KIND)
     folder: str = Field(description="absolute path of the folder, or its path inside one of the `mirror` folders")
-    glob: str | None = Field(
+    glob: Glob | None = Field(
         None,
         description="files inside the folder; none: its pictures, or with `keep_folders` all files below it",
     )

@@ -34,7 +34,7 @@ def changes(card: Path | str, inputs: list[str], digests: dict[str, str] | None 
     Args:
         card: path of the card.
         inputs: what its rule reads now (``inputs_of``). A file that is not there is passed over: it cannot be compared.
-        digests: {path: SHA-256} of files that were hashed before; this function adds to it.
+        digests: {path: SHA-256} of files and folders that were hashed before; this function adds to it.
 
     Raises:
         LineageError: there is no such card.
@@ -54,7 +54,7 @@ def changes(card: Path | str, inputs: list[str], digests: dict[str, str] | None 
             whole = was is None and all(recorded.get(file) == of_file(file) for file in entry.files)
             if was != entry.digest and not whole:
                 found.append(Change(entry.label, was or recorded.get(str(entry)), entry.digest))
-        elif Path(entry).is_file() and recorded.get(entry) != of_file(entry):
+        elif Path(entry).exists() and recorded.get(entry) != of_file(entry):
             found.append(Change(entry, recorded.get(entry), of_file(entry)))
     return found
 

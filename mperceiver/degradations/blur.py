@@ -1,73 +1,85 @@
 """Blur: a camera that moves, a lens out of focus, and a plain Gaussian."""
 
 import math
+from typing import Annotated
 
 import numpy as np
 import scipy
+from pydantic import Field
 
-from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, convolve, record_map
+from mperceiver.degradations.common import clip, convolve, record_map
+from mperceiver.degradations.ranges import checked
+
+# Parameters that a degradation and the function of its point spread function share.
+PathPx = Annotated[float, Field(ge=0, le=100)]
+Anxiety = Annotated[float, Field(ge=0, le=0.1)]
+Exposure = Annotated[float, Field(ge=0.01, le=1)]
+DiscPx = Annotated[float, Field(ge=0, le=50)]
+DiscSigmaPx = Annotated[float, Field(ge=0, le=10)]
 
 STEPS = 200  # of a trajectory; DeblurGAN takes 2000, so its rates a step are converted below
 REFERENCE_STEPS, REFERENCE_LENGTH = 2000, 60.0
 
 
+@checked("motion-blur")
 def motion_blur(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    length_px: float = 28.0,
-    anxiety: float = 0.005,
-    exposure: float = 1.0,
+    length_px: PathPx = 28.0,
+    anxiety: Anxiety = 0.005,
+    exposure: Exposure = 1.0,
 ) -> np.ndarray:
     """Convolve with the path of a shaking camera (see motion_psf), mirrored at the border.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the path.
-        length_px: length of the path, [0, 100].
-        anxiety: strength of the shaking, [0, 0.1]; 0 is a straight line, DeblurGAN draws 0.003 to 0.01.
-        exposure: share of the path during which the shutter is open, [0.01, 1].
+        length_px: length of the path.
+        anxiety: strength of the shaking; 0 is a straight line, DeblurGAN draws 0.003 to 0.01.
+        exposure: share of the path during which the shutter is open.
     """
-    check_picture("motion-blur", image)
     psf = motion_psf(rng, length_px=length_px, anxiety=anxiety, exposure=exposure)
     record_map("psf", psf)
     return clip(convolve(image, psf))
 
 
+@checked("defocus")
 def defocus(
-    image: np.ndarray, rng: np.random.Generator, *, radius_px: float = 3.0, sigma_px: float = 0.3
+    image: np.ndarray, rng: np.random.Generator, *, radius_px: DiscPx = 3.0, sigma_px: DiscSigmaPx = 0.3
 ) -> np.ndarray:
     """Convolve with an anti-aliased disc (see disc_psf), mirrored at the border. Draws nothing.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: not used.
-        radius_px: of the disc, [0, 50].
-        sigma_px: standard deviation of a Gaussian that softens the disc, [0, 10].
+        radius_px: of the disc.
+        sigma_px: standard deviation of a Gaussian that softens the disc.
     """
-    check_picture("defocus", image)
     psf = disc_psf(radius_px=radius_px, sigma_px=sigma_px)
     record_map("psf", psf)
     return clip(convolve(image, psf))
 
 
+@checked("gaussian-blur")
 def gaussian_blur(
-    image: np.ndarray, rng: np.random.Generator, *, sigma_px: float = 1.2, kernel_px: int | None = None
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    sigma_px: Annotated[float, Field(ge=0, le=50)] = 1.2,
+    kernel_px: Annotated[int | None, Field(ge=1, le=401)] = None,
 ) -> np.ndarray:
     """Convolve with an isotropic Gaussian, mirrored at the border. Draws nothing.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: not used.
-        sigma_px: standard deviation, [0, 50].
-        kernel_px: side of the kernel, odd, 1 to 401 (at most 21 in Real-ESRGAN, arXiv:2107.10833); without it the kernel
+        sigma_px: standard deviation.
+        kernel_px: side of the kernel, odd (at most 21 in Real-ESRGAN, arXiv:2107.10833); without it the kernel
             is cut at four standard deviations.
     """
-    check_picture("gaussian-blur", image)
-    check_number("gaussian-blur", "sigma_px", sigma_px, 0, 50)
     radius = int(4 * sigma_px + 0.5)
     if kernel_px is not None:
-        check_whole("gaussian-blur", "kernel_px", kernel_px, 1, 401)
         if kernel_px % 2 == 0:
             raise ValueError(f"gaussian-blur: kernel_px is {kernel_px}, allowed is an odd number")
         radius = kernel_px // 2
@@ -80,16 +92,16 @@ def gaussian_blur(
     return clip(cv2.sepFilter2D(np.ascontiguousarray(image), cv2.CV_32F, taps, taps, borderType=cv2.BORDER_REFLECT))
 
 
-def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float, exposure: float = 1.0) -> np.ndarray:
+@checked("motion-blur")
+def motion_psf(
+    rng: np.random.Generator, *, length_px: PathPx, anxiety: Anxiety, exposure: Exposure = 1.0
+) -> np.ndarray:
     """Point spread function (k, k), k odd, sum 1, of the first part (``exposure``) of a random trajectory.
 
     Boracchi & Foi, TIP 2012, doi:10.1109/TIP.2012.2192126, with the constants of DeblurGAN (Kupyn et al., CVPR 2018,
     arXiv:1711.07064, algorithm 1). Centred on its centre of gravity, so that the blurred picture is not shifted. The
     parameters are those of motion_blur. Raises ValueError for one outside its range.
     """
-    check_number("motion-blur", "length_px", length_px, 0, 100)
-    check_number("motion-blur", "anxiety", anxiety, 0, 0.1)
-    check_number("motion-blur", "exposure", exposure, 0.01, 1)
     ratio = REFERENCE_STEPS / STEPS
     pull = 0.7 * rng.random() * anxiety * ratio  # towards the start
     shake = 10 * rng.random() * anxiety * math.sqrt(ratio)  # small changes of the velocity
@@ -119,13 +131,12 @@ def motion_psf(rng: np.random.Generator, *, length_px: float, anxiety: float, ex
     return (psf / psf.sum()).reshape(side, side)
 
 
-def disc_psf(*, radius_px: float, sigma_px: float = 0.0) -> np.ndarray:
+@checked("defocus")
+def disc_psf(*, radius_px: DiscPx, sigma_px: DiscSigmaPx = 0.0) -> np.ndarray:
     """Point spread function (k, k), k odd, sum 1, of a lens out of focus: a disc with a rim of one pixel, then a Gaussian.
 
     The parameters are those of defocus. Raises ValueError for one outside its range.
     """
-    check_number("defocus", "radius_px", radius_px, 0, 50)
-    check_number("defocus", "sigma_px", sigma_px, 0, 10)
     half = math.ceil(radius_px + 4 * sigma_px) + 1
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     disc = np.clip(radius_px + 0.5 - np.hypot(y, x), 0, 1)

@@ -3,14 +3,17 @@
 Nothing here draws random numbers except from the generator that is passed in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Annotated
 
 import numpy as np
 import scipy
+from pydantic import Field
 
 SIDE_MIN_PX = 16
+ReferencePx = Annotated[float | None, Field(ge=SIDE_MIN_PX, le=10000)]  # short side for which sizes are meant
 STAMPED_PER_PIXEL = 2.0  # values added a pixel, above which a Fourier transform is faster
 _recorded: ContextVar[dict[str, np.ndarray] | None] = ContextVar("recorded", default=None)
 
@@ -30,24 +33,6 @@ def check_picture(owner: str, image: np.ndarray) -> None:
     low, high = float(image.min()), float(image.max())
     if not (low >= 0 and high <= 1):  # written so that NaN fails too
         raise ValueError(f"{owner}: image is {actual} in [{low:.4g}, {high:.4g}], expected [0, 1]")
-
-
-def check_number(owner: str, name: str, value: float, low: float, high: float) -> None:
-    """Raise ValueError unless value is a number in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not low <= value <= high:
-        raise ValueError(f"{owner}: {name} is {value!r}, allowed is a number in [{low}, {high}]")
-
-
-def check_whole(owner: str, name: str, value: int, low: int, high: int) -> None:
-    """Raise ValueError unless value is a whole number in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not low <= value <= high:
-        raise ValueError(f"{owner}: {name} is {value!r}, allowed is a whole number in [{low}, {high}]")
-
-
-def check_word(owner: str, name: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise ValueError unless value is one of the allowed words."""
-    if value not in allowed:
-        raise ValueError(f"{owner}: {name} is {value!r}, allowed is one of {', '.join(allowed)}")
 
 
 def check_depth(owner: str, depth: np.ndarray, shape: tuple[int, int]) -> None:
@@ -114,11 +99,10 @@ def _to_unit(field: np.ndarray) -> np.ndarray:
     return ((field - low) / max(high - low, 1e-12)).astype(np.float32)
 
 
-def scale_sizes(owner: str, reference_px: float | None, shape: tuple[int, ...], *sizes_px: float) -> tuple[float, ...]:
+def scale_sizes(reference_px: float | None, shape: tuple[int, ...], *sizes_px: float) -> tuple[float, ...]:
     """Scale sizes meant for a picture whose short side is ``reference_px`` to one of ``shape`` (H, W, ...); None: unchanged."""
     if reference_px is None:
         return sizes_px
-    check_number(owner, "reference_px", reference_px, SIDE_MIN_PX, 10000)
     return tuple(size * min(shape[:2]) / reference_px for size in sizes_px)
 
 

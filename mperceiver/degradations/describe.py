@@ -3,6 +3,7 @@
 import inspect
 
 from mperceiver.degradations import DEGRADATIONS, PLACES
+from mperceiver.degradations.ranges import parameters
 from mperceiver.printing import console, say
 
 
@@ -25,4 +26,6 @@ def print_docstring(name: str) -> None:
     if name not in DEGRADATIONS:
         raise ValueError(f"unknown degradation {name!r}; the degradations are {', '.join(sorted(DEGRADATIONS))}")
     degradation = DEGRADATIONS[name]
-    say(f"{name} ({degradation.place})\n\n{inspect.getdoc(degradation.apply)}")
+    say(f"{name} ({degradation.place})\n\n{inspect.getdoc(degradation.apply)}\n\nAllowed:")
+    for parameter in parameters(degradation.apply):
+        say(f"    {parameter.name}: {parameter.allowed}")

@@ -1,36 +1,32 @@
 """A camera under a display, which looks through the openings between the screen's pixels."""
 
+from typing import Annotated, Literal
+
 import numpy as np
 import scipy
+from pydantic import Field
 
-from mperceiver.degradations.common import (
-    check_number,
-    check_picture,
-    check_word,
-    clip,
-    display_light,
-    linear_light,
-    record_map,
-)
+from mperceiver.degradations.common import clip, display_light, linear_light, record_map
+from mperceiver.degradations.ranges import checked
 
-PANELS = ("toled", "poled")
 WAVELENGTHS = (
     np.array([610, 530, 450]) / 530
 )  # of red, green and blue, relative to green; diffraction grows with the wavelength
 
 
+@checked("under-display")
 def under_display(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    panel: str = "toled",
-    order_px: float = 1.5,
-    open_share: float = 0.21,
-    spot_px: float = 0.8,
-    light: float = 0.8,
-    warmth: float = 0.1,
-    shot: float = 0.001,
-    read: float = 0.005,
+    panel: Literal["toled", "poled"] = "toled",
+    order_px: Annotated[float, Field(ge=0, le=30)] = 1.5,
+    open_share: Annotated[float, Field(ge=0.05, le=1)] = 0.21,
+    spot_px: Annotated[float, Field(ge=0.3, le=10)] = 0.8,
+    light: Annotated[float, Field(ge=0, le=1)] = 0.8,
+    warmth: Annotated[float, Field(ge=0, le=1)] = 0.1,
+    shot: Annotated[float, Field(ge=0, le=0.1)] = 0.001,
+    read: Annotated[float, Field(ge=0, le=0.2)] = 0.005,
 ) -> np.ndarray:
     """Light behind a grid of openings: I = (L_c J) * k_c + n in linear light, * a convolution, n ~ N(0, shot I + read^2).
 
@@ -43,24 +39,15 @@ def under_display(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the noise.
-        panel: toled or poled.
-        order_px: distance between two orders of green light, [0, 30].
-        open_share: width of an opening relative to the distance between two (in one direction), [0.05, 1]; 1 is no grid.
-        spot_px: standard deviation of an order's spot, [0.3, 10].
-        light: share of red light after the camera's gain, [0, 1].
-        warmth: share of ``light`` that blue lacks; green lacks half as much; [0, 1].
-        shot: variance of the noise per unit of linear light, [0, 0.1].
-        read: standard deviation of the noise without light, [0, 0.2].
+        panel: T-OLED or P-OLED.
+        order_px: distance between two orders of green light.
+        open_share: width of an opening relative to the distance between two (in one direction); 1 is no grid.
+        spot_px: standard deviation of an order's spot.
+        light: share of red light after the camera's gain.
+        warmth: share of ``light`` that blue lacks; green lacks half as much.
+        shot: variance of the noise per unit of linear light.
+        read: standard deviation of the noise without light.
     """
-    check_picture("under-display", image)
-    check_word("under-display", "panel", panel, PANELS)
-    check_number("under-display", "order_px", order_px, 0, 30)
-    check_number("under-display", "open_share", open_share, 0.05, 1)
-    check_number("under-display", "spot_px", spot_px, 0.3, 10)
-    check_number("under-display", "light", light, 0, 1)
-    check_number("under-display", "warmth", warmth, 0, 1)
-    check_number("under-display", "shot", shot, 0, 0.1)
-    check_number("under-display", "read", read, 0, 0.2)
     light_c = linear_light(image)
     for channel, (wavelength, share) in enumerate(zip(WAVELENGTHS, (1, 1 - warmth / 2, 1 - warmth), strict=True)):
         psf = orders_psf(order_px * wavelength, open_share, spot_px)

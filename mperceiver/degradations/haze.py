@@ -1,19 +1,24 @@
 """Haze: light scattered on the way to the camera."""
 
+from typing import Annotated
+
 import numpy as np
 import scipy
+from pydantic import Field
 
-from mperceiver.degradations.common import check_depth, check_number, check_picture, clip, outdoor_depth, record_map
+from mperceiver.degradations.common import check_depth, clip, outdoor_depth, record_map
+from mperceiver.degradations.ranges import checked
 
 DEPTH_BOX_PX = 22
 
 
+@checked("haze")
 def haze(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    beta: float = 1.5,
-    airlight: float = 0.75,
+    beta: Annotated[float, Field(ge=0, le=5)] = 1.5,
+    airlight: Annotated[float, Field(ge=0, le=1)] = 0.75,
     depth: np.ndarray | None = None,
 ) -> np.ndarray:
     """Atmospheric scattering: I = J t + A (1 - t) with t = exp(-beta d).
@@ -24,14 +29,11 @@ def haze(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the depth if none is given.
-        beta: scattering per unit depth, [0, 5]; 0 changes nothing.
-        airlight: grey airlight A, [0, 1].
+        beta: scattering per unit depth; 0 changes nothing.
+        airlight: grey airlight A.
         depth: (H, W) in [0, 1], 1 is far, e.g. of a depth network; without it an analytic depth is drawn: a vertical
             gradient with low-frequency relief. The recipe of such a picture says that its depth is analytic.
     """
-    check_picture("haze", image)
-    check_number("haze", "beta", beta, 0, 5)
-    check_number("haze", "airlight", airlight, 0, 1)
     height, width = image.shape[:2]
     if depth is None:
         depth = outdoor_depth(rng, height, width)

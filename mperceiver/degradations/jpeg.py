@@ -1,14 +1,19 @@
 """JPEG: the artefacts of the codec."""
 
 import io
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
+from pydantic import Field
 
-from mperceiver.degradations.common import check_picture, check_whole
+from mperceiver.degradations.ranges import checked
 
 
-def jpeg(image: np.ndarray, rng: np.random.Generator, *, quality: int = 10) -> np.ndarray:
+@checked("jpeg")
+def jpeg(
+    image: np.ndarray, rng: np.random.Generator, *, quality: Annotated[int, Field(ge=1, le=100)] = 10
+) -> np.ndarray:
     """Round to 8 bit, encode as JPEG (4:2:0, libjpeg's tables) and decode. Draws nothing.
 
     As LIVE1 and BSD500 are compressed at quality 10 (FBCNN, Jiang et al., ICCV 2021, arXiv:2109.14573). FBCNN writes with OpenCV,
@@ -18,10 +23,8 @@ def jpeg(image: np.ndarray, rng: np.random.Generator, *, quality: int = 10) -> n
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: not used.
-        quality: 1 to 100.
+        quality: as libjpeg counts it; the lower, the stronger the artefacts.
     """
-    check_picture("jpeg", image)
-    check_whole("jpeg", "quality", quality, 1, 100)
     buffer = io.BytesIO()
     Image.fromarray(np.round(image * 255).astype(np.uint8)).save(
         buffer, "JPEG", quality=int(quality), subsampling="4:2:0"

@@ -1,23 +1,28 @@
 """Moire: a screen whose pixels interfere with those of the camera."""
 
-import numpy as np
+from typing import Annotated
 
-from mperceiver.degradations.common import check_number, check_picture, clip, record_map, smooth_field
+import numpy as np
+from pydantic import Field
+
+from mperceiver.degradations.common import clip, record_map, smooth_field
 from mperceiver.degradations.mosaic import bilinear, sample
+from mperceiver.degradations.ranges import checked
 
 STRIPE, ROW = 1 / 3, 0.8  # width of a colour's stripe and height of its lit part, relative to a pixel of the screen
 HARMONICS = 2
 
 
+@checked("moire")
 def moire(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    pitch_px: float = 2.05,
-    angle_deg: float = 2.0,
-    bend_px: float = 4.0,
-    blur_px: float = 0.3,
-    strength: float = 0.35,
+    pitch_px: Annotated[float, Field(ge=0.5, le=10)] = 2.05,
+    angle_deg: Annotated[float, Field(ge=-45, le=45)] = 2.0,
+    bend_px: Annotated[float, Field(ge=0, le=50)] = 4.0,
+    blur_px: Annotated[float, Field(ge=0, le=5)] = 0.3,
+    strength: Annotated[float, Field(ge=0, le=1)] = 0.35,
 ) -> np.ndarray:
     """A photographed screen: I = D(S(J (1 + strength (G - 1)))), G the screen's light, S a Bayer mosaic, D demosaicing.
 
@@ -32,18 +37,12 @@ def moire(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the phases and the bend.
-        pitch_px: width of a screen pixel in camera pixels, [0.5, 10].
-        angle_deg: between the two grids, [-45, 45].
-        bend_px: largest shift of the screen's grid by projection and lens, [0, 50].
-        blur_px: standard deviation of the lens's blur, [0, 5].
-        strength: contrast of the screen's grid, [0, 1].
+        pitch_px: width of a screen pixel in camera pixels.
+        angle_deg: between the two grids.
+        bend_px: largest shift of the screen's grid by projection and lens.
+        blur_px: standard deviation of the lens's blur.
+        strength: contrast of the screen's grid.
     """
-    check_picture("moire", image)
-    check_number("moire", "pitch_px", pitch_px, 0.5, 10)
-    check_number("moire", "angle_deg", angle_deg, -45, 45)
-    check_number("moire", "bend_px", bend_px, 0, 50)
-    check_number("moire", "blur_px", blur_px, 0, 5)
-    check_number("moire", "strength", strength, 0, 1)
     height, width = image.shape[:2]
     angle = np.deg2rad(angle_deg)
     y, x = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)

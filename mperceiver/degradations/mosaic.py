@@ -1,13 +1,16 @@
 """Mosaic: a Bayer sensor measures one colour per pixel; the other two are interpolated."""
 
+from typing import Literal, get_args
+
 import numpy as np
 import scipy
 
-from mperceiver.degradations.common import check_picture, check_word, clip
+from mperceiver.degradations.common import clip
+from mperceiver.degradations.ranges import checked
 
-# Colour (0 red, 1 green, 2 blue) at (row, column) = (0, 0), (0, 1), (1, 0), (1, 1).
-PATTERNS = {"RGGB": (0, 1, 1, 2), "GRBG": (1, 0, 2, 1), "GBRG": (1, 2, 0, 1), "BGGR": (2, 1, 1, 0)}
-FILLS = ("bilinear", "malvar", "zeros")
+# Colours of the pixels at (row, column) = (0, 0), (0, 1), (1, 0), (1, 1); as numbers: 0 red, 1 green, 2 blue.
+Pattern = Literal["RGGB", "GRBG", "GBRG", "BGGR"]
+PATTERNS = {pattern: tuple(map("RGB".index, pattern)) for pattern in get_args(Pattern)}
 # Malvar's filters, in eighths: green at a red or blue pixel; red or blue at a green pixel of its own row (transposed: of the
 # other rows); red at a blue pixel and blue at a red one.
 GREEN = np.array([[0, 0, -1, 0, 0], [0, 0, 2, 0, 0], [-1, 2, 4, 2, -1], [0, 0, 2, 0, 0], [0, 0, -1, 0, 0]])
@@ -15,8 +18,13 @@ SAME_ROW = np.array([[0, 0, 0.5, 0, 0], [0, -1, 0, -1, 0], [-1, 4, 5, 4, -1], [0
 OPPOSITE = np.array([[0, 0, -1.5, 0, 0], [0, 2, 0, 2, 0], [-1.5, 0, 6, 0, -1.5], [0, 2, 0, 2, 0], [0, 0, -1.5, 0, 0]])
 
 
+@checked("demosaic")
 def demosaic(
-    image: np.ndarray, rng: np.random.Generator, *, pattern: str = "RGGB", fill: str = "bilinear"
+    image: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    pattern: Pattern = "RGGB",
+    fill: Literal["bilinear", "malvar", "zeros"] = "bilinear",
 ) -> np.ndarray:
     """Sample a Bayer mosaic and interpolate the missing colours. Draws nothing.
 
@@ -27,12 +35,9 @@ def demosaic(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: not used.
-        pattern: RGGB, GRBG, GBRG or BGGR: the colours of the first two pixels of the first two rows.
-        fill: interpolation of the missing colours: bilinear, malvar, or zeros (none).
+        pattern: the colours of the first two pixels of the first two rows.
+        fill: interpolation of the missing colours; zeros is none.
     """
-    check_picture("demosaic", image)
-    check_word("demosaic", "pattern", pattern, tuple(PATTERNS))
-    check_word("demosaic", "fill", fill, FILLS)
     measured = sample(image, pattern)
     if fill == "zeros":
         return measured

@@ -1,24 +1,23 @@
 """Noise: plain Gaussian noise, and the noise of a camera."""
 
+from typing import Annotated
+
 import numpy as np
 import scipy
+from pydantic import Field
 
 from mperceiver.degradations import common
-from mperceiver.degradations.common import (
-    check_number,
-    check_picture,
-    check_whole,
-    display_light,
-    linear_light,
-)
+from mperceiver.degradations.common import display_light, linear_light
+from mperceiver.degradations.ranges import checked
 
 
+@checked("gaussian-noise")
 def gaussian_noise(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    sigma_255: float = 25.0,
-    common_seed: int | None = None,
+    sigma_255: Annotated[float, Field(ge=0, le=255)] = 25.0,
+    common_seed: Annotated[int | None, Field(ge=0, le=2**32 - 1)] = None,
     clip: bool = True,
 ) -> np.ndarray:
     """I = J + n, n ~ N(0, (sigma_255 / 255)^2), independent in every pixel and channel, clipped to [0, 1].
@@ -30,33 +29,31 @@ def gaussian_noise(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the noise.
-        sigma_255: standard deviation in 8-bit steps, [0, 255].
+        sigma_255: standard deviation in 8-bit steps.
         common_seed: draw from numpy's RandomState of this seed instead, so that pictures of one size get the same noise; 0
             is Restormer's noise.
         clip: false: values below 0 and above 1 stay, for the last layer of a mix. Methods are then given the picture in
             float, drawn again when it is read, neither clipped nor rounded; what is stored is a clipped copy to look at.
     """
-    check_picture("gaussian-noise", image)
     if not isinstance(clip, bool):
         raise ValueError(f"gaussian-noise: clip is {clip!r}, allowed is true or false")
-    check_number("gaussian-noise", "sigma_255", sigma_255, 0, 255)
     if common_seed is not None:
-        check_whole("gaussian-noise", "common_seed", common_seed, 0, 2**32 - 1)
         noise: np.ndarray = np.random.RandomState(common_seed).normal(0, sigma_255 / 255, image.shape)
     else:
         noise = np.float32(sigma_255 / 255) * rng.standard_normal(image.shape, np.float32)
     return common.clip(image + noise) if clip else (image + noise).astype(np.float32, copy=False)
 
 
+@checked("real-noise")
 def real_noise(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    shot: float = 0.004,
-    read: float = 0.008,
-    red_gain: float = 2.1,
-    blue_gain: float = 1.7,
-    grain_px: float = 0.5,
+    shot: Annotated[float, Field(ge=0, le=0.1)] = 0.004,
+    read: Annotated[float, Field(ge=0, le=0.2)] = 0.008,
+    red_gain: Annotated[float, Field(ge=0.5, le=4)] = 2.1,
+    blue_gain: Annotated[float, Field(ge=0.5, le=4)] = 1.7,
+    grain_px: Annotated[float, Field(ge=0, le=2)] = 0.5,
 ) -> np.ndarray:
     """Poisson-Gaussian noise of a sensor, added in linear light before the camera's white balance and gamma curve.
 
@@ -68,17 +65,11 @@ def real_noise(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the noise.
-        shot: variance per unit of linear light, [0, 0.1].
-        read: standard deviation without light, [0, 0.2].
-        red_gain, blue_gain: white balance, [0.5, 4].
-        grain_px: standard deviation of the Gaussian that correlates pixels, [0, 2]; 0 is white noise.
+        shot: variance per unit of linear light.
+        read: standard deviation without light.
+        red_gain, blue_gain: white balance.
+        grain_px: standard deviation of the Gaussian that correlates pixels; 0 is white noise.
     """
-    check_picture("real-noise", image)
-    check_number("real-noise", "shot", shot, 0, 0.1)
-    check_number("real-noise", "read", read, 0, 0.2)
-    check_number("real-noise", "red_gain", red_gain, 0.5, 4)
-    check_number("real-noise", "blue_gain", blue_gain, 0.5, 4)
-    check_number("real-noise", "grain_px", grain_px, 0, 2)
     gain = np.array([red_gain, 1, blue_gain], np.float32)
     linear = linear_light(image)
     noise = rng.standard_normal(image.shape, np.float32)

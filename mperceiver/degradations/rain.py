@@ -1,30 +1,28 @@
 """Rain: streaks of drops at several distances."""
 
-import numpy as np
+from typing import Annotated
 
-from mperceiver.degradations.common import (
-    blend_towards_white,
-    check_number,
-    check_picture,
-    record_map,
-    scatter,
-    segment_kernel,
-)
+import numpy as np
+from pydantic import Field
+
+from mperceiver.degradations.common import blend_towards_white, record_map, scatter, segment_kernel
+from mperceiver.degradations.ranges import checked
 
 # Near, middle and far rain: relative size of the streaks, their relative brightness, and their share of all streaks.
 LAYERS = ((1.0, 1.0, 0.2), (0.7, 0.75, 0.3), (0.45, 0.5, 0.5))
 
 
+@checked("rain")
 def rain(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    density: float = 0.009,
-    length_px: float = 28.0,
-    width_px: float = 1.3,
-    angle_deg: float = 0.0,
-    strength: float = 0.85,
-    veil: float = 0.0,
+    density: Annotated[float, Field(ge=0, le=0.05)] = 0.009,
+    length_px: Annotated[float, Field(ge=1, le=200)] = 28.0,
+    width_px: Annotated[float, Field(ge=0.5, le=10)] = 1.3,
+    angle_deg: Annotated[float, Field(ge=-80, le=80)] = 0.0,
+    strength: Annotated[float, Field(ge=0, le=1)] = 0.85,
+    veil: Annotated[float, Field(ge=0, le=0.9)] = 0.0,
 ) -> np.ndarray:
     """Streaks at three distances over the scene, then a thin white veil: I = J + strength S (1 - J), then I + veil (1 - I).
 
@@ -36,19 +34,12 @@ def rain(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws places and brightness of the streaks, and a small deviation of each layer from the common angle.
-        density: share of the pixels at which a streak is centred, [0, 0.05].
-        length_px, width_px: of the nearest streaks, [1, 200] and [0.5, 10].
-        angle_deg: from the vertical, [-80, 80].
-        strength: brightness of the nearest streaks, [0, 1].
-        veil: strength of the veil, [0, 0.9].
+        density: share of the pixels at which a streak is centred.
+        length_px, width_px: of the nearest streaks.
+        angle_deg: from the vertical.
+        strength: brightness of the nearest streaks.
+        veil: strength of the veil.
     """
-    check_picture("rain", image)
-    check_number("rain", "density", density, 0, 0.05)
-    check_number("rain", "length_px", length_px, 1, 200)
-    check_number("rain", "width_px", width_px, 0.5, 10)
-    check_number("rain", "angle_deg", angle_deg, -80, 80)
-    check_number("rain", "strength", strength, 0, 1)
-    check_number("rain", "veil", veil, 0, 0.9)
     height, width = image.shape[:2]
     streaks = np.zeros((height, width), np.float32)
     for size, brightness, part in LAYERS:

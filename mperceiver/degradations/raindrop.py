@@ -1,21 +1,28 @@
 """Raindrops on the glass before the lens: each drop shows a small upside-down view of the scene."""
 
+from typing import Annotated
+
 import numpy as np
 import scipy
+from pydantic import Field
 
-from mperceiver.degradations.common import check_number, check_picture, check_whole, clip, record_map, scale_sizes
+from mperceiver.degradations.common import ReferencePx, clip, record_map, scale_sizes
+from mperceiver.degradations.ranges import checked
+
+MOST_DROPS = 100_000  # some seconds; the defaults make 39,000 in 40 megapixels
 
 
+@checked("raindrop")
 def raindrop(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    cover: float = 0.15,
-    count: int | None = None,
-    radius_px: float = 10.0,
-    blur_px: float = 2.0,
-    edge: float = 0.35,
-    reference_px: int | None = None,
+    cover: Annotated[float, Field(ge=0, le=0.9)] = 0.15,
+    count: Annotated[int | None, Field(ge=1, le=MOST_DROPS)] = None,
+    radius_px: Annotated[float, Field(ge=2, le=200)] = 10.0,
+    blur_px: Annotated[float, Field(ge=0, le=20)] = 2.0,
+    edge: Annotated[float, Field(ge=0, le=1)] = 0.35,
+    reference_px: ReferencePx = None,
 ) -> np.ndarray:
     """Drops that refract the scene: I = J (1 - a) + a e B(x0 - m (x - x0)).
 
@@ -27,25 +34,23 @@ def raindrop(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws places, outlines and magnification of the drops.
-        cover: sum of the drops' areas relative to the picture's, [0, 0.9]; at least one drop is drawn.
-        count: number of drops, [1, 10000], in place of cover.
-        radius_px: of the largest drops, [2, 200], at most a third of the short side; the smallest have 0.35 times that.
-        blur_px: standard deviation of the blur inside, [0, 20].
-        edge: darkness of the rim, [0, 1].
-        reference_px: short side for which radius_px and blur_px are meant, [16, 10000]; they are scaled with the picture's
+        cover: sum of the drops' areas relative to the picture's; at least one drop is drawn.
+        count: number of drops, in place of cover.
+        radius_px: of the largest drops, at most a third of the short side; the smallest have 0.35 times that.
+        blur_px: standard deviation of the blur inside.
+        edge: darkness of the rim.
+        reference_px: short side for which radius_px and blur_px are meant; they are scaled with the picture's
             own short side. Without it they are used as given.
     """
-    check_picture("raindrop", image)
-    check_number("raindrop", "cover", cover, 0, 0.9)
-    check_number("raindrop", "radius_px", radius_px, 2, 200)
-    check_number("raindrop", "blur_px", blur_px, 0, 20)
-    check_number("raindrop", "edge", edge, 0, 1)
     height, width = image.shape[:2]
-    radius_px, blur_px = scale_sizes("raindrop", reference_px, image.shape, radius_px, blur_px)
+    radius_px, blur_px = scale_sizes(reference_px, image.shape, radius_px, blur_px)
     radius_px = min(radius_px, min(height, width) / 3)
     if count is None:
         count = max(1, round(cover * height * width / (np.pi * (0.7 * radius_px) ** 2)))
-    check_whole("raindrop", "count", count, 1, 10000)
+        if count > MOST_DROPS:
+            raise ValueError(
+                f"raindrop: count is {count} for this cover and radius_px, allowed is a number up to {MOST_DROPS}"
+            )
     alpha = np.zeros((height, width), np.float32)
     light = np.ones((height, width), np.float32)
     source = np.zeros((2, height, width), np.float32)  # the pixel of the scene (y, x) that each wet pixel shows

@@ -1,76 +1,91 @@
-"""What each parameter of a degradation may be, read from its docstring, where the ranges are written for people."""
+"""What each parameter of a degradation may be: written once, as its annotation; checked at each call, and shown to people."""
 
+import dataclasses
+import functools
 import inspect
 import re
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, NamedTuple, ParamSpec, get_args, get_origin
 
-from mperceiver.degradations import DEGRADATIONS
+import numpy as np
 
-# "[0, 0.05]" or "1 to 100", in the docstring of a degradation
-RANGE = re.compile(r"\[(-?[\d.]+), (-?[\d.]+)\]|\b(\d+) to (\d+)\b")
+from mperceiver.degradations.common import check_picture
+
+P = ParamSpec("P")
 
 
 class Parameter(NamedTuple):
-    """A parameter that a person may set: a number from ``low`` to ``high``, or one of the words ``choices``."""
+    """A parameter of a degradation: a number from ``low`` to ``high``, or one of the words ``choices``."""
 
     name: str
-    default: int | float | str
-    meaning: str  # in words, with its unit and range
-    low: float = 0.0
-    high: float = 0.0
+    default: Any  # None: it may be left out; inspect.Parameter.empty: it must be given
+    meaning: str  # in words, with its unit
+    low: float = 0
+    high: float = 0
+    whole: bool = False  # only whole numbers
     choices: tuple[str, ...] = ()
 
     @property
-    def whole(self) -> bool:
-        """Whether only whole numbers are allowed."""
-        return isinstance(self.default, int)
+    def allowed(self) -> str:
+        """In words: "a number in [0, 5]"."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        return f"a {'whole ' if self.whole else ''}number in [{self.low}, {self.high}]"
+
+    def check(self, degradation: str, value: Any) -> None:
+        """Raise ValueError, which names the degradation, unless value is allowed."""
+        if value is None and self.default is None:
+            return
+        if self.choices:
+            fits = value in self.choices
+        else:
+            numbers = (int, np.integer) if self.whole else (int, float, np.number)
+            fits = isinstance(value, numbers) and not isinstance(value, bool) and bool(self.low <= value <= self.high)
+        if not fits:
+            raise ValueError(f"{degradation}: {self.name} is {value!r}, allowed is {self.allowed}")
 
 
-def parameters(name: str) -> list[Parameter]:
-    """The numbers and words among the parameters of a degradation that have a default, in the function's order.
+def parameters(function: Callable[..., Any]) -> list[Parameter]:
+    """The parameters whose annotation says what they may be, in the function's order.
 
-    Raises ValueError if a docstring does not say what a parameter may be.
+    It is ``Annotated[float, Field(ge=0, le=5)]``, with int for whole numbers and ``| None`` behind the type of what may be left
+    out, or ``Literal["a", "b"]``. What they mean is read from the docstring's ``Args:``. Raises KeyError for a range without
+    ``ge`` or ``le``.
     """
-    function = DEGRADATIONS[name].apply
-    meanings = _meanings(inspect.getdoc(function) or "")
+    described = re.findall(r"^ {4}(\w[\w, ]*): (.+(?:\n {8}.+)*)", inspect.getdoc(function) or "", re.MULTILINE)
+    meanings = {name: " ".join(text.split()) for names, text in described for name in names.split(", ")}
     found = []
-    for parameter in inspect.signature(function).parameters.values():
-        if parameter.default in (parameter.empty, None) or isinstance(parameter.default, bool):
-            continue
-        meaning, place = meanings.get(parameter.name, ("", 0))
-        if isinstance(parameter.default, str):
-            choices = _choices(meaning, parameter.default)
-            found.append(Parameter(parameter.name, parameter.default, meaning, choices=choices))
-            continue
-        ranges = RANGE.findall(meaning)
-        if not ranges:
-            raise ValueError(f"{name}: the docstring does not say which values of {parameter.name} are allowed")
-        low, high = (text for text in ranges[min(place, len(ranges) - 1)] if text)
-        found.append(Parameter(parameter.name, parameter.default, meaning, float(low), float(high)))
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        said = get_args(parameter.annotation)
+        about = (name, parameter.default, meanings.get(name, ""))
+        if get_origin(parameter.annotation) is Literal:
+            found.append(Parameter(*about, choices=said))
+        elif get_origin(parameter.annotation) is Annotated:
+            kind, field = said
+            ends = {end: value for bound in field.metadata for end, value in dataclasses.asdict(bound).items()}
+            found.append(Parameter(*about, ends["ge"], ends["le"], whole=int in (kind, *get_args(kind))))
     return found
 
 
-def _meanings(docstring: str) -> dict[str, tuple[str, int]]:
-    """{parameter: (what ``Args:`` says of it, its place among the parameters that are described together)}."""
-    described = docstring.partition("Args:\n")[2].partition("\n\n")[0]
-    lines: list[str] = []
-    for line in described.splitlines():
-        if line.startswith(" " * 8) and lines:
-            lines[-1] += f" {line.strip()}"
-        else:
-            lines.append(line.strip())
-    meanings = {}
-    for line in lines:
-        names, _, meaning = line.partition(": ")
-        for place, name in enumerate(names.split(", ")):
-            meanings[name] = (meaning, place)
-    return meanings
+def checked(degradation: str) -> Callable[[Callable[P, np.ndarray]], Callable[P, np.ndarray]]:
+    """Have a function of a degradation check the picture ``image``, if it takes one, and each of its ``parameters`` that is given.
 
+    It then raises ValueError, or TypeError for an image that is not an array.
+    """
 
-def _choices(meaning: str, default: str) -> tuple[str, ...]:
-    """The words of the list "a, b, c or d" that has the default in it."""
-    for part in re.split(r"[:.]", meaning):
-        words = tuple(re.findall(r"\w+", re.sub(r"\(.*?\)|\bor\b", "", part)))
-        if default in words:
-            return words
-    raise ValueError(f"the docstring does not say which words beside {default} are allowed")
+    def decorate(function: Callable[P, np.ndarray]) -> Callable[P, np.ndarray]:
+        names, ranged = list(inspect.signature(function).parameters), parameters(function)
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> np.ndarray:
+            given: dict[str, Any] = dict(zip(names, args, strict=False)) | kwargs
+            if "image" in given:
+                check_picture(degradation, given["image"])
+            for parameter in ranged:
+                if parameter.name in given:
+                    parameter.check(degradation, given[parameter.name])
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate

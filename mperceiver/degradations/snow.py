@@ -1,32 +1,36 @@
 """Snow: flakes of several sizes in front of the scene."""
 
+from typing import Annotated
+
 import numpy as np
+from pydantic import Field
 
 from mperceiver.degradations.common import (
+    ReferencePx,
     blend_towards_white,
-    check_number,
-    check_picture,
     record_map,
     scale_sizes,
     scatter,
     segment_kernel,
     smooth_field,
 )
+from mperceiver.degradations.ranges import checked
 
 # Far, middle and near flakes: relative size, share of the covered area, opacity (near flakes are out of focus, so thinner).
 LAYERS = ((0.25, 0.4, 1.0), (0.5, 0.35, 0.95), (1.0, 0.25, 0.8))
 
 
+@checked("snow")
 def snow(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    cover: float = 0.15,
-    radius_px: float = 3.0,
-    length_px: float = 3.0,
-    angle_deg: float = 15.0,
-    opacity: float = 0.9,
-    reference_px: int | None = None,
+    cover: Annotated[float, Field(ge=0, le=1)] = 0.15,
+    radius_px: Annotated[float, Field(ge=0.5, le=50)] = 3.0,
+    length_px: Annotated[float, Field(ge=0, le=100)] = 3.0,
+    angle_deg: Annotated[float, Field(ge=-80, le=80)] = 15.0,
+    opacity: Annotated[float, Field(ge=0, le=1)] = 0.9,
+    reference_px: ReferencePx = None,
 ) -> np.ndarray:
     """White flakes over the scene: I = J (1 - m) + m, m the mask of flakes of three sizes.
 
@@ -36,21 +40,15 @@ def snow(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws places, brightness and outlines of the flakes.
-        cover: sum of the flakes' areas relative to the picture's, [0, 1].
-        radius_px: of the nearest flakes, [0.5, 50].
-        length_px: path of the nearest flakes during the exposure, [0, 100].
-        angle_deg: of that path from the vertical, [-80, 80].
-        opacity: [0, 1].
-        reference_px: short side for which radius_px and length_px are meant, [16, 10000]; they are scaled with the picture's
+        cover: sum of the flakes' areas relative to the picture's.
+        radius_px: of the nearest flakes.
+        length_px: path of the nearest flakes during the exposure.
+        angle_deg: of that path from the vertical.
+        opacity: of the farthest flakes; near ones are thinner.
+        reference_px: short side for which radius_px and length_px are meant; they are scaled with the picture's
             own short side. Without it they are used as given.
     """
-    check_picture("snow", image)
-    check_number("snow", "cover", cover, 0, 1)
-    check_number("snow", "radius_px", radius_px, 0.5, 50)
-    check_number("snow", "length_px", length_px, 0, 100)
-    check_number("snow", "angle_deg", angle_deg, -80, 80)
-    check_number("snow", "opacity", opacity, 0, 1)
-    radius_px, length_px = scale_sizes("snow", reference_px, image.shape, radius_px, length_px)
+    radius_px, length_px = scale_sizes(reference_px, image.shape, radius_px, length_px)
     height, width = image.shape[:2]
     bare = np.ones((height, width), np.float32)  # 1 - m
     for size, part, solid in LAYERS:

@@ -1,16 +1,12 @@
 """Underwater: water absorbs red light first, and scatters light back to the camera."""
 
-import numpy as np
+from typing import Annotated
 
-from mperceiver.degradations.common import (
-    check_depth,
-    check_number,
-    check_picture,
-    check_whole,
-    clip,
-    outdoor_depth,
-    record_map,
-)
+import numpy as np
+from pydantic import Field
+
+from mperceiver.degradations.common import check_depth, clip, outdoor_depth, record_map
+from mperceiver.degradations.ranges import checked
 
 # Share of red, green and blue light that passes one metre of water, by Jerlov's types I, IA, IB, II, III (ocean), 1, 3, 5, 7,
 # 9 (coast), as UWCNN uses them.
@@ -31,14 +27,15 @@ LEFT_AFTER_ONE_METRE = np.array(
 )
 
 
+@checked("underwater")
 def underwater(
     image: np.ndarray,
     rng: np.random.Generator,
     *,
-    water_type: int = 4,
-    distance_m: float = 5.0,
-    below_surface_m: float = 3.5,
-    backscatter: float = 0.75,
+    water_type: Annotated[int, Field(ge=0, le=len(LEFT_AFTER_ONE_METRE) - 1)] = 4,
+    distance_m: Annotated[float, Field(ge=0, le=30)] = 5.0,
+    below_surface_m: Annotated[float, Field(ge=0, le=30)] = 3.5,
+    backscatter: Annotated[float, Field(ge=0, le=1)] = 0.75,
     depth: np.ndarray | None = None,
 ) -> np.ndarray:
     """Attenuation and backscatter by wavelength: I_c = J_c L_c t_c + B L_c (1 - t_c), t_c = N_c^d, L_c = N_c^s / max N^s.
@@ -51,17 +48,12 @@ def underwater(
     Args:
         image: float32 (H, W, 3) in [0, 1].
         rng: draws the depth if none is given.
-        water_type: 0 to 9, row of Jerlov's types I, IA, IB, II, III, 1, 3, 5, 7, 9 (0 is the clearest).
-        distance_m: metres to the farthest point, [0, 30]; the nearest point is at a tenth of that.
-        below_surface_m: metres of water above the scene, [0, 30].
-        backscatter: light B of the water at the surface, [0, 1].
+        water_type: row of Jerlov's types I, IA, IB, II, III, 1, 3, 5, 7, 9 (0 is the clearest).
+        distance_m: metres to the farthest point; the nearest point is at a tenth of that.
+        below_surface_m: metres of water above the scene.
+        backscatter: light B of the water at the surface.
         depth: (H, W) in [0, 1], 1 is at distance_m; without it an analytic depth is drawn, as for haze.
     """
-    check_picture("underwater", image)
-    check_whole("underwater", "water_type", water_type, 0, len(LEFT_AFTER_ONE_METRE) - 1)
-    check_number("underwater", "distance_m", distance_m, 0, 30)
-    check_number("underwater", "below_surface_m", below_surface_m, 0, 30)
-    check_number("underwater", "backscatter", backscatter, 0, 1)
     height, width = image.shape[:2]
     if depth is None:
         depth = outdoor_depth(rng, height, width)

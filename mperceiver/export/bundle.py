@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mperceiver import config, paths, shipped
 from mperceiver.export.crate import fill_crate
-from mperceiver.export.gather import EXPORTS, TEXT_VERBS, ExportError, Gathered, check_recorded, credits, gather
+from mperceiver.export.gather import TEXT_VERBS, ExportError, Gathered, check_recorded, credits, gather
 from mperceiver.export.private import cleaned, is_private
 from mperceiver.files import MANIFEST, atomic_file, sha256, write_text
 from mperceiver.report.trace import trace
@@ -58,7 +58,7 @@ def write_bundle(table: str, with_pictures: bool = False, with_weights: bool = F
     folders = {str(Path(file).parent) for file in chosen if Path(file).name != MANIFEST}
     check_recorded(gathered, {*chosen, *folders})
     spec = config.load("tables", table)
-    target = EXPORTS / f"{table}.zip"
+    target = paths.bundle_file(table)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         fill_crate(folder, spec.title, gathered, str(config.path_of("tables", table)), card)

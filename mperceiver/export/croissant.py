@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from mperceiver import __version__, commits, config, lineage, paths
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.data.read.unchanged import check_unchanged
-from mperceiver.export.gather import EXPORTS, ExportError, needed
+from mperceiver.export.gather import ExportError, needed
 from mperceiver.export.private import cleaned_data
 from mperceiver.files import write_text
 
@@ -32,7 +32,7 @@ def write_croissant(dataset: str) -> Path:
     import mlcroissant
 
     check_unchanged([str(paths.prepared_card(dataset))])
-    target = EXPORTS / "croissant" / f"{dataset}.json"
+    target = paths.croissant_file(dataset)
     try:
         text = json.dumps(cleaned_data(_metadata(dataset).to_json()), indent=1, default=str)
         mlcroissant.Dataset(jsonld=json.loads(text))

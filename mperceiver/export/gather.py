@@ -13,7 +13,6 @@ from mperceiver.config.datasets import Dataset
 from mperceiver.config.foundations import Foundation
 from mperceiver.files import MANIFEST, sha256
 
-EXPORTS = paths.RESULTS / "export"
 TEXT_VERBS = ("table", "score")  # what these made is text, and goes into every bundle
 
 
@@ -122,13 +121,13 @@ def _changed_lists(name: str, card: dict[str, Any]) -> list[str]:
 def _in_words(problems: dict[str, list[str]], root: str) -> str:
     """The message of an ExportError. ``problems``: card -> what differs from it; ``root``: the card that is exported."""
     sentences = [sentence for of_card in problems.values() for sentence in of_card]
-    below = " ".join(card for card in problems if card != root)
+    below = [card for card in problems if card != root]
     above = paths.command_for(root) or paths.making_again(root)
     return "\n".join(
         [
             *sentences,
             f"{len(sentences)} file(s) are not as the cards say, so nothing was exported. To get back what was made: dvc pull. To make "
-            f"it again: {f'{paths.making_again(below)} && ' if below else ''}{above}",
+            f"it again: {f'{paths.making_again(*below)} && ' if below else ''}{above}",
         ]
     )
 

@@ -56,12 +56,10 @@ class PartialFile:
 
 def hash_so_far(partial: PartialFile, size: int) -> "hashlib._Hash":
     """A SHA-256 object over the bytes on disk; over nothing if ``size`` is 0."""
-    digest = hashlib.sha256()
-    if size:
-        with partial.path.open("rb") as file:
-            while chunk := file.read(CHUNK_BYTES):
-                digest.update(chunk)
-    return digest
+    if not size:
+        return hashlib.sha256()
+    with partial.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
 
 
 def resume_point(partial: PartialFile) -> tuple[int, dict[str, str]]:

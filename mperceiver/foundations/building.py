@@ -19,7 +19,7 @@ def build(name: str) -> Path:
         raise config.ConfigError(
             f"{config.path_of('foundations', name)}: no `build` recipe with a `local` folder; only staging is possible"
         )
-    commits.current()  # a result without a commit cannot be kept: fail before the work, not after it
+    commits.require()
     inputs = config.files_of("foundations", name)
     datasets = (*spec.build.pictures, spec.build.degradations)
     inputs += [str(paths.prepared_card(dataset)) for dataset in datasets]

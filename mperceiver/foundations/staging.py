@@ -32,7 +32,7 @@ def stage(name: str) -> Path:
     """
     spec, card = config.load("foundations", name), paths.foundation_card(name)
     inputs, sources = config.foundation_inputs(name), {}
-    commits.current()  # a result without a commit cannot be kept: fail before the work, not after it
+    commits.require()
     with locked(paths.foundation_folder(name)):
         staging = Staging(name, spec, _earlier_entries(paths.foundation_folder(name), card))
         files = wanted_files(staging)

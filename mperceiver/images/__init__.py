@@ -16,7 +16,7 @@ that programs show its colours as before. CMYK: converted to sRGB by the picture
 from mperceiver.images.deep import decode_deep, decode_exact, is_deep
 from mperceiver.images.forms import SUFFIXES, looks_like_a_picture
 from mperceiver.images.limits import PictureError
-from mperceiver.images.pil import to_pil
+from mperceiver.images.pil import from_pil, is_pil, to_pil
 from mperceiver.images.png import rounded
 from mperceiver.images.reading import Photograph, content, decode, read_photograph, size, stored
 from mperceiver.images.tensors import GREY, UNCLIPPED, check, pad, resize, tiles, to_levels, to_picture, to_tensor
@@ -36,7 +36,9 @@ __all__ = [
     "decode_exact",
     "encode",
     "encode_small",
+    "from_pil",
     "is_deep",
+    "is_pil",
     "looks_like_a_picture",
     "pad",
     "read_photograph",

@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
+from mperceiver.images.exif import orientation_of
+from mperceiver.images.limits import PictureError
+
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
     from PIL.ImageFile import ImageFile
+    from typing_extensions import TypeIs
 
 
 def open_with_pil(file: bytes | BinaryIO, form: str) -> "ImageFile":
@@ -18,8 +22,34 @@ def open_with_pil(file: bytes | BinaryIO, form: str) -> "ImageFile":
     return Image.open(io.BytesIO(file) if isinstance(file, bytes) else file, formats=[form])
 
 
-def to_pil(picture: np.ndarray) -> "PilImage":
-    """uint8 (H, W, 3) as a PIL picture of mode RGB."""
+def is_pil(picture: object) -> "TypeIs[PilImage]":
+    """Whether it is a picture of PIL's."""
     from PIL import Image
 
-    return Image.fromarray(picture)
+    return isinstance(picture, Image.Image)
+
+
+def from_pil(picture: "PilImage") -> np.ndarray:
+    """uint8 (H, W, 3) of a PIL picture.
+
+    Raises PictureError for another mode than RGB, so that what is lost is the caller's choice, and for a picture that its EXIF data or
+    XMP says lies on its side or is mirrored.
+    """
+    if picture.mode != "RGB":
+        raise PictureError(f"expected a picture of mode RGB, got {picture.mode}; convert it: picture.convert('RGB')")
+    pixels = np.array(picture)  # first: PIL turns a TIFF when it decodes it
+    if (orientation := orientation_of(picture)) != 1:
+        raise PictureError(
+            f"expected an upright picture, got EXIF orientation {orientation}; turn it first: PIL.ImageOps.exif_transpose(picture)"
+        )
+    return pixels
+
+
+def to_pil(picture: np.ndarray, profile: bytes | None = None) -> "PilImage":
+    """uint8 (H, W, 3) as a PIL picture of mode RGB. ``profile``: its colour profile."""
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    if profile:
+        image.info["icc_profile"] = profile
+    return image

@@ -5,23 +5,24 @@ import struct
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import numpy as np
 
 from mperceiver.images import forms
 from mperceiver.images.colours import from_cmyk
+from mperceiver.images.exif import for_upright, orientation_of, turned
 from mperceiver.images.heif import container_notes
 from mperceiver.images.jpeg import check_end
 from mperceiver.images.limits import PictureError, check_size
 from mperceiver.images.pil import open_with_pil
-from mperceiver.images.png import XMP, open_png
+from mperceiver.images.png import RAW_EXIF, XMP, open_png
 from mperceiver.images.writing import encode
 
 if TYPE_CHECKING:
+    from PIL.AvifImagePlugin import AvifImageFile
     from PIL.Image import Image as PilImage
 
-ORIENTATION = 0x0112  # tag of EXIF
 ADDRESS = re.compile(r"<[\w.]+ object at 0x[0-9a-f]+>")  # in messages of libraries
 
 
@@ -94,23 +95,25 @@ def read_photograph(source: bytes | Path | str, name: str | None = None) -> Phot
 
 
 def _read(data: bytes, form: str, name: str) -> Photograph:
+    metadata: dict[str, bytes] = {}
+    orientation = 1
     if form == "PNG":
         image, notes, plain = open_png(data, name)
     elif form == "TIFF":
         from mperceiver.images.tiff import open_tiff
 
-        (image, notes), plain = open_tiff(data, name), False
+        (image, exif, notes), plain = open_tiff(data, name), False
     else:
         (image, notes), plain = _open(data, form, name), form == "JPEG"
     frames = getattr(image, "n_frames", 1)
     plain = plain and frames == 1 and image.mode == "RGB" and "transparency" not in image.info
     notes += [f"first of {frames} frames"] if frames > 1 else []
-    metadata: dict[str, bytes] = {}
     info = image.info
-    orientation, exif = _exif(image, notes)
+    if form != "TIFF":
+        orientation, exif = orientation_of(image), _exif(image, form, notes)
     if exif:
         metadata["exif"] = exif
-    image, upright = _turned(image, orientation)
+    image = turned(image, orientation)
     notes += ["XMP dropped"] if info.get("xmp") or XMP in info else []
     notes += ["IPTC dropped"] if info.get("photoshop") else []
     if image.mode in ("I", "F"):
@@ -127,7 +130,7 @@ def _read(data: bytes, form: str, name: str) -> Photograph:
     notes += _changes(image.mode, "transparency" in info)
     if "transparency" in info:
         image = image.convert("RGBA")
-    return Photograph(np.array(image.convert("RGB")), notes, metadata, plain and upright)
+    return Photograph(np.array(image.convert("RGB")), notes, metadata, plain and orientation == 1)
 
 
 def _open(data: bytes, form: str, name: str) -> tuple["PilImage", list[str]]:
@@ -163,36 +166,19 @@ def _webp_size(data: bytes) -> tuple[int, int]:
     return width & 0x3FFF, height & 0x3FFF
 
 
-def _exif(image: "PilImage", notes: list[str]) -> tuple[int, bytes | None]:
-    """The orientation, and the EXIF data without it; (1, None) if there is none or it is broken."""
+def _exif(image: "PilImage", form: str, notes: list[str]) -> bytes | None:
+    """The EXIF data of a picture of any form but TIFF for its upright copy; None if there is none or it is damaged."""
     try:
-        exif = image.getexif()
-        orientation = exif.pop(ORIENTATION, 1)
-    except Exception:  # PIL raises many kinds of error for broken EXIF
+        exif = image.info.get("exif")
+        if exif and form == "AVIF":
+            # PIL has written it anew where the container says another orientation.
+            exif = cast("AvifImageFile", image)._decoder.get_info()[4]
+        elif not exif and RAW_EXIF in image.info:  # a heading of three lines, then hexadecimal digits
+            exif = bytes.fromhex("".join(image.info[RAW_EXIF].split("\n")[3:]))
+        return for_upright(exif) if exif else None
+    except ValueError:
         notes.append("EXIF dropped, since it is damaged")
-        return 1, None
-    try:
-        return orientation, exif.tobytes() if len(exif) else None
-    except Exception:
-        notes.append("EXIF dropped, since it is damaged")
-        return orientation, None
-
-
-def _turned(image: "PilImage", orientation: int) -> tuple["PilImage", bool]:
-    """The picture upright, and whether it was so before."""
-    from PIL.Image import Transpose
-
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    turn = turns.get(orientation) if isinstance(orientation, int) else None
-    return (image, orientation == 1) if turn is None else (image.transpose(turn), False)
+        return None
 
 
 def _changes(mode: str, transparency: bool) -> list[str]:

@@ -62,21 +62,17 @@ def check(tensor: "torch.Tensor", name: str = "picture", unclipped: bool = False
 
 
 def pad(tensor: "torch.Tensor", multiple: int, minimum: int = 1) -> "torch.Tensor":
-    """Pad (B, C, H, W) to (B, C, H', W') by reflection without repeating the edge, at the right and the bottom.
+    """Pad (B, C, H, W), on the CPU, to (B, C, H', W') by reflection without repeating the edge, at the right and the bottom.
 
     Both new sides are multiples of ``multiple`` and at least ``minimum``. Sides smaller than their padding are reflected
     repeatedly, which torch's own padding refuses.
     """
     import torch
 
-    for axis in (-2, -1):
-        side = tensor.shape[axis]
-        target = math.ceil(max(side, minimum) / multiple) * multiple
-        if target > side:
-            period = max(2 * (side - 1), 1)
-            index = torch.arange(target, device=tensor.device) % period
-            tensor = tensor.index_select(axis, torch.where(index < side, index, period - index))
-    return tensor
+    missing = [math.ceil(max(side, minimum) / multiple) * multiple - side for side in tensor.shape[-2:]]
+    if not any(missing):
+        return tensor
+    return torch.from_numpy(np.pad(tensor.numpy(), [(0, 0), (0, 0), *((0, more) for more in missing)], mode="reflect"))
 
 
 def tiles(length: int, tile: int, overlap: int) -> list[int]:

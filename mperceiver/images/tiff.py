@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mperceiver.images.exif import of_tiff, turned
 from mperceiver.images.limits import PictureError, check_size
 from mperceiver.images.pil import open_with_pil
 
@@ -25,13 +26,12 @@ JPEG = {6, 7}
 SIGNED, FLOAT = 2, 3  # sample formats
 ORIENTATION = 274
 # Tags that describe the photograph: title, camera, program, time, people, rights. All others are the old file's layout.
-DESCRIPTIVE = {269, 270, 271, 272, 305, 306, 315, 316, 33432, ORIENTATION}
-EXIF_IFD, GPS_IFD = 0x8769, 0x8825
+DESCRIPTIVE = {269, 270, 271, 272, 305, 306, 315, 316, 33432}
 LOST = {700: "XMP", 33723: "IPTC", 34377: "Photoshop data"}
 
 
-def open_tiff(data: bytes, name: str) -> tuple["PilImage", list[str]]:
-    """The first picture of a TIFF file as mode L, RGB, CMYK, YCbCr or LAB of PIL, and what was changed.
+def open_tiff(data: bytes, name: str) -> tuple["PilImage", bytes | None, list[str]]:
+    """The first picture of a TIFF file, upright, as mode L, RGB, CMYK, YCbCr or LAB of PIL, its EXIF data, and what was changed.
 
     Raises PictureError for what is not read; ValueError or a decoder's error for a damaged file.
     """
@@ -48,16 +48,15 @@ def open_tiff(data: bytes, name: str) -> tuple["PilImage", list[str]]:
             frames = 1
         _check(page, len(data), name)
         if page.compression in JPEG or page.photometric in (YCBCR, LAB):
-            image, turned = _by_pil(data), True
+            image = _by_pil(data)
         else:
-            image, turned = _image(page, notes), False
-        info = {"exif": _exif(data, notes, turned)} if _has_exif(page) else {}
-        if profile := page.tags.valueof(34675):
-            info["icc_profile"] = bytes(profile)
+            image = turned(_image(page, notes), _orientation(page))
+        exif = _exif(data, notes)
+        profile = page.tags.valueof(34675)
         notes += [f"{what} dropped" for tag, what in LOST.items() if tag in page.tags]
         notes += [f"first of {frames} frames"] if frames > 1 else []
-    image.info = {key: value for key, value in info.items() if value}
-    return image, notes
+    image.info = {"icc_profile": bytes(profile)} if profile else {}
+    return image, exif, notes
 
 
 def _check(page: "TiffPage", length: int, name: str) -> None:
@@ -211,29 +210,22 @@ def _by_pil(data: bytes) -> "PilImage":
         return file.copy()
 
 
-def _has_exif(page: "TiffPage") -> bool:
-    return any(tag in page.tags for tag in DESCRIPTIVE | {EXIF_IFD, GPS_IFD})
+def _orientation(page: "TiffPage") -> int:
+    """How the picture must be turned; 1 if the header does not say. No other tag of the header matters for it."""
+    orientation = page.tags.valueof(ORIENTATION)
+    return int(orientation) if isinstance(orientation, int) else 1
 
 
-def _exif(data: bytes, notes: list[str], turned: bool) -> bytes | None:
-    """The descriptive tags as EXIF data, whose form is that of a TIFF file itself; None if they are damaged.
-
-    ``turned``: the picture is upright already, so the orientation is left out.
-    """
-    from PIL import Image
-
+def _exif(data: bytes, notes: list[str]) -> bytes | None:
+    """The descriptive tags as EXIF data; None if there are none, or all are damaged."""
     try:
-        whole, exif = Image.Exif(), Image.Exif()
-        whole.load(data)
-        for tag in DESCRIPTIVE & set(whole) - ({ORIENTATION} if turned else set()):
-            exif[tag] = whole[tag]
-        for ifd in (EXIF_IFD, GPS_IFD):
-            if ifd in whole and (entries := whole.get_ifd(ifd)):
-                exif.get_ifd(ifd).update(entries)
-        return exif.tobytes()
-    except Exception:  # PIL raises many kinds of error for broken EXIF
-        notes.append("EXIF dropped, since it is damaged")
-        return None
+        exif, lost = of_tiff(data, DESCRIPTIVE)
+    except ValueError:
+        exif, lost = None, 1
+    notes += (
+        ["EXIF dropped in part, since it is damaged" if exif else "EXIF dropped, since it is damaged"] if lost else []
+    )
+    return exif
 
 
 def _words(value: Any) -> str:

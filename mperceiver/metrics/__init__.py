@@ -20,15 +20,9 @@ from mperceiver.metrics.pictures import Pictures
 METRICS: dict[str, Metric] = fidelity.METRICS | perceptual.METRICS | blind.METRICS | fid.METRICS
 
 if METRICS.keys() != METRIC_FOUNDATIONS.keys():
-    without = [name for name in METRICS if name not in METRIC_FOUNDATIONS]
     raise ConfigError(
-        "a metric is named in two places: "
-        + (
-            f"METRIC_FOUNDATIONS in mperceiver/config/base.py lacks {', '.join(without)}"
-            if without
-            else f"METRICS in mperceiver/metrics/ lacks {', '.join(name for name in METRIC_FOUNDATIONS if name not in METRICS)}"
-        )
-        + " (docs/add-a-metric.md)"
+        "METRICS of mperceiver/metrics/ and METRIC_FOUNDATIONS of mperceiver/config/base.py must name the same metrics; only one of them "
+        f"has {', '.join(sorted(METRICS.keys() ^ METRIC_FOUNDATIONS.keys()))} (docs/add-a-metric.md)"
     )
 
 

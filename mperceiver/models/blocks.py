@@ -32,9 +32,9 @@ def start_at_zero(*layers: nn.Conv2d) -> None:
 
 def time_embedding(t: Tensor, width: int) -> Tensor:
     """Timesteps (B,) -> sinusoidal embedding (B, width): cosines, then sines, with a largest period of 10,000."""
-    frequencies = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=t.device) / (width // 2))
-    angles = t[:, None].float() * frequencies
-    return torch.cat([angles.cos(), angles.sin()], dim=1)
+    from diffusers.models.embeddings import get_timestep_embedding
+
+    return get_timestep_embedding(t, width, flip_sin_to_cos=True, downscale_freq_shift=0)
 
 
 class ResBlock(nn.Module):

@@ -48,7 +48,7 @@ class VaeCeiling:
 
 
 class DrmCeiling:
-    """The same with a run's DRM, which repairs the decoded picture from the degraded picture's features.
+    """Encodes the ground truth and decodes it with a run's DRM, which repairs the decoded picture from the degraded picture's features.
 
     Here the latent is perfect, and the DRM is the trained one. A picture is a degraded one and its ground truth, (B, 6, H, W).
     """

@@ -4,6 +4,7 @@ import errno
 import pickle
 import re
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,9 @@ def unwrapped(checkpoint: Path, found: Any) -> dict[str, Tensor]:
     return {name: t.float() if t.is_floating_point() else t for name, t in state.items()}
 
 
-def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor] | None:
-    """The tensors without one prefix that a trainer put before all names; None if there is no such prefix."""
-    prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None)
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items()} if prefix else None
+def without_prefixes(state: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors as they are named; then, as long as a trainer put a prefix before all names, without it. There must be one."""
+    yield state
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+        yield state

@@ -12,9 +12,10 @@ from mperceiver.config.outside import Checkpoint
 from mperceiver.models.baselines.network import Network
 from mperceiver.models.baselines.promptir import PromptIR
 from mperceiver.models.baselines.restormer import Restormer
-from mperceiver.models.checkpoint_files import CheckpointError, read, unwrapped, without_prefix
+from mperceiver.models.checkpoint_files import CheckpointError, read, unwrapped, without_prefixes
 from mperceiver.models.staged import staged
 from mperceiver.models.towers import freeze
+from mperceiver.models.weights import differing
 
 if TYPE_CHECKING:
     from spandrel import ArchRegistry, ImageModelDescriptor
@@ -84,9 +85,7 @@ def build(file: Path, spec: Checkpoint, named_in: str) -> tuple[nn.Module, int, 
         raise config.ConfigError(
             f"{named_in}: checkpoint.architecture: {spec.architecture} is none that spandrel knows: {', '.join(known)}"
         )
-    found: dict[str, Tensor] | None = state
-    while found is not None and not entry.detect(found):
-        found = without_prefix(found)
+    found = next((named for named in without_prefixes(state) if entry.detect(named)), None)
     if found is None:
         raise CheckpointError(f"{file}: is no whole checkpoint of {spec.architecture}{_likely(registry, state)}")
     try:
@@ -127,14 +126,12 @@ def _with_restricted(registry: "ArchRegistry", architecture: str, named_in: str)
 
 def _likely(registry: "ArchRegistry", state: dict[str, Tensor]) -> str:
     """Which other architecture a checkpoint is of, in words; nothing if none is known."""
-    found: dict[str, Tensor] | None = state
-    while found is not None:
-        if PROMPT in found:
+    for named in without_prefixes(state):
+        if PROMPT in named:
             return "; its tensors are those of PromptIR"
         for support in registry.architectures("detection"):
-            if support.detect(found):
+            if support.detect(named):
                 return f"; its tensors look like those of {support.architecture.id}"
-        found = without_prefix(found)
     return f"; it has {len(state)} tensors, such as {', '.join(list(state)[:MOST_NAMED])}"
 
 
@@ -145,10 +142,7 @@ def _native(file: Path, spec: Checkpoint, state: dict[str, Tensor]) -> tuple[nn.
     module, multiple = NATIVE[spec.architecture]
     if spec.colour != "rgb":
         raise CheckpointError(f"{file}: {spec.architecture} restores colour pictures; leave out checkpoint.colour")
-    shorter: dict[str, Tensor] | None = state
-    while shorter is not None and "patch_embed.proj.weight" not in shorter:
-        shorter = without_prefix(shorter)
-    found = shorter or state
+    found = next((named for named in without_prefixes(state) if "patch_embed.proj.weight" in named), state)
     if (PROMPT in found) != (spec.architecture == "PromptIR"):
         raise CheckpointError(f"{file}: is no checkpoint of {spec.architecture}{_likely(MAIN_REGISTRY, state)}")
     bias_free = spec.architecture == "Restormer" and "encoder_level1.0.norm1.body.bias" not in found
@@ -156,16 +150,10 @@ def _native(file: Path, spec: Checkpoint, state: dict[str, Tensor]) -> tuple[nn.
         network = module(**spec.arguments, **({"bias_free": True} if bias_free else {}))
     except TypeError as error:
         raise CheckpointError(f"{file}: checkpoint.arguments: {error}") from None
-    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    stored = {name: tuple(tensor.shape) for name, tensor in found.items()}
-    differ = [name for name in sorted(own.keys() | stored.keys()) if own.get(name) != stored.get(name)]
-    if differ:
-        shown = "; ".join(
-            f"{name}: {stored.get(name, 'missing')} in the file, {own.get(name, 'unknown')} in the network"
-            for name in differ[:MOST_NAMED]
-        )
+    own = network.state_dict()
+    if differ := differing(found, own):
         raise CheckpointError(
-            f"{file}: does not fit {spec.architecture}, {len(differ)} of {len(own)} tensors differ: {shown}"
+            f"{file}: does not fit {spec.architecture}, {len(differ)} of {len(own)} tensors differ: {'; '.join(differ[:MOST_NAMED])}"
         )
     network.load_state_dict(found, strict=True)
     return network, multiple, 1

@@ -19,7 +19,7 @@ from mperceiver.models.vp_modulator import VPModulator
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-Features = dict[int, Tensor]  # of the VAE's encoder: level -> (B, C, h, w)
+EncoderFeatures = dict[int, Tensor]  # of the VAE's encoder: level -> (B, C, h, w)
 T = TypeVar("T")
 
 
@@ -105,8 +105,8 @@ class DetailRefinement(nn.Module):
         self.bytes_per_pixel = sum(
             4 * widths[level] / 4**level for level in spec.drm.levels
         )  # of the encoder's features
-        self.collected: HookValue[Features] = HookValue()  # into which the encoder's hooks put its features
-        self.repairing: HookValue[tuple[Features, Tensor]] = HookValue()  # the encoder's features, and P
+        self.collected: HookValue[EncoderFeatures] = HookValue()  # into which the encoder's hooks put its features
+        self.repairing: HookValue[tuple[EncoderFeatures, Tensor]] = HookValue()  # the encoder's features, and P
 
     def attach(self, vae: "AutoencoderKL") -> None:
         """Hook into ``vae``: collect the encoder's features before each downsampler, repair the decoder's before each upsampler."""
@@ -140,14 +140,14 @@ class DetailRefinement(nn.Module):
         return repair
 
     @torch.no_grad()
-    def degraded_features(self, encode: Callable[[Tensor], T], pictures: Tensor) -> tuple[T, Features]:
+    def degraded_features(self, encode: Callable[[Tensor], T], pictures: Tensor) -> tuple[T, EncoderFeatures]:
         """(what ``encode(pictures)`` returns, the encoder's features by level)."""
-        features: Features = {}
+        features: EncoderFeatures = {}
         with self.collected.set_to(features):
             return encode(pictures), features
 
     def forward(
-        self, decode: Callable[[Tensor], Tensor], latents: Tensor, degraded: Features, probabilities: Tensor
+        self, decode: Callable[[Tensor], Tensor], latents: Tensor, degraded: EncoderFeatures, probabilities: Tensor
     ) -> Tensor:
         """``decode(latents)`` with its detail repaired: (B, 4, h, w), the encoder's features, P (B, N) -> (B, 3, H, W)."""
         with self.repairing.set_to((degraded, probabilities)):

@@ -12,7 +12,7 @@ from mperceiver.config.methods import Tiling
 from mperceiver.config.samplers import Sampler
 from mperceiver.models import towers
 from mperceiver.models.branches import Branches, StaticInputs
-from mperceiver.models.drm import DetailRefinement, Features
+from mperceiver.models.drm import DetailRefinement, EncoderFeatures
 from mperceiver.models.predictor import (
     DegradationEstimate,
     DegradationPredictor,
@@ -125,7 +125,9 @@ class MPerceiver:
         smaller.batch = min(self.batch, max(1, tiles.batch * math.prod(tiles.tile) // math.prod(smaller.tile)))
         return smaller
 
-    def _encode(self, whole: Tensor, tiles: Tiles, report: Callable[[float], None]) -> tuple[Tensor, list[Features]]:
+    def _encode(
+        self, whole: Tensor, tiles: Tiles, report: Callable[[float], None]
+    ) -> tuple[Tensor, list[EncoderFeatures]]:
         """The LQ latent (B, 4, h, w), and the features that the DRM needs, by batch.
 
         The features of a picture of several tiles would fill the memory, unless they are few: there are none then, and they are computed
@@ -135,7 +137,7 @@ class MPerceiver:
         if drm is not None and tiles.count > 1:
             pixels = len(whole) * tiles.count * math.prod(tiles.tile)
             drm = drm if pixels * drm.bytes_per_pixel <= tiles.spare_bytes else None
-        features: list[Features] = []
+        features: list[EncoderFeatures] = []
 
         def encode(tile: Tensor) -> Tensor:
             if drm is None:
@@ -181,7 +183,7 @@ class MPerceiver:
         self,
         latent: Tensor,
         whole: Tensor,
-        features: list[Features],
+        features: list[EncoderFeatures],
         statics: list[StaticInputs],
         tiles: Tiles,
         report: Callable[[float], None],

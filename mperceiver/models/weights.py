@@ -52,16 +52,10 @@ def load_weights(path: Path, module: nn.Module, adopt: Adopt | None = None) -> N
     if adopt:
         state = adopt(module, state)
     names = set(module.state_dict()) if adopt else _saved_names(module)
-    own = {name: _form(tensor) for name, tensor in module.state_dict().items() if name in names}
-    stored = {name: _form(tensor) for name, tensor in state.items()}
-    wrong = [
-        f"{name}: {stored.get(name, 'missing')} in the file, {own.get(name, 'unknown')} in the model"
-        for name in sorted(own.keys() | stored.keys())
-        if own.get(name) != stored.get(name)
-    ]
-    if wrong:
+    own = {name: tensor for name, tensor in module.state_dict().items() if name in names}
+    if wrong := differing(state, own, _type_and_shape):
         raise LineageError(
-            f"{path}: does not fit the model that its run describes ({len(wrong)} tensors): " + "; ".join(wrong[:3])
+            f"{path}: does not fit the network that its run describes ({len(wrong)} tensors): {'; '.join(wrong[:3])}"
         )
     module.load_state_dict(state, strict=False)
 
@@ -80,9 +74,30 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
-def _form(tensor: Tensor) -> str:
-    """Type of numbers and shape, as a message shows them: float32 (4, 3). A file of another type is refused, never cast."""
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))
+
+
+def _type_and_shape(tensor: Tensor) -> str:
+    """Type of numbers and shape: float32 (4, 3). A file of another type is refused, never cast."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {_shape(tensor)}"
+
+
+def differing(stored: dict[str, Tensor], own: dict[str, Tensor], form: Callable[[Tensor], str] = _shape) -> list[str]:
+    """A line for each tensor that a file has in another form than a network, or that only one of them has; in the order of their names.
+
+    Args:
+        stored: the tensors of the file by name.
+        own: those of the network.
+        form: of a tensor, in words: all that is compared.
+    """
+    in_file = {name: form(tensor) for name, tensor in stored.items()}
+    in_network = {name: form(tensor) for name, tensor in own.items()}
+    return [
+        f"{name}: {in_file.get(name, 'missing')} in the file, {in_network.get(name, 'unknown')} in the network"
+        for name in sorted(in_file.keys() | in_network.keys())
+        if in_file.get(name) != in_network.get(name)
+    ]
 
 
 def _check_digest(path: Path) -> None:

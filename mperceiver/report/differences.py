@@ -142,7 +142,7 @@ def _effect(x: str | None, y: str | None, old: dict, new: dict) -> str:
 
 
 def _is_card(name: str | None) -> bool:
-    return name is not None and name.endswith(".json") and Path(name).is_file()
+    return name is not None and lineage.is_card(name) and Path(name).is_file()
 
 
 def _same_outputs(old: dict, new: dict) -> bool:

@@ -21,8 +21,13 @@ class Measure(NamedTuple):
 
     label: str
     decimals: int
-    higher_is_better: bool
+    higher_is_better: bool | None  # None: neither is; the numbers have no ranks
     unit: str = ""
+
+    @property
+    def arrow(self) -> str:
+        """The direction in which numbers get better, as headings show it; empty without one."""
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
 
 
 @dataclass(frozen=True)

@@ -21,14 +21,14 @@ class Pending:
     def commands(self) -> list[str]:
         """The commands that run these cells, one a line."""
         doctor = [f"mperceiver doctor {' '.join(self.by_hand)}"] if self.by_hand else []
-        return [*doctor, f"snakemake --cores all {' '.join(self.cards)}"]
+        return [*doctor, paths.making(*self.cards)]
 
 
 def pending(table: FilledTable) -> list[Pending]:
     """The cells of a table that have no scores, in the table's order."""
     waiting: dict[tuple[str, tuple[str, ...]], Pending] = {}
     for row, column, _ in table.filled():
-        for method, dataset in _unscored(row.method, column.datasets) if not column.average else ():
+        for method, dataset in _unscored(row.members, column.datasets) if not column.average else ():
             waits_for, by_hand = _waits_for(method, dataset)
             cells = waiting.setdefault((row.method, waits_for), Pending(row.title, waits_for))
             _add(cells.columns, column.label)
@@ -43,8 +43,9 @@ def _add(names: list[str], name: str) -> None:
         names.append(name)
 
 
-def _unscored(method: str, datasets: tuple[str, ...]) -> list[tuple[str, str]]:
-    pairs = [(member, dataset) for member in config.members(method) for dataset in datasets]
+def _unscored(members: tuple[str, ...], datasets: tuple[str, ...]) -> list[tuple[str, str]]:
+    """(method, dataset) of the scores that a row's cell lacks; none for a row of published numbers, which has no members."""
+    pairs = [(member, dataset) for member in members for dataset in datasets]
     return [pair for pair in pairs if config.covers(*pair) and not paths.scores_card(*pair).is_file()]
 
 

@@ -24,6 +24,5 @@ def environment():
     env.globals["paths"] = paths
     env.filters["printed"] = printed
     env.filters["signed"] = signed
-    env.filters["size"] = len
     env.filters["sentence"] = lambda words: words if words.endswith((".", "!", "?")) else f"{words}."
     return env

@@ -10,6 +10,7 @@ from mperceiver.printing import console, say
 from mperceiver.report import scores
 from mperceiver.report.differences import changed_keys, in_words
 from mperceiver.report.why import seconds
+from mperceiver.training.discarding import unfinished_curve
 
 HEADLINE = "psnr"
 LINE = 250  # most characters of a line where it is not a terminal that reads
@@ -54,12 +55,14 @@ def _stage(run: str, stage: str, steps: int) -> dict[str, Any]:
         made = {"state": "stale" if stale else "done", "steps": steps, "commit": lineage.read_card(card)["commit"]}
         last = _last_row(paths.curve_file(run, stage))
         told = {
-            "seconds": seconds(str(card)),
+            "seconds": last.get(
+                "seconds", seconds(str(card))
+            ),  # Snakemake's are those of the last job, after a requeue too few
             "cpu_seconds": _cpu_seconds(run, stage),
             "watt_hours": last.get("watt_hours"),
         }
         return made | told
-    curve = paths.resume_folder(run) / f"{stage}.csv"
+    curve = unfinished_curve(paths.resume_file(run, stage))
     if not curve.is_file():
         return {"state": "planned", "steps": steps}
     last = _last_row(curve)

@@ -32,7 +32,7 @@ def _read(_path: str, _written: int, _size: int, card: str) -> dict:
     found = lineage.read_card(card)["result"]
     if missing := KEYS - set(found):
         raise TableError(
-            f"{card}: no {', '.join(sorted(missing))} in its result; score again: snakemake --cores all -f {card}"
+            f"{card}: no {', '.join(sorted(missing))} in its result; score again: {paths.making_again(card)}"
         )
     return found
 

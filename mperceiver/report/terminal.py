@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-COLUMN_CHARACTERS, TITLE_CHARACTERS = 9, 30  # that a column, and the methods' titles, need to be read
+COLUMN_CHARACTERS, TITLE_CHARACTERS = 9, 30  # least width of a column, and of the methods' titles
 
 
 def terminal_tables(name: str, width: int) -> "list[Table]":
@@ -35,9 +35,10 @@ def _terminal_table(table: FilledTable, block: FilledBlock, width: int) -> "Tabl
     drawn = Table(title=Text(block.title or table.title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     drawn.add_column("")
     for column in shown:
-        arrow = "↑" if column.measure.higher_is_better else "↓"
         label = "Average" if column.average else column.label
-        drawn.add_column(Text(f"{label}\n{column.measure.label} {arrow}"), justify="right", vertical="bottom")
+        drawn.add_column(
+            Text(f"{label}\n{column.measure.label} {column.measure.arrow}".rstrip()), justify="right", vertical="bottom"
+        )
     for row in block.rows:
         cells = [table.cells[row, column] for column in shown]
         texts = [Text(cell.text or "–", "bold" if cell.rank == 1 else "") for cell in cells]

@@ -1,29 +1,12 @@
 """Why Snakemake would run a job or not, and what was made by other code or configuration than today's; with costs."""
 
 import csv
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mperceiver import commits, config, lineage, paths, shipped
 from mperceiver.printing import say
 from mperceiver.report.differences import changed_keys, in_words
-
-# Rule -> (the folder of config/ whose file its card records, the key of the card's spec that holds it; None: the whole spec).
-RECORDED: dict[str, tuple[str, str | None]] = {
-    "foundation": ("foundations", None),
-    "download": ("datasets", None),
-    "prepare": ("datasets", None),
-    "encode": ("datasets", None),
-    "command": ("methods", "method"),
-    "restore": ("methods", "method"),
-    "measure": ("methods", "method"),
-    "score": ("protocols", "protocol"),
-    "table": ("tables", None),
-    "figure": ("figures", None),
-    **{f"train_{stage}": ("runs", None) for stage in config.STAGES},
-}
-
 
 # ---------------------------------------------------------------- why a job would run
 
@@ -63,15 +46,16 @@ def _card_of_job(rule: str, names: tuple[str, ...]) -> str:
         return str(paths.report_card(names[0] if names else _experiment().stem))
     if rule.startswith("train_") and len(names) == 1 and rule.removeprefix("train_") in config.STAGES:
         return str(paths.weights_card(names[0], rule.removeprefix("train_")))
-    folder = next((folder for folder, of in config.RULES.items() if of == rule), None)
+    folder = next((folder for folder, cards in paths.CARDS.items() if cards.rule == rule), None)
     if folder is None:
-        stages = [f"train_{stage}" for stage in config.STAGES]
+        rules = [cards.rule for cards in paths.CARDS.values() if cards.rule]
+        rules += [f"train_{stage}" for stage in config.STAGES]
+        raise lineage.LineageError(f"no rule {rule}; the rules are {', '.join([*rules, 'report'])}")
+    count = paths.CARDS[folder].names
+    if len(names) != count:
         raise lineage.LineageError(
-            f"no rule {rule}; the rules are {', '.join([*config.RULES.values(), *stages, 'report'])}"
+            f"rule {rule} has {count} name(s): mperceiver why {rule} {' '.join(['NAME'] * count)}"
         )
-    if len(names) != config.NAMES[folder]:
-        example = {1: "NAME", 2: "NAME NAME"}[config.NAMES[folder]]
-        raise lineage.LineageError(f"rule {rule} has {config.NAMES[folder]} name(s): mperceiver why {rule} {example}")
     return f"{folder.joinpath(*names)}.json"
 
 
@@ -85,7 +69,7 @@ def _inputs(card: str) -> list[str]:
 
 def _experiment() -> Path:
     """The experiment's file in a job of the workflow; elsewhere the demo's."""
-    return Path(os.environ.get("MPERCEIVER_EXPERIMENT", "config/demo.yaml"))
+    return config.experiment_of_workflow() or Path("config/demo.yaml")
 
 
 def _reasons_below(card: str, seen: frozenset[str] = frozenset()) -> list[str]:
@@ -128,7 +112,7 @@ def _sentences(card: str, change: config.Change) -> list[str]:
 def _changed_values(card: str, file: str, rule: str) -> list[str]:
     """The keys of a file's part in words, old value → new one; empty where the old ones are not known."""
     now = config.read_part(Path(file).parent.name, Path(file).stem, rule)
-    if (before := _recorded(card, file, rule)) is not None:
+    if (before := _recorded(card, file)) is not None:
         return [in_words(*one) for one in changed_keys({key: before.get(key) for key in now}, now)]
     old, new = _committed(card, file), config.parse_text(Path(file).read_text(encoding="utf-8"))
     if old is None:
@@ -136,9 +120,12 @@ def _changed_values(card: str, file: str, rule: str) -> list[str]:
     return [in_words(*one) for one in changed_keys(old, new) if one[0].partition(".")[0] in now]
 
 
-def _recorded(card: str, file: str, rule: str) -> dict[str, Any] | None:
+def _recorded(card: str, file: str) -> dict[str, Any] | None:
     """What the card's spec holds of a file; None if it holds nothing of it: a table's card has no keys of its methods."""
-    folder, key = RECORDED.get(rule, (None, None))
+    above = paths.folder_of(card)
+    if above is None:  # the report's card
+        return None
+    folder, key = config.JOBS[above].records
     if Path(file).parent.name != folder or (folder != "protocols" and Path(file).stem not in config.job_of(card)[1]):
         return None
     spec = lineage.read_card(card)["spec"]

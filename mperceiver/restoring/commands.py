@@ -35,14 +35,15 @@ def run_command(method: str, dataset: str) -> Path:
     """
     spec = config.load("methods", method).command
     inputs = config.command_inputs(method, dataset)
-    commits.current()  # fail before the work, not after it, where git cannot be asked
+    commits.require()
     for path in inputs:
-        if path.endswith(".json"):
+        if lineage.is_card(path):
             lineage.read_card(path)
     assert spec is not None
     absent = [path for path in spec.reads if not Path(path).exists()]
     if absent:
         raise config.ConfigError(f"{config.path_of('methods', method)}: command.reads: there is no {', '.join(absent)}")
+    digests, settings = lineage.digests(inputs), config.read_part("methods", method, "command")
     prepared = PreparedDataset(dataset)
     if prepared.unclipped:
         raise images.PictureError(
@@ -58,8 +59,8 @@ def run_command(method: str, dataset: str) -> Path:
     lineage.write_card(
         card,
         verb="command",
-        spec={"method": config.read_part("methods", method, "command"), "dataset": dataset},
-        inputs=inputs,
+        spec={"method": settings, "dataset": dataset},
+        inputs=digests,
         outputs=[folder],
         device="told by the program",
         result={"count": len(prepared)},

@@ -1,6 +1,5 @@
 """What restoring a picture costs a method: parameters, multiplications, time and memory."""
 
-import resource
 import time
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mperceiver import commits, config, lineage, paths
+from mperceiver import commits, config, lineage, machine, paths
 from mperceiver.restoring.ensemble import restore_pictures
 from mperceiver.restoring.memory import TilePlanner
 from mperceiver.restoring.restorers import load_restorer
@@ -22,8 +21,9 @@ def measure(method: str) -> Path:
     spec = config.load("methods", method)
     if config.members(method) != [method] or not spec.has_network:
         raise config.ConfigError(f"{config.path_of('methods', method)}: a method of kind {spec.kind} has no costs")
-    commits.current()
+    commits.require()
     planner = TilePlanner(load_restorer(method), spec)
+    digests, settings = lineage.digests(config.measure_inputs(method)), config.read_part("methods", method, "measure")
     restorer = planner.restorer
     modules = {id(p): p for module in restorer.modules() for p in module.parameters()}
     sizes = {}
@@ -31,15 +31,14 @@ def measure(method: str) -> Path:
         gmac = count(planner, px)
         seconds, gib = run(planner, px)
         sizes[str(px)] = {"gmac": round(gmac, 3), "seconds": round(seconds, 3), "gib": round(gib, 3)}
-    device = "cpu" if str(restorer.device) == "cpu" else torch.cuda.get_device_name(restorer.device)
     card = paths.cost_card(method)
     lineage.write_card(
         card,
         verb="measure",
-        spec={"method": config.read_part("methods", method, "measure")},
-        inputs=config.measure_inputs(method),
+        spec={"method": settings},
+        inputs=digests,
         outputs=[],
-        device=device,
+        device=machine.device_name(restorer.device),
         result={"parameters": sum(p.numel() for p in modules.values()), "sizes": sizes},
     )
     return card
@@ -89,5 +88,4 @@ def run(planner: TilePlanner, px: int) -> tuple[float, float]:
     restore_pictures(planner, picture, [0])
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-        return time.monotonic() - start, torch.cuda.max_memory_allocated(device) / 2**30
-    return time.monotonic() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return time.monotonic() - start, machine.peak_gib(device)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mperceiver import commits, config, csvs, files, images, lineage, paths
+from mperceiver import commits, config, csvs, files, images, lineage, machine, paths
 from mperceiver.config.base import NOTHING_WRONG
 from mperceiver.config.outside import RESTORED_ELSEWHERE
 from mperceiver.data.read.loader import PreparedDataset
@@ -25,7 +25,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     A model that predicts the degradations also leaves their probabilities there (probabilities.csv: id, task, a column
     for each degradation, and `nothing wrong` of a predictor that has a class for it). Pictures have the bits of the dataset's
     pairs, 8 or 16. A picture's seed is a hash of (dataset, id, the sampler's seed), so neither the order of the pictures nor
-    the batch changes it.
+    the batch changes it. A second job for the same pictures waits for the first.
 
     Raises:
         ConfigError: the method or the dataset is not described. LineageError, DataError: weights or pictures are missing.
@@ -33,29 +33,31 @@ def restore_dataset(method: str, dataset: str) -> Path:
     """
     spec = config.load("methods", method)
     config.load("datasets", dataset)
-    commits.current()  # fail before the work, not after it, where git cannot be asked
+    commits.require()
     inputs = config.restore_inputs(method, dataset)
     for path in inputs:
-        if path.endswith(".json"):
+        if lineage.is_card(path):
             lineage.read_card(path)
     check_unchanged(inputs)
+    digests, settings = lineage.digests(inputs), config.read_part("methods", method, "restore")
     prepared = PreparedDataset(dataset)
     restorer = None if spec.kind in RESTORED_ELSEWHERE else load_restorer(method, dataset=dataset)
     folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
-    with files.atomic_folder(folder, card) as beside:
-        result = (
-            _restore(restorer, method, prepared, beside) if restorer else take_in(method, dataset, prepared, beside)
+    with files.locked(folder):
+        with files.atomic_folder(folder, card) as beside:
+            result = (
+                _restore(restorer, method, prepared, beside) if restorer else take_in(method, dataset, prepared, beside)
+            )
+        lineage.write_card(
+            card,
+            verb="restore",
+            spec={"method": settings, "dataset": dataset},
+            inputs=digests,
+            outputs=[folder],
+            seed=spec.sampler.seed if restorer else None,
+            device=machine.device_name(restorer.device) if restorer else "cpu",
+            result=result,
         )
-    lineage.write_card(
-        card,
-        verb="restore",
-        spec={"method": config.read_part("methods", method, "restore"), "dataset": dataset},
-        inputs=inputs,
-        outputs=[folder],
-        seed=spec.sampler.seed if restorer else None,
-        device=_device_name(restorer) if restorer else "cpu",
-        result=result,
-    )
     return card
 
 
@@ -100,12 +102,3 @@ def _write_probabilities(path: Path, prepared: PreparedDataset, said: dict[str, 
 
 def _write(path: Path, picture: np.ndarray) -> None:
     path.write_bytes(images.encode(picture))
-
-
-def _device_name(restorer: Restorer) -> str:
-    """For the card: "cpu", or the name of the GPU."""
-    if str(restorer.device) == "cpu":
-        return "cpu"
-    import torch
-
-    return torch.cuda.get_device_name(restorer.device)

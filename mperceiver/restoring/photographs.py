@@ -3,11 +3,14 @@
 A restored PNG carries as text the SHA-256 of its source, the name of its method, and the digest of what the method was (see
 ``definitions``), so that a later call knows whether it is what this call would write. So does a comparison.
 
-The start noise of a photograph comes from the sampler's seed alone, so a photograph is restored to the same bytes wherever
-its file lies and whatever is restored with it.
+The start noise of a photograph comes from the sampler's seed alone, and photographs go through the model one by one, so a
+photograph is restored to the same bytes wherever its file lies and whatever is restored with it.
 """
 
+import errno
 import hashlib
+import shlex
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -56,7 +59,17 @@ class Photograph:
         return photo.pixels
 
     def write(self, picture: np.ndarray) -> None:
-        """Write the restored picture, uint8 (H, W, 3), whole or not at all."""
+        """Write the restored picture, uint8 (H, W, 3), whole or not at all. Raises PictureError for a name that its disk does not take."""
+        try:
+            self._write(picture)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise PictureError(
+                f"{self.source}: {error.filename or self.target}: the name is too long for this disk; rename the photograph"
+            ) from None
+
+    def _write(self, picture: np.ndarray) -> None:
         text = {SOURCE_SHA256: self.sha256 or "", METHOD: self.method, DEFINITION: self.definition}
         with files.atomic_file(self.target) as beside:
             beside.write_bytes(images.encode(picture, text, **self.metadata))
@@ -152,7 +165,7 @@ def in_file(source: Path, target: Path) -> list[Photograph]:
         missing = "" if source.exists() else "; there is no file or folder of this name either"
         raise PictureError(f"{source}: a picture's name ends in {', '.join(sorted(images.SUFFIXES))}{missing}")
     if not source.exists():
-        raise PictureError(f"{source}: no such picture; see what is there: ls {Path(source).parent}")
+        raise PictureError(f"{source}: no such picture; see what is there: ls {shlex.quote(str(source.parent))}")
     images.check_target(target)
     return [Photograph(source, target)]
 
@@ -160,12 +173,18 @@ def in_file(source: Path, target: Path) -> list[Photograph]:
 def in_folder(folder: Path, target: Path) -> list[Photograph]:
     """The pictures in a folder, sorted by name, to be written as ``target``/<stem>.png.
 
-    Raises PictureError if there are none, if two would be written to one file, or if ``target`` is the folder itself.
+    Raises PictureError if there are none, if two would be written to one file, if ``target`` is the folder itself, or if it is not there
+    and its name is that of a picture.
     """
     folder, target = Path(folder), Path(target)
     if target.exists() and (not target.is_dir() or target.samefile(folder)):
         what = "is the folder to restore" if target.is_dir() else "is a file"
         raise PictureError(f"{target}: {what}; name another folder for the restored pictures")
+    if target.suffix.lower() in images.SUFFIXES and not target.exists():
+        raise PictureError(
+            f"{target}: is the name of a picture, but {folder} is a folder, whose pictures are written into a folder; name a folder, or one "
+            f"photograph to restore (a folder that shall have this name: mkdir {shlex.quote(str(target))})"
+        )
     sources = sorted(p for p in folder.iterdir() if p.suffix.lower() in images.SUFFIXES and not p.name.startswith("."))
     if not sources:
         named = [str(path) for path in left_out(folder, target)[0]][:3]
@@ -175,11 +194,12 @@ def in_folder(folder: Path, target: Path) -> list[Photograph]:
         )
     by_stem: dict[str, Path] = {}
     for source in sources:
-        other = by_stem.setdefault(source.stem, source)
+        other = by_stem.setdefault(_as_one(source.stem), source)
         if other is not source:
-            raise PictureError(
-                f"{folder}: {other.name} and {source.name} would both become {source.stem}.png; rename one of them"
-            )
+            names = f"{source.stem}.png"
+            if other.stem != source.stem:
+                names = f"{other.stem}.png and {names}, which are one file on many disks"
+            raise PictureError(f"{folder}: {other.name} and {source.name} would become {names}; rename one of them")
     return [Photograph(source, target / f"{source.stem}.png") for source in sources]
 
 
@@ -193,8 +213,8 @@ def left_out(folder: Path, target: Path) -> tuple[dict[Path, str], list[Path]]:
         if path.name.startswith(".") or path.name.lower() in LEAVINGS or path.suffix.lower() in images.SUFFIXES:
             continue
         if path.is_dir():
-            if not (target.exists() and path.samefile(target)) and any(map(_is_picture, path.rglob("*"))):
-                reasons[path] = "is a folder in the folder; restore it by a call of its own"
+            if not (target.exists() and path.samefile(target)) and (reason := _of_folder(path)):
+                reasons[path] = reason
         elif images.looks_like_a_picture(path):
             reasons[path] = f"a picture's name ends in {', '.join(sorted(images.SUFFIXES))}; save it as PNG"
         else:
@@ -202,8 +222,25 @@ def left_out(folder: Path, target: Path) -> tuple[dict[Path, str], list[Path]]:
     return reasons, others
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in images.SUFFIXES and path.is_file() and not path.name.startswith(".")
+def _of_folder(folder: Path) -> str | None:
+    """Why the pictures in a folder in the folder are not restored; None if it has none."""
+    reason = None
+    for path in folder.rglob("*"):
+        if path.name.startswith(".") or path.name.lower() in LEAVINGS or not path.is_file():
+            continue
+        if path.suffix.lower() in images.SUFFIXES:
+            return "is a folder in the folder; restore it by a call of its own"
+        if reason is None and images.looks_like_a_picture(path):
+            reason = (
+                f"is a folder in the folder, with pictures that are not read, such as {path.name}: "
+                f"a picture's name ends in {', '.join(sorted(images.SUFFIXES))}; save them as PNG"
+            )
+    return reason
+
+
+def _as_one(name: str) -> str:
+    """What names share that are one file on a disk that tells neither case nor Unicode's forms apart (exFAT, SMB, macOS's)."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def compare_in(photographs: list[Photograph], target: Path) -> None:
@@ -215,12 +252,17 @@ def compare_in(photographs: list[Photograph], target: Path) -> None:
 
 
 def check_outputs(photographs: list[Photograph]) -> None:
-    """Raises PictureError if a PNG to write is a folder, one of the sources (by any path, link or hard link), or another PNG to write."""
+    """Raises PictureError if a PNG to write is a folder, one of the sources (by any path, link or hard link), or another PNG to write.
+
+    Two names that differ in case or in Unicode's form alone count as one, since they are one file on many disks.
+    """
     sources = {_identity(photograph.source): photograph.source for photograph in photographs}
-    places: dict[Path, Path] = {}
+    places: dict[Path, tuple[Path, str]] = {}
     real_folder = cache(Path.resolve)
     for photograph in photographs:
         for output in filter(None, (photograph.target, photograph.comparison)):
+            if _is_too_long(output):  # what becomes of this one picture is told when it is written
+                continue
             if output.is_dir():
                 raise PictureError(
                     f"{output}: is a folder, and a picture would be written there; rename it, or name another target"
@@ -232,11 +274,21 @@ def check_outputs(photographs: list[Photograph]) -> None:
                     f"{output}: is the picture to restore{by}, and {what} of {photograph.source} would overwrite it; name another target"
                 )
             place = temporary.real_place(output)
-            other = places.setdefault(real_folder(place.parent) / place.name, output)
+            other, name = places.setdefault(real_folder(place.parent) / _as_one(place.name), (output, place.name))
             if other is not output:
+                on_many = "" if name == place.name else f" on many disks, which take {place.name} for {name}"
                 raise PictureError(
-                    f"{output}: is the same file as {other}, and both would be written; name another target, or remove the link"
+                    f"{output}: is the same file as {other}{on_many}, and both would be written; name another target, or remove the link"
                 )
+
+
+def _is_too_long(path: Path) -> bool:
+    """Whether the disk does not take so long a name."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 def _identity(path: Path) -> tuple[int, int] | Path:
@@ -273,7 +325,7 @@ def restore_each(
     restorer = load_restorer(method, on_share)
     if on_share:
         on_share(0)
-    for outcome in restore_all(restorer, spec, requests):
+    for outcome in restore_all(restorer, spec, requests, alone=True):
         name = outcome.request.name
         if outcome.error and not outcome.error.startswith(name):  # an error of reading already names the file
             outcome.error = f"{name}: {outcome.error}"

@@ -44,7 +44,7 @@ class RestoreRequest:
 
 @dataclass
 class RestoreOutcome:
-    """How a request ended; where ``error`` is not None, nothing was written."""
+    """How a request ended; where ``error`` is not None, its picture was not written."""
 
     request: RestoreRequest
     error: str | None = None
@@ -57,11 +57,18 @@ class RestoreOutcome:
 Batch = list[tuple[RestoreRequest, np.ndarray]]
 
 
-def restore_all(restorer: Restorer, method: Method, requests: Iterable[RestoreRequest]) -> Iterator[RestoreOutcome]:
+def restore_all(
+    restorer: Restorer, method: Method, requests: Iterable[RestoreRequest], alone: bool = False
+) -> Iterator[RestoreOutcome]:
     """Restore pictures; yield each one's outcome once the picture is written or has failed.
 
     Pictures of one size that each fit one tile go through the model together, so the outcomes' order can differ from the
-    requests'. A picture that cannot be read or restored does not stop the others; an error while writing is raised.
+    requests'. A picture that cannot be read or restored, or whose ``write`` raises PictureError, does not stop the others; another
+    error while writing is raised.
+
+    Args:
+        alone: each picture goes through the model by itself, so that what becomes of it does not depend on the others: the sums of
+            a convolution over a batch are added up in another order, and a value can differ by one level of 8 bits.
     """
     if isinstance(restorer, Identity):  # copying a picture takes less time than importing torch
         yield from map(_copy, requests)
@@ -71,7 +78,7 @@ def restore_all(restorer: Restorer, method: Method, requests: Iterable[RestoreRe
     planner = TilePlanner(restorer, method)
     unwritten: deque[list[tuple[RestoreOutcome, Future]]] = deque()
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        for batch in _batches(_read_ahead(requests, reader), planner):
+        for batch in _batches(_read_ahead(requests, reader), planner, alone):
             if isinstance(batch, RestoreOutcome):
                 yield batch
                 continue
@@ -86,7 +93,9 @@ def restore_all(restorer: Restorer, method: Method, requests: Iterable[RestoreRe
 def _copy(request: RestoreRequest) -> RestoreOutcome:
     try:
         picture = request.read()
-        if picture.dtype != np.uint8:  # of noise that was not clipped, PSNR and SSIM are of the float picture
+        if (
+            picture.dtype != np.uint8
+        ):  # noise that was not clipped: this file is to look at, scoring draws the noise again, in float
             picture = images.to_levels(picture, request.bits)
         request.write(picture)
     except PictureError as error:
@@ -113,7 +122,7 @@ def _picture(request: RestoreRequest, reading: Future) -> tuple[RestoreRequest, 
 
 
 def _batches(
-    pictures: Iterable[tuple[RestoreRequest, np.ndarray] | RestoreOutcome], planner: "TilePlanner"
+    pictures: Iterable[tuple[RestoreRequest, np.ndarray] | RestoreOutcome], planner: "TilePlanner", alone: bool
 ) -> Iterator[Batch | RestoreOutcome]:
     """Batches of pictures of one size, and the outcomes of pictures that could not be read.
 
@@ -125,7 +134,7 @@ def _batches(
             yield read
             continue
         size = read[1].shape[:2]
-        together = planner.together(size)
+        together = 1 if alone else planner.together(size)
         if together == 1:
             yield [read]
             continue
@@ -175,5 +184,8 @@ def _restore_batch(planner: "TilePlanner", batch: Batch) -> list[tuple[RestoreOu
 
 def _written(batch: list[tuple[RestoreOutcome, Future]]) -> Iterator[RestoreOutcome]:
     for outcome, writing in batch:
-        writing.result()
+        try:
+            writing.result()
+        except PictureError as error:
+            outcome.error = str(error)
         yield outcome

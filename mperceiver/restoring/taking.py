@@ -8,6 +8,7 @@ from mperceiver import config, files, images, paths
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.images import PictureError
 from mperceiver.progress import progress
+from mperceiver.wording import first_few
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # forms that keep every pixel; the scores of a JPEG would be JPEG's too
 MOST_NAMED = 5
@@ -63,13 +64,13 @@ def check_pictures(folder: Path, prepared: PreparedDataset, label: str = "") -> 
     missing = [name for name in prepared.ids if name not in found]
     faults = []
     if missing:
-        faults.append(f"{len(missing)} of {len(prepared)} pictures are missing: {_few(missing)}")
+        faults.append(f"{len(missing)} of {len(prepared)} pictures are missing: {first_few(missing)}")
     if other:
         faults.append(
-            f"{len(other)} file(s) are no pictures of {prepared.name} (<picture id>{' or '.join(SUFFIXES)}): {_few(other)}"
+            f"{len(other)} file(s) are no pictures of {prepared.name} (<picture id>{' or '.join(SUFFIXES)}): {first_few(other)}"
         )
     if twice:
-        faults.append(f"{len(twice)} picture(s) are there twice: {_few(twice)}")
+        faults.append(f"{len(twice)} picture(s) are there twice: {first_few(twice)}")
     if faults:
         raise PictureError(f"{label}: " + "; ".join(faults))
     wrong = []
@@ -79,11 +80,7 @@ def check_pictures(folder: Path, prepared: PreparedDataset, label: str = "") -> 
             wrong.append(f"{found[name].name} is {width}x{height} px, not {prepared.size(i)[1]}x{prepared.size(i)[0]}")
     if wrong:
         raise PictureError(
-            f"{label}: {len(wrong)} picture(s) have another size than in {prepared.name}: {_few(wrong)}. Nothing is resized here: "
+            f"{label}: {len(wrong)} picture(s) have another size than in {prepared.name}: {first_few(wrong)}. Nothing is resized here: "
             "restore them again at their own size"
         )
     return {name: found[name] for name in prepared.ids}
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else "")

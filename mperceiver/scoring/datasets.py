@@ -51,7 +51,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
     config.load("methods", method)
     name = config.load("datasets", dataset).protocol
     protocol = config.load("protocols", name)
-    commits.current()  # fail before the work, not after it, where git cannot be asked
+    commits.require()
     prepared = PreparedDataset(dataset)
     folder = _restored_folder(method, dataset, prepared)
     check_unchanged([str(paths.prepared_card(dataset))])
@@ -60,6 +60,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
         weights |= weights_digests(foundation)
     key = {str(path): digest for path, digest in weights.items()}
     key |= {"prepared": sha256(paths.prepared_card(dataset)), "protocol": protocol.model_dump_json()}
+    digests = lineage.digests([*config.score_inputs(method, dataset), *weights])
     cache = FeatureCache(dataset, name, protocol, key)
     unclipped = prepared.unclipped and config.load("methods", method).kind == "identity"
     rows = _score_pictures(prepared, folder, protocol, cache, workers, f"score {method} {dataset}", unclipped)
@@ -71,7 +72,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
         card,
         verb="score",
         spec={"method": method, "dataset": dataset, "protocol": protocol},
-        inputs=[*config.score_inputs(method, dataset), *weights],
+        inputs=digests,
         outputs=[paths.scores_file(method, dataset)],
         result={
             "n": len(rows),

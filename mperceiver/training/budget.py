@@ -30,6 +30,10 @@ class Budget:
             return step / self.spec.steps
         return min(self.cpu_seconds() / self.spec.cpu_seconds, 1.0)
 
+    def timed_share(self, step: int) -> float | None:
+        """``share`` where CPU time is the length of the training; None where the number of steps is."""
+        return None if self.spec.cpu_seconds is None else self.share(step)
+
     def over(self, step: int) -> bool:
         """Whether the training ends before ``step``. It has at least one."""
         timed_out = self.spec.cpu_seconds is not None and step > 0 and self.share(step) >= 1

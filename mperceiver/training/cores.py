@@ -44,7 +44,7 @@ def train_on_cores(verb: str, run: str, spec: Stage, threads: int) -> None:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    # What it tells in its own way is said below.
+    # torchrun would log the failure too; it is reported below.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     if sys.platform == "linux":  # they meet without a network, whatever the machine's name resolves to
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")

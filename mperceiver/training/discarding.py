@@ -6,14 +6,12 @@ again in seconds, and they go when the workflow has ended well. Nothing here imp
 """
 
 import contextlib
-import os
 import re
 import shutil
 from pathlib import Path
 
-from mperceiver import paths
+from mperceiver import config, paths
 
-IN_WORKFLOW = "MPERCEIVER_EXPERIMENT"  # an environment variable that workflow/rules/common.smk sets in every job
 STATE = re.compile(r"(\w+)-\d{8}\.pt")
 
 
@@ -39,7 +37,7 @@ def folds_folder(run: str) -> Path:
 
 def in_workflow() -> bool:
     """Whether this process is a job of Snakemake's."""
-    return IN_WORKFLOW in os.environ
+    return config.experiment_of_workflow() is not None
 
 
 def discard_states(path: Path) -> None:
@@ -50,7 +48,7 @@ def discard_states(path: Path) -> None:
 
 def discard_stage(run: str, stage: str) -> None:
     """Remove what a finished stage leaves for the case that its weights are taken away."""
-    discard_states(paths.resume_folder(run) / f"{stage}.pt")
+    discard_states(paths.resume_file(run, stage))
     if stage == "drm":
         for folder in (latents_folder(run), folds_folder(run)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -61,11 +59,11 @@ def discard_finished() -> None:
 
     The states of a training in progress are newer than the card of an earlier one, and stay.
     """
-    for folder in sorted(paths.resume_folder("any").parent.glob("*/")):
+    for folder in sorted(paths.RESUME.glob("*/")):
         stages = {match[1] for file in folder.iterdir() if (match := STATE.fullmatch(file.name))}
         for stage in sorted(stages):
             card = paths.weights_card(folder.name, stage)
-            newest = max(file.stat().st_mtime for file in state_files(folder / f"{stage}.pt"))
+            newest = max(file.stat().st_mtime for file in state_files(paths.resume_file(folder.name, stage)))
             if card.is_file() and paths.weights_file(folder.name, stage).is_file() and card.stat().st_mtime >= newest:
                 discard_stage(folder.name, stage)
         with contextlib.suppress(OSError):  # something else is in it

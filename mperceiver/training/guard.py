@@ -33,7 +33,11 @@ class _Pending(NamedTuple):
 
 
 class Guard:
-    """``stop`` and ``save``: whether a process was asked to stop, and whether it is time to save; equal in all processes."""
+    """Finds steps with NaN or infinite numbers on the device; on a GPU the host hears of them a step later.
+
+    Attributes:
+        stop, save: whether a process was asked to stop, and whether it is time to save; equal in all processes.
+    """
 
     def __init__(self, accelerator: Accelerator, delay: int) -> None:
         """``delay``: the number of steps after which the host reads a step's flags; 0 waits for the device."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from mperceiver import commits, config, files, lineage, paths
+from mperceiver import commits, config, files, lineage, machine, paths
 from mperceiver.data import DataError
 from mperceiver.data.read.crops import FixedCrops, Window, fixed_crops
 from mperceiver.data.read.unchanged import check_unchanged
@@ -93,17 +93,19 @@ def encode_dataset(foundation: str, dataset: str) -> Path:
         CommitError: git does not tell the commit.
         DataError: see ``encode``.
     """
-    commits.current()  # a result without a commit cannot be kept: fail before the work, not after it
+    commits.require()
     check_unchanged(config.encode_inputs(foundation, dataset))
+    digests = lineage.digests(config.encode_inputs(foundation, dataset))
+    spec = {"foundation": foundation, "dataset": dataset} | config.read_part("datasets", dataset, "encode")
     path = encode(towers.load(foundation, processes.device()), dataset)
     if processes.is_main():
         lineage.write_card(
             paths.latents_card(foundation, dataset),
             verb="encode",
-            spec={"foundation": foundation, "dataset": dataset} | config.read_part("datasets", dataset, "encode"),
-            inputs=config.encode_inputs(foundation, dataset),
+            spec=spec,
+            inputs=digests,
             outputs=[path],
-            device=processes.device().type,
+            device=machine.device_name(processes.device()),
         )
     return path
 

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 
 from mperceiver.config.runs import Stage
@@ -42,7 +43,7 @@ class Learner:
         self.optimiser = torch.optim.AdamW(parameter_groups(module, spec), lr=spec.lr, betas=spec.betas, fused=True)
         self.adversary_optimiser: torch.optim.AdamW | None = None
         if adversary is not None:
-            _broadcast_weights(adversary.to(accelerator.device))
+            broadcast(adversary.to(accelerator.device).state_dict())
             self.adversary_optimiser = torch.optim.AdamW(
                 adversary.parameters(), lr=spec.lr, betas=ADVERSARY_BETAS, fused=True
             )
@@ -170,13 +171,6 @@ class Learner:
         if self.ema:
             self.ema.load_state_dict(state["ema"])
             self.ema.to(self.accelerator.device)
-
-
-def _broadcast_weights(module: nn.Module) -> None:
-    """Give every process the main process's weights and buffers."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        for tensor in module.state_dict().values():
-            torch.distributed.broadcast(tensor, 0)
 
 
 def _average_gradients(module: nn.Module, accelerator: Accelerator) -> None:

@@ -1,6 +1,6 @@
 """The one training loop, for every stage, every baseline and the foundation's pre-training, in one process or in several.
 
-Random numbers have no state: those of a batch depend on (seed, step, index of the batch) alone. So a resumed training takes
+Random numbers have no state: those of a batch depend on (seed, step, number of the batch) alone. So a resumed training takes
 exactly the steps of one that was never stopped, and a step sees the same pictures however many processes share it. On SIGTERM
 the loop finishes its step and writes the resume state; then SLURM requeues the job, or the process exits with code 143.
 """
@@ -94,16 +94,15 @@ def fit(
             last = budget.over(step)
             while not last:
                 records: list[nonfinite.PendingRecord] = []
-                lr = learning_rate(spec, step, None if spec.cpu_seconds is None else budget.share(step))
+                lr = learning_rate(spec, step, budget.timed_share(step))
                 for drawn in itertools.islice(batches, len(own)):
                     losses = _batch_losses(learner, objective, drawn, len(own), last=len(records) == len(own) - 1)
                     meter.add(losses)
                     records.append(nonfinite.pending_record(drawn, losses))
                 norms = learner.finish_gradients()
                 numbers = [value for *_, losses in records for value in losses.values()]
-                if (
-                    learner.scaler is None
-                ):  # with a loss scale, a gradient that overflows skips its step and is no error
+                # With a loss scale, a gradient that overflows skips its step and is no error.
+                if learner.scaler is None:
                     numbers += norms
                 save_due = spec.save_every_minutes and time.monotonic() - saved > 60 * spec.save_every_minutes
                 bad = guard.check(step, numbers, stop_signal.received, bool(save_due), (records, norms))
@@ -149,7 +148,7 @@ def turns(spec: Stage, seed: int, first_step: int, own: Sequence[int], budget: B
     """Every batch of a process from ``first_step`` on; ``own``: the numbers of its batches in a step."""
     for step in range(first_step, spec.steps):
         for number in own:
-            phase = phase_at(spec, step, None if spec.cpu_seconds is None or budget is None else budget.share(step))
+            phase = phase_at(spec, step, budget.timed_share(step) if budget else None)
             yield Turn(step, number, [seed, step, number], phase)
 
 

@@ -47,7 +47,7 @@ def vgg_distance(groups: nn.ModuleList, output: Tensor, target: Tensor) -> Tenso
     return torch.stack(distances).mean()
 
 
-def similarity(output: Tensor, target: Tensor) -> Tensor:
+def ssim(output: Tensor, target: Tensor) -> Tensor:
     """SSIM of each picture: (B, 3, H, W) in [0, 1] twice -> (B,). H and W are 11 px or more.
 
     Wang et al., IEEE TIP 2004, doi:10.1109/TIP.2003.819861: an 11x11 Gaussian window of sigma 1.5 that lies inside the picture, over the RGB channels.
@@ -111,7 +111,7 @@ class PictureLosses:
             losses["loss_psnr"] = negated_psnr(output, target)
             total = total + spec.psnr * losses["loss_psnr"]
         if spec.ssim:
-            losses["loss_ssim"] = 1 - similarity(output, target).mean()
+            losses["loss_ssim"] = 1 - ssim(output, target).mean()
             total = total + spec.ssim * losses["loss_ssim"]
         if self.vgg is not None:
             losses["loss_vgg"] = vgg_distance(self.vgg, output, target)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mperceiver import files, paths
 from mperceiver.config.runs import Stage
-from mperceiver.printing import console
+from mperceiver.progress import bar_of
 from mperceiver.training import processes
 from mperceiver.training.budget import Budget
 from mperceiver.training.schedule import TrainingError
@@ -58,15 +58,14 @@ class Meter:
         self.start = self.row_start = time.monotonic()
         self.usage.begin()
         if self.accelerator.is_main_process and sys.stderr.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
-            self.bar = Progress(
+            self.bar = bar_of(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}", markup=False),
-                console=console(error=True),
             )
             self.bar.start()
             self.task = self.bar.add_task(

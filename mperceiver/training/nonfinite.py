@@ -18,6 +18,7 @@ from torch import Tensor
 from mperceiver import files
 from mperceiver.training.prefetch import DrawnBatch
 from mperceiver.training.resume import read_state, write_state
+from mperceiver.wording import first_few
 
 PICTURES_NAMED = 8  # in the message
 
@@ -49,10 +50,8 @@ class StepRecord(NamedTuple):
         bad = [batch for batch in self.batches if batch.bad]
         what = bad[0].bad if bad else f"the gradient's norm is {max(self.norms, key=_badness)}"
         ids = [name for batch in bad or self.batches for name in batch.ids]
-        pictures = ", ".join(ids[:PICTURES_NAMED])
-        pictures += f" and {len(ids) - PICTURES_NAMED} more" if len(ids) > PICTURES_NAMED else ""
         return (
-            f"{self.title}: {what} at step {self.step}{f' on {pictures}' if ids else ''}; the step was not taken. What it was "
+            f"{self.title}: {what} at step {self.step}{f' on {first_few(ids, PICTURES_NAMED)}' if ids else ''}; the step was not taken. What it was "
             f"computed from is in {folder}. A lower `lr` or `precision: no` in the run's file usually helps"
         )
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from mperceiver import commits, config, files, lineage, paths
 from mperceiver.config.runs import Run
 from mperceiver.models import baselines
-from mperceiver.models.checkpoint_files import CheckpointError, read, unwrapped, without_prefix
-from mperceiver.models.weights import save_weights
+from mperceiver.models.checkpoint_files import CheckpointError, read, unwrapped, without_prefixes
+from mperceiver.models.weights import differing, save_weights
 
 SHOWN = 12  # lines of a shape diff
 
@@ -58,7 +58,7 @@ def convert(
     if architecture not in baselines.ARCHITECTURES or "clip_view" in baselines.ARCHITECTURES[architecture].needs:
         known = [name for name, entry in baselines.ARCHITECTURES.items() if "clip_view" not in entry.needs]
         raise config.ConfigError(f"architecture {architecture!r}: checkpoints of {', '.join(known)} can be converted")
-    commits.current()
+    commits.require()
     state = _named(checkpoint)
     told = SIZES.get(architecture, lambda _: {})(state)
     count = baselines.ARCHITECTURES[architecture].count
@@ -75,10 +75,8 @@ def convert(
 
 def _named(checkpoint: Path) -> dict[str, Tensor]:
     """The tensors by their names in the network. Raises CheckpointError for a file that has none."""
-    state = unwrapped(checkpoint, read(checkpoint))
-    while (shorter := without_prefix(state)) is not None:
-        state = shorter
-    return state
+    *_, shortest = without_prefixes(unwrapped(checkpoint, read(checkpoint)))
+    return shortest
 
 
 def _run(checkpoint: Path, name: str, architecture: str, arguments: dict[str, Any], tasks: list[str] | None) -> Run:
@@ -98,18 +96,12 @@ def _run(checkpoint: Path, name: str, architecture: str, arguments: dict[str, An
 
 def _fit(checkpoint: Path, architecture: str, network: nn.Module, state: dict[str, Tensor]) -> None:
     """Load the tensors strictly. Raises CheckpointError with the names and shapes that differ."""
-    own = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    stored = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    differ = [name for name in sorted(own.keys() | stored.keys()) if own.get(name) != stored.get(name)]
-    if differ:
-        lines = [
-            f"  {name}: {stored.get(name, 'missing')} in the file, {own.get(name, 'unknown')} in the network"
-            for name in differ
-        ]
-        more = f"\n  … and {len(differ) - SHOWN} more" if len(differ) > SHOWN else ""
+    own = network.state_dict()
+    if differ := differing(state, own):
+        more = [f"… and {len(differ) - SHOWN} more"] if len(differ) > SHOWN else []
         raise CheckpointError(
-            f"{checkpoint}: does not fit {architecture}{_likely(architecture, set(stored))}; {len(differ)} of {len(own)} tensors "
-            "differ:\n" + "\n".join(lines[:SHOWN]) + more
+            f"{checkpoint}: does not fit {architecture}{_likely(architecture, set(state))}; {len(differ)} of {len(own)} tensors differ:"
+            + "".join(f"\n  {line}" for line in [*differ[:SHOWN], *more])
         )
     network.load_state_dict(state, strict=True)
 

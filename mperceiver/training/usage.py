@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-GIB = 2**30
+from mperceiver import machine
+
 JOULES_A_WATT_HOUR = 3600
 
 
@@ -50,11 +51,7 @@ class Usage:
 
     def peak_gib(self) -> float:
         """Peak memory in GiB, of the GPU or else of the process."""
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device) / GIB
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        return machine.peak_gib(self.device)
 
 
 class _Gpu:
@@ -69,13 +66,9 @@ class _Gpu:
         """The GPU of a CUDA device; None for another device, and where NVML does not know it."""
         if device.type != "cuda":
             return None
-        try:
-            import pynvml
-        except ImportError:
-            return None
-        with contextlib.suppress(
-            pynvml.NVMLError, AttributeError
-        ):  # torch's properties on ROCm and before 2.4 have no UUID
+        import pynvml
+
+        with contextlib.suppress(pynvml.NVMLError, AttributeError):  # torch's properties on ROCm have no UUID
             pynvml.nvmlInit()
             gpu = cls(pynvml, pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(device).uuid}"))
             gpu.busy_percent()  # what came before does not count

@@ -54,9 +54,15 @@ def dump(kind: str, name: str, values: dict) -> None:
     path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
 
 
-def card(path: str, verb: str, inputs=(), outputs=(), result=None, sources=None) -> None:
+def card(path: str, verb: str, inputs=(), outputs=(), result=None, sources=None, spec=None) -> None:
     lineage.write_card(
-        path, verb=verb, spec={"made by": "a test"}, inputs=inputs, outputs=outputs, result=result, sources=sources
+        path,
+        verb=verb,
+        spec=spec or {"made by": "a test"},
+        inputs=inputs,
+        outputs=outputs,
+        result=result,
+        sources=sources,
     )
 
 

@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import signal
 import struct
@@ -568,6 +569,24 @@ def test_what_a_killed_process_left_goes_with_the_next_write(world):
     with files.atomic_folder("out/b"):
         pass
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.csv", "b"]
+
+
+def test_a_long_name_has_a_temporary_name_of_its_own(world):
+    """It fits beside the name, ends like it, is no other's, and is found again by the next process."""
+    long = ["n" * 251 + ".csv", "n" * 250 + "m.csv", "\u96ea" * 80 + ".csv", "a." + "s" * 250]
+    kept = []
+    for name in long:
+        with files.atomic_file(name) as temporary:
+            temporary.write_text(name, encoding="utf-8")
+            assert len(os.fsencode(temporary.name)) < 143
+            kept.append(re.sub(r"-[0-9a-f]{8}(\.csv)?$", "", temporary.name))
+        assert Path(name).read_text(encoding="utf-8") == name
+        files.temporary.new_folder(Path(name)).rmdir()
+    assert len(set(kept)) == len(long)
+    gone = Path(temporary.name.replace(str(os.getpid()), "999999999"))
+    gone.write_text("", encoding="utf-8")
+    files.write_text(long[-1], "")
+    assert not gone.exists() and len(list(world.iterdir())) == len(long)
 
 
 def test_another_machines_temporary_files_go_after_a_day(world):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from support import PROJECT
 from support.weights import write_stirred_weights, write_training_cards
 
@@ -99,7 +99,13 @@ def test_a_checkouts_own_files_come_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config.or_shipped()
     assert config.path_of("methods", "small").is_file()
-    Path("config/methods").mkdir(parents=True)
+    Path("config").mkdir()
+    Path("config/app.yaml").write_text("method: smal\n", encoding="utf-8")
+    config.or_shipped()  # a folder config/ of something else than this project
+    assert config.path_of("methods", "small").is_file()
+    with pytest.raises(config.ConfigError, match=r"methods/smal\.yaml: no such file\. Known methods: .*small"):
+        config.load("methods", "smal")
+    Path("config/methods").mkdir()
     Path("config/methods/own.yaml").write_text("title: own\nkind: identity\n", encoding="utf-8")
     config.or_shipped()
     assert config.names("methods") == ["own"] and config.path_of("methods", "small") == Path(
@@ -146,6 +152,37 @@ def test_three_kinds_of_picture_give_the_same_values(sent):
 def test_another_picture_is_refused_by_name(sent, picture, says):
     with pytest.raises(images.PictureError, match=says):
         sent.restore(picture)
+
+
+def test_a_pil_picture_keeps_its_profile_and_must_be_upright(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config/methods").mkdir(parents=True)
+    Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n", encoding="utf-8")
+    exif, profile = Image.Exif(), b"a profile"
+    exif[0x0112] = 6
+    for name, options in {"side.jpg": {"exif": exif}, "upright.jpg": {}}.items():
+        Image.fromarray(pixels()).save(name, icc_profile=profile, **options)
+    method = mperceiver.load("input")
+    with Image.open("side.jpg") as picture:
+        with pytest.raises(images.PictureError, match=r"got EXIF orientation 6; turn it first: PIL\.ImageOps\.exif_tr"):
+            method.restore(picture)
+        upright = method.restore(ImageOps.exif_transpose(picture))
+        assert upright.size == (40, 56) and upright.info["icc_profile"] == profile
+    with Image.open("upright.jpg") as picture:
+        assert method.restore(picture).info == {"icc_profile": profile}
+    monkeypatch.chdir(PROJECT)
+    config.or_shipped()
+
+
+def test_a_result_shares_no_memory_with_its_argument(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config/methods").mkdir(parents=True)
+    Path("config/methods/input.yaml").write_text("title: input\nkind: identity\n", encoding="utf-8")
+    array = pixels()
+    restored = mperceiver.load("input").restore(array)
+    assert np.array_equal(restored, array) and not np.shares_memory(restored, array)
+    monkeypatch.chdir(PROJECT)
+    config.or_shipped()
 
 
 def test_import_is_light():

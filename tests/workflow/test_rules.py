@@ -97,16 +97,17 @@ def test_a_rules_inputs_are_those_of_its_card():
     """The check of an experiment (mperceiver.config.inputs_of) follows the rules."""
     cards = {name: re.search(r'"(.*?)"', rule["output"])[1] for name, rule in RULES.items()}
     folders = {card.partition("/{")[0]: name for name, card in cards.items() if not name.startswith("train_")}
-    for folder, function in graph.CARD_INPUTS.items():
+    assert graph.JOBS.keys() == paths.CARDS.keys()
+    for folder, job in graph.JOBS.items():
         if folder == paths.RUNS:
             for stage in config.STAGES:
                 call = f'inputs(mperceiver.config.stage_inputs, stage="{stage}")'
                 assert call in RULES[f"train_{stage}"]["input"]
         else:
-            assert f"inputs(mperceiver.config.{function.__name__})" in RULES[folders.pop(folder.as_posix())]["input"]
+            assert f"inputs(mperceiver.config.{job.inputs.__name__})" in RULES[folders.pop(folder.as_posix())]["input"]
     assert set(folders.values()) == {"report"}, "a rule whose inputs the check does not follow"
     folders = {card.partition("/{")[0]: name for name, card in cards.items() if not name.startswith("train_")}
-    assert {folder.as_posix(): rule for folder, rule in graph.RULES.items()} == {
+    assert {folder.as_posix(): of.rule for folder, of in paths.CARDS.items() if of.rule} == {
         folder: name for folder, name in folders.items() if name != "report"
     }
 

@@ -4,18 +4,18 @@ import re
 
 import mperceiver.config
 from mperceiver.clock import check_times
-from mperceiver.config.experiments import Experiment
+from mperceiver.config.experiments import IN_WORKFLOW, Experiment, experiment_name
 from mperceiver.protection import release_outputs
 
 # config/demo.yaml, or the file that --configfile names. Snakemake makes its path absolute; cards hold relative paths.
 EXPERIMENT_FILE = os.path.relpath((workflow.overwrite_configfiles or workflow.configfiles)[-1])
 EXPERIMENT = mperceiver.config.parse(Path(EXPERIMENT_FILE), Experiment)
-EXPERIMENT_NAME = Path(EXPERIMENT_FILE).stem  # each experiment has a site of its own
-os.environ["MPERCEIVER_EXPERIMENT"] = EXPERIMENT_FILE
+EXPERIMENT_NAME = experiment_name(Path(EXPERIMENT_FILE))  # each experiment has a site of its own
+os.environ[IN_WORKFLOW] = EXPERIMENT_FILE
 
 
 envvars:
-    "MPERCEIVER_EXPERIMENT",
+    IN_WORKFLOW,
 
 
 wildcard_constraints:

@@ -40,7 +40,7 @@ rule figure:
 
 rule report:
     input:
-        experiment=EXPERIMENT_FILE,
+        experiment=mperceiver.config.files_of_inputs([mperceiver.config.experiment_part(EXPERIMENT_FILE)]),
         tables=expand("results/tables/{table}.json", table=EXPERIMENT.tables),
         figures=expand("results/figures/{figure}.json", figure=EXPERIMENT.figures),
     output:
@@ -57,4 +57,4 @@ rule report:
     benchmark:
         "results/benchmarks/report/{experiment}.tsv"
     shell:
-        "mperceiver report {input.experiment:q} > {log} 2>&1"
+        "mperceiver report {input.experiment[0]:q} > {log} 2>&1"

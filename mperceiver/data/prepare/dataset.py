@@ -11,10 +11,12 @@ from typing import Any, Protocol
 
 from mperceiver import commits, config, files, lineage, paths
 from mperceiver.config.datasets import Dataset
+from mperceiver.data import DataError
 from mperceiver.data.prepare import ready_made, synthesised
 from mperceiver.data.prepare.matching import PairFault
 from mperceiver.data.prepare.ready_made import PairFaults
 from mperceiver.data.prepare.rows import Row, write_rows
+from mperceiver.data.raw.folder import linked_folder
 from mperceiver.parallel import cores, in_processes
 from mperceiver.progress import progress
 
@@ -38,32 +40,46 @@ class RowPlan:
 def prepare_dataset(name: str, workers: int | None = None) -> Path:
     """Write data/prepared/{name}.arrow and its card, completely or not at all; return the card's path.
 
+    A second job for the same dataset waits for the first.
+
     Args:
         name: a dataset. Its pictures, or those of the datasets in `from`, have been downloaded.
         workers: processes; by default one a core. The number never changes a byte.
 
     Raises:
         ConfigError: the dataset's file is wrong, e.g. an unknown degradation. LineageError: a download is missing or was
-        changed. PictureError, DataError: a picture cannot be read or is too small; the message names it.
+        changed. PictureError, DataError: a picture cannot be read or is too small, and the message names it; or no row is left.
     """
-    dataset = config.load("datasets", name)
+    synthesised.check_degradations(name, config.load("datasets", name))
+    commits.require()
+    with files.locked(paths.prepared_file(name)):
+        return _prepare(name, workers)
+
+
+def _prepare(name: str, workers: int | None) -> Path:
+    # Read with the lock held: another job may have had it for hours, and the dataset's file may have changed meanwhile.
+    dataset, spec = config.load("datasets", name), config.read_part("datasets", name, "prepare")
     inputs = config.prepare_inputs(name)
-    synthesised.check_degradations(name, dataset)
-    commits.current()  # without git the card could not be written: fail before the work, not after
     for source in map(Path, inputs):
         if source.is_relative_to(paths.DATA):
             _check_unchanged(name, source)
+    digests = lineage.digests(inputs)
     target, card = paths.prepared_file(name), paths.prepared_card(name)
     with _planned(name, dataset, target.parent) as plan, files.atomic_file(target, card) as beside:
         with closing(_run(name, plan, workers or cores())) as rows:
             result = write_rows(name, beside, rows)
         if plan.faults is not None:
             result |= plan.faults.check(result["count"])
+        elif not result["count"]:
+            raise DataError(
+                f"{name}: no row is left: none of the datasets that it is made of has a picture. Look at their cards, then "
+                f"prepare again what has none: mperceiver prepare {' or '.join(config.pictures_of(name))}"
+            )
     lineage.write_card(
         card,
         verb="prepare",
-        spec=config.read_part("datasets", name, "prepare"),
-        inputs=inputs,
+        spec=spec,
+        inputs=digests,
         outputs=[target],
         seed=dataset.seed,
         result=result,
@@ -85,6 +101,11 @@ def _check_unchanged(name: str, card: Path) -> None:
     if lineage.read_card(card)["outputs"].get(str(data)) != files.sha256(data):
         raise lineage.LineageError(
             f"{name}: {data} is not what its card describes; someone changed it. Run: mperceiver {again} {origin}"
+        )
+    if linked := linked_folder(data):  # a folder's SHA-256 does not look behind links, as files.members does not
+        raise lineage.LineageError(
+            f"{name}: {linked} is a link to another folder, whose files the card of {origin} does not know. Give the files to the "
+            f"source that {config.path_of('datasets', origin)} names, and run: mperceiver {again} {origin}"
         )
 
 

@@ -19,7 +19,9 @@ from mperceiver.data import DataError
 from mperceiver.data.archives.names import LEFT_BY_DESKTOPS
 from mperceiver.data.prepare.matlab import extract_array
 from mperceiver.data.prepare.ordering import contradictions
+from mperceiver.data.raw.folder import files_in
 from mperceiver.seeds import picture_seed
+from mperceiver.wording import first_few
 
 FEW = 5  # examples in a message
 NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_.-]+")  # an id becomes the name of a file
@@ -53,13 +55,14 @@ class PairFault(NamedTuple):
 def file_tree(folders: Iterable[Path]) -> dict[str, Path]:
     """Files below the folders by relative path, in natural order, as if all folders were one.
 
-    Hidden files and files that desktops leave behind are skipped. Raises DataError if two files have one relative path.
+    Hidden files and files that desktops leave behind are skipped; links are followed. Raises DataError if two files have one
+    relative path, or a link leads nowhere.
     """
     files: dict[str, Path] = {}
     for folder in folders:
-        for file in folder.rglob("*"):
+        for file in files_in(folder):
             inside = file.relative_to(folder)
-            if any(part.startswith(".") or part in LEFT_BY_DESKTOPS for part in inside.parts) or not file.is_file():
+            if any(part in LEFT_BY_DESKTOPS for part in inside.parts):
                 continue
             if inside.as_posix() in files:
                 raise DataError(f"{inside} is both in {files[inside.as_posix()]} and in {file}; which one is meant?")
@@ -67,9 +70,12 @@ def file_tree(folders: Iterable[Path]) -> dict[str, Path]:
     return {path: files[path] for path in sorted(files, key=natural_key)}
 
 
-def natural_key(text: str) -> list[str | int]:
-    """Sorting key that compares numbers by value: "a2" before "a10"."""
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", text))]
+def natural_key(text: str) -> tuple[list[str | int], str]:
+    """Sorting key that compares numbers by value: "a2" before "a10". Names of equal numbers ("01" and "1") are in the order of their letters.
+
+    No two names have one key, so an order never depends on that in which a disk lists its files.
+    """
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split("([0-9]+)", text))], text
 
 
 def match_pairs(name: str, files: dict[str, Path], scratch: Path) -> tuple[list[MatchedPair], list[PairFault]]:
@@ -109,12 +115,6 @@ def match_pairs(name: str, files: dict[str, Path], scratch: Path) -> tuple[list[
         selected = {pair.id for pair in by_hash[:count]}
         pairs = [pair for pair in pairs if pair.id in selected]
     return pairs, faults
-
-
-def first_few(items: list[str]) -> str:
-    """The first few items, and how many more there are."""
-    more = len(items) - FEW
-    return ", ".join(items[:FEW]) + (f" and {more} more" if more > 0 else "")
 
 
 # ---------------------------------------------------------------- the ways to match

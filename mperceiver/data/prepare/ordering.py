@@ -6,8 +6,10 @@ between them. The names tell, wherever they have anything in common.
 
 import re
 from collections import Counter
-from itertools import pairwise
+from collections.abc import Callable
+from itertools import compress, pairwise
 from pathlib import PurePosixPath
+from typing import Any
 
 Numbers = tuple[int, ...]
 
@@ -18,10 +20,15 @@ def contradictions(degraded: list[str], truths: list[str]) -> list[int]:
     Names agree if one has the numbers of the other, or, where there are none, its letters. If some pairs agree, all must. If none
     does (DPDD's two pictures of a scene are shots with numbers one or two apart), no name may be that of another pair's partner, and
     where most numbers differ by one amount, all must, unless each pair's numbers lie between those of its neighbours.
+    Where two names of one side differ only in how they write a number ("01" and "1"), a partner must write it the same way.
 
     Args:
         degraded, truths: paths, sorted, equally many.
     """
+    return sorted({*_contradicted(degraded, truths), *_written_otherwise(degraded, truths)})
+
+
+def _contradicted(degraded: list[str], truths: list[str]) -> list[int]:
     left, right = _numbers(degraded), _numbers(truths)
     for sides in ((left, right), (_all_numbers(degraded), _all_numbers(truths))):
         agree = [_agree(*pair) for pair in zip(degraded, truths, *sides, strict=True)]
@@ -34,6 +41,26 @@ def contradictions(degraded: list[str], truths: list[str]) -> list[int]:
     if taken := [i for i, key in enumerate(keys) if key in places]:
         return taken
     return _odd_distances(left, right)
+
+
+def _written_otherwise(degraded: list[str], truths: list[str]) -> list[int]:
+    """Places where a name that has a twin on its side, equal but for zeros before its numbers, stands with another number as written."""
+    twins = _twins(degraded), _twins(truths)
+    if not any(twins):
+        return []
+    pairs = zip(degraded, truths, _written(degraded), _written(truths), strict=True)
+    return [
+        i
+        for i, (lq, gt, left, right) in enumerate(pairs)
+        if (lq in twins[0] or gt in twins[1]) and left and right and not _one_in_other(left, right)
+    ]
+
+
+def _twins(paths: list[str]) -> set[str]:
+    """The paths that another one equals but for zeros before its numbers."""
+    plain = [re.sub("0*([0-9]+)", r"\1", path) for path in paths]
+    uses = Counter(plain)
+    return {path for path, text in zip(paths, plain, strict=True) if uses[text] > 1}
 
 
 def _odd_distances(left: list[Numbers], right: list[Numbers]) -> list[int]:
@@ -58,7 +85,7 @@ def _agree(degraded: str, truth: str, left: Numbers, right: Numbers) -> bool | N
     return first in second or second in first
 
 
-def _one_in_other(left: Numbers, right: Numbers) -> bool:
+def _one_in_other(left: tuple[Any, ...], right: tuple[Any, ...]) -> bool:
     """Whether the shorter of two lists of numbers stands, in its order, in the longer one."""
     short, long = sorted((left, right), key=len)
     rest = iter(long)
@@ -67,19 +94,29 @@ def _one_in_other(left: Numbers, right: Numbers) -> bool:
 
 def _numbers(paths: list[str]) -> list[Numbers]:
     """The numbers in each path, without those that all of them share (of a folder, of a camera); if these differ in count, of the stem."""
-    found = _all_numbers(paths)
+    return [tuple(map(int, digits)) for digits in _varying(paths, int)]
+
+
+def _written(paths: list[str]) -> list[tuple[str, ...]]:
+    """As ``_numbers``, each as it is written."""
+    return _varying(paths, str)
+
+
+def _varying(paths: list[str], value: Callable[[str], Any]) -> list[tuple[str, ...]]:
+    """The digits in each path, without those of one ``value`` in all of them; if they differ in count, those of the stem."""
+    found = [_digits_in(str(PurePosixPath(path).with_suffix(""))) for path in paths]
     if len(set(map(len, found))) != 1:
-        return [_numbers_in(PurePosixPath(path).stem) for path in paths]
-    varying = [len(set(column)) > 1 for column in zip(*found, strict=True)]
-    return [tuple(number for number, varies in zip(numbers, varying, strict=True) if varies) for numbers in found]
+        return [_digits_in(PurePosixPath(path).stem) for path in paths]
+    varies = [len(set(map(value, column))) > 1 for column in zip(*found, strict=True)]
+    return [tuple(compress(digits, varies)) for digits in found]
 
 
 def _all_numbers(paths: list[str]) -> list[Numbers]:
-    return [_numbers_in(str(PurePosixPath(path).with_suffix(""))) for path in paths]
+    return [tuple(map(int, _digits_in(str(PurePosixPath(path).with_suffix(""))))) for path in paths]
 
 
-def _numbers_in(text: str) -> Numbers:
-    return tuple(int(digits) for digits in re.findall("[0-9]{1,4000}", text))
+def _digits_in(text: str) -> tuple[str, ...]:
+    return tuple(re.findall("[0-9]{1,4000}", text))
 
 
 def _letters(path: str) -> str:

@@ -27,13 +27,16 @@ from mperceiver.data.prepare.matching import (
     PairFault,
     StoredPicture,
     file_tree,
-    first_few,
     match_pairs,
 )
 from mperceiver.data.prepare.rows import Row
+from mperceiver.data.raw.folder import files_in
+from mperceiver.wording import first_few
 
 UNPACKED = images.SUFFIXES | {".txt", ".list", ".mat"}  # suffixes of the members that are unpacked
 PAIRS_A_JOB = 4
+# What a pair with each kind of fault is, by the keys of `known`.
+KINDS_OF_FAULT = {"missing": "without a ground truth", "sizes": "of unequal size", "damaged": "damaged"}
 
 
 class PairsToRead(NamedTuple):
@@ -54,14 +57,15 @@ def plan_pairs(name: str, dataset: Dataset, beside: Path) -> Iterator[tuple[list
     """The jobs of a dataset of pairs, and the faults known so far. Archives lie unpacked until the block ends.
 
     Args:
-        beside: a folder on a disk with room for the unpacked archives.
+        beside: a folder on a disk with room for the unpacked archives. No other process may plan the same dataset there
+            meanwhile: both would unpack into one folder.
 
     Raises:
         DataError: pairs cannot be matched, or there are fewer or more of them than expected.
     """
     spec = dataset.pairs
     assert spec is not None, f"{name} is not a dataset of pairs"
-    scratch = beside / f".{name}.unpacked"
+    scratch = beside / f".{name}.unpacked"  # ours alone: the caller holds the lock of the dataset
     shutil.rmtree(scratch, ignore_errors=True)  # a killed job may have left it
     try:
         folders = [
@@ -83,7 +87,7 @@ def plan_pairs(name: str, dataset: Dataset, beside: Path) -> Iterator[tuple[list
 def _unpacked_folders(spec: Pairs, origin: str, scratch: Path) -> list[Path]:
     """Folders with the files of a raw dataset: its own, and the one that its archives are unpacked to."""
     raw = paths.raw_folder(origin)
-    archives = sorted(file for file in raw.rglob("*") if file.is_file() and is_archive(file.name))
+    archives = [file for file in files_in(raw) if is_archive(file.name)]
     if not archives:
         return [raw]
     described = config.load("datasets", origin)
@@ -97,6 +101,11 @@ def _unpacked_folders(spec: Pairs, origin: str, scratch: Path) -> list[Path]:
         names=described.names,
     )
     return [raw, scratch]
+
+
+def _counted(kinds: dict[str, int]) -> str:
+    """How many pairs have a fault of each kind, in words."""
+    return ", ".join(f"{count} {KINDS_OF_FAULT[kind]}" for kind, count in kinds.items())
 
 
 def _is_useful(path: str) -> bool:
@@ -114,9 +123,16 @@ class PairFaults:
         self.faults.append(fault)
 
     def check(self, rows: int) -> dict[str, Any]:
-        """What the card says of a dataset of so many rows. Raises DataError unless all is as its file says."""
+        """What the card says of a dataset of so many rows. Raises DataError unless all is as its file says, or if there are no rows."""
         self._check_known()
         left_out = dict(Counter(fault.kind for fault in self.faults))
+        if not rows:
+            example = "".join(f", such as {fault.text}" for fault in self.faults[:1])
+            raise DataError(
+                f"{self.name}: no pair is left; {len(self.faults)} are left out ({_counted(left_out)}){example}. "
+                f"{config.path_of('datasets', self.name)} allows that under pairs.known: is `gt` in its `pairs` right, and is the "
+                f"download complete (mperceiver download {self.dataset.from_[0]} --force)?"
+            )
         if self.spec.tile_px is None:
             self.check_count(rows)
         return {"left_out": left_out} if left_out else {}
@@ -137,7 +153,7 @@ class PairFaults:
         """Raise DataError for faults that the dataset's file does not know, or knows in another number."""
         where = f"{config.path_of('datasets', self.name)}: pairs.known"
         problems = []
-        for kind, what in (("missing", "without a ground truth"), ("sizes", "of unequal size"), ("damaged", "damaged")):
+        for kind, what in KINDS_OF_FAULT.items():
             known = getattr(self.spec.known, kind)
             texts = {fault.id: fault.text for fault in self.faults if fault.kind == kind}
             if known is None or known.ids:
@@ -228,14 +244,21 @@ def _spans(length: int, side: int) -> list[tuple[int, int]]:
 
 
 def _read_picture(stored: StoredPicture, label: str, bits: int) -> tuple[np.ndarray, bytes, str]:
-    """A picture, uint8 (H, W, 3), or uint16 of 16 ``bits``; the bytes that the row stores; and the SHA-256 of what was read."""
-    if stored.row is not None:
-        picture = np.array(np.load(stored.path, mmap_mode="r")[stored.row])
-        return picture, images.encode(picture), hashlib.sha256(picture.tobytes()).hexdigest()
+    """A picture, uint8 (H, W, 3), or uint16 of 16 ``bits``; the bytes that the row stores; and the SHA-256 of what was read.
+
+    Raises:
+        PictureError: it is damaged. DataError: its file has vanished or cannot be read, which says nothing of the picture.
+    """
     try:
+        if stored.row is not None:
+            picture = np.array(np.load(stored.path, mmap_mode="r")[stored.row])
+            return picture, images.encode(picture), hashlib.sha256(picture.tobytes()).hexdigest()
         data = Path(stored.path).read_bytes()
     except OSError as error:
-        raise images.PictureError(f"{label}: cannot be read ({error.strerror})") from None
+        raise DataError(
+            f"{label}: {stored.path} cannot be read ({error.strerror or error}). It was there when the pairs were matched: another "
+            "program has removed it, or its disk fails. Run the same command again"
+        ) from error
     if bits == 16:
         picture = images.decode_deep(data, label)
         row_bytes = images.encode(picture)

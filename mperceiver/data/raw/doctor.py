@@ -32,6 +32,7 @@ from mperceiver.data import DataError
 from mperceiver.data.raw.sources import LIST_FILES, RemoteFile
 from mperceiver.data.raw.sources.base import SourceRefused, manual_folders, state_of_status
 from mperceiver.data.raw.sources.drive import file_address
+from mperceiver.data.raw.sources.local import expanded
 from mperceiver.fetch import FetchError, hub, packages, probe
 from mperceiver.printing import console, masked_data, say_json, shown
 from mperceiver.progress import progress
@@ -177,7 +178,10 @@ def _look_on_this_machine(
     if isinstance(source, PackageSource):
         installed = importlib.util.find_spec(source.package.split(".")[0]) is not None
         return source.package, *(("ok", "installed") if installed else ("unreachable", "not installed; uv sync"))
-    folder = Path(source.folder)
+    try:
+        folder = expanded(source.folder)
+    except DataError as error:
+        return source.folder, "unreachable", str(error)
     candidates = [folder] if folder.is_absolute() else [mirror / folder for mirror in mirrors]
     existing = next((str(candidate) for candidate in candidates if candidate.is_dir()), None)
     absent = ("manual", "in none of the mirror folders (MPERCEIVER_MIRROR)")

@@ -4,6 +4,7 @@ The folder then holds either pictures, as ``{picture id}{suffix}`` with their by
 decodes, ids are unique, and their number is `expected`; or archives (and other files of the source) as received, which
 ``prepare`` unpacks. Files must have the digests that the config gives. Digests that it does not give are recorded in the card
 ``data/raw/{dataset}.json``, which is written last, and later downloads must match them. The kinds of source are in sources/.
+Pictures that lie beside archives or other files are checked as well.
 """
 
 import errno
@@ -18,7 +19,7 @@ from mperceiver.config.base import Model
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.sources import GdriveSource, HttpFile, HttpSource, Source
 from mperceiver.data import DataError
-from mperceiver.data.raw.folder import pictures_in
+from mperceiver.data.raw.folder import files_in, pictures_in
 from mperceiver.data.raw.sources import FILL_FROM, Download, Received
 from mperceiver.data.raw.sources.base import SourceRefused
 from mperceiver.fetch import FetchError
@@ -26,6 +27,7 @@ from mperceiver.files import atomic_folder, locked
 from mperceiver.parallel import cores, in_processes
 from mperceiver.printing import masked_data, say
 from mperceiver.progress import progress
+from mperceiver.wording import first_few
 
 PICTURE_ID = re.compile(r"[A-Za-z0-9_.-]+")
 OF_THIS_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -52,13 +54,14 @@ def download_dataset(name: str, mirrors: list[Path], force: bool = False, force_
             f"{config.path_of('datasets', name)}: made from {', '.join(dataset.from_)}, so there is nothing to download; "
             f"download those, then: mperceiver prepare {name}"
         )
-    commits.current()  # without git the card could not be written: fail before the work, not after
+    commits.require()
     with locked(paths.raw_folder(name)):
         return _download(name, dataset, mirrors, force or force_digest, force_digest)
 
 
 def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, force_digest: bool) -> Path:
     folder, card = paths.raw_folder(name), paths.raw_card(name)
+    digests, spec = lineage.digests(config.download_inputs(name)), config.read_part("datasets", name, "download")
     last = _last_card(card)
     place = None if force else _complete_source(dataset, folder, last)
     if place is None:
@@ -66,7 +69,7 @@ def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, for
         existing = None if force or not folder.is_dir() else folder
         download = Download(name, dataset, mirrors, recorded, existing, again=force)
         place, received, count = _fill(download, folder, card)
-    elif last["spec"] == masked_data(config.read_part("datasets", name, "download")):
+    elif last["spec"] == masked_data(spec):
         return card
     else:  # the config has changed, but not the source: only the card is written again
         inputs = {origin: digest for origin, digest in last["inputs"].items() if ":" in origin}  # others are files here
@@ -76,8 +79,8 @@ def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, for
     lineage.write_card(
         card,
         verb="download",
-        spec=config.read_part("datasets", name, "download"),
-        inputs=config.download_inputs(name),
+        spec=spec,
+        inputs=digests,
         outputs=[folder],
         seed=dataset.seed,
         result=result | ({"files": received.files} if received.files else {}),
@@ -135,8 +138,7 @@ def _by_hand(download: Download) -> str:
     )
     if not names:
         return ""
-    shown = ", ".join(list(names)[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return f"Files that you get elsewhere (a browser, a colleague) are taken from {paths.manual_folder(download.name)}/: {shown}.\n"
+    return f"Files that you get elsewhere (a browser, a colleague) are taken from {paths.manual_folder(download.name)}/: {first_few(names)}.\n"
 
 
 def _last_card(card: Path) -> dict[str, Any]:
@@ -153,11 +155,15 @@ def _complete_source(dataset: Dataset, folder: Path, last: dict[str, Any]) -> in
     sources = [_plain(source) for source in dataset.sources]
     if not folder.is_dir() or used not in sources or last["spec"].get("seed") != dataset.seed:
         return None
+    try:
+        present = files_in(folder)
+    except DataError:  # a link that leads nowhere
+        return None
     if files := last["result"].get("files"):
-        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in _files_in(folder)}
+        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in present}
         complete = sizes == {name: file["bytes"] for name, file in files.items()}
     else:
-        complete = len(_files_in(folder)) == last["result"].get("count")
+        complete = len(present) == last["result"].get("count")
     return sources.index(used) if complete else None
 
 
@@ -165,23 +171,23 @@ def _plain(model: Model) -> dict[str, Any]:
     return masked_data(model.model_dump(mode="json", by_alias=True))
 
 
-def _files_in(folder: Path) -> list[Path]:
-    """All files below a folder, without hidden ones."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(p for p in files if not any(part.startswith(".") for part in p.relative_to(folder).parts))
-
-
 def _check(name: str, dataset: Dataset, folder: Path) -> int:
-    """Number of pictures in the folder; the number of files if not all of them are pictures.
+    """Number of files in the folder, all of which may be pictures.
 
     Raises DataError or PictureError, naming the picture, for one that does not decode, a bad or repeated name, or another
-    number than `expected`. Pictures in archives or subfolders are checked when they are prepared.
+    number than `expected`. That is about the pictures that lie in the folder itself, whatever lies beside them. If there are none,
+    what is in archives and subfolders is checked when it is prepared.
     """
-    everything, pictures = _files_in(folder), pictures_in(folder)
-    if everything and everything != pictures:
+    everything, pictures = files_in(folder), pictures_in(folder)
+    if everything and not pictures:
         return len(everything)
     if dataset.expected is not None and len(pictures) != dataset.expected:
-        raise DataError(f"{len(pictures)} pictures, expected {dataset.expected} (`expected` in its config)")
+        others = sorted(set(everything) - set(pictures))
+        beside = first_few(path.relative_to(folder).as_posix() for path in others)
+        raise DataError(
+            f"{len(pictures)} pictures, expected {dataset.expected} (`expected` in its config)"
+            + (f"; beside them, and not counted: {beside}" if beside else "")
+        )
     if not pictures:
         raise DataError("no pictures")
     names: dict[str, str] = {}
@@ -195,7 +201,7 @@ def _check(name: str, dataset: Dataset, folder: Path) -> int:
     with closing(in_processes(_decode, jobs, cores())) as decoded, progress(f"check {name}", len(jobs)) as advance:
         for _ in decoded:
             advance(1)
-    return len(pictures)
+    return len(everything)
 
 
 def _decode(job: tuple[str, str]) -> None:

@@ -119,7 +119,7 @@ class PreparedDataset:
         return json.loads(text) if text else None
 
     def is_clean(self, i: int) -> bool:
-        """Whether row i was prepared without any degradation. A real pair is none, since nothing tells what is wrong with it."""
+        """Whether row i was prepared without any degradation. A ready-made pair never counts as clean: its file does not say how it was degraded."""
         recipe = self.recipe(i)
         return self.tasks[i] == CLEAN or (recipe is not None and not recipe["layers"])
 

@@ -19,7 +19,7 @@ def check_unchanged(inputs: Iterable[str]) -> None:
     """
     for name in inputs:
         card = Path(name)
-        if not card.is_file():  # who reads what it describes says what to do
+        if not card.is_file():  # the code that reads the data says what is missing
             continue
         if card.suffix == ".json" and card.is_relative_to(paths.PREPARED):
             again = f"mperceiver prepare {card.stem}"

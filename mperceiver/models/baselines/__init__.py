@@ -4,7 +4,6 @@ To add a baseline: write its network in a file of its own, name it in ARCHITECTU
 same for all: a run of kind `network` trains it, a method of kind `network` restores with it.
 """
 
-import difflib
 import inspect
 from typing import Any
 
@@ -25,6 +24,7 @@ from mperceiver.models.baselines.transweather import TransWeather
 from mperceiver.models.predictor import build_predictor
 from mperceiver.models.restorer import Restorer
 from mperceiver.models.weights import load_weights
+from mperceiver.wording import did_you_mean
 
 ARCHITECTURES: dict[str, Architecture] = {
     "airnet": Architecture(airnet.AirNet, multiple=1, losses=airnet.losses, needs=frozenset({"second_view"})),
@@ -56,9 +56,8 @@ def architecture_of(run_name: str, spec: NetworkStage) -> Architecture:
     """The architecture that a run's stage names. Raises ConfigError if it is unknown, or cannot be trained on the run's crops."""
     file = config.path_of("runs", run_name)
     if spec.architecture not in ARCHITECTURES:
-        near = difflib.get_close_matches(spec.architecture, ARCHITECTURES, n=1)
         raise config.ConfigError(
-            f"{file}: network.architecture: {spec.architecture} is unknown{f' (did you mean {near[0]}?)' if near else ''}. Known are "
+            f"{file}: network.architecture: {spec.architecture} is unknown{did_you_mean(spec.architecture, ARCHITECTURES)}. Known are "
             f"{', '.join(ARCHITECTURES)}; a new one is named in ARCHITECTURES in mperceiver/models/baselines/__init__.py"
         )
     architecture = ARCHITECTURES[spec.architecture]
@@ -105,9 +104,9 @@ def _check_arguments(where: str, architecture: Architecture, arguments: dict[str
     known = [name for name in parameters if name not in given_here]
     for name in arguments:
         if name not in parameters:
-            near = difflib.get_close_matches(name, known, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
-            raise config.ConfigError(f"{where}: no argument {name}{meant}; there are {', '.join(known) or 'none'}")
+            raise config.ConfigError(
+                f"{where}: no argument {name}{did_you_mean(name, known)}; there are {', '.join(known) or 'none'}"
+            )
     for name in known:
         if parameters[name].default is inspect.Parameter.empty and name not in arguments:
             raise config.ConfigError(f"{where}: {name} is missing; it has no default")

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, distributed, nn
 from torchvision.ops import deform_conv2d
 
-from mperceiver.models.baselines.architecture import PictureLosses
+from mperceiver.models.baselines.architecture import LossesOfPictures
 from mperceiver.models.blocks import start_at_zero
 
 SLOPE = 0.1  # of every leaky ReLU
@@ -234,7 +234,7 @@ class AirNet(nn.Module):
 
 
 def losses(
-    network: nn.Module, batch: dict[str, Any], picture_losses: PictureLosses, step: int, generator: torch.Generator
+    network: nn.Module, batch: dict[str, Any], picture_losses: LossesOfPictures, step: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """The contrastive loss alone for ``encoder_steps`` steps; then the picture losses, and ENCODER_SHARE of it (Eq. 8)."""
     restored, logits = network(batch["lq"], batch["second_view"], step)

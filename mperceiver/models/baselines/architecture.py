@@ -13,7 +13,7 @@ from mperceiver.models.restorer import Restorer
 from mperceiver.models.weights import Adopt
 
 # The run's weighted picture losses: (restored, ground truth, step) -> scalars by name, "loss" the one to minimise.
-PictureLosses = Callable[[Tensor, Tensor, int], dict[str, Tensor]]
+LossesOfPictures = Callable[[Tensor, Tensor, int], dict[str, Tensor]]
 
 
 class Losses(Protocol):
@@ -27,14 +27,14 @@ class Losses(Protocol):
         self,
         network: nn.Module,
         batch: dict[str, Any],
-        picture_losses: PictureLosses,
+        picture_losses: LossesOfPictures,
         step: int,
         generator: torch.Generator,
     ) -> dict[str, Tensor]: ...
 
 
 def picture_losses_alone(
-    network: nn.Module, batch: dict[str, Any], picture_losses: PictureLosses, step: int, generator: torch.Generator
+    network: nn.Module, batch: dict[str, Any], picture_losses: LossesOfPictures, step: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """The picture losses of the restored batch: the losses of a network that has no loss of its own.
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mperceiver.models.baselines.architecture import PictureLosses
+from mperceiver.models.baselines.architecture import LossesOfPictures
 from mperceiver.models.baselines.da_clip_unet import ConditionalUNet
 from mperceiver.models.baselines.ir_sde import MeanRevertingDiffusion
 from mperceiver.models.blocks import start_at_zero
@@ -185,7 +185,7 @@ class DaClip(nn.Module):
 
 
 def losses(
-    network: nn.Module, batch: dict[str, Any], picture_losses: PictureLosses, step: int, generator: torch.Generator
+    network: nn.Module, batch: dict[str, Any], picture_losses: LossesOfPictures, step: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """First the controller's contrastive losses alone; then IR-SDE's L1 between the means of the state one step before.
 

@@ -58,7 +58,7 @@ class Told:
 
 
 class TaskNetwork:
-    """A trained baseline that has weights for each task, and is told whose to take: ``network`` gets a flag (N,)."""
+    """A trained baseline that has weights for each task: ``network`` gets a flag (N,) for the given or the predicted task."""
 
     batch = 8
     sees = ("lq",)

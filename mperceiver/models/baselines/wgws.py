@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mperceiver.models.baselines.architecture import PictureLosses
+from mperceiver.models.baselines.architecture import LossesOfPictures
 
 INDICATOR = 0.15  # a bank's indicator at the start
 THRESHOLD = 0.1  # below it a bank is switched off
@@ -253,7 +253,7 @@ def general(width: int = 18, blocks: int = 6) -> WGWSNet:
 
 
 def losses(
-    network: nn.Module, batch: dict[str, Any], picture_losses: PictureLosses, step: int, generator: torch.Generator
+    network: nn.Module, batch: dict[str, Any], picture_losses: LossesOfPictures, step: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
     """Stage 2: the run's picture losses, and SPARSITY of the magnitudes of the indicators of those banks that the batch uses.
 

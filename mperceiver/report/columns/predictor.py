@@ -15,7 +15,7 @@ def measures(group: ColumnGroup) -> dict[str, Measure]:
     return {
         "right": Measure("Right", 1, True, "%"),
         "calibration": Measure("Calibration error", 3, False),
-        "sure": Measure("Sure", 1, False, "%"),
+        "sure": Measure("Sure", 1, None, "%"),
     }
 
 

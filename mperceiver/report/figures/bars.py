@@ -7,7 +7,7 @@ from typing import Any
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
 from mperceiver.config.tables import RowGroup, Table
-from mperceiver.report.figures.common import PALETTE, FigureError
+from mperceiver.report.figures.common import PALETTE, nothing_scored
 from mperceiver.report.grid import Cell, Measure
 from mperceiver.report.tables.fill import fill
 
@@ -42,10 +42,7 @@ def draw(name: str, figure: Figure):
         ),
     )
     if not any(cell.mean is not None or not row.measured for row, _, cell in table.filled()):
-        raise FigureError(
-            f"{config.path_of('figures', name)}: none of its methods has been scored yet; run: "
-            f"snakemake --cores all {paths.figure_file(name, 'json')}"
-        )
+        raise nothing_scored(name)
     groups, series = len(table.columns), len(table.rows)
     drawing, axis = plt.subplots(figsize=(max(5.0, 0.9 * groups + 1.6), 2.9), layout="constrained")
     identity = {method for method in figure.methods if config.load("methods", method).kind == "identity"}

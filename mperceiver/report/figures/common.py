@@ -1,4 +1,9 @@
-"""What the kinds of figures share: their style and their error."""
+"""What the kinds of figures share: their style, their error, and plots in rows."""
+
+import math
+from typing import Any
+
+from mperceiver import config, paths
 
 DPI = 200
 # Okabe and Ito's palette for colour-blind readers, darkest first; line styles tell series apart in print without colours
@@ -29,3 +34,39 @@ STYLE = {
 
 class FigureError(ValueError):
     """A figure cannot be drawn; the message says what is missing and how to get it."""
+
+
+def nothing_yet(name: str, lacking: str) -> FigureError:
+    """The error of config/figures/{name}.yaml before there is anything to draw; ``lacking`` says what there is not."""
+    return FigureError(
+        f"{config.path_of('figures', name)}: {lacking} yet; run: {paths.making(paths.figure_file(name, 'json'))}"
+    )
+
+
+def nothing_scored(name: str) -> FigureError:
+    """The error of a figure of scores before there are any."""
+    return nothing_yet(name, "none of its methods has been scored")
+
+
+def plots_in_rows(count: int, across: int, plot: tuple[float, float], around: tuple[float, float]) -> tuple[Any, list]:
+    """A matplotlib figure with plots of one size, of which the last row may have fewer.
+
+    Args:
+        count: how many plots, at least 1.
+        across: the most in a row.
+        plot: width and height of each in inches, with its share of the space between.
+        around: the width and height that the figure has besides, in inches, as for a legend.
+
+    Returns:
+        (the figure, its axes row by row).
+    """
+    import matplotlib.pyplot as plt
+
+    across = min(across, count)
+    down = math.ceil(count / across)
+    size = (plot[0] * across + around[0], plot[1] * down + around[1])
+    drawing, axes = plt.subplots(down, across, figsize=size, layout="constrained", squeeze=False)
+    axes = list(axes.flat)
+    for axis in axes[count:]:
+        axis.remove()
+    return drawing, axes[:count]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from mperceiver import config, images, paths
 from mperceiver.config.figures import Figure, Panel
@@ -14,6 +15,8 @@ from mperceiver.report.figures.crops import cropped, framed, most_varied
 from mperceiver.report.grid import printed
 from mperceiver.report.pairs import ground_truth
 from mperceiver.report.scores import INPUT, per_picture, result
+from mperceiver.report.tables.layout import REFERENCES
+from mperceiver.report.tables.ranks import places
 
 OF_PICTURES = True
 SHOWS_MEANS = False
@@ -35,6 +38,7 @@ class Shown:
 
     lines: list[np.ndarray]  # uint8 (H, W, 3) each; none where the picture is absent
     value: float | None  # of the main metric
+    ranked: bool  # false for the input, for a reference that saw the ground truth, and for the ground truth
 
 
 @dataclass
@@ -85,7 +89,9 @@ def draw(name: str, figure: Figure):
         pictures = [lq, *pictures, ground_truth(pairs, index)]
         missing += [str(path) for path in restored if not path.is_file()]
         label, values = _scores(panel, [identity, *outputs])
-        shown = [Shown(*one) for one in zip(_lines(lq, pictures, panel, figure.zoom_px), [*values, None], strict=True)]
+        ranked = [False, *(methods[method].kind not in REFERENCES for method in outputs), False]
+        lines = _lines(lq, pictures, panel, figure.zoom_px)
+        shown = [Shown(*one) for one in zip(lines, [*values, None], ranked, strict=True)]
         rows.append(PanelRow(label, shown))
         inputs.append(paths.prepared_card(panel.dataset))
         for method in [identity, *outputs]:
@@ -153,15 +159,15 @@ def _drawing(titles: list[str], rows: list[PanelRow], protocols: str):
     y = head
     for row in rows:
         text(LEFT_PX - 10, y + row.height / 2, row.label, rotation=90, va="center", ha="right", style="italic")
-        values = [one.value for one in row.pictures[1:] if one.value is not None]  # the first is the input, no method
-        best = (max if measure.higher_is_better else min)(values, default=None)
-        for x, one in zip(columns, row.pictures, strict=True):
+        numbers = pd.Series([one.value if one.ranked else None for one in row.pictures], dtype=float)
+        best = places(numbers, measure).eq(1).fillna(False)
+        for x, one, is_best in zip(columns, row.pictures, best, strict=True):
             if not one.lines:
                 words = "none" if x == columns[-1] else "not run"
                 text(x + wide / 2, y + row.height / 2, words, va="center", color="#666666")
             elif one.value is not None:
                 words = f"{printed(one.value, measure)} {measure.unit}".rstrip()
-                weight = "bold" if one.value == best and x > columns[0] else "normal"
+                weight = "bold" if is_best else "normal"
                 text(x + wide / 2, y + row.height + 8, words, va="top", fontsize=8.5, fontweight=weight)
         top = y
         for k, tallest in enumerate(row.heights):

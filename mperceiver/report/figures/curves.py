@@ -1,6 +1,5 @@
 """Training curves."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
-from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
+from mperceiver.report.figures.common import DASHES, PALETTE, nothing_yet, plots_in_rows
 
 OF_PICTURES = False
 SHOWS_MEANS = False
@@ -34,27 +33,16 @@ def smooth(losses: pd.Series) -> pd.Series:
 
 def draw(name: str, figure: Figure):
     """Loss against step, a plot for each stage, a colour for each run: pale as recorded, dark smoothed."""
-    import matplotlib.pyplot as plt
-
     for run in figure.runs:
         config.load("runs", run)
     pairs = [(run, stage) for run in figure.runs for stage in config.STAGES]
     curves = {pair: curve(paths.curve_file(*pair)) for pair in pairs if paths.curve_file(*pair).is_file()}
     curves = {pair: points for pair, points in curves.items() if len(points)}
     if not curves:
-        raise FigureError(
-            f"{config.path_of('figures', name)}: no training curve of {', '.join(figure.runs) or 'any run'} in "
-            f"{paths.RUNS} yet; run: snakemake --cores all {paths.figure_file(name, 'json')}"
-        )
+        raise nothing_yet(name, f"no training curve of {', '.join(figure.runs) or 'any run'} in {paths.RUNS}")
     stages = [stage for stage in config.STAGES if any(of == stage for _, of in curves)]
-    across = min(2, len(stages))
-    down = math.ceil(len(stages) / across)
-    drawing, axes = plt.subplots(
-        down, across, figsize=(3.4 * across + 0.2, 2.3 * down + 0.3), layout="constrained", squeeze=False
-    )
-    for axis in list(axes.flat)[len(stages) :]:
-        axis.remove()
-    for stage, axis in zip(stages, axes.flat, strict=False):
+    drawing, axes = plots_in_rows(len(stages), across=2, plot=(3.4, 2.3), around=(0.2, 0.3))
+    for stage, axis in zip(stages, axes, strict=True):
         for index, run in enumerate(figure.runs):
             if (points := curves.get((run, stage))) is not None:
                 colour, dashes = PALETTE[index % len(PALETTE)], DASHES[index % len(DASHES)]

@@ -25,7 +25,7 @@ def _read(method: str, dataset: str) -> pd.DataFrame:
         return predictions.read(method, dataset)
     except FileNotFoundError as error:
         raise FigureError(
-            f"{error.filename}: no such file; restore first: snakemake --cores all {paths.restored_card(method, dataset)}"
+            f"{error.filename}: no such file; restore first: {paths.making(paths.restored_card(method, dataset))}"
         ) from None
 
 

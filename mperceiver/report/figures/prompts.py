@@ -6,7 +6,7 @@ import numpy as np
 
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
-from mperceiver.report.figures.common import COLOURS, FigureError
+from mperceiver.report.figures.common import COLOURS, FigureError, plots_in_rows
 
 MARKERS = "osD^vP*X<"
 PERPLEXITY = 20
@@ -21,24 +21,16 @@ def describe(figure: Figure) -> str:
 
 def draw(name: str, figure: Figure):
     """A plot for each scale of the visual prompt pools and one for the textual pool; each point is a token."""
-    import matplotlib.pyplot as plt
-
     run = config.load("runs", figure.runs[0])
     path = paths.weights_file(config.weights_of(figure.runs[0]).get("branches", ""), "branches")
     pools = _pools(path)
     if not pools:
         raise FigureError(
             f"{config.path_of('figures', name)}: {path} has no prompt pools yet; train first: "
-            f"snakemake --cores all {path.with_suffix('.json')}"
+            f"{paths.making(path.with_suffix('.json'))}"
         )
-    across = min(3, len(pools))
-    down = -(-len(pools) // across)
-    drawing, axes = plt.subplots(
-        down, across, figsize=(2.3 * across, 2.3 * down + 0.9), layout="constrained", squeeze=False
-    )
-    for axis in list(axes.flat)[len(pools) :]:
-        axis.remove()
-    for (title, pool), axis in zip(pools.items(), axes.flat, strict=False):
+    drawing, axes = plots_in_rows(len(pools), across=3, plot=(2.3, 2.3), around=(0, 0.9))
+    for (title, pool), axis in zip(pools.items(), axes, strict=True):
         for i, points in enumerate(_embedded(pool)):
             marker, colour = MARKERS[i % len(MARKERS)], COLOURS[i % len(COLOURS)]
             axis.scatter(
@@ -48,7 +40,7 @@ def draw(name: str, figure: Figure):
         axis.set_xticks([])
         axis.set_yticks([])
         axis.grid(False)
-    handles = axes.flat[0].get_legend_handles_labels()
+    handles = axes[0].get_legend_handles_labels()
     drawing.legend(*handles, loc="outside lower center", ncols=5, fontsize=8, handletextpad=0.2, columnspacing=1.1)
     return (
         drawing,

@@ -8,7 +8,7 @@ import pandas as pd
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
 from mperceiver.config.tables import RowGroup, Table
-from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
+from mperceiver.report.figures.common import DASHES, PALETTE, nothing_scored
 from mperceiver.report.scores import result
 from mperceiver.report.tables.fill import fill
 
@@ -36,10 +36,7 @@ def draw(name: str, figure: Figure):
     columns = [column.model_copy(update={"metrics": column.metrics[:1]}) for column in figure.columns]
     table = fill(name, Table(title=figure.title, caption=figure.caption, rows=rows, columns=columns))
     if not any(cell.mean is not None for cell in table.cells.values()):
-        raise FigureError(
-            f"{config.path_of('figures', name)}: none of its methods has been scored yet; run: "
-            f"snakemake --cores all {paths.figure_file(name, 'json')}"
-        )
+        raise nothing_scored(name)
     specs = {row.method: config.load("methods", row.method) for row in table.rows}
     steps = {method: spec.sampler.steps for method, spec in specs.items()}
     seconds = {(row, column): _seconds(row.method, column.datasets) for row, column, _ in table.filled()}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
-from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
+from mperceiver.report.figures.common import DASHES, PALETTE, nothing_yet, plots_in_rows
 
 OF_PICTURES = False
 SHOWS_MEANS = False
@@ -52,10 +52,7 @@ def draw(name: str, figure: Figure):
         config.load("runs", run)
     pairs = [(run, stage) for run in figure.runs for stage in config.STAGES if paths.curve_file(run, stage).is_file()]
     if not pairs:
-        raise FigureError(
-            f"{config.path_of('figures', name)}: no training curve of {', '.join(figure.runs)} in {paths.RUNS} yet; "
-            f"run: snakemake --cores all {paths.figure_file(name, 'json')}"
-        )
+        raise nothing_yet(name, f"no training curve of {', '.join(figure.runs)} in {paths.RUNS}")
     lines = {pair: rows for pair in pairs if (rows := used(paths.curve_file(*pair))) is not None and len(rows)}
     files = [file for pair in pairs for file in (paths.weights_card(*pair), paths.curve_file(*pair)) if file.is_file()]
     missing = [": ".join(pair) for pair in pairs if pair not in lines]
@@ -69,14 +66,8 @@ def draw(name: str, figure: Figure):
     unit, words = (
         (HOUR, "hours") if longest > 2 * HOUR else (MINUTE, "minutes") if longest > 2 * MINUTE else (1, "seconds")
     )
-    across = min(2, len(shown))
-    down = -(-len(shown) // across)
-    drawing, axes = plt.subplots(
-        down, across, figsize=(3.4 * across + 0.2, 2.1 * down + 0.7), layout="constrained", squeeze=False
-    )
-    for axis in list(axes.flat)[len(shown) :]:
-        axis.remove()
-    for key, axis in zip(shown, axes.flat, strict=False):
+    drawing, axes = plots_in_rows(len(shown), across=2, plot=(3.4, 2.1), around=(0.2, 0.7))
+    for key, axis in zip(shown, axes, strict=True):
         for index, (pair, rows) in enumerate(lines.items()):
             if key in rows:
                 look = {
@@ -90,6 +81,6 @@ def draw(name: str, figure: Figure):
         axis.set_xlabel(f"{words} since the training began")
         axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
+    handles, labels = axes[0].get_legend_handles_labels()
     drawing.legend(handles, labels, fontsize=8, handlelength=2.2, loc="outside lower center", ncols=min(4, len(labels)))
     return drawing, files, {"trainings": len(lines), "quantities": shown, "missing": missing}

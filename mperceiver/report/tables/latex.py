@@ -12,7 +12,6 @@ COLUMNS = 15  # numbers that fit side by side on a page; further columns go belo
 BESIDE = 3  # blocks that fit side by side
 NAME = 30  # characters of a method's name on a line
 COLOURS = {1: "red", 2: "blue"}  # of a rank
-ARROWS = {True: r"$\uparrow$", False: r"$\downarrow$"}  # whether higher is better
 NO_WIDER = (
     r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"  # shrinks only what is wider than the page
 )
@@ -35,6 +34,8 @@ TEX = {
     "−": "$-$",
     "σ": r"$\sigma$",
     "→": r"$\rightarrow$",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
     # What the font encoding of a document without \usepackage[T1]{fontenc} lacks, and no simpler character stands for.
     "«": r"$\ll$",
     "»": r"$\gg$",
@@ -174,7 +175,7 @@ def _groups(table: FilledTable, piece: Piece) -> list[tuple[str, list[Row]]]:
 
 
 def _measure(measure: Measure) -> str:
-    return f"{tex(measure.label)} {ARROWS[measure.higher_is_better]}"
+    return tex(f"{measure.label} {measure.arrow}".rstrip())
 
 
 def _method(row: Row) -> str:

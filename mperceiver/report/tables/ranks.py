@@ -6,7 +6,9 @@ from mperceiver.report.grid import Column, Measure, Row
 
 
 def places(means: pd.Series, measure: Measure) -> pd.Series:
-    """The place of each number in the measure's direction, Int64; NA where there is no number."""
+    """The place of each number in the measure's direction, Int64; NA where there is no number, or no direction."""
+    if measure.higher_is_better is None:
+        return pd.Series(pd.NA, means.index, "Int64")
     as_printed = means.map(lambda mean: float(f"{mean:.{measure.decimals}f}"), na_action="ignore")
     return as_printed.rank(method="dense", ascending=not measure.higher_is_better).astype("Int64")
 

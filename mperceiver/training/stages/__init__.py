@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mperceiver import commits, config, files, lineage, paths
+from mperceiver import commits, config, files, lineage, machine, paths
 from mperceiver.config.runs import Run, Stage
 from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.models.weights import save_weights
@@ -36,25 +36,28 @@ def train(run_name: str, stage: str) -> Path:
     if spec is None:
         stages = [name for name in config.STAGES if getattr(run, name) is not None]
         raise config.ConfigError(f"{config.path_of('runs', run_name)}: no {stage} stage; it has {', '.join(stages)}")
-    commits.current()  # a result without a commit cannot be kept: fail before the work, not after it
+    commits.require()
     resume = paths.resume_folder(run_name)
     inputs = config.stage_inputs(run_name, stage)
     check_unchanged(inputs)
     # The fingerprint of a resume state holds what the run's file says of this stage in place of the file's digest: a changed
     # comment or tracker must not start the training from the beginning.
-    identity: dict[str, Any] = {path: files.sha256(path) for path in inputs if not path.startswith("config/")}
+    digests, read = lineage.digests(inputs), config.read_part("runs", run_name, f"train_{stage}")
+    identity: dict[str, Any] = {path: digest for path, digest in digests.items() if not path.startswith("config/")}
     identity["config/runs"] = run.model_dump(mode="json", exclude={"title", *config.STAGES})
     module, curve = STAGES[stage](run_name, run, spec, resume, identity)
     if processes.is_main():
-        _write(run_name, run, stage, spec, inputs, module, curve)
+        _write(run_name, run, stage, read, digests, module, curve)
         if not in_workflow():  # there Snakemake may still remove the weights: its head discards the states at the end
             discard_stage(run_name, stage)
     processes.wait_for_all()
     return paths.weights_card(run_name, stage)
 
 
-def _write(run_name: str, run: Run, stage: str, spec: Stage, inputs: list[str], module: nn.Module, curve: str) -> None:
-    """Write the weights, the curve and, last, the card."""
+def _write(
+    run_name: str, run: Run, stage: str, read: dict[str, Any], digests: dict[str, str], module: nn.Module, curve: str
+) -> None:
+    """Write the weights, the curve and, last, the card of what the stage ``read`` of the run's file and of inputs with these ``digests``."""
     weights = paths.weights_file(run_name, stage)
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
     save_weights(weights, module.requires_grad_(True), run)  # also those modules that a few-shot run did not train
@@ -62,12 +65,12 @@ def _write(run_name: str, run: Run, stage: str, spec: Stage, inputs: list[str], 
     lineage.write_card(
         paths.weights_card(run_name, stage),
         verb=f"train_{stage}",
-        spec=config.read_part("runs", run_name, f"train_{stage}"),
-        inputs=inputs,
+        spec=read,
+        inputs=digests,
         outputs=[weights],
         seed=run.seed,
-        device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        result={"parameters": parameters, **_length(spec, curve)},
+        device=machine.device_name(processes.device()),
+        result={"parameters": parameters, **_length(getattr(run, stage), curve)},
     )
 
 

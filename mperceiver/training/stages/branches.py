@@ -7,14 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mperceiver import config
 from mperceiver.config.runs import Phase, Run, Stage
 from mperceiver.models.branches import Branches
 from mperceiver.models.sampling import diffuse, velocity
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.stages.batches import batches_of
-from mperceiver.training.stages.common import load_foundation, ready_to_train, trained_predictor
+from mperceiver.training.stages.common import check_crop_px, load_foundation, ready_to_train, trained_predictor
 
 
 def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
@@ -24,12 +23,7 @@ def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: d
     """
     torch.manual_seed(run.seed + 1)
     foundation = load_foundation(run, processes.device())
-    for phase in spec.phases:
-        if phase.crop_px % foundation.multiple:
-            raise config.ConfigError(
-                f"{config.path_of('runs', run_name)}: branches.phases: crop_px {phase.crop_px} is no multiple of "
-                f"{foundation.multiple}, which {foundation.name} needs"
-            )
+    check_crop_px(run_name, "branches", spec, foundation, foundation.multiple)
     predictor = trained_predictor(foundation, run_name, run)
     batches = batches_of(run, foundation, spec)
     branches = ready_to_train(Branches(foundation, len(run.tasks), run.model), run, "branches")

@@ -36,6 +36,16 @@ def load_foundation(run: Run, device: torch.device | str) -> Towers:
     return towers.load(run.foundation, device)
 
 
+def check_crop_px(run_name: str, stage: str, spec: Stage, foundation: Towers, multiple: int) -> None:
+    """Raise ConfigError unless the crops of all phases have sides that are multiples of ``multiple``, in pixels."""
+    for phase in spec.phases:
+        if phase.crop_px % multiple:
+            raise config.ConfigError(
+                f"{config.path_of('runs', run_name)}: {stage}.phases: crop_px {phase.crop_px} is no multiple of {multiple}, which "
+                f"{foundation.name} needs"
+            )
+
+
 def all_latents(run: Run) -> list[CachedLatents]:
     """The cached latents of each training dataset.
 

@@ -24,7 +24,7 @@ from mperceiver.training.latents import CachedLatents, SampledLatents, sample_la
 from mperceiver.training.loop import fit, turns
 from mperceiver.training.losses import PictureLosses
 from mperceiver.training.prefetch import generators
-from mperceiver.training.stages.common import all_latents, load_foundation, mixed, ready_to_train
+from mperceiver.training.stages.common import all_latents, check_crop_px, load_foundation, mixed, ready_to_train
 from mperceiver.training.stages.judgements import judgements
 
 
@@ -32,6 +32,7 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
     """Train with L1, perceptual, colour and adversarial losses on the decoded pictures."""
     torch.manual_seed(run.seed + 2)
     foundation = load_foundation(run, processes.device())
+    check_crop_px(run_name, "drm", spec, foundation, foundation.factor)
     cached = all_latents(run)
     mixture = mixed([latents.crops for latents in cached], spec)
     wanted = drawn_rows(mixture, spec, run.seed + 2)

@@ -66,7 +66,7 @@ def test_who_waits_for_another_is_told(tmp_path):
 
     workshop = Workshop(tmp_path)
     workshop._busy.acquire()  # somebody's photograph is being restored
-    events = workshop._told(lambda tell: Result("b.png"), Method(title="t", kind="identity"), 1, 1, "b.png")
+    events = workshop._told(lambda: Result("b.png"), Method(title="t", kind="identity"), 1, 1, "b.png")
     first = next(events)
     assert isinstance(first, Progress) and "waiting" in markup.bar(first) and AT_ONCE > 1
     workshop._busy.release()

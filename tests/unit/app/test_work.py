@@ -5,14 +5,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 from support.pairs import write_config
 
 from mperceiver import commits, images
+from mperceiver.app import work
 from mperceiver.app.uploads import Uploads
 from mperceiver.app.work import PictureError, Progress, Result, Workshop
 from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.raw.download import download_dataset
+from mperceiver.restoring.console import restore_photographs
 from mperceiver.restoring.datasets import restore_dataset
+from mperceiver.restoring.photographs import method_for_photographs
+from mperceiver.restoring.restorers import Identity, load_restorer
 from mperceiver.scoring.datasets import score_dataset
 
 SIDE = 64
@@ -162,6 +167,59 @@ def test_what_cannot_be_degraded_is_told_by_its_name_and_after_a_first_sign(worl
             next(events)
     done = result(shop.degraded("me", photograph("fits.png", 16, 16), {"haze": {}}, 0, "input", 1))
     assert done.error is None and done.size == (16, 16)
+
+
+def test_the_picture_is_the_file_that_the_command_writes(world):
+    file = photograph("a.png")
+    for method in ("input", "less"):
+        shown = result(Workshop(world / "page").photographs("me", [file], method, 1))
+        restore_photographs(method, file, Path("by-command.png"), {})
+        assert shown.error is None and shown.after.read_bytes() == Path("by-command.png").read_bytes()
+
+
+def test_a_method_that_has_changed_is_loaded_again(world, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        work, "load_restorer", lambda method, on_share: loaded.append(method) or load_restorer(method, on_share)
+    )
+    shop = Workshop(world / "page")
+    for _ in range(2):
+        assert result(shop.photographs("me", [photograph("a.png")], "less", 1)).error is None
+    assert loaded == ["less"]
+    file = Path("config/methods/less.yaml")
+    file.write_text(file.read_text("utf-8").replace("tile_px: 64", "tile_px: 32"), encoding="utf-8")
+    assert result(shop.photographs("me", [photograph("a.png")], "less", 1)).error is None
+    assert loaded == ["less", "less"]
+
+
+def test_other_steps_of_the_sampler_load_nothing_again(world, monkeypatch):
+    """The page sets them in the model that it has."""
+    seen = []
+    monkeypatch.setattr(work, "load_restorer", lambda method, on_share: seen.append(method) or Identity())
+    shop, spec = Workshop(world / "page"), method_for_photographs("less")
+    for steps in (1, 9):
+        shop._restorer("less", spec.model_copy(update={"sampler": spec.sampler.model_copy(update={"steps": steps})}))
+    assert seen == ["less"]
+
+
+def test_what_is_degraded_has_the_colours_and_the_notes_of_the_photograph(world):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    file = photograph("a.png")
+    Image.new("RGBA", (32, 24), (90, 80, 70, 9)).save(file, icc_profile=profile)
+    done = result(Workshop(world / "page").degraded("me", file, {"haze": {}}, 0, "less", 1))
+    assert done.notes == ["transparency dropped", "degraded by haze"]
+    for picture in (done.before, done.after, done.target):
+        assert images.read_photograph(picture).metadata == {"icc_profile": profile}
+
+
+def test_a_value_that_does_not_fit_the_picture_is_told_as_such(world, monkeypatch):
+    def refuse(*arguments):
+        raise ValueError("raindrop: count is 11693, allowed is [1, 10000]")
+
+    monkeypatch.setattr(work, "degrade", refuse)
+    words = r"^a\.png: cannot be degraded: raindrop: count is 11693, allowed is \[1, 10000\]; choose other values"
+    with pytest.raises(PictureError, match=words):
+        list(Workshop(world / "page").degraded("me", photograph("a.png"), {"raindrop": {}}, 0, "input", 1))
 
 
 def test_a_stopped_work_is_not_in_the_way_of_the_next_one(tmp_path):

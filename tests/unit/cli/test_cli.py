@@ -216,9 +216,7 @@ def test_a_near_name_is_suggested(world):
 def test_a_mistake_in_a_file(world):
     Path("config/methods/input.yaml").write_text("title: t\nkinds: identity\n", encoding="utf-8")
     message = error_of("restore", "input", "pairs")
-    assert (
-        "config/methods/input.yaml: 2 problem(s)" in message and "kinds: unknown key (did you mean `kind`?)" in message
-    )
+    assert "config/methods/input.yaml: 2 problem(s)" in message and "kinds: unknown key (did you mean kind?)" in message
 
 
 def test_brackets_in_a_message_are_no_markup(world):
@@ -492,10 +490,21 @@ def test_a_target_that_is_refused(world, source, target, message):
     assert Path("a.png").read_bytes() == before
 
 
+def test_a_variable_that_is_not_set_restores_no_folder(world):
+    photo("a.png")
+    before = sorted(Path().rglob("*"))
+    assert "SOURCE is empty: was it a variable" in error_of("restore", "input", "", "out.png")
+    assert "SOURCE is empty: was it a variable" in error_of("restore", "input", "")
+    assert "TARGET is empty: was it a variable" in error_of("restore", "input", ".", "")
+    assert "out.png: is the name of a picture, but . is a folder" in error_of("restore", "input", ".", "out.png")
+    assert sorted(Path().rglob("*")) == before
+
+
 def test_what_photographs_need(world):
     photo("a.png")
     assert "a photograph does not have" in error_of("restore", "ceiling", "a.png", "b.png")
     assert "say where to write, e.g. mperceiver restore input . restored/" in error_of("restore", "input", ".")
+    assert "mperceiver restore input 'my photo.png' restored.png" in error_of("restore", "input", "my photo.png")
     assert "restored by the settings in config/methods/input.yaml" in error_of(
         "restore", "input", "pairs", "--tile", "64"
     )
@@ -547,12 +556,16 @@ def test_what_a_folder_leaves_out_is_named(world):
     for name in ("notes.txt", "Thumbs.db", ".hidden.gif"):
         Path("holiday", name).write_text("x", encoding="utf-8")
     Path("holiday/empty").mkdir()
+    for folder, name in {"raws": "b.DNG", "films": "c.gif", "texts": "d.txt"}.items():
+        Path("holiday", folder, "below").mkdir(parents=True)
+        Path("holiday", folder, "below", name).write_bytes(b"")
     result = run("restore", "input", "holiday", "out")
     assert (result.exit_code, result.stdout.split()) == (1, ["out/a.png"])
     words = " ".join(result.stderr.split())
-    for name in ("b.gif", "raw.DNG", "unnamed", "sub"):
+    for name in ("b.gif", "raw.DNG", "unnamed", "sub", "raws", "films"):
         assert f"not restored: holiday/{name}: " in words
-    assert "4 of 5 pictures were not restored" in words and "left alone: notes.txt" in words
+    assert "such as b.DNG: a picture's name ends in" in words and "texts" not in words
+    assert "6 of 7 pictures were not restored" in words and "left alone: notes.txt" in words
     assert not any(name in words for name in ("Thumbs.db", ".hidden.gif", "empty"))
 
 

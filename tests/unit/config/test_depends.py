@@ -27,6 +27,7 @@ def runs(world):
     describe("methods", "input", "title: t\nkind: identity\n")
     describe("methods", "ceiling", "title: t\nkind: vae\nfoundation: f\n")
     describe("datasets", "d", SOURCES)
+    describe("datasets", "e", SOURCES)
     describe("protocols", "rgb", "title: t\n")
     return world
 
@@ -73,6 +74,26 @@ def test_a_stage_without_a_foundation_is_refused(runs):
         config.stage_inputs("lame", "predictor")
 
 
+@pytest.mark.parametrize(
+    ("stage", "keys", "words"),
+    [
+        (
+            "branches",
+            "phases: [{share: 0.5, batch: 1, crop_px: 16}, {share: 0.5, batch: 1, crop_px: 64}]",
+            r"branches.phases: crop_px 64 is larger than the crops of cut, 32 px",
+        ),
+        ("drm", "phases: [{batch: 1, crop_px: 64}]", r"drm.phases: crop_px 64 is larger than the crops of cut, 32 px"),
+        ("drm", "phases: [{batch: 1, crop_px: 16}], judged_crops: 4", r"drm.judged_crops is 4, but cut has 2 crop"),
+    ],
+)
+def test_what_the_cached_crops_cannot_give_is_refused_when_it_is_planned(runs, stage, keys, words):
+    describe("datasets", "cut", SOURCES + "encode: {crop_px: 32, crops: 2}\n")
+    describe("runs", "asks", f"title: t\nfoundation: f\ntrain: [cut]\nlatents: {{steps: 1}}\npredictor: {STAGE}\n"
+             f"branches: {STAGE}\ndrm: {STAGE}\n{stage}: {{steps: 1, {keys}}}\n".replace(f"{stage}: {STAGE}\n", ""))  # fmt: skip
+    with pytest.raises(ConfigError, match=f"runs/asks.yaml: {words}"):
+        config.stage_inputs("asks", stage)
+
+
 def test_a_weight_of_a_degradation_without_pictures_is_refused(runs):
     tasks = config.load("datasets", "d").tasks
     weighted = STAGE.replace("{", "{task_weights: {TASK: 2}, ", 1)
@@ -103,6 +124,7 @@ def test_reuse_of_what_is_not_there_is_refused(runs):
 def test_what_restoring_and_scoring_stand_on(runs):
     assert config.restore_inputs("plain", "d") == [
         "config/methods/plain.yaml",
+        "config/runs/part.yaml",
         "data/prepared/d.json",
         "data/foundations/f.json",
         "results/runs/full/predictor.json",
@@ -110,7 +132,7 @@ def test_what_restoring_and_scoring_stand_on(runs):
     ]
     # plain is like part, so a change there is a change of it; Snakemake is told of both files.
     methods = ["config/methods/plain.yaml", "config/methods/part.yaml"]
-    assert config.files_of_inputs(config.restore_inputs("plain", "d"))[:3] == [*methods, "data/prepared/d.json"]
+    assert config.files_of_inputs(config.restore_inputs("plain", "d"))[:3] == [*methods, "config/runs/part.yaml"]
     assert config.restore_inputs("input", "d") == ["config/methods/input.yaml", "data/prepared/d.json"]
     assert config.restore_inputs("ceiling", "d")[2:] == ["data/foundations/f.json"]
     with pytest.raises(ConfigError, match="Known methods: input"):

@@ -43,7 +43,7 @@ def refusal(kind: str, name: str) -> str:
 )  # fmt: skip
 def test_an_unknown_key_is_reported_with_the_nearest_one(world, kind, text, key, near):
     describe(kind, "wrong", text)
-    assert f"  {key}: unknown key (did you mean `{near}`?)" in refusal(kind, "wrong")
+    assert f"  {key}: unknown key (did you mean {near}?)" in refusal(kind, "wrong")
 
 
 def test_an_unknown_key_like_no_other_is_reported_alone(world):
@@ -71,10 +71,16 @@ def test_an_unknown_key_like_no_other_is_reported_alone(world):
         ("datasets", READY + "{task: rain, gt: {sorted: b}}\n", "pairs", "give `lq`"),
         ("datasets", READY + "{task: rain, lq: a, keep: '(', gt: {sorted: b}}\n", "pairs.keep", "regular expression"),
         ("datasets", READY + "{task: rain, lq: ../a, gt: {sorted: b}}\n", "pairs.lq.0", "not a safe"),
+        ("datasets", READY + "{task: rain, lq: a**, gt: {sorted: b}}\n", "pairs.lq.0", "whole part of a path"),
+        ("datasets", READY + "{task: rain, tasks: {'[': snow}, lq: a, gt: {sorted: b}}\n", "pairs.tasks.[.[key]", "regular expression"),
+        ("datasets", READY + r"{task: rain, lq: a, match: a, gt: {rule: 'gt/\1.png'}}" + "\n", "pairs", "`match`, which has 0 group(s)"),
+        ("datasets", READY + r"{task: rain, lq: a, match: '(a)', gt: {rule: ['\1', '\g<n>']}}" + "\n", "pairs", "unknown group name"),
+        ("datasets", READY + r"{task: rain, lq: a, match: '(a)', id: '\2', gt: {none: n}}" + "\n", "pairs", r"`id` '\\2' does not go"),
         ("datasets", SOURCES + "crop_px: 8\n", "(the whole file)", "`crops` and `crop_px`"),
         ("datasets", "title: t\nlicence: l\nsources: [{source: web}]\n", "sources.0", "'web'"),
         ("datasets", "title: t\nlicence: l\nfrom: [a]\ndegradations: {Haze: {haze: {}}}\n", "degradations.Haze.[key]", "pattern"),
         ("runs", f"title: t\ntrain: [a]\npredictor: {STAGE}\n", "(the whole file)", "needs a `foundation`"),
+        ("methods", "title: t\nkind: mperceiver\nrun: other\nweights: assets/runs/small\n", "(the whole file)", "weights of run other"),
         ("runs", f"title: t\nfoundation: f\ntrain: [a]\ndrm: {STAGE}\n", "(the whole file)", "`latents`"),
         ("runs", "title: t\ntrain: [a]\nnetwork: {architecture: a, steps: 1, phases: [{batch: 1, crop_px: 8}], "
          "gradient_checkpointing: true}\n", "(the whole file)", "network.gradient_checkpointing does nothing"),

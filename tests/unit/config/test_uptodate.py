@@ -161,3 +161,30 @@ def test_what_is_no_card_or_has_no_file_any_more_is_passed_over(made):
     Path(SCORE).write_text("no card", encoding="utf-8")
     config.settle()
     assert Path(SCORE).read_text(encoding="utf-8") == "no card"
+
+
+def test_restoring_reads_the_model_of_its_run(made):
+    describe("methods", "ours", "title: t\nkind: mperceiver\nrun: full\n")
+    card = "results/restored/ours/pairs.json"
+    lineage.write_card(card, verb="restore", spec={}, inputs=config.restore_inputs("ours", "pairs"))
+    assert config.changes(card, config.restore_inputs("ours", "pairs")) == []
+    edit("runs", "full", "title: t", "title: t\nmodel: {predictor_temperature: 0.5}")
+    (change,) = config.changes(card, config.restore_inputs("ours", "pairs"))
+    assert change.name == "config/runs/full.yaml#restore"
+
+
+def test_a_module_reads_folders_and_json_files_that_are_no_cards(made):
+    settings = Path("weights/gain.json")
+    settings.parent.mkdir()
+    settings.write_text("0.9", encoding="utf-8")
+    reads = [str(settings.parent), str(settings)]
+    describe(
+        "methods", "theirs", f"title: t\nkind: python\npython: {{entry: 'own:make', reads: [{', '.join(reads)}]}}\n"
+    )
+    card, inputs = "results/restored/theirs/pairs.json", config.restore_inputs("theirs", "pairs")
+    lineage.write_card(card, verb="restore", spec={}, inputs=inputs)
+    assert config.changes(card, inputs) == []
+    settings.write_text("0.2", encoding="utf-8")
+    assert [change.name for change in config.changes(card, inputs)] == reads
+    assert [lineage.is_card(path) for path in (card, *reads)] == [True, False, False]
+    assert set(lineage.chain(card)) == {card, "data/prepared/pairs.json", "data/raw/photos.json"}

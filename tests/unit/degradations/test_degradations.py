@@ -484,10 +484,8 @@ def test_the_verb_lists_degradations_and_explains_their_parameters():
     listed = CliRunner().invoke(app, ["degradations"], env={"COLUMNS": "200"}).stdout
     assert all(name in listed for name in NAMES) and "beta: 1.5" in listed
     explained = CliRunner().invoke(app, ["degradations", "haze"]).stdout
-    assert (
-        explained.startswith("haze (scene)\n\nAtmospheric scattering")
-        and "beta: scattering per unit depth, [0, 5]" in explained
-    )
+    assert explained.startswith("haze (scene)\n\nAtmospheric scattering")
+    assert "beta: scattering per unit depth" in explained and "beta: a number in [0, 5]" in explained
     unknown = CliRunner().invoke(app, ["degradations", "fog"])
     assert unknown.exit_code == 1 and "unknown degradation 'fog'; the degradations are" in unknown.stderr
 

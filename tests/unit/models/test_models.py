@@ -780,14 +780,14 @@ def test_equal_weights_are_equal_bytes(saved, tiny_run, tmp_path):
         (
             {"tp_tokens": 3},
             [
-                r"textual\.tp_pool: float32 \(9, 2, 32\) in the file, float32 \(9, 3, 32\) in the model",
+                r"textual\.tp_pool: float32 \(9, 2, 32\) in the file, float32 \(9, 3, 32\) in the network",
                 r"\(1 tensors\)",
             ],
         ),
-        ({"tp_pool": False}, [r"textual\.tp_pool: float32 \(9, 2, 32\) in the file, unknown in the model"]),
+        ({"tp_pool": False}, [r"textual\.tp_pool: float32 \(9, 2, 32\) in the file, unknown in the network"]),
         (
             {"modulation": "identity_gate"},
-            [r"_0\.gate: missing in the file, float32 \(16, 1, 1\) in the model", r"\(14 tensors\)"],
+            [r"_0\.gate: missing in the file, float32 \(16, 1, 1\) in the network", r"\(14 tensors\)"],
         ),
     ],
 )

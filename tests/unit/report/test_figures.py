@@ -1,5 +1,6 @@
 """Figures of every kind."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -95,6 +96,14 @@ def test_what_the_methods_figures_show(kinds):
     Path("results/restored/one/toys/probabilities.csv").unlink()
     with pytest.raises(figures.FigureError, match="restore first"):
         figures.write("probabilities")
+
+
+@pytest.mark.parametrize("name", ["bars", "tradeoff"])
+def test_figures_of_scores_say_that_there_are_none_and_what_makes_them(kinds, name):
+    shutil.rmtree("results/scores")
+    message = f"config/figures/{name}.yaml: none of its methods has been scored yet; run: snakemake --cores all results/figures/{name}.json"
+    with pytest.raises(figures.FigureError, match=f"^{re.escape(message)}$"):
+        figures.write(name)
 
 
 def test_prompts_of_scales_with_widths_of_their_own_are_shown(kinds):

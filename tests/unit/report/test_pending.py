@@ -3,9 +3,11 @@
 import shutil
 from pathlib import Path
 
-from support import reports
+import pytest
+from support import PROJECT, reports
 from support.printed import cell, yaml_of
 
+from mperceiver import config
 from mperceiver.report import site, tables
 from mperceiver.report.pending import pending
 
@@ -33,3 +35,16 @@ def test_what_is_not_here_yet_says_what_it_waits_for(tree):
     assert (
         "<b>Two_50%</b> on Haze; Rain. Waiting for the pictures of toys, to be downloaded by hand, the training" in text
     )
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (PROJECT / "config/tables").glob("*.yaml")))
+def test_every_table_of_the_project_says_what_it_waits_for(name, tmp_path, monkeypatch):
+    """Also rows of published numbers, which wait for nothing."""
+    monkeypatch.chdir(tmp_path)
+    Path("config").symlink_to(PROJECT / "config")
+    waiting = {one.title for one in pending(tables.build(name))}
+    table = config.load("tables", name)
+    titles = {
+        config.load("methods", method).title for part in table.parts for group in part.rows for method in group.methods
+    }
+    assert waiting <= titles

@@ -1,5 +1,6 @@
 """A photograph or a folder of them: what goes along, what is refused, and what is told."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -14,6 +15,7 @@ from mperceiver.config import ConfigError
 from mperceiver.images import PictureError
 from mperceiver.models.baselines.network import Network
 from mperceiver.restoring import photographs
+from mperceiver.restoring.stream import RestoreRequest, restore_all
 
 
 @pytest.fixture
@@ -86,12 +88,14 @@ def test_tiles_of_a_side_that_is_told(world, network):
         ("input", "a.png", "sub/dir.png", "sub/dir.png: is a folder; name a file in it"),
         ("input", "a.gif", "b.png", "a.gif: a picture's name ends in"),
         ("input", "missing.png", "b.png", "missing.png: no such picture; see what is there: ls "),
+        ("input", "my photos/missing.png", "b.png", "see what is there: ls 'my photos'"),
         ("ceiling", "a.png", "b.png", "ground truth"),
     ],
 )
 def test_a_file_that_is_refused(world, name, source, target, says):
     photo("a.png")
     Path("link.png").hardlink_to("a.png")
+    Path("my photos").mkdir()
     Path("sub/dir.png").mkdir(parents=True)
     before = Path("a.png").read_bytes()
     with pytest.raises(PictureError, match=says):
@@ -145,17 +149,27 @@ def test_a_folder_of_mixed_pictures(world, network, monkeypatch):
 
 
 def test_a_folder_is_restored_as_its_pictures_alone(world, network):
-    """Whatever the batch: pictures of one size go together, others between them."""
+    """One by one: in a batch, sums are added up in another order, and a value can differ by a level."""
     for i in range(11):
         photo(f"in/{i}.png", Image.fromarray(pixels(24, 32 if i % 3 else 40, seed=i)))
     results = restored("net", photographs.in_folder("in", "out"), tile_px=64)
-    assert len(results) == 11 and max(shape[0] for shape in network.given) > 1
+    assert len(results) == 11 and {shape[0] for shape in network.given} == {1}
     for i in range(11):
         restored("net", photographs.in_file(Path(f"in/{i}.png"), Path("alone.png")), tile_px=64)
         assert Path("alone.png").read_bytes() == Path(f"out/{i}.png").read_bytes()
 
 
 def test_one_bad_picture_of_a_batch_does_not_take_the_others(world, network):
+    network.network.register_forward_hook(lambda m, inputs, out: out / (inputs[0].amax((1, 2, 3), keepdim=True) > 0))
+    pictures, written = [pixels(24, 24, seed=1), np.zeros((24, 24, 3), np.uint8), pixels(24, 24, seed=2)], []
+    requests = [RestoreRequest(str(i), lambda p=p: p, written.append, 0) for i, p in enumerate(pictures)]
+    spec = photographs.method_for_photographs("net", tile_px=64)
+    outcomes = list(restore_all(network, spec, requests))
+    assert [bool(outcome.error) for outcome in outcomes] == [False, True, False] and len(written) == 2
+    assert network.given[0][0] == 3
+
+
+def test_one_bad_picture_of_a_folder_does_not_take_the_others(world, network):
     for i in range(4):
         photo(f"in/{i}.png", Image.fromarray(pixels(24, 24, seed=i)))
     black = photo("in/bad.png", Image.new("RGB", (24, 24)))
@@ -168,15 +182,48 @@ def test_one_bad_picture_of_a_batch_does_not_take_the_others(world, network):
 def test_folders_that_are_refused(world):
     Path("empty").mkdir()
     photo("in/a.png"), photo("in/b.png"), photo("twice/a.png"), photo("twice/a.jpg")
+    photo("cases/A.png"), photo("cases/a.bmp"), photo("forms/\u00e9.png"), photo("forms/e\u0301.bmp")
     Path("file").write_text("", encoding="utf-8")
     for folder, target, says in (
         ("empty", "out", "empty: no pictures in it"),
         ("in", "in", "in: is the folder to restore"),
         ("in", "file", "file: is a file"),
-        ("twice", "out", r"a\.jpg and a\.png would both become a\.png"),
+        ("twice", "out", r"a\.jpg and a\.png would become a\.png; rename"),
+        ("cases", "out", r"A\.png and a\.bmp would become A\.png and a\.png, which are one file on many disks; rename"),
+        ("forms", "out", "which are one file on many disks"),
+        ("empty", "out.png", r"out\.png: is the name of a picture, but empty is a folder.*mkdir out\.png"),
     ):
         with pytest.raises(PictureError, match=says):
             photographs.in_folder(Path(folder), Path(target))
+    Path("out.png").mkdir()
+    with pytest.raises(PictureError, match="empty: no pictures in it"):
+        photographs.in_folder(Path("empty"), Path("out.png"))
+
+
+def test_a_long_name_is_restored(world):
+    """Up to the 255 bytes of a disk, also of characters of several."""
+    for name in ("a" * 251, "雪" * 83):
+        photo(f"in/{name}.png")
+    results = restored("input", photographs.to_restore(Path("in"), Path("out"), compare=True))
+    assert [result.error for result in results] == [None, None] and len(list(Path("out").glob("*.png"))) == 2
+
+
+@pytest.mark.parametrize("method", ["input", "net"])
+def test_a_name_that_the_disk_does_not_take_is_an_error_of_its_picture(world, network, monkeypatch, method):
+    for name in ("a", "b" * 50, "c"):
+        photo(f"in/{name}.png")
+    lstat = Path.lstat
+
+    def short_names(path):
+        if len(path.name) > 40:
+            raise OSError(errno.ENAMETOOLONG, "File name too long", str(path))
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", short_names)
+    results = restored(method, photographs.to_restore(Path("in"), Path("out")))
+    errors = {result.photograph.source.name[0]: result.error for result in results if result.error}
+    assert list(errors) == ["b"] and "the name is too long for this disk; rename the photograph" in errors["b"]
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "c.png"]
 
 
 # ---------------------------------------------------------------- what is there already
@@ -241,6 +288,11 @@ def test_a_pipe_is_not_waited_for(world, monkeypatch):
         ("in", "linked", "linked/a.png: is the picture to restore, in/a.png, by another path or a link"),
         ("in", "hard", "hard/a.png: is the picture to restore, in/b.png, by another path or a link"),
         ("in", "one", "one/b.png: is the same file as one/a.png, and both would be written"),
+        (
+            "in",
+            "cases",
+            "cases/b.png: is the same file as cases/a.png on many disks, which take New.png for new.png, and",
+        ),
         ("in", "dangling", "dangling/b.png: is the same file as dangling/a.png, and both would be written"),
         ("in", "before", "before/compare/a.png: is the picture to restore, in/a.png, by another path or a link"),
         ("in", "folders", "folders/a.png: is a folder"),
@@ -250,11 +302,12 @@ def test_a_pipe_is_not_waited_for(world, monkeypatch):
 def test_no_picture_to_restore_is_overwritten(world, source, target, says):
     for number, name in enumerate(("in/a.png", "in/b.png", "c/a-compare.png", "c/compare/a.png", "one/a.png")):
         photo(name, Image.fromarray(pixels(seed=number)))
-    for folder in ("linked", "hard", "dangling", "before", "folders/a.png", "folders/c-compare.png"):
+    for folder in ("linked", "hard", "dangling", "cases", "before", "folders/a.png", "folders/c-compare.png"):
         Path(folder).mkdir(parents=True)
     for name in ("a", "b"):
         Path(f"linked/{name}.png").symlink_to(f"../in/{name}.png")
         Path(f"dangling/{name}.png").symlink_to("../elsewhere.png")
+    Path("cases/a.png").symlink_to("../new.png"), Path("cases/b.png").symlink_to("../New.png")
     Path("hard/a.png").hardlink_to("in/b.png")
     Path("one/b.png").symlink_to("a.png")
     Path("before/compare").symlink_to("../in")

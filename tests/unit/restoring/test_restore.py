@@ -184,6 +184,7 @@ def world(tmp_path, monkeypatch):
         "methods/fake": "title: fake\nkind: network\nrun: net\ntile_px: 48\noverlap_px: 16\n",
         "methods/ceiling": "title: ceiling\nkind: vae\nfoundation: tiny\n",
         "foundations/tiny": "title: tiny\nlicence: none\n",
+        "runs/net": "title: net\ntrain: [odd]\nnetwork: {architecture: nafnet, steps: 1, phases: [{batch: 1, crop_px: 16}]}\n",
     }
     for name, text in texts.items():
         (Path("config") / f"{name}.yaml").parent.mkdir(parents=True, exist_ok=True)
@@ -225,10 +226,27 @@ def test_identity_dataset_is_its_degraded_pictures(world):
 def test_dataset_card_names_what_it_stands_on(world, monkeypatch):
     monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Fake(noisy))
     card = lineage.read_card(datasets.restore_dataset("fake", "odd"))
-    stands_on = ["data/prepared/odd.json", "config/methods/fake.yaml#restore", "results/runs/net/network.json"]
+    settings = ["config/methods/fake.yaml#restore", "config/runs/net.yaml#restore"]
+    stands_on = ["data/prepared/odd.json", *settings, "results/runs/net/network.json"]
     assert sorted(card["inputs"]) == sorted(stands_on)
     assert list(card["outputs"]) == ["results/restored/fake/odd"]
     assert (card["verb"], card["result"], card["seed"]) == ("restore", {"count": 11, "tiled": 3}, 42)
+
+
+def test_a_setting_that_is_edited_while_the_work_runs_is_not_in_its_card(world, monkeypatch):
+    """The card names what made the pictures; the next plan sees the edit."""
+    method = Path("config/methods/fake.yaml")
+
+    class Edited(Fake):
+        def restore(self, *arguments):
+            method.write_text(method.read_text(encoding="utf-8").replace("48", "64"), encoding="utf-8")
+            return super().restore(*arguments)
+
+    monkeypatch.setattr(datasets, "load_restorer", lambda name, **_: Edited(noisy))
+    path = datasets.restore_dataset("fake", "odd")
+    assert lineage.read_card(path)["spec"]["method"]["tile_px"] == 48
+    (change,) = config.changes(path, config.inputs_of(path))
+    assert change.name == "config/methods/fake.yaml#restore"
 
 
 def test_neither_batch_nor_order_matters(world, monkeypatch):

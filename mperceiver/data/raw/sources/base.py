@@ -18,6 +18,7 @@ from mperceiver.config.sources import file_path, matches
 from mperceiver.data import DataError
 from mperceiver.data.archives.base import is_archive
 from mperceiver.data.archives.unpack import check_archives
+from mperceiver.data.raw.folder import files_in
 from mperceiver.fetch import DigestMismatch, fetch
 from mperceiver.fetch.stand_ins import stand_in
 from mperceiver.files import sha256
@@ -229,7 +230,7 @@ def _check_new_archives(files: list[RemoteFile], folder: Path, names: dict[str, 
     if not any(is_archive(file.name) for file in files):
         return
     try:  # parts with a known digest are needed to read the others
-        check_archives(sorted(p for p in folder.rglob("*") if p.is_file() and is_archive(p.name)), names)
+        check_archives([file for file in files_in(folder) if is_archive(file.name)], names)
     except DataError as error:
         raise DataError(
             f"{str(error).replace(str(folder) + '/', '')}; what was received is not a sound archive and was deleted"

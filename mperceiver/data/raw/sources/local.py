@@ -22,6 +22,7 @@ from mperceiver.parallel import cores, in_processes
 from mperceiver.printing import say
 from mperceiver.progress import progress
 from mperceiver.seeds import picture_seed
+from mperceiver.wording import first_few
 
 
 def fill_from_package(download: Download, source: PackageSource, folder: Path) -> Received:
@@ -78,8 +79,8 @@ def _generate_png(job: tuple[str, int, int]) -> bytes:
 
 
 def fill_from_folder(download: Download, source: LocalSource, folder: Path) -> Received:
-    """Copy pictures from a folder: an absolute one, or the first sound one of that name inside the mirror folders."""
-    named = Path(source.folder)
+    """Copy pictures from a folder: an absolute one (also ~/…), or the first sound one of that name inside the mirror folders."""
+    named = expanded(source.folder)
     if named.is_absolute():
         candidates = [named]
         advice = f"put its pictures into {named}"
@@ -106,6 +107,14 @@ def fill_from_folder(download: Download, source: LocalSource, folder: Path) -> R
     raise DataError("; ".join(failures) + f"; {advice}")
 
 
+def expanded(folder: str) -> Path:
+    """A folder with its ~ or ~user at the start replaced by that home. Raises DataError if there is no such home."""
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise DataError(f"{folder}: this machine knows no such home folder; give the whole path as `folder`") from None
+
+
 def _copy_pictures(download: Download, source: LocalSource, origin: Path, folder: Path) -> str:
     """Copy the pictures of ``origin`` into ``folder``; returns the copies' SHA-256 as a folder."""
     if not origin.is_dir():
@@ -115,11 +124,8 @@ def _copy_pictures(download: Download, source: LocalSource, origin: Path, folder
     if unread := [file.name for file in left_out(origin, glob)]:
         say(f"{origin}: pictures of a form that is not read are left out: {', '.join(unread)}", error=True)
     keep = "`keep_folders: true` beside `folder` keeps the subfolders, for pairs to be found in them"
-    if not files and (below := pictures_in(origin, "**/*")):
-        inner = sorted({f"{path.relative_to(origin).parts[0]}/" for path in below})
-        raise DataError(f"{origin}: its pictures are in subfolders, {', '.join(inner[:5])}; {keep}")
     if not files:
-        raise DataError(f"{origin}: no pictures there ({glob})")
+        raise DataError(_why_no_pictures(origin, source.glob, keep))
     if download.dataset.expected not in (None, len(files)):  # checked here, so that the next mirror folder is tried
         raise DataError(f"{origin}: has {len(files)} pictures, expected {download.dataset.expected}")
     for file in files:
@@ -129,13 +135,27 @@ def _copy_pictures(download: Download, source: LocalSource, origin: Path, folder
     return _check_digest(source, origin, folder_sha256(folder.iterdir()), f"{len(files)} pictures")
 
 
+def _why_no_pictures(origin: Path, glob: str | None, keep: str) -> str:
+    """Why no picture of a folder was taken. ``keep``: what to do about pictures in subfolders."""
+    here, below = pictures_in(origin), pictures_in(origin, "*/**/*")
+    subfolders = first_few(sorted({f"{path.relative_to(origin).parts[0]}/" for path in below}))
+    if glob is None and below:
+        return f"{origin}: its pictures are in subfolders, {subfolders}; {keep}"
+    if here or below:
+        places = [f"{len(here)} there"] * bool(here) + [f"{len(below)} in {subfolders}"] * bool(below)
+        return f"{origin}: `glob` {glob} fits none of its {len(here) + len(below)} pictures ({', '.join(places)})"
+    return f"{origin}: no pictures there" + (f" ({glob})" if glob else "")
+
+
 def _copy_tree(download: Download, source: LocalSource, origin: Path, folder: Path) -> str:
     """Copy the files below ``origin`` into ``folder`` with their paths; returns the copies' SHA-256 as a folder."""
     if not origin.is_dir():
         raise DataError(f"{origin}: no such folder")
     names = files_below(origin, source.glob or "**")
     if not names:
-        raise DataError(f"{origin}: no files below it ({source.glob or '**'})")
+        if everything := files_below(origin):
+            raise DataError(f"{origin}: `glob` {source.glob} fits none of its {len(everything)} files")
+        raise DataError(f"{origin}: no files below it")
     for name in names:
         try:
             file_path(name)

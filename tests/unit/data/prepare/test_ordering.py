@@ -27,6 +27,11 @@ def between(left: list[str], right: list[str]) -> list[int]:
         (["a", "b"], ["x1", "x2"]),  # nothing to compare
         (["5"], ["9"]),
         (["s1/in/1", "s1/in/2", "s2/in/1"], ["s1/gt/1", "s1/gt/2", "s2/gt/1"]),
+        (
+            ["lq/1", "lq/01", "lq/2"],
+            ["gt/01", "gt/1", "gt/2"],
+        ),  # numbers of one value, written in two ways on both sides
+        (["1_rain", "01_rain"], ["1", "01"]),
     ],
 )
 def test_sets_whose_order_is_right(left, right):
@@ -45,6 +50,8 @@ def test_sets_whose_order_is_right(left, right):
         (["ant", "cat"], ["bee", "ant"], [1]),
         (["1", "2", "4", "5"], ["101", "103", "104", "105"], [1]),
         (["s1/in/1", "s2/in/1"], ["s1/gt/1", "s3/gt/1"], [1]),
+        (["1", "01", "2"], ["1", "1b", "2"], [0]),  # 01 with 1, although there is another 1
+        (["1", "1b", "2"], ["1", "01", "2"], [0]),
     ],
 )
 def test_sets_whose_order_is_wrong(left, right, wrong):

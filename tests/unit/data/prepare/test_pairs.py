@@ -1,9 +1,12 @@
 """Ready-made pairs: matched by every kind of rule, adjusted and checked; and the faults of real downloads."""
 
+import contextlib
 import hashlib
 import io
 import json
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from PIL import Image
 
 from mperceiver import commits, config, images, lineage, parallel, paths
 from mperceiver.data import DataError
+from mperceiver.data.prepare import ready_made
 from mperceiver.data.prepare.dataset import prepare_dataset
 from mperceiver.data.prepare.matching import file_tree, natural_key
 from mperceiver.data.read.loader import PreparedDataset
@@ -145,6 +149,19 @@ def test_an_order_that_names_contradict_is_refused(world):
     put("raw", dict.fromkeys(["c/1.png", "c/2.png", "c/4.png", "t/1.png", "t/3.png", "t/4.png"]))
     describe("task: defocus, lq: c/*.png, gt: {sorted: t/*.png}")
     assert "1 of 3 pictures would get a ground truth whose name contradicts theirs: c/2.png with t/3.png" in refused()
+
+
+def test_the_order_of_names_never_depends_on_that_of_the_disk():
+    for names in (["1", "01", "2"], ["01", "1", "2"], ["2", "1", "01"]):
+        assert sorted(names, key=natural_key) == ["01", "1", "2"]
+
+
+def test_numbers_of_one_value_pair_as_they_are_written(world):
+    put("raw", dict.fromkeys(f"{side}/{i}.png" for side in ("lq", "gt") for i in ("1", "01", "2")))
+    describe("task: rain, lq: lq/*, gt: {sorted: gt/*}")
+    rows = rows_of()
+    assert list(rows) == ["01", "1", "2"]
+    assert all(np.array_equal(gt, picture(f"gt/{name}.png")) for name, (_, gt, _) in rows.items())
 
 
 def test_a_list_file_pairs(world):
@@ -345,6 +362,21 @@ def test_known_defects_are_left_out_and_counted(world):
         assert message in refused()
 
 
+@pytest.mark.parametrize(
+    ("members", "kind", "words"),
+    [
+        ({"in/1.png": None, "in/2.png": None}, "missing", "2 without a ground truth), such as in/1.png: its ground truth"),
+        ({"in/1.png": None, "gt/1.png": (9, 8)}, "sizes", "1 of unequal size)"),
+        ({"in/1.png": None, "gt/1.png": b"junk"}, "damaged", "1 damaged)"),
+    ],
+)  # fmt: skip
+def test_a_dataset_of_nothing_but_known_defects_is_refused(world, members, kind, words):
+    put("raw", members)
+    describe(f"task: rain, lq: in/*, {RULE}, known: {{{kind}: {{note: n}}}}")
+    message = refused()
+    assert "d: no pair is left" in message and words in message and "config/datasets/d.yaml" in message
+
+
 def test_what_does_not_fit_the_rule_is_named(world):
     put("raw", dict.fromkeys(["in/1.png", "in/IMG.png", "gt/1.png"]))
     describe(r"task: rain, lq: in/*, match: 'in/(\d+).png', gt: {rule: 'gt/\1.png'}")
@@ -369,6 +401,68 @@ def test_numbers_sort_as_people_sort_them_and_junk_is_passed_over(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_bytes(b"")
     assert list(file_tree([tmp_path])) == ["c/e9.png", "c/e10.png"]
+
+
+def test_two_jobs_for_one_dataset_wait_for_each_other(world, monkeypatch, capfd):
+    """They unpack into one folder, which each deletes at its start."""
+    put("raw", dict.fromkeys(f"{side}/{i}.png" for side in ("in", "gt") for i in range(3)), "set.zip")
+    describe(f"task: rain, lq: in/*, {RULE}")
+    plan, working, at_once = ready_made.plan_pairs, [], []
+
+    @contextlib.contextmanager
+    def slow(*args):
+        with plan(*args) as planned:
+            working.append(args)
+            at_once.append(len(working))
+            time.sleep(0.5)
+            yield planned
+            working.pop()
+
+    monkeypatch.setattr(ready_made, "plan_pairs", slow)
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(prepare_dataset, "d", workers=1) for _ in range(2)]
+        assert [job.result() for job in jobs] == [paths.prepared_card("d")] * 2
+    assert at_once == [1, 1] and PreparedDataset("d").ids == ["0", "1", "2"]
+    assert "another process is writing it" in capfd.readouterr().err
+    assert sorted(path.name for path in Path("data/prepared").iterdir()) == ["d.arrow", "d.json"]
+
+
+def test_a_file_that_vanishes_is_no_damaged_picture(world, monkeypatch):
+    put("raw", dict.fromkeys(f"{side}/{i}.png" for side in ("in", "gt") for i in range(3)), "set.zip")
+    describe(f"task: rain, lq: in/*, {RULE}, known: {{damaged: {{note: any number may be}}}}")
+    plan = ready_made.plan_pairs
+
+    @contextlib.contextmanager
+    def robbed(*args):
+        with plan(*args) as (jobs, faults):
+            Path(jobs[0].pairs[1].gt.path).unlink()
+            yield jobs, faults
+
+    monkeypatch.setattr(ready_made, "plan_pairs", robbed)
+    message = refused()
+    assert "d: in/1.png: its ground truth 1.png" in message and "cannot be read (No such file or directory)" in message
+
+
+def test_linked_folders_are_found_by_one_rule(tmp_path):
+    for name in ("set/in/1.png", "other/deep/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "set/gt").symlink_to("../other")
+    (tmp_path / "set/in/up").symlink_to("..")  # into itself
+    (tmp_path / "other/deep/again").symlink_to(tmp_path / "other/deep")
+    assert list(file_tree([tmp_path / "set"])) == ["gt/deep/2.png", "in/1.png"]
+    (tmp_path / "set/old").symlink_to("gone")
+    with pytest.raises(DataError, match=r"set/old: a link to gone, where there is nothing"):
+        file_tree([tmp_path / "set"])
+
+
+def test_a_link_that_the_card_of_the_download_does_not_know_is_refused(world):
+    put("raw", dict.fromkeys(["in/1.png", "gt/1.png"]))
+    describe(f"task: rain, lq: '**/in/*', {RULE}")
+    (world / "elsewhere/in").mkdir(parents=True)
+    (world / "elsewhere/in/2.png").write_bytes(encoded(picture(2)))
+    (paths.raw_folder("raw") / "more").symlink_to(world / "elsewhere")  # the SHA-256 of data/raw/raw is as before
+    assert "data/raw/raw/more is a link to another folder" in refused(error=lineage.LineageError)
 
 
 # ---------------------------------------------------------------- pictures of pairs, degraded

@@ -105,6 +105,16 @@ def test_pictures_that_are_left_out_are_named(world, capsys):
     assert "are left out: old.gif, more/" in capsys.readouterr().err
 
 
+def test_a_dataset_without_a_row_is_refused(world):
+    generated("leaves")
+    write_rows("empty", [])  # as an earlier version prepared it
+    describe("empty", "from: [leaves]\npairs: {lq: '*', gt: {itself: true}}\n")
+    describe("d", "from: [empty]\n" + TWO_WAYS)
+    with pytest.raises(DataError, match=r"d: no row is left.* mperceiver prepare empty"):
+        prepare_dataset("d", workers=1)
+    assert sorted(path.name for path in Path("data/prepared").iterdir()) == ["empty.arrow", "empty.json"]
+
+
 def test_a_share_of_the_rows_stays_clean_and_the_others_are_as_without_it(world):
     generated("leaves", count=3)
     download_dataset("leaves", [])

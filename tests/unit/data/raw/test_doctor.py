@@ -43,6 +43,13 @@ def states(*names: str, mirrors: tuple[Path, ...] = ()) -> list[str]:
     return [answer.state for answer in ask_sources(list(names), list(mirrors))]
 
 
+def test_a_folder_may_be_named_from_a_home(world, monkeypatch):
+    monkeypatch.setenv("HOME", str(world))
+    Path("pics").mkdir()
+    describe("d", *({"source": "local", "folder": folder} for folder in ("~/pics", "~/none", "~nobody-of-that-name/a")))
+    assert states("d") == ["ok", "manual", "unreachable"]
+
+
 def test_an_available_file_is_ok_and_not_downloaded(world, server):
     url = server.put("/set.zip", BODY)
     describe("d", http(url), http(url, bytes=len(BODY)))

@@ -196,7 +196,8 @@ def test_a_folder_may_hold_archives_which_must_be_sound(world):
     [
         ("", r"its pictures are in subfolders, input/, target/; `keep_folders: true`"),
         ("    glob: '**/*.png'\n", r"two pictures are named 0\.png; narrow `glob`, or: `keep_folders: true`"),
-        ("    keep_folders: true\n    glob: '*.png'\n", r"no files below it \(\*\.png\)"),
+        ("    keep_folders: true\n    glob: '*.png'\n", r"`glob` \*\.png fits none of its 4 files"),
+        ("    glob: 'input/*.jpg'\n", r"`glob` input/\*\.jpg fits none of its 4 pictures \(4 in input/, target/\)"),
     ],
 )
 def test_subfolders_without_their_key_are_an_error_that_names_it(world, extra, message):
@@ -205,6 +206,70 @@ def test_subfolders_without_their_key_are_an_error_that_names_it(world, extra, m
     with pytest.raises(DataError, match=message):
         download_dataset("d", [Path("m")])
     assert not paths.raw_folder("d").exists() and not paths.raw_card("d").exists()
+
+
+def test_a_glob_that_fits_nothing_is_not_called_subfolders(world):
+    put("m/my", "p0.png", "p1.png")
+    local("d", "my", "    glob: '*.jpg'\n")
+    with pytest.raises(DataError, match=r"my: `glob` \*\.jpg fits none of its 2 pictures \(2 there\)") as caught:
+        download_dataset("d", [Path("m")])
+    assert "subfolders" not in str(caught.value) and "p0.png/" not in str(caught.value)
+
+
+def test_a_folder_may_be_named_from_a_home(world, monkeypatch):
+    monkeypatch.setenv("HOME", str(world / "home"))
+    put("home/pics", "a.png")
+    local("d", "~/pics")
+    download_dataset("d", [])
+    assert [p.name for p in pictures_in(paths.raw_folder("d"))] == ["a.png"]
+    local("e", "~nobody-of-that-name/pics")
+    with pytest.raises(DataError, match="knows no such home folder"):
+        download_dataset("e", [])
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_linked_folders_are_followed(world, keep):
+    put("m/my/input", "0.png")
+    put("elsewhere", "1.png")
+    Path("m/my/target").symlink_to(world / "elsewhere")
+    Path("m/my/input/up").symlink_to("..")  # into itself
+    local("d", "my", "    keep_folders: true\n" if keep else "    glob: '**/*.png'\n")
+    download_dataset("d", [Path("m")])
+    raw = paths.raw_folder("d")
+    assert sorted(here("d")) == (["input/0.png", "target/1.png"] if keep else ["0.png", "1.png"])
+    assert not any(path.is_symlink() for path in raw.rglob("*"))
+    Path("m/my/old").symlink_to("gone")
+    with pytest.raises(DataError, match=r"m/my/old: a link to gone, where there is nothing"):
+        download_dataset("d", [Path("m")], force=True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("none", ""),
+        ("count", r"2 pictures, expected 3 .*; beside them, and not counted: more/0\.png, notes\.txt"),
+        ("damaged", r"d: b\.png: cannot be decoded"),
+        ("name", r"'b c\.png': a picture's name may have"),
+        ("stems", r"a\.jpg and a\.png have one name"),
+    ],
+)
+def test_other_files_beside_pictures_do_not_stop_their_checks(world, fault, message):
+    folder = put("m/my", "a.png", "b c.png" if fault == "name" else "b.png")
+    put("m/my/more", "0.png")
+    (folder / "notes.txt").write_text("of mine", encoding="utf-8")
+    if fault == "damaged":
+        (folder / "b.png").write_bytes((folder / "b.png").read_bytes()[:-3000])
+    if fault == "stems":
+        (folder / "b.png").rename(folder / "a.jpg")
+    local("d", "my", "    keep_folders: true\n", f"expected: {3 if fault == 'count' else 2}\n")
+    if fault == "none":
+        stamp = download_dataset("d", [Path("m")]).stat().st_mtime_ns
+        assert sorted(here("d")) == ["a.png", "b.png", "more/0.png", "notes.txt"]
+        assert download_dataset("d", [Path("m")]).stat().st_mtime_ns == stamp
+        return
+    with pytest.raises(DataError, match=message):
+        download_dataset("d", [Path("m")])
+    assert nothing_in("data/raw")
 
 
 def test_a_failed_download_leaves_the_old_one(world):
@@ -654,6 +719,9 @@ def test_what_a_person_has_to_bring_is_told_until_it_is_there(world, server):
         ({"source": "gdrive"}, "give either `files` or `folder`"),
         ({"source": "gdrive", "folder": "1" * 33, "names": ["*"]}, "unknown key"),
         ({"source": "baidu"}, "does not match any of the expected tags"),
+        ({"source": "local", "folder": "a", "glob": "/abs/*.png"}, "a glob is relative to the folder"),
+        ({"source": "local", "folder": "a", "glob": "**.png"}, r"`\*\*` is a whole part of a path"),
+        ({"source": "local", "folder": "a", "glob": "../*"}, "not a safe relative path"),
     ],
 )
 def test_what_is_no_source_is_refused(world, source, message):
