@@ -74,12 +74,13 @@ def outside_inputs_of(method: str, dataset: str) -> list[str]:
 
 
 def module_inputs(method: str) -> list[str]:
-    """The files that a method of kind python is made of: its module, where it lies in the working directory, and `reads`."""
+    """The files that a method of kind python is made of: its module with the packages around it, where they lie in the working directory, and
+    `reads`."""
     spec = load("methods", method)
     if not spec.python:
         return []
     path = Path(*spec.python.entry.partition(":")[0].split("."))
-    sources = [path.with_suffix(".py"), path / "__init__.py"]
+    sources = [path.with_suffix(".py"), *(folder / "__init__.py" for folder in (path, *path.parents[:-1]))]
     return [os.fspath(file) for file in sources if file.is_file()] + spec.python.reads
 
 

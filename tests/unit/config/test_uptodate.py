@@ -75,7 +75,7 @@ PREDICTOR, BRANCHES, DRM = (f"results/runs/full/{stage}.json" for stage in ("pre
         ("datasets", "pairs", "title: t", "# a comment\ntitle: another title", set()),
         ("datasets", "pairs", "encode", "seed: 0\nencode", set()),  # the default, spelt out
         ("datasets", "pairs", "licence: l", "licence: l\nprotocol: y", {SCORE}),
-        ("datasets", "pairs", "crop_px: 16", "crop_px: 8", {ENCODE}),
+        ("datasets", "pairs", "crop_px: 16", "crop_px: 32", {ENCODE}),
         ("datasets", "pairs", "encode", "seed: 1\nencode", {PREPARE}),
         ("datasets", "photos", "title: t", "title: another title", set()),
         ("datasets", "photos", "count: 1", "count: 2", {"data/raw/photos.json"}),

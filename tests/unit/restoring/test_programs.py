@@ -1,6 +1,7 @@
 """Methods of kind command and kind python."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +217,22 @@ def test_a_function_that_makes_no_restorer(plug, function, message):
     with pytest.raises(ConfigError, match=rf"plugged.yaml: python.entry: .*{message}"):
         restore_dataset("plugged", "noise")
     assert not Path("results/restored/plugged/noise").exists()
+
+
+def test_what_a_module_imports_from_the_working_directory_is_an_input(world, plug):
+    """Or a change of it would not be seen; the same file in `reads`, or in a folder there, is known."""
+    source = Path(plug("scale"))
+    source.write_text(f"from {source.parent.name} import helper\n{MODULE}", encoding="utf-8")
+    helper = source.with_name("helper.py")
+    helper.write_text("", encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=rf"python.entry: its module imports {helper}, and .* add it to `python.reads`"
+    ):
+        restore_dataset("plugged", "noise")
+    for name in [name for name in sys.modules if name.startswith(source.parent.name)]:
+        del sys.modules[name]
+    plug("scale", f", reads: [{source.parent}]")
+    assert str(source.parent) in lineage.read_card(restore_dataset("plugged", "noise"))["inputs"]
 
 
 def test_a_module_that_cannot_be_imported(world):
