@@ -10,6 +10,7 @@ from mperceiver.config.base import ConfigError
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.figures import OF_PREDICTOR, Figure
 from mperceiver.config.files import load, names, path_of
+from mperceiver.config.outside import OUTSIDE_KINDS
 from mperceiver.config.reported import PAPER, path_of_reported, reported_names, reported_numbers
 from mperceiver.config.runs import Run, Stage
 from mperceiver.config.tables import COST, TRAINING, Block, ColumnGroup, Reported, Table, places_of
@@ -49,14 +50,11 @@ def check_figure(name: str, figure: Figure) -> None:
     labels = [column.label for column in figure.columns]
     if twice := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"{file}: columns: two are labelled {twice}; give each its own `label`")
-    for method in figure.methods:
-        spec, lacks = load("methods", method), None
-        if figure.kind in OF_PREDICTOR and spec.kind != "mperceiver" and spec.predictor is None:
-            lacks = "predictor"
-        if figure.kind == "tradeoff" and spec.kind != "mperceiver":
-            lacks = "sampler"
-        if lacks:
-            raise ConfigError(f"{file}: methods: {method} is of kind {spec.kind}; it has no {lacks}")
+    for method in figure.methods if figure.kind in (*OF_PREDICTOR, "tradeoff") else ():
+        if (kind := load("methods", method).kind) in ("identity", "vae", "reported", *OUTSIDE_KINDS):
+            raise ConfigError(
+                f"{file}: methods: {method} is of kind {kind}; it has no {'predictor' if figure.kind in OF_PREDICTOR else 'sampler'}"
+            )
 
 
 def check_protocol(dataset: Dataset) -> None:

@@ -28,7 +28,7 @@ class Dataset(Model):
     downloaded datasets. One with `from` and `degradations` has pictures of other datasets, degraded here.
     """
 
-    title: str = Field(description="what it is, in a line", min_length=1)
+    title: str = Field(description="what it is, in a line")
     licence: str = Field(description="licence or terms of use of the pictures")
     citation: str = Field("", description="paper to cite")
     page: str = Field("", description="its official page")

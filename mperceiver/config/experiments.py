@@ -29,7 +29,7 @@ def experiment_name(path: Path) -> str:
 class Experiment(Model):
     """config/<name>.yaml: which tables and figures to build."""
 
-    title: str = Field(description="heading of the report", min_length=1)
+    title: str = Field(description="heading of the report")
     tables: list[Name] = Field(description="tables, in the report's order")
     figures: list[Name] = Field(default_factory=list, description="figures, in the report's order")
     mirror: list[str] = Field(

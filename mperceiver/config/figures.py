@@ -35,7 +35,7 @@ class Panel(Model):
 class Figure(Model):
     """config/figures/<name>.yaml: a visual comparison or a plot."""
 
-    title: str = Field(description="heading", min_length=1)
+    title: str = Field(description="heading")
     caption: str = Field(description="what a reader must know to read the figure")
     kind: Literal["comparison", "curves", "bars", "prompts", "probabilities", "reliability", "tradeoff", "usage"] = (
         Field(

@@ -144,7 +144,7 @@ class FileGroup(Model):
 class Foundation(Model):
     """config/foundations/<name>.yaml: the frozen Stable Diffusion and CLIP."""
 
-    title: str = Field(description="what it is, in a line", min_length=1)
+    title: str = Field(description="what it is, in a line")
     licence: str = Field(description="licence of the weights")
     citation: str = Field("", description="paper to cite")
     local: str | None = Field(

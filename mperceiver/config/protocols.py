@@ -12,7 +12,7 @@ SSIM_SIDE = 11  # px, of SSIM's Gaussian window
 class Protocol(Model):
     """config/protocols/<name>.yaml: how restored pictures are scored."""
 
-    title: str = Field(description="the protocol in words, printed below tables", min_length=1)
+    title: str = Field(description="the protocol in words, printed below tables")
     channel: Literal["rgb", "y"] = Field("rgb", description="what PSNR and SSIM are computed on; y: BT.601 luma")
     luma_rounded: bool = Field(
         False, description="round luma to 8 bit, as MATLAB's rgb2ycbcr does for an 8-bit picture"

@@ -187,7 +187,7 @@ class Published(Model):
 class Run(Model):
     """config/runs/<name>.yaml: how weights are trained."""
 
-    title: str = Field(description="what it is, in a line", min_length=1)
+    title: str = Field(description="what it is, in a line")
     foundation: Name | None = Field(None, description="frozen weights it is trained with; a baseline has none")
     train: list[Name] = Field(description="training datasets")
     tasks: list[Name] = Field(TASKS, description="degradation classes, in order")

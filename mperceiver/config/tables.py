@@ -21,7 +21,7 @@ AVERAGE = (
 class RowGroup(Model):
     """Rows of a table under one heading, a row a method."""
 
-    title: str = Field(description="heading of the rows", min_length=1)
+    title: str = Field(description="heading of the rows")
     methods: list[Name] = Field(default_factory=list, description="methods, from top to bottom")
     reported: Name | None = Field(
         None,
@@ -104,7 +104,7 @@ class Block(Model):
 class Table(Model):
     """config/tables/<name>.yaml: rows of methods, columns of datasets and metrics."""
 
-    title: str = Field(description="heading", min_length=1)
+    title: str = Field(description="heading")
     caption: str = Field(description="what a reader must know to read the table")
     rows: list[RowGroup] = Field(default_factory=list, description="groups of rows, from top to bottom")
     columns: list[ColumnGroup] = Field(default_factory=list, description="groups of columns, from left to right")

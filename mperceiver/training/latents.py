@@ -93,6 +93,7 @@ def encode_dataset(foundation: str, dataset: str) -> Path:
         CommitError: git does not tell the commit.
         DataError: see ``encode``.
     """
+    config.load("foundations", foundation)
     commits.require()
     check_unchanged(config.encode_inputs(foundation, dataset))
     digests = lineage.digests(config.encode_inputs(foundation, dataset))
