@@ -38,6 +38,8 @@ def restore_dataset(method: str, dataset: str) -> Path:
     for path in inputs:
         if lineage.is_card(path):
             lineage.read_card(path)
+    if spec.results is not None:
+        config.manifest(method)  # says what is wrong with it, or missing
     check_unchanged(inputs)
     digests, settings = lineage.digests(inputs), config.read_part("methods", method, "restore")
     prepared = PreparedDataset(dataset)

@@ -103,14 +103,14 @@ def slow_model(clock, tmp_path, monkeypatch):
         tell.append(on_share)
         return Identity()
 
-    def restore(restorer, method, requests):
+    def restore(restorer, method, requests, **options):
         requests = list(requests)
         shares = [(3, 0.15), (17, 0.85)] if len(requests) == 1 else [(5, 1.0)]
         for request in requests:
             for seconds, share in shares:
                 clock.now += seconds
                 tell[0](share)
-            yield from restore_all(restorer, method, [request])
+            yield from restore_all(restorer, method, [request], **options)
 
     monkeypatch.setattr(photographs, "load_restorer", load)
     monkeypatch.setattr(photographs, "restore_all", restore)

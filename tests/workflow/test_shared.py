@@ -96,7 +96,7 @@ def edited(path: str, old: str, new: str):
         (edited("config/datasets/tiny-test.yaml", "^crops: 2", "crops: 2\nprotocol: y"), SCORED),
         (edited("config/datasets/tiny-test.yaml", "^crops: 2", "crops: 2\nseed: 1"), {"prepare": 1} | RESTORED),
         (
-            edited("config/datasets/tiny-train.yaml", "^every", "encode: {crop_px: 16}\nevery"),
+            edited("config/datasets/tiny-train.yaml", "^every", "encode: {crop_px: 32, flip: true}\nevery"),
             {
                 "encode": 1,
                 "train_predictor": 1,
