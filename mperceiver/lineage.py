@@ -119,9 +119,9 @@ def write_card(
         LineageError: an input or output is missing. CommitError: git does not tell the commit.
     """
     head, dirty = commits.current()
-    outputs, hashed = list(outputs), isinstance(inputs, Mapping)
-    inputs = inputs if isinstance(inputs, Mapping) else list(inputs)
-    missing = [str(file) for file in (*(() if hashed else inputs), *outputs) if not Path(file).exists()]
+    hashed = dict(inputs) if isinstance(inputs, Mapping) else {}
+    files, outputs = [] if isinstance(inputs, Mapping) else list(inputs), list(outputs)
+    missing = [str(file) for file in (*files, *outputs) if not Path(file).exists()]
     if missing:
         raise LineageError(f"{path}: cannot write the card, files are missing: {', '.join(missing)}")
     card = {
@@ -130,7 +130,7 @@ def write_card(
         "dirty": dirty,
         "code": code(),
         "spec": _plain_data(spec),
-        "inputs": (dict(inputs) if isinstance(inputs, Mapping) else digests(inputs)) | (sources or {}),
+        "inputs": hashed | digests(files) | (sources or {}),
         "outputs": {str(file): write_manifest(file) if Path(file).is_dir() else sha256(file) for file in outputs},
         "seed": seed,
         "versions": versions(),
@@ -180,6 +180,12 @@ def is_card(path: Path | str) -> bool:
     except (LineageError, OSError):
         return False
     return True
+
+
+def check_cards(inputs: Iterable[Path | str]) -> None:
+    """Raise LineageError for a card among the inputs of a job that is missing or damaged."""
+    for path in filter(is_card, inputs):
+        read_card(path)
 
 
 def chain(path: Path | str) -> dict[str, dict[str, Any]]:

@@ -9,11 +9,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from mperceiver import config, paths
+from mperceiver import paths
 
 DVC = Path(".dvc")
 # Below these lie single files that are outputs. The pictures of a folder that is an output may stay protected: it is removed whole.
-DEPTHS = config.NAMES | {paths.REPORT: 1}
+DEPTHS = {folder: cards.names for folder, cards in paths.CARDS.items()} | {paths.REPORT: 1}
 
 
 def release_outputs() -> int:

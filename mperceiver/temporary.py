@@ -17,9 +17,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-LONGEST_BYTES = (
-    64  # of a name that stands whole in a temporary one: a file system takes 255 bytes, an encrypted one 143
-)
+# Of a name that stands whole in a temporary one: a file system takes 255 bytes, an encrypted one 143.
+LONGEST_BYTES = 64
 KEPT_BYTES = 32  # of a longer one
 LONGEST_SUFFIX_BYTES = 16
 ABANDONED_S = 24 * 3600  # on another machine, whose processes cannot be asked: nothing has changed in it for so long

@@ -47,7 +47,7 @@ from mperceiver.config.files import (
     read_yaml,
     with_options,
 )
-from mperceiver.config.graph import JOBS, NAMES, benchmark_of, cards_here, check, files_of_inputs, inputs_of, job_of
+from mperceiver.config.graph import JOBS, benchmark_of, cards_here, check, files_of_inputs, inputs_of, job_of
 from mperceiver.config.outside_inputs import command_inputs, covers, manifest, manifest_file, results_folder
 from mperceiver.config.parts import WORDS, digest_of_label, experiment_part, part_of, read_part
 from mperceiver.config.reported import Number, path_of_reported, reported_names, reported_numbers

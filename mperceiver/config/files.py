@@ -24,10 +24,8 @@ from mperceiver.printing import masked
 from mperceiver.wording import did_you_mean
 
 CONFIG = Path("config")
-AT_ROOT = (
-    "methods",
-    "foundations",
-)  # folders of config/ that tell a checkout's root from another folder with a config/
+# Folders of config/ that tell a checkout's root from another folder with a config/.
+AT_ROOT = ("methods", "foundations")
 _root = Path()  # above config/: the working directory, unless `or_shipped` chose the shipped files
 MOST_FAULTS = 30  # of a file that are named
 KINDS: dict[str, type[Model]] = {  # folder of config/ -> model of its files

@@ -38,7 +38,6 @@ JOBS: dict[Path, Job] = {
     paths.TABLES: Job(shown.table_inputs, ("tables", None)),
     paths.FIGURES: Job(shown.figure_inputs, ("figures", None)),
 }
-NAMES = {folder: cards.names for folder, cards in paths.CARDS.items()}
 
 
 def inputs_of(file: str) -> list[str]:

@@ -4,7 +4,6 @@ The layers of a mix follow the path of light: scene -> lens -> blur -> noise -> 
 made; docs/mid6.md says how it is made here.
 """
 
-import difflib
 import inspect
 from collections.abc import Sequence
 from itertools import pairwise
@@ -16,6 +15,7 @@ from mperceiver import images
 from mperceiver.degradations import DEGRADATIONS, PLACES
 from mperceiver.degradations.common import check_picture, recorded_maps
 from mperceiver.seeds import seed_of
+from mperceiver.wording import did_you_mean
 
 VERSION = 1  # of recipes
 MOST = 2**62  # the farthest from 0 that an end of a range may be
@@ -150,10 +150,8 @@ def _check_parameters(name: str, parameters: dict[str, Any]) -> None:
     known = list(inspect.signature(DEGRADATIONS[name].apply).parameters)[2:]  # behind image and rng
     for parameter in parameters:
         if parameter not in known or parameter == "depth":
-            near = difflib.get_close_matches(str(parameter), known, n=1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
             raise ValueError(
-                f"{name} has no parameter {parameter}{meant}; it has {', '.join(sorted(set(known) - {'depth'})) or 'none'}. "
+                f"{name} has no parameter {parameter}{did_you_mean(str(parameter), known)}; it has {', '.join(sorted(set(known) - {'depth'})) or 'none'}. "
                 f"`mperceiver degradations {name}` explains them"
             )
 

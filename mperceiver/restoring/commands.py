@@ -36,9 +36,7 @@ def run_command(method: str, dataset: str) -> Path:
     spec = config.load("methods", method).command
     inputs = config.command_inputs(method, dataset)
     commits.require()
-    for path in inputs:
-        if lineage.is_card(path):
-            lineage.read_card(path)
+    lineage.check_cards(inputs)
     assert spec is not None
     absent = [path for path in spec.reads if not Path(path).exists()]
     if absent:

@@ -35,9 +35,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
     config.load("datasets", dataset)
     commits.require()
     inputs = config.restore_inputs(method, dataset)
-    for path in inputs:
-        if lineage.is_card(path):
-            lineage.read_card(path)
+    lineage.check_cards(inputs)
     if spec.results is not None:
         config.manifest(method)  # says what is wrong with it, or missing
     check_unchanged(inputs)

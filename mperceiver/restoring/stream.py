@@ -93,9 +93,8 @@ def restore_all(
 def _copy(request: RestoreRequest) -> RestoreOutcome:
     try:
         picture = request.read()
-        if (
-            picture.dtype != np.uint8
-        ):  # noise that was not clipped: this file is to look at, scoring draws the noise again, in float
+        # Of noise that was not clipped this file is only to look at: scoring draws the noise again, in float.
+        if picture.dtype != np.uint8:
             picture = images.to_levels(picture, request.bits)
         request.write(picture)
     except PictureError as error:

@@ -11,7 +11,6 @@ from mperceiver.progress import progress
 from mperceiver.wording import first_few
 
 SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # forms that keep every pixel; the scores of a JPEG would be JPEG's too
-MOST_NAMED = 5
 
 
 def take_in(method: str, dataset: str, prepared: PreparedDataset, beside: Path) -> dict[str, Any]:
@@ -48,7 +47,7 @@ def take_in(method: str, dataset: str, prepared: PreparedDataset, beside: Path) 
 def check_pictures(folder: Path, prepared: PreparedDataset, label: str = "") -> dict[str, Path]:
     """{picture id: file} of a folder that has exactly one picture of each id of a dataset, each of its size, and nothing else.
 
-    ``label``: what errors begin with; the folder by default. Raises PictureError; the message names up to MOST_NAMED pictures.
+    ``label``: what errors begin with; the folder by default. Raises PictureError; the message names the first few pictures.
     """
     label = label or str(folder)
     if not folder.is_dir():

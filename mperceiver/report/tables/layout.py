@@ -8,10 +8,8 @@ from mperceiver.config.tables import Block, ColumnGroup, RowGroup, Table, places
 from mperceiver.report.columns import KINDS
 from mperceiver.report.grid import AVERAGE, Column, FilledBlock, Row, TableError
 
-REFERENCES = (
-    "identity",
-    "vae",
-)  # kinds of methods beside which others are read; they restore nothing, and have no rank
+# Kinds of methods beside which others are read; they restore nothing, and have no rank.
+REFERENCES = ("identity", "vae")
 
 
 def blocks_of(name: str, table: Table) -> list[FilledBlock]:
