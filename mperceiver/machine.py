@@ -25,12 +25,27 @@ def free_memory_bytes() -> int:
     return min([free, *_cgroup_limits()])
 
 
-def device_name(device: "torch.device | str") -> str:
-    """What a card says of a device: "cpu", or the name of the GPU."""
+def device_name(device: "torch.device | str", vae_precision: str = "no") -> str:
+    """What a card says of a device: "cpu", or the name of the GPU.
+
+    ``vae_precision`` of the method that ran on it: "cpu with bfloat16" where it makes a difference.
+    """
     import torch
 
     device = torch.device(device)
-    return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return "cpu with bfloat16" if vae_precision == "bf16" and has_bfloat16(device) else "cpu"
+
+
+def has_bfloat16(device: "torch.device | str") -> bool:
+    """Whether the device multiplies in bfloat16 by instructions of its own; elsewhere that is slower than float32."""
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    can = torch.cpu.get_capabilities()
+    return torch.backends.mkldnn.is_available() and (can.get("avx512_bf16", False) or can.get("amx_bf16", False))
 
 
 def peak_gib(device: "torch.device") -> float:

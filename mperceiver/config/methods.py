@@ -102,8 +102,13 @@ class Method(Model):
     )
     precision: Precision = Field(
         "no",
-        description="mixed precision of the U-Net and the branches on a GPU; the VAE always computes in float32, and on the "
-        "CPU everything does",
+        description="mixed precision of the U-Net and the branches on a GPU; on the CPU they compute in float32",
+    )
+    vae_precision: Literal["no", "bf16"] = Field(
+        "no",
+        description="for kind mperceiver: mixed precision of the VAE and the DRM, where the GPU or the CPU (by AVX-512 BF16 or AMX) "
+        "has instructions for bfloat16; elsewhere they compute in float32. A pixel may differ by a few levels between the two. In "
+        "float16 the VAE would overflow",
     )
     tile_px: Positive | None = Field(
         None,

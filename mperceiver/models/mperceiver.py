@@ -7,11 +7,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from mperceiver import config
+from mperceiver import config, machine
 from mperceiver.config.methods import Tiling
 from mperceiver.config.samplers import Sampler
 from mperceiver.models import towers
-from mperceiver.models.branches import Branches, StaticInputs
+from mperceiver.models.branches import HALF, Branches, StaticInputs
 from mperceiver.models.drm import DetailRefinement, EncoderFeatures
 from mperceiver.models.predictor import (
     DegradationEstimate,
@@ -240,6 +240,8 @@ def load_restorer(method_name: str, device: torch.device | str = "cpu") -> MPerc
             load_weights(weights[stage], module)
         towers.freeze(module).to(foundation.device)
     on_cpu = torch.device(foundation.device).type == "cpu"
+    if machine.has_bfloat16(device):
+        foundation.vae_dtype = HALF.get(method.vae_precision)
     branches.set_up("no" if on_cpu else method.precision, method.channels_last, method.compile)
     if drm is not None:
         drm.attach(foundation.vae)

@@ -6,6 +6,7 @@ without the last block, so no second text tower is stored.
 """
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -42,6 +43,8 @@ class Towers:
     tokens: Tokens
     clip_px: int  # side of the image tower's square input
     minimum_px: int | None = None
+    # Of the VAE's convolutions and matrix products, and of the DRM's, which run inside it; None: all in float32. It overflows in float16.
+    vae_dtype: torch.dtype | None = None
 
     @property
     def factor(self) -> int:
@@ -135,13 +138,20 @@ class Towers:
 
         They are the posterior's mean, or with a ``generator`` a sample of the posterior.
         """
-        posterior = cast(Any, self.vae.encode(pictures * 2 - 1)).latent_dist
+        with self._vae_autocast():
+            posterior = cast(Any, self.vae.encode(pictures * 2 - 1)).latent_dist
         latent = posterior.mode() if generator is None else posterior.sample(generator)
-        return latent * self.scaling_factor
+        return latent.to(pictures.dtype) * self.scaling_factor
 
     def decode(self, latents: Tensor) -> Tensor:
         """Scaled latents (B, 4, h, w) -> pictures (B, 3, H, W), in [0, 1] up to overshoot (training needs its gradient)."""
-        return cast(Any, self.vae.decode(latents / self.scaling_factor)).sample / 2 + 0.5
+        with self._vae_autocast():
+            decoded = cast(Any, self.vae.decode(latents / self.scaling_factor)).sample
+        return decoded.to(latents.dtype) / 2 + 0.5
+
+    def _vae_autocast(self) -> AbstractContextManager:
+        """Does nothing without a ``vae_dtype``: in a training, the loop sets the precision."""
+        return nullcontext() if self.vae_dtype is None else torch.autocast(self.device.type, self.vae_dtype)
 
     # ------------------------------------------------------------ schedule
 

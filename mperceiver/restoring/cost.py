@@ -38,7 +38,7 @@ def measure(method: str) -> Path:
         spec={"method": settings},
         inputs=digests,
         outputs=[],
-        device=machine.device_name(restorer.device),
+        device=machine.device_name(restorer.device, spec.vae_precision),
         result={"parameters": sum(p.numel() for p in modules.values()), "sizes": sizes},
     )
     return card

@@ -55,7 +55,7 @@ def restore_dataset(method: str, dataset: str) -> Path:
             inputs=digests,
             outputs=[folder],
             seed=spec.sampler.seed if restorer else None,
-            device=machine.device_name(restorer.device) if restorer else "cpu",
+            device=machine.device_name(restorer.device, spec.vae_precision) if restorer else "cpu",
             result=result,
         )
     return card

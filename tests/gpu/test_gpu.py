@@ -110,6 +110,15 @@ def test_a_restoration_in_half_precision(device, precision):
     assert (found - expected).abs().mean() < 4 / 255 and (found - expected).abs().max() < 0.2
 
 
+def test_a_restoration_with_the_vae_in_bfloat16(device):
+    """At most a few grey levels from single precision."""
+    expected, toy = Toy(device).whole(pictures()), Toy(device)
+    toy.foundation.vae_dtype = torch.bfloat16
+    found = toy.whole(pictures())
+    assert found.dtype == torch.float32 and 0 <= found.min() and found.max() <= 1
+    assert 0 < (found - expected).abs().mean() < 4 / 255 and (found - expected).abs().max() < 0.2
+
+
 @pytest.mark.parametrize("ways", [{"channels_last": True}, {"compile": True}, {"channels_last": True, "compile": True}])
 def test_a_layout_and_compilation_change_nothing(device, ways):
     if device == "cpu" and "compile" in ways:

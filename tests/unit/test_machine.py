@@ -8,9 +8,22 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from mperceiver import machine
 from mperceiver.machine import importing, without_collection
+
+
+@pytest.mark.parametrize(
+    "can, has",
+    [({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx512_bf16": False}, False), ({}, False)],
+)
+def test_a_card_tells_where_bfloat16_was_used(monkeypatch, can, has):
+    """Another processor may give other pixels, if the method asks for bfloat16; only then does a card tell them apart."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    assert machine.has_bfloat16("cpu") is has
+    assert machine.device_name("cpu", "bf16") == ("cpu with bfloat16" if has else "cpu")
+    assert machine.device_name("cpu") == machine.device_name("cpu", "no") == "cpu"
 
 
 def test_collection_rests_inside_and_goes_on_after_an_error():

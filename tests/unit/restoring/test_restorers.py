@@ -227,6 +227,24 @@ def test_sides_are_at_least_the_foundations(restorer):
     assert memory.TilePlanner(restorer, config.load("methods", "tiny")).padded((1, 50)) == (48, 64)
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_the_vae_computes_in_bfloat16_where_the_device_can(restorer, tiny_world, monkeypatch, has):
+    """With the DRM inside, and at most a few levels away; what goes in and out stays in float32."""
+    (tiny_world / "config/methods/half.yaml").write_text("like: tiny\nvae_precision: bf16\n", encoding="utf-8")
+    monkeypatch.setattr(model.machine, "has_bfloat16", lambda device: has)
+    half, kinds = model.load_restorer("half"), set()
+    for module in (half.foundation.vae.encoder.conv_in, half.drm.levels["0"].join):
+        module.register_forward_hook(lambda m, inputs, output: kinds.add(output.dtype))
+    whole = pictures(1, 3, 32, 48)
+    found, expected = restored(half, whole, [1]), restored(restorer, whole, [1])
+    difference = (found - expected).abs()
+    assert found.dtype == torch.float32 and difference.max() < 0.05
+    if has:
+        assert kinds == {torch.bfloat16} and difference.max() > 1e-4
+    else:
+        assert kinds == {torch.float32} and not difference.any()
+
+
 # ---------------------------------------------------------------- the others
 
 
