@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from mperceiver import cli
+from tools.blocks import cell, prose, table_lines
 
 PROJECT = Path(__file__).resolve().parents[1]
 PAGES = PROJECT / "site-pages"
@@ -34,7 +35,16 @@ API = (
 )
 CSS = """.md-typeset table:not([class]) { font-size: .7rem; }
 .md-typeset h1 { font-weight: 650; }
-.md-typeset :is(p, li, td) code { overflow-wrap: anywhere; }
+.md-typeset :is(p, li) code { overflow-wrap: anywhere; }
+/* Names and numbers in a table are not broken; a table that is too wide is scrolled. */
+.md-typeset td code { word-break: normal; }
+.md-typeset td[style*="right"] { white-space: nowrap; }
+.md-typeset table:not([class]) :is(th, td) { min-width: 4rem; padding: .5em .8em; }
+@media (max-width: 44.9rem) {
+  .md-typeset table:not([class]) :is(th, td) { min-width: 2.5rem; padding: .4em .5em; }
+  .md-typeset table:not([class]) :is(th, td):first-child { min-width: 6rem; }
+  .md-typeset .headerlink { display: none; } /* it would take a line of its own */
+}
 .md-typeset .doc-heading code { font-size: .85em; }
 /* Wide enough for a command and its comment. */
 .md-grid { max-width: 74rem; }
@@ -99,12 +109,17 @@ def _with_links(source: Path, names: dict[Path, str]) -> str:
 
 
 def _plain(found: re.Match[str], source: Path) -> str:
+    """A link to a file that the site does not have, as the file's name; the link's words stand before it where they say more."""
     words, target = found.groups()
     path = target.partition("#")[0]
     if not path or "://" in path or path.endswith((".md", *PICTURES)):
         return found[0]
     there = (source.parent / path).resolve()
-    return f"{words} (`{there.relative_to(PROJECT).as_posix()}`)" if there.exists() and words != path else f"`{words}`"
+    named = words.strip("`")
+    if not there.exists() or named == there.stem:
+        return f"`{named}`"
+    file = there.relative_to(PROJECT).as_posix() + ("/" if there.is_dir() else "")
+    return f"`{file}`" if file.endswith(named) else f"{words} (`{file}`)"
 
 
 def command_line() -> str:
@@ -120,7 +135,7 @@ def command_line() -> str:
             lines += [
                 f"### mperceiver {name}",
                 "",
-                (command.help or "").strip(),
+                prose((command.help or "").strip()),
                 "",
                 "```text",
                 _usage(name, command),
@@ -129,7 +144,7 @@ def command_line() -> str:
             ]
             rows = [row for parameter in command.params if (row := _row(parameter))]
             if rows:
-                lines += ["| argument or option | meaning | default |", "|---|---|---|", *rows, ""]
+                lines += [*table_lines(["argument or option", "meaning", "default"], rows), ""]
     return "\n".join(lines)
 
 
@@ -140,15 +155,14 @@ def _usage(name: str, command: Any) -> str:
     return " ".join(["mperceiver", name, "[OPTIONS]", *shown])
 
 
-def _row(parameter: Any) -> str:
+def _row(parameter: Any) -> list[str]:
     if "--help" in parameter.opts:
-        return ""
+        return []
     is_argument = parameter.param_type_name == "argument"
     name = parameter.name.upper() if is_argument else ", ".join(parameter.opts)
     told = parameter.show_default if isinstance(parameter.show_default, str) else parameter.default
     default = "" if parameter.required or told is None or told is False or callable(told) else str(told)
-    help_text = (parameter.help or "").replace("|", "\\|").replace("\n", " ")
-    return f"| `{name}` | {help_text} | {default} |"
+    return [f"`{name}`", cell(parameter.help or ""), default]
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def bars(probabilities: dict[str, float] | None, clean: float | None = None) -> 
     said = "" if likely[0][1] >= SURE else "<p>The predictor is not sure.</p>"
     if clean is not None and clean >= SURE:
         said = f"<p>Nothing seems wrong with it: {clean:.0%}.</p>"
-    return f'<section class="mp-bars"><h3>What the predictor sees</h3><ul>{rows}</ul>{said}</section>'
+    return f'<section class="mp-bars"><h3>What the degradation predictor sees</h3><ul>{rows}</ul>{said}</section>'
 
 
 def table(result: Result) -> str:

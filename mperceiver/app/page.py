@@ -23,6 +23,7 @@ SHOWN_AT_FIRST = ("haze", "gaussian-noise")
 OLD_UPLOADS_S = (3_600, 86_400)
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE = 8  # works that have begun: the model does one photograph at a time, and the others' pages say that they wait
+UPLOAD_PX = 150  # less, and the label lies over the words
 FIELD_PX = 240  # of a field beside another one; on a telephone they stand below each other
 
 
@@ -36,7 +37,7 @@ def build(workshop: Workshop) -> gr.Blocks:
                 [(f"{name}: {title}", name) for name, title in methods.items()],
                 value=next(iter(methods)),
                 label="Method",
-                info="Those whose weights are on this machine.",
+                info="The methods whose weights are on this machine.",
                 scale=3,
                 min_width=FIELD_PX,
             )
@@ -70,7 +71,7 @@ def _steps(method: str) -> dict[str, Any]:
     """The sampler's steps as the method has them; a network has no sampler."""
     spec = config.load("methods", method)
     sampled = spec.kind == "mperceiver"
-    info = "More take longer, and are not always better." if sampled else "This method has no sampler."
+    info = "More steps take longer and are not always better." if sampled else "This method has no sampler."
     return {"value": min(spec.sampler.steps, work.MOST_STEPS) if sampled else 1, "interactive": sampled, "info": info}
 
 
@@ -129,10 +130,10 @@ def _photographs(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> N
         label="Photographs",
         file_count="multiple",
         elem_id="uploads",
-        height=150,
+        height=UPLOAD_PX,
     )
     gr.HTML(
-        f'<p class="mp-hint">Up to {work.MOST_PHOTOGRAPHS}, of {work.MOST_MIB} MB and {MOST_PIXELS // 10**6} megapixels each.</p>'
+        f'<p class="mp-hint">Up to {work.MOST_PHOTOGRAPHS} photographs of at most {work.MOST_MIB} MB and {MOST_PIXELS // 10**6} megapixels each.</p>'
     )
     _remembered(workshop, uploads)
 
@@ -151,8 +152,9 @@ def _pairs(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
         gr.Markdown("No dataset is prepared here. `mperceiver prepare <dataset>`, or `make demo`, prepares some.")
         return
     with gr.Row():
-        dataset = gr.Dropdown(names, value=names[0], label="Dataset")
-        row = gr.Number(1, label="Picture", precision=0, minimum=1, info=f"1 to {len(PreparedDataset(names[0]))}")
+        dataset = gr.Dropdown(names, value=names[0], label="Dataset", min_width=FIELD_PX)
+        count = f"1 to {len(PreparedDataset(names[0]))}"
+        row = gr.Number(1, label="Picture", precision=0, minimum=1, info=count, min_width=FIELD_PX)
     dataset.change(
         lambda name: gr.update(value=1, info=f"1 to {len(PreparedDataset(name))}"),
         dataset,
@@ -168,7 +170,7 @@ def _pairs(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
 
 
 def _degrading(workshop: Workshop, method: gr.Dropdown, steps: gr.Slider) -> None:
-    clean = gr.File(label="A clean photograph", elem_id="clean", height=110)
+    clean = gr.File(label="A clean photograph", elem_id="clean", height=UPLOAD_PX)
     _remembered(workshop, clean)
     names = sorted(DEGRADATIONS, key=lambda name: PLACES.index(DEGRADATIONS[name].place))
     chosen = gr.CheckboxGroup(

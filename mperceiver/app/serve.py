@@ -82,7 +82,12 @@ def _endings() -> list[signal.Signals]:
 
 
 def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[Any, str]:
-    """Start the server in a thread of its own; returns Gradio's page, which is to be closed, and its address."""
+    """Start the server in a thread of its own; returns Gradio's page, which is to be closed, and its address.
+
+    Raises AppError if Gradio is not installed, if nothing can listen at ``host`` and ``port``, or if the server does not start.
+    """
+    port = _free_port(host, port)
+    _ask_without_proxy(host)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
     os.environ["GRADIO_SHARE"] = "False"
@@ -112,7 +117,7 @@ def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[A
     try:
         _, address, _ = page.launch(
             server_name=host,
-            server_port=port or _free_port(host),
+            server_port=port,
             inbrowser=browser,
             share=False,
             quiet=True,
@@ -128,19 +133,35 @@ def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[A
             head=f"<script>{(here / 'page.js').read_text(encoding='utf-8')}</script>",
             app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(_Headers)]},
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise AppError(
-            f"{host}:{port} cannot be used ({error}); name another port: mperceiver app --port 7861"
-        ) from None
+            f"the page at {host}:{port} did not answer within the five seconds that Gradio waits, as on a machine that is very busy; "
+            f"try again: mperceiver app --port {port} (Gradio says: {error})"
+        ) from error
     return page, address
 
 
-def _free_port(host: str) -> int:
+def _ask_without_proxy(host: str) -> None:
+    """Gradio asks its own server whether it answers; a proxy, which many clusters have (http_proxy), cannot reach this machine."""
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), *LOCAL, host]))
+
+
+def _free_port(host: str, port: int) -> int:
+    """``port`` if this process can listen at it, or any free one for 0. Raises AppError."""
     import socket
 
-    with socket.socket() as one:
-        one.bind((host, 0))
-        return int(one.getsockname()[1])
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was just left is free
+            one.bind(address)
+            return int(one.getsockname()[1])
+    except OSError as error:
+        raise AppError(
+            f"{host}:{port}: nothing can be served there: {error.strerror}. If another program has the port (another `mperceiver app`?), "
+            "take any free one: mperceiver app --port 0. If this machine has no such address, leave out --host"
+        ) from None
 
 
 class _Headers:

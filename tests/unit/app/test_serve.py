@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -83,3 +84,31 @@ def test_the_handlers_stand_before_there_is_a_folder(monkeypatch):
         serve.serve("127.0.0.1", 0)
     assert all(seen[number] != handler for number, handler in handlers.items())
     assert {number: signal.getsignal(number) for number in handlers} == handlers
+
+
+def test_a_port_or_an_address_that_cannot_be_had_is_told_at_once(monkeypatch, tmp_path):
+    from mperceiver.app import serve
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(serve.AppError, match=f"127.0.0.1:{port}: nothing can be served there: .*in use.*--port 0"):
+            serve.launch(tmp_path, "127.0.0.1", port)
+    with pytest.raises(serve.AppError, match="192.0.2.1:0: nothing can be served there: .*leave out --host"):
+        serve.launch(tmp_path, "192.0.2.1", 0)
+    assert serve._free_port("127.0.0.1", 0) > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_of_this_machine_is_asked_without_a_proxy(monkeypatch):
+    from urllib.request import getproxies, proxy_bypass
+
+    from mperceiver.app import serve
+
+    for name, value in {"http_proxy": "http://proxy:3128", "no_proxy": "intranet", "NO_PROXY": "intranet"}.items():
+        monkeypatch.setenv(name, value)
+    serve._ask_without_proxy("10.0.0.1")
+    assert getproxies()["http"] == "http://proxy:3128"
+    assert all(proxy_bypass(host) for host in ("127.0.0.1:7860", "localhost:7860", "10.0.0.1:7860", "intranet"))
+    assert not proxy_bypass("example.org")
