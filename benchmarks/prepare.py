@@ -61,7 +61,7 @@ def lay_out(count: int) -> Path:
     }
     for name, text in described.items():
         Path(f"config/datasets/{name}.yaml").write_text(f"title: {name}\nlicence: none\n{text}", encoding="utf-8")
-    lineage.write_card("data/raw/leaves.json", verb="download", spec={}, outputs=[raw])
+    lineage.begin("download", {}).write_card("data/raw/leaves.json", outputs=[raw])
     return raw
 
 

@@ -1,7 +1,7 @@
-"""CSV files whose texts no spreadsheet takes for a formula: what begins with = + - @ could call a program.
+"""CSV files whose texts no spreadsheet takes for a formula (what begins with = + - @ could call a program), and benchmark TSVs.
 
 Names of files and headings of tables come from strangers. Where one begins so, the cell has an apostrophe before it, and what
-reads the file takes it away again. Numbers are written as they are.
+reads the file takes it away again. Numbers are written as they are. A benchmark TSV is where Snakemake keeps what a job took.
 """
 
 import csv
@@ -9,6 +9,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
@@ -42,3 +43,12 @@ def guarded(text: str) -> str:
 def unguarded(cell: str) -> str:
     """The text of a cell that ``guarded`` made."""
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+
+
+def measured(benchmark: Path, column: str) -> float | None:
+    """What a job took, by a column of its benchmark TSV: ``s`` (seconds), ``cpu_time`` (CPU seconds); None where that is not told."""
+    try:
+        with benchmark.open(newline="", encoding="utf-8") as file:
+            return float(next(csv.DictReader(file, delimiter="\t"))[column])
+    except (OSError, StopIteration, KeyError, ValueError):
+        return None

@@ -24,7 +24,7 @@ class LoadedMethod:
     """A method with its weights in memory, for one thread at a time.
 
     Attributes:
-        name: stem of config/methods/<name>.yaml.
+        name: stem of `config/methods/<name>.yaml`.
         degradations: of the last call to ``restore``, a dictionary a picture: degradation -> probability. None for a method that
             predicts none.
     """

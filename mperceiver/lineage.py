@@ -11,7 +11,8 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -89,63 +90,85 @@ def versions() -> dict[str, str]:
 # ---------------------------------------------------------------- cards
 
 
-def write_card(
-    path: Path | str,
-    *,
-    verb: str,
-    spec: Any,
-    inputs: Iterable[Path | str] | Mapping[str, str] = (),
-    outputs: Iterable[Path | str] = (),
-    seed: int | None = None,
-    device: str = "cpu",
-    result: dict[str, Any] | None = None,
-    sources: dict[str, str] | None = None,
-) -> dict[str, Any]:
-    """Write the card of finished work, after all its outputs, and return it.
+@dataclass(frozen=True)
+class Work:
+    """Work that has begun: what its card will say of it but for what comes out.
+
+    All of it is read at the beginning, since a person may edit a configuration file, or commit, while the work goes on.
+
+    Attributes:
+        verb: the command that does the work.
+        commit, dirty: as ``commits.current`` tells them.
+        spec: the configuration, as JSON data.
+        inputs: {path: SHA-256}, or {label: digest} of a part of a file.
+        seed: the seed of the work, if it has one.
+    """
+
+    verb: str
+    commit: str
+    dirty: bool
+    spec: Any
+    inputs: dict[str, str]
+    seed: int | None
+
+    def write_card(
+        self,
+        path: Path | str,
+        *,
+        outputs: Iterable[Path | str] = (),
+        device: str = "cpu",
+        result: dict[str, Any] | None = None,
+        sources: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """Write the card of the finished work, after all its outputs, and return it.
+
+        Args:
+            path: the card's file.
+            outputs: files and folders; they are hashed here.
+            device: the device it ran on.
+            result: small facts worth reading.
+            sources: {description with a colon: SHA-256} of inputs outside the working directory, such as a package's file.
+
+        Raises LineageError if an output is missing.
+        """
+        outputs = list(outputs)
+        missing = [str(file) for file in outputs if not Path(file).exists()]
+        if missing:
+            raise LineageError(f"{path}: cannot write the card, outputs are missing: {', '.join(missing)}")
+        card = {
+            "verb": self.verb,
+            "commit": self.commit,
+            "dirty": self.dirty,
+            "code": code(),
+            "spec": self.spec,
+            "inputs": self.inputs | (sources or {}),
+            "outputs": {str(file): write_manifest(file) if Path(file).is_dir() else sha256(file) for file in outputs},
+            "seed": self.seed,
+            "versions": versions(),
+            "lock": lock(),
+            "device": device,
+            "result": result or {},
+        }
+        card = masked_data(card)
+        write_json(path, card)
+        return card
+
+
+def begin(verb: str, spec: Any, inputs: Iterable[Path | str] = (), *, seed: int | None = None) -> Work:
+    """Begin work whose card ``Work.write_card`` writes at the end.
 
     Args:
-        path: the card's file.
-        verb: the command that did the work.
+        verb: the command that does the work.
         spec: the configuration: a pydantic model, or plain data with models inside.
-        inputs: cards, plain files and parts of files, which are hashed here; of long work what ``digests`` said of them when it began,
-            since a person may edit a configuration file meanwhile. Such work reads its ``spec`` when it begins, too.
-        outputs: files and folders; they are hashed here.
+        inputs: cards, plain files and parts of files; they are hashed here.
         seed: the seed of the work, if it has one.
-        device: the device it ran on.
-        result: small facts worth reading.
-        sources: {description with a colon: SHA-256} of inputs outside the working directory, such as a package's file.
 
     Raises:
-        LineageError: an input or output is missing. CommitError: git does not tell the commit.
+        FileNotFoundError: an input is missing. CommitError: git does not tell the commit.
     """
-    head, dirty = commits.current()
-    hashed = dict(inputs) if isinstance(inputs, Mapping) else {}
-    files, outputs = [] if isinstance(inputs, Mapping) else list(inputs), list(outputs)
-    missing = [str(file) for file in (*files, *outputs) if not Path(file).exists()]
-    if missing:
-        raise LineageError(f"{path}: cannot write the card, files are missing: {', '.join(missing)}")
-    card = {
-        "verb": verb,
-        "commit": head,
-        "dirty": dirty,
-        "code": code(),
-        "spec": _plain_data(spec),
-        "inputs": hashed | digests(files) | (sources or {}),
-        "outputs": {str(file): write_manifest(file) if Path(file).is_dir() else sha256(file) for file in outputs},
-        "seed": seed,
-        "versions": versions(),
-        "lock": lock(),
-        "device": device,
-        "result": result or {},
-    }
-    card = masked_data(card)
-    write_json(path, card)
-    return card
-
-
-def digests(inputs: Iterable[Path | str]) -> dict[str, str]:
-    """Inputs as a card names them: {path: SHA-256}, or {label: digest} of a part of a file. Raises FileNotFoundError."""
-    return dict((file.label, file.digest) if isinstance(file, Part) else (str(file), sha256(file)) for file in inputs)
+    commit, dirty = commits.current()
+    digests = ((file.label, file.digest) if isinstance(file, Part) else (str(file), sha256(file)) for file in inputs)
+    return Work(verb, commit, dirty, _plain_data(spec), dict(digests), seed)
 
 
 def _plain_data(spec: Any) -> Any:

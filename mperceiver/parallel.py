@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -59,20 +59,12 @@ def in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
     try:
-        pending: deque[Future[Result]] = deque()
-        for job in jobs:
-            pending.append(pool.submit(function, job))
-            if len(pending) >= JOBS_AHEAD * workers:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
+        yield from _in_order(pool, function, jobs, JOBS_AHEAD * workers)
     except BrokenProcessPool:
         raise WorkerError(
             f"one of {workers} worker processes was killed, most likely because memory ran out; "
             "give the job more memory or fewer workers, and run it again"
         ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def in_threads(
@@ -92,18 +84,24 @@ def in_threads(
     if workers <= 1 or len(jobs) <= 1:
         yield from map(function, jobs)
         return
-    with ThreadPoolExecutor(workers) as pool:
-        pending: deque[Future[Result]] = deque()
-        try:
-            for job in jobs:
-                pending.append(pool.submit(function, job))
-                if len(pending) > workers:  # results are whole pictures, so few of them wait
-                    yield pending.popleft().result()
-            while pending:
+    ahead = workers + 1  # results are whole pictures, so few of them wait
+    yield from _in_order(ThreadPoolExecutor(workers), function, jobs, ahead)
+
+
+def _in_order(
+    pool: Executor, function: Callable[[Job], Result], jobs: list[Job], ahead: int
+) -> Generator[Result, None, None]:
+    """Yield the results of jobs in their order, of which at most ``ahead`` run or wait to be taken; then shut the pool down."""
+    pending: deque[Future[Result]] = deque()
+    try:
+        for job in jobs:
+            pending.append(pool.submit(function, job))
+            if len(pending) >= ahead:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _end_with_parent() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from mperceiver import config, files, paths
-from tools.blocks import commit_of, fill
+from tools.blocks import commit_of, fill, table_lines
 from tools.headline import heading, printed
 
 PAGE, TABLE = Path("docs/ablations.md"), "demo-ablation"
@@ -23,12 +23,13 @@ def table() -> str:
         of_task = cells[cells["task"] == column.task].set_index(["method", "metric"])
         columns.append((f"{column.label}: {heading(metrics[0])}", of_task, metrics[0]))
     columns += [(f"Average: {heading(metric)}", average, metric) for metric in metrics]
-    lines = ["| | " + " | ".join(head for head, _, _ in columns) + " |", "|---|" + "---:|" * len(columns)]
+    rows = []
     for group in spec.rows:
-        lines.append(f"| *{group.title}* |" + " |" * len(columns))
+        rows.append([f"*{group.title}*", *[""] * len(columns)])
         for method in group.methods:
             numbers = [printed(numbers[["mean", "rank"]], method, metric) for _, numbers, metric in columns]
-            lines.append(f"| {config.load('methods', method).title} | " + " | ".join(numbers) + " |")
+            rows.append([config.load("methods", method).title, *numbers])
+    lines = table_lines(["", *(head for head, _, _ in columns)], rows, numbers=True)
     return "\n".join([*lines, "", f"Best in bold. Made at commit {commit_of(paths.table_file(TABLE, 'json'))}."])
 
 

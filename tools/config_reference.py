@@ -7,7 +7,7 @@ from typing import Any
 from mperceiver import config
 from mperceiver.config.base import Model
 from mperceiver.config.experiments import Experiment
-from tools.blocks import cell
+from tools.blocks import cell, prose, table_lines
 
 INTRO = """\
 # Configuration
@@ -48,7 +48,8 @@ latents: null
 ```
 
 **Mistakes are refused.** If a key is unknown or given twice, or a value has the wrong type or is out of range, the error names the file, the
-key, and the nearest key that exists.
+key, and the nearest key that exists. A key that does nothing for the kind of method or figure, or for the stage, is refused too, unless it has
+its default value. Snakemake's `--config` is refused: change the file.
 
 All keys follow. A key without a default is *required*. A *name* is the name of a file, as above.
 """
@@ -77,15 +78,15 @@ def section(model: type[Model], done: set[str], mark: str) -> str:
     schema = model.model_json_schema(by_alias=True)
     base = next(cls for cls in model.__mro__[1:] if issubclass(cls, Model))
     inherited = set(base.model_json_schema(by_alias=True)["properties"]) if base is not Model else set()
-    text = [f"{mark} {model.__name__}", "", " ".join(inspect.getdoc(model).split()), ""]
+    text = [f"{mark} {model.__name__}", "", prose(" ".join(inspect.getdoc(model).split())), ""]
     if inherited:
         text += [f"Every key of {link(base.__name__)}, and:", ""]
-    text += ["| key | value | default | what it is |", "|---|---|---|---|"]
+    rows = []
     for key, value in schema["properties"].items():
         if key not in inherited:
             default = "*required*" if key in schema.get("required", []) else default_of(value)
-            text.append(f"| `{key}` | {value_of(value)} | {default} | {cell(value.get('description', ''))} |")
-    text.append("")
+            rows.append([f"`{key}`", value_of(value), default, cell(value.get("description", ""))])
+    text += [*table_lines(["key", "value", "default", "what it is"], rows), ""]
     inside = [models()[name] for name in references(schema["properties"]) if name not in done]
     for part in inside:
         if part.__name__ not in done:

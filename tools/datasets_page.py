@@ -1,7 +1,7 @@
 """docs/datasets.md: all datasets, from config/datasets/; `make docs` writes it."""
 
 from mperceiver import config
-from tools.blocks import cell
+from tools.blocks import cell, table_lines
 
 # How a downloaded dataset arrives, by its key `access`.
 ACCESS = {
@@ -36,16 +36,17 @@ def page() -> str:
     datasets = {name: config.load("datasets", name) for name in config.names("datasets")}
     downloaded = {name: dataset for name, dataset in datasets.items() if dataset.access}
     pairs = {name: dataset for name, dataset in datasets.items() if dataset.pairs}
-    lines = [INTRO, "## What is downloaded", "", "| name | what it is | how it arrives |", "|---|---|---|"]
+    lines, rows = [INTRO, "## What is downloaded", ""], []
     for name, dataset in downloaded.items():
         web_page = f" ([page]({dataset.page}))" if dataset.page else ""
-        lines.append(f"| {link(name)} | {cell(dataset.title)}{web_page} | {ACCESS[dataset.access]} |")
-    lines += ["", "## What is made of it", ""]
-    lines += ["| name | what it is | pairs | task | made of | protocol |", "|---|---|---|---|---|---|"]
+        rows.append([link(name), f"{cell(dataset.title)}{web_page}", ACCESS[dataset.access]])
+    lines += [*table_lines(["name", "what it is", "how it arrives"], rows), "", "## What is made of it", ""]
+    rows = []
     for name, dataset in pairs.items():
         count = f"{dataset.expected:,}" if dataset.expected else "not published"
         tasks, origins = ", ".join(dataset.tasks), ", ".join(dataset.from_)
-        lines.append(f"| {link(name)} | {cell(dataset.title)} | {count} | {tasks} | {origins} | {dataset.protocol} |")
+        rows.append([link(name), cell(dataset.title), count, tasks, origins, dataset.protocol])
+    lines += table_lines(["name", "what it is", "pairs", "task", "made of", "protocol"], rows)
     return "\n".join(lines) + "\n"
 
 

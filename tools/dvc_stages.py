@@ -41,7 +41,9 @@ def text(experiment: str, command: str) -> str:
         read = [file for of_folder in made.values() for card in of_folder for file in _files(card)]
         if name == "report":
             outs += [str(paths.REPORT), str(paths.METRICS)]
-            read.append(experiment)
+            read += [
+                file for file in config.files_of_inputs(config.report_inputs(experiment)) if file.endswith(".yaml")
+            ]
         stages[name] = {
             "cmd": command + (f" --omit-from {' '.join(later)}" if later else ""),
             "deps": before or None,
@@ -66,7 +68,8 @@ def text(experiment: str, command: str) -> str:
 def _cards(experiment: str) -> list[str]:
     """Every card that an experiment stands on, in the order of the graph."""
     config.parse(Path(experiment), Experiment)
-    cards = [str(entry) for entry in config.report_inputs(experiment) if str(entry).endswith(".json")]
+    printed = [Path(entry) for entry in config.report_inputs(experiment)]
+    cards = [str(card) for card in printed if card.parent in (paths.TABLES, paths.FIGURES)]
     for card in cards:  # grows as it is read
         cards += [str(entry) for entry in config.inputs_of(card) if paths.is_output(entry) and str(entry) not in cards]
     return sorted(dict.fromkeys(cards))

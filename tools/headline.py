@@ -7,7 +7,7 @@ import pandas as pd
 
 from mperceiver import config, files, paths
 from mperceiver.metrics import METRICS
-from tools.blocks import commit_of, fill
+from tools.blocks import commit_of, fill, table_lines
 
 TABLES = {"demo-tasks": "Nine degradations", "demo-mid6": "Six mixes, none trained on"}
 FIGURE = "demo-comparison"
@@ -43,14 +43,14 @@ def table() -> str:
         for name, title in TABLES.items()
         for metric in metrics[name]
     ]
-    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
+    rows = []
     for method in methods:
         numbers = [printed(cells[name], method, metric) for name in TABLES for metric in metrics[name]]
-        lines.append(f"| {config.load('methods', method).title} | " + " | ".join(numbers) + " |")
+        rows.append([config.load("methods", method).title, *numbers])
     commits = " and ".join(dict.fromkeys(commit_of(paths.table_file(name, "json")) for name in TABLES))
     return "\n".join(
         [
-            *lines,
+            *table_lines(["", *heads], rows, numbers=True),
             "",
             "Means over the tasks, on pictures never trained on; best in bold. "
             f"Made by `make demo` at commit {commits}. "

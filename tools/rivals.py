@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 from mperceiver import config, files, paths
-from mperceiver.report.grid import Cell, Column, FilledTable, Row
+from mperceiver.report.grid import Cell, Column, FilledTable
 from mperceiver.report.tables import build
-from tools.blocks import commit_of, fill
+from tools.blocks import commit_of, fill, table_lines
 
 PAGE, FIGURE = Path("docs/rivals.md"), "rivals-comparison"
 TABLES = {"rivals": "rivals table", "rivals-mixes": "rivals mixes", "rivals-efficiency": "rivals costs"}
@@ -33,12 +33,8 @@ def heading(column: Column) -> str:
 def table_of(table: FilledTable) -> str:
     """A table as Markdown."""
     columns = columns_of(table)
-    lines = ["| | " + " | ".join(map(heading, columns)) + " |", "|---|" + "---:|" * len(columns)]
-
-    def line(row: Row) -> str:
-        return f"| {row.title} | " + " | ".join(printed(table.cells[row, column]) for column in columns) + " |"
-
-    return "\n".join([*lines, *map(line, table.rows)])
+    rows = [[row.title, *(printed(table.cells[row, column]) for column in columns)] for row in table.rows]
+    return "\n".join(table_lines(["", *map(heading, columns)], rows, numbers=True))
 
 
 def recorded(name: str) -> str:

@@ -9,7 +9,7 @@ from mperceiver import config, files, paths
 from mperceiver.config.base import SURE
 from mperceiver.metrics import METRICS
 from mperceiver.report import predictions, scores
-from tools.blocks import commit_of, fill
+from tools.blocks import commit_of, fill, table_lines
 
 PAGE, METHOD = Path("docs/restore.md"), "small"
 NO_DRM, ENSEMBLE = "small-no-drm", "small-plus"  # the same weights used in other ways
@@ -33,15 +33,15 @@ def heading(metric: str) -> str:
     return f"{METRICS[metric].label}{unit} {'↑' if METRICS[metric].higher_is_better else '↓'}"
 
 
-def line(label: str, before: dict[str, float], after: dict[str, float], interval: str = "") -> str:
-    """A line of the table: each metric before and after, the better one in bold, and the interval of the first metric after it."""
-    cells = []
+def row(label: str, before: dict[str, float], after: dict[str, float], interval: str = "") -> list[str]:
+    """A row of the table: each metric before and after, the better one in bold, and the interval of the first metric after it."""
+    cells = [label]
     for metric in MEASURES:
         texts = [f"{numbers[metric]:.{METRICS[metric].decimals}f}" for numbers in (before, after)]
         gain = (after[metric] - before[metric]) * (1 if METRICS[metric].higher_is_better else -1)
         bold = [f"**{text}**" if better else text for text, better in zip(texts, (gain < 0, gain > 0), strict=True)]
         cells += [bold[0], bold[1] + (interval if metric == MEASURES[0] else "")]
-    return f"| {label} | " + " | ".join(cells) + " |"
+    return cells
 
 
 def means(method: str, dataset: str) -> dict[str, float]:
@@ -50,15 +50,15 @@ def means(method: str, dataset: str) -> dict[str, float]:
     return {metric: sum(task[metric]["mean"] for task in tasks) / len(tasks) for metric in MEASURES}
 
 
-def lines_of(dataset: str, mean: str, other: str = "input") -> list[str]:
-    """A line for each task of a dataset, and one for their mean: the method ``other``, then the shipped weights."""
+def rows_of(dataset: str, mean: str, other: str = "input") -> list[list[str]]:
+    """A row for each task of a dataset, and one for their mean: the method ``other``, then the shipped weights."""
     before, after = result(other, dataset)["tasks"], result(METHOD, dataset)["tasks"]
-    lines = []
+    rows = []
     for task in after:
         numbers = [{metric: tasks[task][metric]["mean"] for metric in MEASURES} for tasks in (before, after)]
         first = after[task][MEASURES[0]]
-        lines.append(line(task.replace("-", " "), *numbers, f" [{first['low']:.2f}, {first['high']:.2f}]"))
-    return [*lines, line(f"*{mean}*", means(other, dataset), means(METHOD, dataset))]
+        rows.append(row(task.replace("-", " "), *numbers, f" [{first['low']:.2f}, {first['high']:.2f}]"))
+    return [*rows, row(f"*{mean}*", means(other, dataset), means(METHOD, dataset))]
 
 
 def better_in(metric: str, method: str, other: str) -> str:
@@ -89,10 +89,8 @@ def variants() -> str:
 def table(other: str = "input", sides: tuple[str, str] = ("input", "restored")) -> str:
     """What the weights make of each degradation and each mix, beside what the method ``other`` makes of it, as Markdown."""
     heads = [f"{side} {heading(metric)}" for metric in MEASURES for side in sides]
-    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
-    return "\n".join(
-        lines + lines_of(TASKS, "mean of the nine", other) + lines_of(MIXES, "mean of the six mixes", other)
-    )
+    rows = rows_of(TASKS, "mean of the nine", other) + rows_of(MIXES, "mean of the six mixes", other)
+    return "\n".join(table_lines(["", *heads], rows, numbers=True))
 
 
 def decibels(method: str) -> str:

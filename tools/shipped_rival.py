@@ -4,9 +4,7 @@
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
-from mperceiver import config, files, lineage, paths
+from mperceiver import config, csvs, files, lineage, paths
 from mperceiver.metrics import METRICS
 from tools import shipped
 from tools.blocks import commit_of, fill
@@ -30,7 +28,9 @@ def source() -> str:
     """Where the numbers are from, and what the training took."""
     card = config.weights_files(RIVAL)["network"].with_suffix(".json")
     training = lineage.read_card(card)
-    used = pd.read_csv(paths.benchmark_file("train_network", RIVAL), sep="\t")["cpu_time"].iloc[0]
+    benchmark = paths.benchmark_file("train_network", RIVAL)
+    used = csvs.measured(benchmark, "cpu_time")
+    assert used is not None, f"{benchmark}: does not tell the training's CPU time"
     return (
         f"{training['result']['parameters'] / 1e6:.1f} million parameters, {training['result']['steps']:,} steps, {used:,.0f} CPU-seconds. One training, "
         f"one seed. Trained at commit {commit_of(card)}, scored at commit {commit_of(paths.scores_card(RIVAL, shipped.TASKS))}."

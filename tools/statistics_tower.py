@@ -94,13 +94,9 @@ def main() -> None:
     inputs = [*config.files_of("foundations", FOUNDATION), source, paths.prepared_card(DATASET)]
     sources = {f"at-build:{path}": files.sha256(Path(path)) for path in inputs}
     parts = [path for part in ("image_encoder", *LINKED) for path in sorted((target / part).iterdir())]
-    card = lineage.write_card(
-        target / CARD,
-        verb="tools.statistics_tower",
-        spec=config.read_part("foundations", FOUNDATION, "foundation"),
-        sources=sources,
-        result={"parameters": sum(p.numel() for p in tower.parameters())},
-    )
+    work = lineage.begin("tools.statistics_tower", config.read_part("foundations", FOUNDATION, "foundation"))
+    result = {"parameters": sum(p.numel() for p in tower.parameters())}
+    card = work.write_card(target / CARD, sources=sources, result=result)
     files.write_json(
         target / CARD, card | {"outputs": {path.relative_to(target).as_posix(): files.sha256(path) for path in parts}}
     )

@@ -1,9 +1,13 @@
-"""Run the programs of SLURM and Snakemake and read what they print. A command is a list of words; no shell is involved."""
+"""Ask the programs of SLURM and Snakemake, and say to a person what to do where they give no answer."""
 
-import shutil
-import subprocess
+from mperceiver.programs import ProgramError, answer
 
 ANSWER_S = 60  # a busy SLURM controller takes long to answer
+ADVICE = {
+    "missing": ". SLURM's programs are there on the cluster's login node: run the same command there",
+    "silent": ". The SLURM controller may be busy or down: see scontrol ping, then try again",
+    "failed": "",
+}
 
 
 class ClusterError(RuntimeError):
@@ -13,27 +17,12 @@ class ClusterError(RuntimeError):
 def ask(*command: str, seconds: float = ANSWER_S) -> str:
     """Run a program and return its standard output.
 
-    Raises:
-        ClusterError: the program is not installed, ends with an error, or does not answer within ``seconds``.
+    Raises ClusterError: the program is not installed, ends with an error, or does not answer within ``seconds``.
     """
-    if not shutil.which(command[0]):
-        raise ClusterError(
-            f"{command[0]}: this program is not on the PATH. SLURM's programs are there on the cluster's login node: "
-            "run the same command there"
-        )
     try:
-        finished = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="backslashreplace", check=True, timeout=seconds
-        )
-    except subprocess.TimeoutExpired:
-        raise ClusterError(
-            f"{' '.join(command)}: no answer within {seconds:.0f} s. The SLURM controller may be busy or down: "
-            "see scontrol ping, then try again"
-        ) from None
-    except subprocess.CalledProcessError as error:
-        reason = " ".join((error.stderr or error.stdout).split())[-600:]
-        raise ClusterError(f"{' '.join(command)}: {reason or f'exit code {error.returncode}'}") from None
-    return finished.stdout
+        return answer(*command, seconds=seconds)
+    except ProgramError as error:
+        raise ClusterError(f"{error}{ADVICE[error.why]}") from None
 
 
 def fields(text: str) -> dict[str, str]:

@@ -14,7 +14,6 @@ from mperceiver.config.depends import (
     download_inputs,
     encode_inputs,
     foundation_inputs,
-    learned_from,
     members,
     method_foundation,
     method_weights,
@@ -48,8 +47,19 @@ from mperceiver.config.files import (
     with_options,
 )
 from mperceiver.config.graph import JOBS, benchmark_of, cards_here, check, files_of_inputs, inputs_of, job_of
+from mperceiver.config.learned import is_prepared, learned_from
 from mperceiver.config.outside_inputs import command_inputs, covers, manifest, manifest_file, results_folder
 from mperceiver.config.parts import WORDS, digest_of_label, experiment_part, part_of, read_part
 from mperceiver.config.reported import Number, path_of_reported, reported_names, reported_numbers
-from mperceiver.config.shown import cells, cost_sizes, figure_inputs, measure_inputs, report_inputs, table_inputs
+from mperceiver.config.shown import (
+    REFERENCES,
+    cells,
+    cost_sizes,
+    figure_inputs,
+    is_beside,
+    measure_inputs,
+    references,
+    report_inputs,
+    table_inputs,
+)
 from mperceiver.config.uptodate import Change, changes, settle

@@ -89,6 +89,15 @@ class Model(BaseModel):
                     raise ValueError(f"{name}: a number is needed; yes, no, on, off, true and false are none in YAML")
         return values
 
+    def is_set(self, key: str) -> bool:
+        """Whether a key has another value than its default: a file may spell a default out."""
+        return getattr(self, key) != type(self).model_fields[key].get_default(call_default_factory=True)
+
+
+def without(key: str, place: str = "") -> str:
+    """How a file is rid of a key that does nothing, for the end of an error's message; ``place``: where the key stands, such as `` in `drm```."""
+    return f"remove it, or if the file that this one is `like` has it, write `{key}: null`{place}"
+
 
 @cache
 def _numbers(model: type[Model]) -> frozenset[str]:

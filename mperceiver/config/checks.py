@@ -10,7 +10,7 @@ from mperceiver.config.base import ConfigError
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.figures import OF_PREDICTOR, Figure
 from mperceiver.config.files import load, names, path_of
-from mperceiver.config.outside import OUTSIDE_KINDS
+from mperceiver.config.methods import Method
 from mperceiver.config.reported import PAPER, path_of_reported, reported_names, reported_numbers
 from mperceiver.config.runs import Run, Stage
 from mperceiver.config.tables import COST, TRAINING, Block, ColumnGroup, Reported, Table, places_of
@@ -50,11 +50,26 @@ def check_figure(name: str, figure: Figure) -> None:
     labels = [column.label for column in figure.columns]
     if twice := next((label for label in labels if labels.count(label) > 1), None):
         raise ConfigError(f"{file}: columns: two are labelled {twice}; give each its own `label`")
-    for method in figure.methods if figure.kind in (*OF_PREDICTOR, "tradeoff") else ():
-        if (kind := load("methods", method).kind) in ("identity", "vae", "reported", *OUTSIDE_KINDS):
-            raise ConfigError(
-                f"{file}: methods: {method} is of kind {kind}; it has no {'predictor' if figure.kind in OF_PREDICTOR else 'sampler'}"
-            )
+    for method in figure.methods:
+        if lacking := _lacking(figure, load("methods", method)):
+            raise ConfigError(f"{file}: methods: {method} {lacking}")
+
+
+def _lacking(figure: Figure, method: Method) -> str | None:
+    """What a method lacks to be in a figure, in words; None if it lacks nothing."""
+    of_kind = f"is of kind {method.kind}"
+    if figure.kind == "comparison" and method.kind == "mean":
+        return f"{of_kind}; a mean over methods has no pictures: name one of them, such as {method.methods[0]}"
+    if figure.kind == "comparison" and method.kind == "reported":
+        return f"{of_kind}; it has no pictures, only published numbers"
+    if figure.kind == "tradeoff" and method.kind != "mperceiver":
+        return f"{of_kind}; it has no sampler, whose steps the figure shows: name methods of kind mperceiver"
+    if figure.kind in OF_PREDICTOR:
+        if method.kind != "mperceiver" and method.task != "predicted":
+            return f"{of_kind}; it has no predictor: name one of kind mperceiver, or of kind network with `task: predicted`"
+        if method.probabilities != "predicted":
+            return f"has `probabilities: {method.probabilities}`, which are not those of its predictor: name one with `predicted`"
+    return None
 
 
 def check_protocol(dataset: Dataset) -> None:

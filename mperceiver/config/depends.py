@@ -13,7 +13,7 @@ from mperceiver import paths, shipped
 from mperceiver.config.base import METRIC_FOUNDATIONS, STAGES, ConfigError, lpips_foundation
 from mperceiver.config.checks import check_protocol, check_stage
 from mperceiver.config.files import load, path_of
-from mperceiver.config.outside_inputs import outside_inputs_of, trained_on
+from mperceiver.config.outside_inputs import outside_inputs_of
 from mperceiver.config.parts import part_of
 from mperceiver.config.protocols import Protocol
 
@@ -220,18 +220,6 @@ def training_cards(method: str) -> dict[tuple[str, str], Path]:
     runs, files = method_weights(method), weights_files(method)
     named = {(runs[stage], stage): file.with_suffix(".json") for stage, file in files.items()}
     return cards | {training: card for training, card in named.items() if training in cards}
-
-
-def learned_from(method: str) -> list[str]:
-    """The datasets that a method's weights were trained on, those of the runs that its runs started from among them."""
-    runs = unique(method_weights(method).values())
-    datasets = trained_on(method)
-    for run in runs:  # grows as it is read
-        spec = load("runs", run)
-        datasets += spec.train
-        starts = unique(weights_of(spec.start_from).values()) if spec.start_from else []
-        runs += [start for start in starts if start not in runs]
-    return unique(datasets)
 
 
 def restore_inputs(method: str, dataset: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -24,6 +25,27 @@ def experiment_name(path: Path) -> str:
             f"{path}: {path.stem!r} is no name for an experiment, whose report is results/report/<name>/: take only letters without accents, digits and . _ -"
         )
     return path.stem
+
+
+def check_command_line(keys: Iterable[str], files: Sequence[Path]) -> None:
+    """Raise ConfigError for options of Snakemake that would do nothing here.
+
+    Args:
+        keys: those that `--config` sets, on the command line or in a profile.
+        files: those that `--configfile` names. Of an option that is repeated, Snakemake keeps the last.
+    """
+    if listed := ", ".join(keys):
+        raise ConfigError(
+            f"--config {listed}: does nothing, since every setting is read from a file in config/. Change the file with the key (config/README.md "
+            "lists every key); for another experiment, copy config/demo.yaml to config/<name>.yaml, edit the copy, and run: snakemake "
+            "--cores all --configfile config/<name>.yaml"
+        )
+    if len(files) > 1:
+        named = ", ".join(os.path.relpath(file) for file in files)
+        raise ConfigError(
+            f"--configfile {named}: of several experiments only the last would be built. Name one, and run snakemake once for each; for an "
+            "experiment with the tables and figures of all, write a file with them, config/<name>.yaml"
+        )
 
 
 class Experiment(Model):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import Model, Name, Positive
+from mperceiver.config.base import Model, Name, Positive, without
 from mperceiver.config.tables import ColumnGroup
 
 OF_PREDICTOR = ("probabilities", "reliability")  # kinds that show what one method's predictor says
@@ -18,6 +18,7 @@ NEEDS = {  # kind of figure -> keys that it cannot do without
     "tradeoff": ["methods", "columns"],
     "usage": ["runs"],
 }
+MAY_HAVE = {"comparison": ["methods", "zoom_px"]}  # kind of figure -> keys that it reads beside those
 
 
 class Panel(Model):
@@ -47,8 +48,8 @@ class Figure(Model):
     )
     methods: list[Name] = Field(
         default_factory=list,
-        description="comparison: the columns; bars: the series; probabilities, reliability: one method; tradeoff: methods that differ in "
-        "their steps, the points of a curve",
+        description="comparison: the columns, methods with pictures; bars: the series; probabilities, reliability: one method with a "
+        "predictor; tradeoff: methods of kind mperceiver that differ in their steps, the points of a curve",
     )
     panels: list[Panel] = Field(default_factory=list, description="comparison: the rows")
     zoom_px: Positive | None = Field(
@@ -69,6 +70,10 @@ class Figure(Model):
     def _check_needs(self) -> "Figure":
         if missing := [key for key in NEEDS[self.kind] if not getattr(self, key)]:
             raise ValueError(f"a figure of kind {self.kind} needs {' and '.join(f'`{key}`' for key in missing)}")
+        read = NEEDS[self.kind] + MAY_HAVE.get(self.kind, [])
+        for key in ("methods", "panels", "zoom_px", "runs", "columns"):
+            if key not in read and self.is_set(key):
+                raise ValueError(f"`{key}` does nothing in a figure of kind {self.kind}; {without(key)}")
         if self.kind in OF_PREDICTOR and len(self.methods) != 1:
             raise ValueError(f"{self.kind} is that of one method: give `methods` one name")
         if self.kind == "prompts" and len(self.runs) != 1:

@@ -5,9 +5,44 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import Model, Name, Positive, Precision
+from mperceiver.config.base import Model, Name, Positive, Precision, without
 from mperceiver.config.outside import OUTSIDE_KINDS, Checkpoint, Command, Python, Results
 from mperceiver.config.samplers import Sampler
+
+RESTORED_HERE = (
+    "identity",
+    "mperceiver",
+    "network",
+    "vae",
+    "checkpoint",
+    "python",
+)  # kinds that a model in this process restores
+# Key -> the kinds of method that read it. A key that is not here is one of every kind.
+READ_BY: dict[str, tuple[str, ...]] = {
+    "run": ("mperceiver", "network", "vae"),
+    "weights": ("mperceiver", "network"),
+    "methods": ("mean",),
+    "foundation": ("vae", "checkpoint"),
+    **{kind: (kind,) for kind in OUTSIDE_KINDS},  # results, checkpoint, python, command
+    "datasets": OUTSIDE_KINDS,
+    "trained_on": OUTSIDE_KINDS[1:],
+    "sampler": ("mperceiver", "network", "python"),
+    "probabilities": ("mperceiver",),
+    "drm": ("mperceiver",),
+    "task": ("network",),
+    "predictor": ("network",),
+    "channels_last": ("mperceiver",),
+    "compile": ("mperceiver",),
+    "clip_crop_px": ("mperceiver", "network", "vae"),
+    "self_ensemble": RESTORED_HERE[1:],  # an average over views of the unchanged picture is that picture
+    "precision": ("mperceiver",),
+    "vae_precision": ("mperceiver",),
+    # Identity takes these three, since the command's options --tile and --memory-gib are for any method.
+    "tile_px": RESTORED_HERE,
+    "overlap_px": RESTORED_HERE,
+    "memory_gib": RESTORED_HERE,
+    "sampling_tiles": ("mperceiver",),
+}
 
 
 class Tiling(Model):
@@ -62,7 +97,10 @@ class Method(Model):
         description="for kinds checkpoint, python and command: what its weights were trained on; of datasets in config/datasets/ "
         "their names, so that test pictures among the training pictures are found",
     )
-    sampler: Sampler = Field(Sampler(), description="for kind mperceiver: how latents are sampled")
+    sampler: Sampler = Field(
+        Sampler(),
+        description="for kind mperceiver: how latents are sampled; kinds network and python read its `seed` alone",
+    )
     probabilities: Literal["predicted", "uniform", "given"] = Field(
         "predicted",
         description="for kind mperceiver: P, by which prompts are mixed. Two controls show what the predictor brings; uniform: 1/N "
@@ -91,8 +129,9 @@ class Method(Model):
     )
     clip_crop_px: Positive | None = Field(
         None,
-        description="give CLIP crops of this side and average their logits and embeddings; none: give CLIP the whole picture, "
-        "resized to a square, which changes the size of noise grains and rain streaks",
+        description="for kind mperceiver, for network with `task: predicted`, and for vae with a `run`: give CLIP crops of this side "
+        "and average their logits and embeddings; none: give CLIP the whole picture, resized to a square, which changes the size of "
+        "noise grains and rain streaks",
     )
     self_ensemble: Literal["none", "flip2", "flip4", "geometric8"] = Field(
         "none",
@@ -102,7 +141,7 @@ class Method(Model):
     )
     precision: Precision = Field(
         "no",
-        description="mixed precision of the U-Net and the branches on a GPU; on the CPU they compute in float32",
+        description="for kind mperceiver: mixed precision of the U-Net and the branches on a GPU; on the CPU they compute in float32",
     )
     vae_precision: Literal["no", "bf16"] = Field(
         "no",
@@ -146,34 +185,42 @@ class Method(Model):
             raise ValueError("a method of kind reported needs `reported`: its name in a file of config/reported/")
         if self.kind in ("mperceiver", "network") and self.run is None:
             raise ValueError(f"a method of kind {self.kind} needs a `run`")
+        if self.kind in OUTSIDE_KINDS and getattr(self, self.kind) is None:
+            raise ValueError(f"`{self.kind}` is missing: a method of kind {self.kind} needs it")
+        if self.kind == "checkpoint" and self.foundation is None:
+            raise ValueError("a method of kind checkpoint needs a `foundation`: the one with the file")
+        if self.kind == "mean" and (len(self.methods) < 2 or len(set(self.methods)) != len(self.methods)):
+            raise ValueError("a method of kind mean needs two or more `methods`, each named once")
         if self.kind == "vae" and (self.foundation is None) == (self.run is None):
             raise ValueError("a method of kind vae needs either a `foundation`, or a `run` with a DRM")
-        if self.task != "general" and self.kind != "network":
-            raise ValueError("`task` belongs to kind network")
-        if (self.task == "predicted") != (self.predictor is not None):
+        if (self.task == "predicted") != (self.predictor is not None) and self.kind == "network":
             raise ValueError(
                 "`predictor` belongs to `task: predicted`, which needs it: the run whose predictor tells the task"
             )
-        if self.weights is not None and (self.kind not in ("mperceiver", "network") or self.predictor is not None):
-            raise ValueError("`weights` belongs to kinds mperceiver and network, and cannot stand beside `predictor`")
-        if self.run is not None and self.kind not in ("mperceiver", "network", "vae"):
-            raise ValueError("`run` belongs to kinds mperceiver, network and vae")
-        if self.weights is not None and Path(self.weights).name != self.run:
+        if self.weights is not None and self.predictor is not None:
+            raise ValueError("`weights` cannot stand beside `predictor`")
+        if self.weights is not None and self.run is not None and Path(self.weights).name != self.run:
             raise ValueError(
                 f"`weights` is a folder with the weights of run {self.run}, and so its name is that of the run; if this method is `like` another "
                 "one with weights of its own, write `weights: null`"
             )
-        for kind in OUTSIDE_KINDS:
-            if (getattr(self, kind) is not None) != (self.kind == kind):
-                raise ValueError(f"`{kind}` belongs to kind {kind}, and a method of kind {kind} needs it")
-        if self.datasets and self.kind not in OUTSIDE_KINDS:
-            raise ValueError(f"`datasets` belongs to the kinds {', '.join(OUTSIDE_KINDS)}")
-        if self.trained_on and self.kind not in OUTSIDE_KINDS[1:]:
-            raise ValueError(f"`trained_on` belongs to the kinds {', '.join(OUTSIDE_KINDS[1:])}")
-        if self.kind == "checkpoint" and self.foundation is None:
-            raise ValueError("a method of kind checkpoint needs a `foundation`: the one with the file")
-        if (self.kind == "mean") != bool(self.methods):
-            raise ValueError("`methods` belongs to kind mean, and a method of kind mean needs it")
-        if self.kind == "mean" and (len(self.methods) < 2 or len(set(self.methods)) != len(self.methods)):
-            raise ValueError("a method of kind mean needs two or more `methods`, each named once")
+        self._check_keys()
         return self
+
+    def _check_keys(self) -> None:
+        """Raise ValueError for a key with another value than its default that nothing reads for a method of this kind."""
+        for key, kinds in READ_BY.items():
+            if self.kind not in kinds and self.is_set(key):
+                belongs = f"kinds {', '.join(kinds[:-1])} and {kinds[-1]}" if len(kinds) > 1 else f"kind {kinds[0]}"
+                raise ValueError(f"`{key}` belongs to {belongs}, and does nothing for kind {self.kind}; {without(key)}")
+        unseeded = self.sampler.model_copy(update={"seed": Sampler().seed})
+        if self.kind != "mperceiver" and unseeded != Sampler():
+            raise ValueError(
+                f"of `sampler`, a method of kind {self.kind} reads `seed` alone: it does not sample with these settings; {without('sampler')}"
+            )
+        judges = {"network": self.task == "predicted", "vae": self.run is not None}.get(self.kind, True)
+        if self.clip_crop_px is not None and not judges:
+            needed = "`task: predicted`" if self.kind == "network" else "a `run`"
+            raise ValueError(
+                f"`clip_crop_px` does nothing for kind {self.kind} without {needed}: no picture is shown to CLIP; {without('clip_crop_px')}"
+            )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mperceiver import paths
 from mperceiver.config.base import ConfigError
-from mperceiver.config.files import load, names, parse, path_of
+from mperceiver.config.files import load, parse, path_of
 from mperceiver.config.outside import Manifest
 from mperceiver.config.parts import PICTURES, part_of, pictures_digest
 from mperceiver.files import members
@@ -44,12 +44,12 @@ def manifest(method: str) -> Manifest:
 
 
 def trained_on(method: str) -> list[str]:
-    """The datasets of config/datasets/ that a method which was not trained here says it was trained on."""
+    """What a method which was not trained here says it was trained on; of datasets in config/datasets/ these are their names."""
     spec = load("methods", method)
     told = spec.trained_on
     if spec.results and manifest_file(method).is_file():
         told = manifest(method).trained_on
-    return [name for name in told if name in names("datasets")]
+    return list(told)
 
 
 def outside_inputs_of(method: str, dataset: str) -> list[str]:

@@ -37,6 +37,9 @@ ONLY_READ: dict[tuple[str, str], set[str]] = {
     ("datasets", "encode"): {"encode"},
     ("methods", "command"): {"kind", "command"},
     ("runs", "restore"): {"foundation", "tasks", "model", "network"},
+    ("methods", "report"): {"title", "kind", "foundation", "run"},
+    ("runs", "table"): {"train", "reuse", "start_from"},
+    ("foundations", "report"): {"title", "build"},
     ("foundations", "restore"): {"trunk_norm", "tokens", "minimum_px"},
 }
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import STAGES, TASKS, Model, Name, Positive, Precision, Sha256, Share
+from mperceiver.config.base import STAGES, TASKS, Model, Name, Positive, Precision, Sha256, Share, without
 from mperceiver.config.modules import ModelConfig
 from mperceiver.config.protocols import SSIM_SIDE
 from mperceiver.config.samplers import Sampler
@@ -106,7 +106,11 @@ class Stage(Model):
         description="keep an exponential moving average of the weights with this decay a step, and save it in place of the "
         "weights",
     )
-    flip: bool = Field(True, description="mirror pictures left to right at random")
+    flip: bool = Field(
+        True,
+        description="mirror pictures left to right at random (network; predictor and branches with `cached: false`; cached crops are mirrored by "
+        "`encode.flip` of the dataset)",
+    )
     only: list[str] = Field(
         default_factory=list,
         description="train only these modules, by their names in the weights file (`ir_adapter`, `textual.tp_pool`), and keep "
@@ -160,14 +164,17 @@ class Stage(Model):
         return self
 
 
-# (stage, key) that would be without effect
-NOT_FOR = (
-    ("predictor", "channels_last"),
-    ("predictor", "task_weights"),
-    ("predictor", "gradient_checkpointing"),
-    ("network", "gradient_checkpointing"),
-    *((stage, key) for key in ("judged_crops", "judged_folds") for stage in ("predictor", "branches", "network")),
-)
+# Key of a stage -> the stages that read it. A key that is not here is one of every stage.
+READ_BY: dict[str, tuple[str, ...]] = {
+    "channels_last": ("branches", "drm", "network"),
+    "task_weights": ("branches", "drm", "network"),
+    "gradient_checkpointing": ("branches", "drm"),
+    "judged_crops": ("drm",),
+    "judged_folds": ("drm",),
+    "gamma": ("predictor",),
+    "losses": ("drm", "network"),
+    "flip": ("predictor", "branches", "network"),  # of the first two with `cached: false` only
+}
 
 
 class NetworkStage(Stage):
@@ -229,9 +236,7 @@ class Run(Model):
             raise ValueError(
                 "`branches` has nothing to train: the model has neither branch (`textual: false`, `visual: false`)"
             )
-        for stage, key in NOT_FOR:
-            if (spec := getattr(self, stage)) is not None and getattr(spec, key):
-                raise ValueError(f"{stage}.{key} does nothing: see the key's description; remove it")
+        self._check_keys()
         if self.drm is not None and self.drm.judged_folds and self.start_from:
             raise ValueError(
                 f"drm.judged_folds: a predictor that starts from run {self.start_from} may have seen every photograph; remove one of the two"
@@ -240,3 +245,18 @@ class Run(Model):
         if partly and not self.start_from:
             raise ValueError(f"{partly[0]}.only needs `start_from`: the run with the modules that are not trained")
         return self
+
+    def _check_keys(self) -> None:
+        """Raise ValueError for a key with another value than its default that nothing reads: one of a stage, or one of MPerceiver's in a baseline."""
+        trained = [stage for stage in STAGES if getattr(self, stage) is not None]
+        for stage in trained:
+            for key, stages in READ_BY.items():
+                unread = stage not in stages or (key == "flip" and stage != "network" and self.cached)
+                if unread and getattr(self, stage).is_set(key):
+                    raise ValueError(
+                        f"{stage}.{key} does nothing: see the key's description; {without(key, f' in `{stage}`')}"
+                    )
+        if trained == ["network"] and not self.reuse:
+            for key in ("cached", "model", "latents"):
+                if self.is_set(key):
+                    raise ValueError(f"`{key}` does nothing in a run whose only stage is `network`; {without(key)}")

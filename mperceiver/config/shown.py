@@ -7,6 +7,7 @@ from mperceiver.config.checks import check_figure, check_table
 from mperceiver.config.depends import (
     members,
     method_foundation,
+    method_weights,
     runs_parts,
     training_cards,
     unique,
@@ -16,16 +17,26 @@ from mperceiver.config.depends import (
 from mperceiver.config.experiments import Experiment
 from mperceiver.config.figures import OF_PREDICTOR
 from mperceiver.config.files import load, names, parse
+from mperceiver.config.learned import compared_inputs
 from mperceiver.config.outside_inputs import covers, module_inputs
 from mperceiver.config.parts import experiment_part, part_of
 from mperceiver.config.reported import path_of_reported
-from mperceiver.config.tables import COST, TRAINING, Table, reported_files
+from mperceiver.config.tables import COST, SCORE, TRAINING, Table, reported_files
 
 COST_SIZES = (256, 512, 1024)  # px, for a method that no table of costs has
+REFERENCES = (
+    "identity",
+    "vae",
+)  # kinds of methods beside which others are read; they restore nothing, and have no rank
 
 
-def cells(table: Table) -> list[tuple[str, str]]:
-    """All (method, dataset) pairs whose scores a table needs, each once."""
+def methods_of(table: Table) -> list[str]:
+    """The methods of a table's rows, each once."""
+    return unique(method for block in table.parts for group in block.rows for method in group.methods)
+
+
+def cells(table: Table, kind: str | None = None) -> list[tuple[str, str]]:
+    """All (method, dataset) pairs whose scores a table needs, each once; with ``kind``, those under its columns of that kind."""
     return unique(
         (member, dataset)
         for block in table.parts
@@ -33,7 +44,7 @@ def cells(table: Table) -> list[tuple[str, str]]:
         for method in group.methods
         for member in members(method)
         for column in block.columns
-        if column.kind not in (COST, TRAINING)
+        if column.kind not in (COST, TRAINING) and kind in (None, column.kind)
         for dataset in column.datasets
         if covers(member, dataset)
     )
@@ -79,15 +90,18 @@ def measure_inputs(method: str) -> list[str]:
 
 
 def table_inputs(table: str) -> list[str]:
-    """The table's file, the score cards of its cells, and the files whose titles and numbers it prints."""
+    """The table's file, the score cards of its cells, what tells which test pictures were trained on, and the files whose titles and
+    numbers it prints."""
     spec = load("tables", table)
     check_table(table, spec)
     inputs: list[str] = [part_of("tables", table, "table")]
     inputs += [str(paths.scores_card(method, dataset)) for method, dataset in cells(spec)]
     inputs += [str(paths.cost_card(method)) for method in costed(spec)]
     inputs += [str(card) for method in shown_with(spec, TRAINING) for card in training_cards(method).values()]
-    rows = [method for block in spec.parts for group in block.rows for method in group.methods]
-    methods = unique(method for row in rows for method in (row, *members(row)))
+    scored = cells(spec, SCORE)
+    for method in unique(method for method, _ in scored):
+        inputs += compared_inputs(method, [dataset for other, dataset in scored if other == method])
+    methods = unique(method for of_row in methods_of(spec) for method in (of_row, *members(of_row)))
     inputs += [part_of("methods", method, "table") for method in methods]
     columns = [column for block in spec.parts for column in block.columns]
     protocols = unique(load("datasets", dataset).protocol for column in columns for dataset in column.datasets)
@@ -117,9 +131,42 @@ def figure_inputs(figure: str) -> list[str]:
     return unique(inputs + [str(path_of_reported(name)) for name in files])
 
 
+def references() -> list[str]:
+    """The methods beside which others are read: first the degraded inputs, then the upper bounds that VAEs set."""
+    methods = {name: load("methods", name).kind for name in names("methods")}
+    return [name for kind in REFERENCES for name, own in methods.items() if own == kind]
+
+
+def is_beside(reference: str, method: str) -> bool:
+    """Whether a method's numbers are read beside a reference: the inputs, or what goes through the method's own VAE and DRM."""
+    vae, drm = method_foundation(reference), method_weights(reference).get("drm")
+    return (
+        reference != method
+        and (vae is None or method_foundation(method) in (None, vae))
+        and drm in (None, method_weights(method).get("drm"))
+    )
+
+
 def report_inputs(path: Path | str) -> list[str]:
-    """An experiment's file, and the cards of its tables and figures."""
+    """An experiment's file; what the site says of foundations and references; the cards of the tables and figures, and those of the
+    references' scores: of scores that no table and no figure reads only those that are there, since the site does not ask for more."""
     experiment = parse(Path(path), Experiment)
-    printed = [paths.table_file(name, "json") for name in experiment.tables]
-    printed += [paths.figure_file(name, "json") for name in experiment.figures]
-    return [experiment_part(path), *map(str, printed)]
+    printed = [str(paths.table_file(name, "json")) for name in experiment.tables]
+    printed += [str(paths.figure_file(name, "json")) for name in experiment.figures]
+    tables = [load("tables", name) for name in experiment.tables]
+    pairs = unique(pair for table in tables for pair in cells(table, SCORE))
+    every = references()
+    suit = {method: [name for name in every if is_beside(name, method)] for method in unique(m for m, _ in pairs)}
+    beside = unique((name, dataset) for method, dataset in pairs for name in suit[method])
+    scores = [str(paths.scores_card(*pair)) for pair in beside]
+    read = {str(paths.scores_card(*pair)) for table in tables for pair in cells(table)}
+    read |= {str(entry) for name in experiment.figures for entry in figure_inputs(name)}
+    methods = unique(method for table in tables for of_row in methods_of(table) for method in members(of_row))
+    foundations = unique(name for method in methods if (name := method_foundation(method)))
+    return [
+        experiment_part(path),
+        *(part_of("foundations", name, "report") for name in foundations),
+        *(part_of("methods", name, "report") for name in unique(name for name, _ in beside)),
+        *printed,
+        *(card for card in scores if card in read or Path(card).is_file()),
+    ]

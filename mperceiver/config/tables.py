@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from mperceiver.config.base import MetricName, Model, Name, Positive
 from mperceiver.config.reported import PAPER, Place
 
+SCORE = "score"  # kind of columns that show mean scores of pictures
 COST, TRAINING = "cost", "training"  # kinds of columns whose numbers are of a method alone, whatever the dataset
 
 FURTHER = "Further methods"  # heading of the methods that name a table under `tables`
@@ -59,7 +60,7 @@ class ColumnGroup(Model):
     task: Name | None = Field(None, description="only the pictures of this task")
     label: str = Field(description="heading")
     kind: Name = Field(
-        "score",
+        SCORE,
         description="what the columns show; score: mean scores; cost: what a method costs at the picture of `px`, or without it "
         "its parameters; training: how long its training was; predictor: how often its predictor is right, and sure; "
         "any other: a kind in mperceiver/report/columns",
@@ -81,7 +82,7 @@ class ColumnGroup(Model):
     def _check_metrics(self) -> "ColumnGroup":
         if self.px is not None and self.kind != COST:
             raise ValueError("`px` is for columns of kind cost")
-        if self.kind != "score" and "metrics" in self.model_fields_set:
+        if self.kind != SCORE and "metrics" in self.model_fields_set:
             raise ValueError("`metrics` is for columns of kind score")
         return self
 

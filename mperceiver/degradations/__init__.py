@@ -28,10 +28,11 @@ PLACES: tuple[Place, ...] = get_args(Place)
 
 
 class Degradation(NamedTuple):
-    """A degradation's function, and its place in a mix."""
+    """A degradation's function, its place in a mix, and pairs of its parameters: beside the second, the first does nothing."""
 
     apply: Callable[..., np.ndarray]
     place: Place
+    either: tuple[tuple[str, str], ...] = ()
 
 
 DEGRADATIONS: dict[str, Degradation] = {
@@ -41,7 +42,7 @@ DEGRADATIONS: dict[str, Degradation] = {
     "low-light": Degradation(low_light, "scene"),
     "underwater": Degradation(underwater, "scene"),
     "under-display": Degradation(under_display, "lens"),
-    "raindrop": Degradation(raindrop, "lens"),
+    "raindrop": Degradation(raindrop, "lens", either=(("cover", "count"),)),
     "motion-blur": Degradation(motion_blur, "blur"),
     "defocus": Degradation(defocus, "blur"),
     "gaussian-blur": Degradation(gaussian_blur, "blur"),

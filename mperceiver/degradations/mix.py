@@ -142,10 +142,34 @@ def check_layers(layers: Sequence[tuple[str, dict[str, Any]]]) -> None:
         for end in (0, -1):  # what is allowed at both ends of a range is allowed between them
             at_end = [(name, {key: _end(spec, end) for key, spec in specs.items()}) for name, specs in selected]
             degrade(np.full((32, 32, 3), 0.5, np.float32), at_end, seed=0)
+    for name, parameters in (way for of_layer in choices for way in of_layer):
+        _check_between(name, parameters)
+
+
+def _check_between(name: str, parameters: dict[str, Any]) -> None:
+    """Raise ValueError for a value between the first and the last one that may be drawn, if a degradation refuses it.
+
+    Of whole numbers, the second of a range stands for all: a degradation that takes odd numbers alone refuses it, or the first.
+    """
+    first = {key: _end(spec, 0) for key, spec in parameters.items()}
+    image = np.full((32, 32, 3), 0.5, np.float32)
+    for key, spec in parameters.items():
+        if isinstance(spec, dict):
+            between, hint = spec["choices"][1:-1], ""
+        elif isinstance(spec, (list, tuple)) and all(isinstance(end, int) for end in spec):
+            between = range(spec[0] + 1, spec[1])[:1]
+            hint = f"; {key}: {list(spec)} may draw it: give the numbers that may be drawn, {key}: {{choices: [{spec[0]}, ...]}}"
+        else:
+            continue
+        for value in between:
+            try:
+                DEGRADATIONS[name].apply(image, _generator(0, 1), **first | {key: value})
+            except ValueError as error:
+                raise ValueError(f"{error}{hint}") from None
 
 
 def _check_parameters(name: str, parameters: dict[str, Any]) -> None:
-    """Raise ValueError for a parameter that a degradation does not have."""
+    """Raise ValueError for a parameter that a degradation does not have, or that does nothing beside another one."""
     _check_names([name])
     known = list(inspect.signature(DEGRADATIONS[name].apply).parameters)[2:]  # behind image and rng
     for parameter in parameters:
@@ -154,6 +178,9 @@ def _check_parameters(name: str, parameters: dict[str, Any]) -> None:
                 f"{name} has no parameter {parameter}{did_you_mean(str(parameter), known)}; it has {', '.join(sorted(set(known) - {'depth'})) or 'none'}. "
                 f"`mperceiver degradations {name}` explains them"
             )
+    for idle, decisive in DEGRADATIONS[name].either:
+        if idle in parameters and decisive in parameters:
+            raise ValueError(f"{name}: {idle} does nothing beside {decisive}; remove one of the two")
 
 
 def _check_output(name: str) -> None:

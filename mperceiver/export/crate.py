@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mperceiver import __version__, commits, config, paths, shipped
+from mperceiver import __version__, commits, config, lineage, paths, shipped
 from mperceiver.config.experiments import Experiment
 from mperceiver.export.gather import Gathered, credits, gather, needed
 from mperceiver.export.private import cleaned, cleaned_data
@@ -42,7 +42,8 @@ def write_crate(experiment: Path | str) -> Path:
     """
     path = Path(experiment)
     title, report = config.parse(path, Experiment).title, paths.report_card(path.stem)
-    gathered = gather([report, *(str(entry) for entry in config.report_inputs(path)[1:])])
+    cards = [str(entry) for entry in config.report_inputs(path) if not isinstance(entry, lineage.Part)]
+    gathered = gather([report, *cards])
     target = paths.crate_folder(path.stem)
     with atomic_folder(target) as folder:
         fill_crate(folder, title, gathered, str(path), str(report))

@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from mperceiver import commits, config, lineage, paths, shipped
+from mperceiver import config, lineage, paths, shipped
 from mperceiver.files import atomic_folder, sha256, write_json
 
 
@@ -19,26 +19,19 @@ def build(name: str) -> Path:
         raise config.ConfigError(
             f"{config.path_of('foundations', name)}: no `build` recipe with a `local` folder; only staging is possible"
         )
-    commits.require()
+    work = lineage.begin("foundation --build", spec, seed=spec.build.seed)
     inputs = config.files_of("foundations", name)
     datasets = (*spec.build.pictures, spec.build.degradations)
     inputs += [str(paths.prepared_card(dataset)) for dataset in datasets]
     sources = {f"at-build:{path}": sha256(path) for path in inputs}
     target = Path(spec.local)
-    work = paths.resume_folder(f"foundation-{name}")
+    resume = paths.resume_folder(f"foundation-{name}")
     with atomic_folder(target) as beside:
-        result = pretrain.build(name, spec, beside, work)
+        result = pretrain.build(name, spec, beside, resume)
         files = sorted(path for path in beside.rglob("*") if path.is_file())
         outputs = {str(path.relative_to(beside)): sha256(path) for path in files}
         # The card lies inside the folder and names the files relative to it, because the folder is copied to other places.
-        card = lineage.write_card(
-            beside / shipped.CARD,
-            verb="foundation --build",
-            spec=spec,
-            seed=spec.build.seed,
-            result=result,
-            sources=sources,
-        )
+        card = work.write_card(beside / shipped.CARD, result=result, sources=sources)
         write_json(beside / shipped.CARD, card | {"outputs": outputs})
-    shutil.rmtree(work)
+    shutil.rmtree(resume)
     return target / shipped.CARD

@@ -10,7 +10,7 @@ import os
 import shutil
 from pathlib import Path
 
-from mperceiver import commits, config, lineage, paths, shipped
+from mperceiver import config, lineage, paths, shipped
 from mperceiver.config.foundations import Mirror
 from mperceiver.data.raw.sources.base import SourceRefused
 from mperceiver.data.raw.sources.drive import file_address
@@ -31,8 +31,8 @@ def stage(name: str) -> Path:
     are kept for the next call.
     """
     spec, card = config.load("foundations", name), paths.foundation_card(name)
-    inputs, sources = config.foundation_inputs(name), {}
-    commits.require()
+    settings, sources = config.read_part("foundations", name, "foundation"), {}
+    work = lineage.begin("foundation", settings, config.foundation_inputs(name))
     with locked(paths.foundation_folder(name)):
         staging = Staging(name, spec, _earlier_entries(paths.foundation_folder(name), card))
         files = wanted_files(staging)
@@ -51,15 +51,7 @@ def stage(name: str) -> Path:
         replace_folder(staging.partial, staging.folder, card)
         shutil.rmtree(staging.archives, ignore_errors=True)
         write_checksum_cache(staging.folder, entries)
-        lineage.write_card(
-            card,
-            verb="foundation",
-            spec=config.read_part("foundations", name, "foundation"),
-            inputs=inputs,
-            outputs=[staging.folder],
-            sources=sources,
-            result={"files": entries},
-        )
+        work.write_card(card, outputs=[staging.folder], result={"files": entries}, sources=sources)
     return card
 
 

@@ -76,6 +76,8 @@ def read_photograph(source: bytes | Path | str, name: str | None = None) -> Phot
     """Decode a picture together with its metadata. Arguments and errors are those of ``decode``."""
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     data = source if isinstance(source, bytes) else content(source, name)
+    if not data:
+        raise PictureError(f"{name}: cannot be decoded: the file is empty (0 bytes); copy or download it again")
     form = forms.form_of(data)
     if form is None and (other := forms.other_form_of(data)):
         raise PictureError(f"{name}: cannot be decoded: {other} is not read, only {forms.READ}; save it as PNG")

@@ -10,6 +10,7 @@ from mperceiver import config
 from mperceiver.config.tables import Reported
 
 AVERAGE = "average"  # stands in CSV and HTML where other columns have their dataset
+NAMES_APART = "; "  # between names in one text
 
 
 class TableError(ValueError):
@@ -90,6 +91,9 @@ class Value:
     protocol_sha256: str = ""
     why: str = ""
     trained_on: int = 0  # number of its pictures that the method was also trained on
+    not_compared: str = (
+        ""  # datasets that this number does not count, since they are not prepared here, with NAMES_APART between
+    )
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Cell:
     protocol: str = ""
     why: str = ""
     trained_on: int = 0
+    not_compared: str = ""
     text: str = ""  # the mean as it is printed
     rank: int | None = None  # 1 is the best
     reported: float | None = None  # the published number
@@ -190,6 +195,17 @@ class FilledTable:
             if cell.doubt:
                 places.setdefault((row.title, cell.doubt), {})[column.label] = None
         return [f"{title}, {', '.join(labels)}: {doubt}" for (title, doubt), labels in places.items()]
+
+    def not_compared(self) -> list[str]:
+        """The rows whose numbers may lack a §, with the datasets that are not prepared here: "Ours, Theirs: rain1400-train"."""
+        datasets: dict[Row, dict[str, None]] = {}
+        for row, column, cell in self.filled():
+            if cell.not_compared and not column.average:
+                datasets.setdefault(row, {}).update(dict.fromkeys(cell.not_compared.split(NAMES_APART)))
+        rows: dict[str, dict[str, None]] = {}
+        for row, names in datasets.items():
+            rows.setdefault(", ".join(names), {})[row.title] = None
+        return [f"{', '.join(titles)}: {names}" for names, titles in rows.items()]
 
     @property
     def progress(self) -> tuple[int, int]:

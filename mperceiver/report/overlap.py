@@ -2,7 +2,8 @@
 
 What a run trains on and what it is scored on are chosen in different files, and benchmarks overlap: CBSD400 contains the test
 pictures of BSDS500. Pictures are compared by the SHA-256 of the files that they were made of. So a copy that was stored in
-another format is not recognised, and what a frozen foundation was pre-trained on is not examined.
+another format is not recognised, and what a frozen foundation was pre-trained on is not examined. A dataset that is not prepared
+in the working directory cannot be compared: what shows the overlap names it.
 """
 
 import re
@@ -22,7 +23,8 @@ class Overlap:
     n: int = 0  # number of such test pictures
     shared: dict[str, int] = field(default_factory=dict)  # training set -> how many of them it contains
     compared: tuple[str, ...] = ()  # training sets that were compared
-    absent: tuple[str, ...] = ()  # training sets whose prepared file is not on this machine
+    # Datasets that could not be compared, since they are not prepared here; if the test set is not, it alone.
+    absent: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return ", ".join(f"{count} in {name}" for name, count in self.shared.items())
@@ -34,16 +36,19 @@ def training_overlap(method: str, dataset: str, task: str | None = None) -> Over
     Raises ConfigError for an unknown method or dataset.
     """
     names = config.learned_from(method)
+    if not names:
+        return Overlap()
+    test_set = _version(dataset)
+    if test_set is None:
+        return Overlap(absent=(dataset,))
     present = {name: version for name in names if (version := _version(name))}
     absent = tuple(name for name in names if name not in present)
-    return _compare(_version(dataset), task, tuple(present.items()), absent)
+    return _compare(test_set, task, tuple(present.items()), absent)
 
 
 @lru_cache(maxsize=4096)
-def _compare(
-    test_set: tuple[str, int] | None, task: str | None, training_sets: tuple, absent: tuple[str, ...]
-) -> Overlap:
-    pictures = [digests for of, digests in (_pictures(*test_set) if test_set else ()) if task in (None, of)]
+def _compare(test_set: tuple[str, int], task: str | None, training_sets: tuple, absent: tuple[str, ...]) -> Overlap:
+    pictures = [digests for of, digests in _pictures(*test_set) if task in (None, of)]
     trained_on = {name: _all_digests(*version) for name, version in training_sets}
     sets_of = [[name for name, known in trained_on.items() if not known.isdisjoint(digests)] for digests in pictures]
     shared = Counter(name for names in sets_of for name in names)
@@ -53,7 +58,7 @@ def _compare(
 def _version(dataset: str) -> tuple[str, int] | None:
     """Path and modification time of a prepared dataset, by which its digests are cached; None if it is not here."""
     path = paths.prepared_file(dataset)
-    return (str(path.absolute()), path.stat().st_mtime_ns) if path.is_file() else None
+    return (str(path.absolute()), path.stat().st_mtime_ns) if config.is_prepared(dataset) else None
 
 
 @lru_cache(maxsize=64)

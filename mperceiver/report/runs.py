@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mperceiver import config, lineage, paths
+from mperceiver import config, csvs, lineage, paths
 from mperceiver.printing import console, say
 from mperceiver.report import scores
 from mperceiver.report.differences import changed_keys, in_words
@@ -58,7 +58,7 @@ def _stage(run: str, stage: str, steps: int) -> dict[str, Any]:
             "seconds": last.get(
                 "seconds", seconds(str(card))
             ),  # Snakemake's are those of the last job, after a requeue too few
-            "cpu_seconds": _cpu_seconds(run, stage),
+            "cpu_seconds": csvs.measured(paths.benchmark_file(f"train_{stage}", run), "cpu_time"),
             "watt_hours": last.get("watt_hours"),
         }
         return made | told
@@ -84,14 +84,6 @@ def _last_row(curve: Path) -> dict[str, float]:
     except OSError:
         return {}
     return {key: float(value) for key, value in rows[-1].items() if value} if rows else {}
-
-
-def _cpu_seconds(run: str, stage: str) -> float | None:
-    try:
-        with paths.benchmark_file(f"train_{stage}", run).open(newline="", encoding="utf-8") as file:
-            return float(next(csv.DictReader(file, delimiter="\t"))["cpu_time"])
-    except (OSError, StopIteration, KeyError, ValueError):
-        return None
 
 
 def _scores(method: str) -> dict[str, float]:

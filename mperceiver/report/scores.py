@@ -19,6 +19,20 @@ def result(method: str, dataset: str) -> dict | None:
 
     Raises LineageError for a broken card, TableError for one without a key that tables need.
     """
+    card = _card(method, dataset)
+    return None if card is None else card["result"]
+
+
+def state_of_pairs(method: str, dataset: str) -> str | None:
+    """SHA-256 of the card of the prepared pairs that a method was scored on; None before the scores exist, or if their card names none.
+
+    Raises what ``result`` raises.
+    """
+    card = _card(method, dataset)
+    return None if card is None else card["inputs"].get(str(paths.prepared_card(dataset)))
+
+
+def _card(method: str, dataset: str) -> dict | None:
     card = paths.scores_card(method, dataset)
     if not card.is_file():
         return None
@@ -28,9 +42,9 @@ def result(method: str, dataset: str) -> dict | None:
 
 @lru_cache(maxsize=4096)
 def _read(_path: str, _written: int, _size: int, card: str) -> dict:
-    """A table reads the same card once for each metric, so the card is cached by its modification time and size."""
-    found = lineage.read_card(card)["result"]
-    if missing := KEYS - set(found):
+    """A table asks for the same card once for each metric, so the card is cached by its modification time and size."""
+    found = lineage.read_card(card)
+    if missing := KEYS - set(found["result"]):
         raise TableError(
             f"{card}: no {', '.join(sorted(missing))} in its result; score again: {paths.making_again(card)}"
         )

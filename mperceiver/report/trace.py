@@ -218,6 +218,7 @@ def _facts(numbers: list[tuple[Column, Cell]]) -> list[str]:
         facts.append(f"{column.measure.label} {cell.text or cell.why}" + (f" [{low}, {high}]" if low else ""))
     first = numbers[0][1]
     seen = [f"trained on {first.trained_on} of these pictures, too"] if first.trained_on else []
+    seen += [f"not compared, since not prepared here: {first.not_compared}"] if first.not_compared else []
     return facts + ([f"n {first.n}", f"protocol {first.protocol}", *seen] if first.n else [])
 
 

@@ -1,10 +1,9 @@
 """Why Snakemake would run a job or not, and what was made by other code or configuration than today's; with costs."""
 
-import csv
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mperceiver import commits, config, lineage, paths, shipped
+from mperceiver import commits, config, csvs, lineage, paths, shipped
 from mperceiver.printing import say
 from mperceiver.report.differences import changed_keys, in_words
 
@@ -180,11 +179,7 @@ def stale() -> list[Stale]:
 
 def seconds(card: str) -> float | None:
     """Seconds that the job of a card took, from its benchmark file; None if there is none."""
-    try:
-        with config.benchmark_of(card).open(newline="", encoding="utf-8") as file:
-            return float(next(csv.DictReader(file, delimiter="\t"))["s"])
-    except (OSError, StopIteration, KeyError, ValueError):
-        return None
+    return csvs.measured(config.benchmark_of(card), "s")
 
 
 def print_stale() -> None:

@@ -8,9 +8,10 @@ import signal
 import subprocess
 from pathlib import Path
 
-from mperceiver import commits, config, files, images, lineage, paths, temporary
+from mperceiver import config, files, images, lineage, paths, temporary
 from mperceiver.config.outside import Command
 from mperceiver.data.read.loader import PreparedDataset
+from mperceiver.data.read.unchanged import check_unchanged
 from mperceiver.printing import say, shown
 from mperceiver.progress import progress
 from mperceiver.restoring.taking import check_pictures
@@ -30,18 +31,20 @@ def run_command(method: str, dataset: str) -> Path:
 
     Raises:
         ConfigError: the method is of another kind, or what it runs in is not installed.
+        ChecksumError: the pairs are no longer those of their card.
         CommandError: the program ended with another exit code than 0. PictureError: pictures are missing, or there are other
             files, or one has another size.
     """
     spec = config.load("methods", method).command
     inputs = config.command_inputs(method, dataset)
-    commits.require()
     lineage.check_cards(inputs)
     assert spec is not None
     absent = [path for path in spec.reads if not Path(path).exists()]
     if absent:
         raise config.ConfigError(f"{config.path_of('methods', method)}: command.reads: there is no {', '.join(absent)}")
-    digests, settings = lineage.digests(inputs), config.read_part("methods", method, "command")
+    check_unchanged(inputs)
+    settings = {"method": config.read_part("methods", method, "command"), "dataset": dataset}
+    work = lineage.begin("command", settings, inputs)
     prepared = PreparedDataset(dataset)
     if prepared.unclipped:
         raise images.PictureError(
@@ -54,15 +57,7 @@ def run_command(method: str, dataset: str) -> Path:
         check_pictures(
             beside, prepared, f"the program of {method} ended well on {dataset}, but of what it wrote nothing was kept"
         )
-    lineage.write_card(
-        card,
-        verb="command",
-        spec={"method": settings, "dataset": dataset},
-        inputs=digests,
-        outputs=[folder],
-        device="told by the program",
-        result={"count": len(prepared)},
-    )
+    work.write_card(card, outputs=[folder], device="told by the program", result={"count": len(prepared)})
     return card
 
 

@@ -9,7 +9,7 @@ from mperceiver.config.base import SURE
 from mperceiver.images import PictureError
 from mperceiver.printing import say, say_json, shown
 from mperceiver.progress import progress
-from mperceiver.restoring import photographs
+from mperceiver.restoring import finding, photographs
 from mperceiver.restoring.definitions import definition
 from mperceiver.restoring.photographs import PhotographResult
 
@@ -33,16 +33,16 @@ def restore_photographs(
 
     Args:
         changes: settings of the method that the command line sets otherwise; None leaves a setting as it is.
-        compare: write a picture of before and after, too; see ``photographs.compare_in``.
+        compare: write a picture of before and after, too; see ``finding.compare_in``.
         skip_existing: pass over photographs whose restored file, and comparison with ``compare``, is there, by this method as it is now
             from the file as it is now.
 
     Raises:
-        PictureError: before the work, see ``photographs.to_restore``; at the end, if a photograph could not be restored; the others were.
+        PictureError: before the work, see ``finding.to_restore``; at the end, if a photograph could not be restored; the others were.
         ConfigError, LineageError: see ``photographs.restore_each``.
     """
     spec = photographs.method_for_photographs(method, **changes)
-    all_photographs = photographs.to_restore(source, target, compare)
+    all_photographs = finding.to_restore(source, target, compare)
     waiting = all_photographs
     if skip_existing:
         now = definition(method, spec)
@@ -51,7 +51,7 @@ def restore_photographs(
         _note(f"{len(all_photographs) - len(waiting)} of {len(all_photographs)} pictures are in {target} already")
     unread: dict[Path, str] = {}
     if source.is_dir():
-        unread, others = photographs.left_out(source, target)
+        unread, others = finding.left_out(source, target)
         for path, reason in unread.items():
             _note(f"not restored: {path}: {reason}")
         if others:

@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from mperceiver import commits, config, lineage, machine, paths
+from mperceiver import config, lineage, machine, paths
 from mperceiver.restoring.ensemble import restore_pictures
 from mperceiver.restoring.memory import TilePlanner
 from mperceiver.restoring.restorers import load_restorer
@@ -21,9 +21,9 @@ def measure(method: str) -> Path:
     spec = config.load("methods", method)
     if config.members(method) != [method] or not spec.has_network:
         raise config.ConfigError(f"{config.path_of('methods', method)}: a method of kind {spec.kind} has no costs")
-    commits.require()
     planner = TilePlanner(load_restorer(method), spec)
-    digests, settings = lineage.digests(config.measure_inputs(method)), config.read_part("methods", method, "measure")
+    settings = {"method": config.read_part("methods", method, "measure")}
+    work = lineage.begin("measure", settings, config.measure_inputs(method))
     restorer = planner.restorer
     modules = {id(p): p for module in restorer.modules() for p in module.parameters()}
     sizes = {}
@@ -32,12 +32,8 @@ def measure(method: str) -> Path:
         seconds, gib = run(planner, px)
         sizes[str(px)] = {"gmac": round(gmac, 3), "seconds": round(seconds, 3), "gib": round(gib, 3)}
     card = paths.cost_card(method)
-    lineage.write_card(
+    work.write_card(
         card,
-        verb="measure",
-        spec={"method": settings},
-        inputs=digests,
-        outputs=[],
         device=machine.device_name(restorer.device, spec.vae_precision),
         result={"parameters": sum(p.numel() for p in modules.values()), "sizes": sizes},
     )

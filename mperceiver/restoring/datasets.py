@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mperceiver import commits, config, csvs, files, images, lineage, machine, paths
+from mperceiver import config, csvs, files, images, lineage, machine, paths
 from mperceiver.config.base import NOTHING_WRONG
 from mperceiver.config.outside import RESTORED_ELSEWHERE
 from mperceiver.data.read.loader import PreparedDataset
@@ -33,31 +33,24 @@ def restore_dataset(method: str, dataset: str) -> Path:
     """
     spec = config.load("methods", method)
     config.load("datasets", dataset)
-    commits.require()
     inputs = config.restore_inputs(method, dataset)
     lineage.check_cards(inputs)
     if spec.results is not None:
         config.manifest(method)  # says what is wrong with it, or missing
     check_unchanged(inputs)
-    digests, settings = lineage.digests(inputs), config.read_part("methods", method, "restore")
+    elsewhere = spec.kind in RESTORED_ELSEWHERE
+    settings = {"method": config.read_part("methods", method, "restore"), "dataset": dataset}
+    work = lineage.begin("restore", settings, inputs, seed=None if elsewhere else spec.sampler.seed)
     prepared = PreparedDataset(dataset)
-    restorer = None if spec.kind in RESTORED_ELSEWHERE else load_restorer(method, dataset=dataset)
+    restorer = None if elsewhere else load_restorer(method, dataset=dataset)
     folder, card = paths.restored_folder(method, dataset), paths.restored_card(method, dataset)
     with files.locked(folder):
         with files.atomic_folder(folder, card) as beside:
             result = (
                 _restore(restorer, method, prepared, beside) if restorer else take_in(method, dataset, prepared, beside)
             )
-        lineage.write_card(
-            card,
-            verb="restore",
-            spec={"method": settings, "dataset": dataset},
-            inputs=digests,
-            outputs=[folder],
-            seed=spec.sampler.seed if restorer else None,
-            device=machine.device_name(restorer.device, spec.vae_precision) if restorer else "cpu",
-            result=result,
-        )
+        device = machine.device_name(restorer.device, spec.vae_precision) if restorer else "cpu"
+        work.write_card(card, outputs=[folder], device=device, result=result)
     return card
 
 

@@ -46,7 +46,7 @@ class Identity:
 
 @without_collection()
 def load_restorer(method: str, on_share: OnShare | None = None, dataset: str | None = None) -> Restorer:
-    """The model of config/methods/<method>.yaml with its weights, on the GPU where there is one.
+    """The model of `config/methods/<method>.yaml` with its weights, on the GPU where there is one.
 
     Args:
         on_share: called with the share of a picture's work that was done, now and then; the shares of one call of the model

@@ -60,7 +60,8 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
         weights |= weights_digests(foundation)
     key = {str(path): digest for path, digest in weights.items()}
     key |= {"prepared": sha256(paths.prepared_card(dataset)), "protocol": protocol.model_dump_json()}
-    digests = lineage.digests([*config.score_inputs(method, dataset), *weights])
+    settings = {"method": method, "dataset": dataset, "protocol": protocol}
+    work = lineage.begin("score", settings, [*config.score_inputs(method, dataset), *weights])
     cache = FeatureCache(dataset, name, protocol, key)
     unclipped = prepared.unclipped and config.load("methods", method).kind == "identity"
     rows = _score_pictures(prepared, folder, protocol, cache, workers, f"score {method} {dataset}", unclipped)
@@ -68,11 +69,8 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
 
     card = paths.scores_card(method, dataset)
     write_text(paths.scores_file(method, dataset), _csv(prepared, rows, protocol.metrics), card=card)
-    lineage.write_card(
+    work.write_card(
         card,
-        verb="score",
-        spec={"method": method, "dataset": dataset, "protocol": protocol},
-        inputs=digests,
         outputs=[paths.scores_file(method, dataset)],
         result={
             "n": len(rows),

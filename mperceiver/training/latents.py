@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from mperceiver import commits, config, files, lineage, machine, paths
+from mperceiver import config, files, lineage, machine, paths
 from mperceiver.data import DataError
 from mperceiver.data.read.crops import FixedCrops, Window, fixed_crops
 from mperceiver.data.read.unchanged import check_unchanged
@@ -94,20 +94,14 @@ def encode_dataset(foundation: str, dataset: str) -> Path:
         DataError: see ``encode``.
     """
     config.load("foundations", foundation)
-    commits.require()
-    check_unchanged(config.encode_inputs(foundation, dataset))
-    digests = lineage.digests(config.encode_inputs(foundation, dataset))
+    inputs = config.encode_inputs(foundation, dataset)
     spec = {"foundation": foundation, "dataset": dataset} | config.read_part("datasets", dataset, "encode")
+    check_unchanged(inputs)
+    work = lineage.begin("encode", spec, inputs)
     path = encode(towers.load(foundation, processes.device()), dataset)
     if processes.is_main():
-        lineage.write_card(
-            paths.latents_card(foundation, dataset),
-            verb="encode",
-            spec=spec,
-            inputs=digests,
-            outputs=[path],
-            device=machine.device_name(processes.device()),
-        )
+        device = machine.device_name(processes.device())
+        work.write_card(paths.latents_card(foundation, dataset), outputs=[path], device=device)
     return path
 
 

@@ -134,11 +134,9 @@ def _write(checkpoint: Path, run_name: str, run: Run, network: nn.Module) -> Non
     try:
         files.write_text(target, text)
         save_weights(weights, network, config.load("runs", run_name))
-        lineage.write_card(
+        work = lineage.begin("convert", run, config.stage_inputs(run_name, "network"))
+        work.write_card(
             paths.weights_card(run_name, "network"),
-            verb="convert",
-            spec=run,
-            inputs=config.stage_inputs(run_name, "network"),
             outputs=[weights],
             result={"parameters": sum(p.numel() for p in network.parameters())},
             sources={f"checkpoint: {checkpoint.name}": files.sha256(checkpoint)},

@@ -3,17 +3,16 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 
 from mperceiver.printing import say
+from mperceiver.programs import ProgramError, answer
 from mperceiver.training.cores import sharers
 
-ANSWER_TIMEOUT_S = 20  # a busy controller answers slowly, and KillWait is 30 s by default
+ANSWER_S = 20  # a busy controller answers slowly, and KillWait is 30 s by default
 # SLURM ends a requeued job within KillWait, 30 s by default. If SLURM has not ended us by then, exit and free the nodes.
 WAIT_S = 600
-
 
 NO_JOB = re.compile(r"Invalid job id|not found|No such file")
 STEP = ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_JOB_ID", "SLURM_STEP_ID")
@@ -38,22 +37,21 @@ def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> No
     if not job or "SLURM_STEP_ID" in os.environ or "RANK" in os.environ:
         return
     try:
-        answer = _ask("scontrol", "-o", "show", "job", job)
-    except (OSError, subprocess.SubprocessError) as error:
-        if os.environ.get("SLURM_NTASKS", "1") != "1" and not (
-            isinstance(error, OSError) or NO_JOB.search(_reason(error))
-        ):
+        told = answer("scontrol", "-o", "show", "job", job, seconds=ANSWER_S)
+    except ProgramError as error:
+        no_job = error.why == "missing" or NO_JOB.search(error.reason)
+        if os.environ.get("SLURM_NTASKS", "1") != "1" and not no_job:
             raise SlurmError(
-                f"{verb} {run}: SLURM does not say which tasks job {job} has ({_reason(error)}). The controller may be busy or down: "
+                f"{verb} {run}: SLURM does not say which tasks job {job} has ({error.reason}). The controller may be busy or down: "
                 "see scontrol ping, then run the same command again"
             ) from None
-        _alone(verb, run, f"SLURM_JOB_ID={job}, but SLURM tells nothing of such a job ({_reason(error)})")
+        _alone(verb, run, f"SLURM_JOB_ID={job}, but SLURM tells nothing of such a job ({error})")
         return
-    state = re.search(r"JobState=(\w+)", answer)
+    state = re.search(r"JobState=(\w+)", told)
     if state and state[1] not in ("RUNNING", "SUSPENDED", "COMPLETING"):
         _alone(verb, run, f"SLURM_JOB_ID={job}, but that job is {state[1]}")
         return
-    granted = dict(re.findall(r"(NumNodes|NumTasks|CPUs/Task)=(\d+)", answer))
+    granted = dict(re.findall(r"(NumNodes|NumTasks|CPUs/Task)=(\d+)", told))
     tasks, nodes = int(granted.get("NumTasks", 1)), int(granted.get("NumNodes", 1))
     processes = sharers(accumulate, tasks)
     if tasks > processes:
@@ -107,8 +105,8 @@ def is_interactive() -> bool:
 def _first_node(nodes: str) -> str:
     """The first of SLURM's list of nodes, such as gpu[03-05,7],cpu1. Raises SlurmError for an empty list."""
     try:
-        return _ask("scontrol", "show", "hostnames", nodes).split()[0]
-    except (OSError, subprocess.SubprocessError, IndexError):
+        return answer("scontrol", "show", "hostnames", nodes, seconds=ANSWER_S).split()[0]
+    except (ProgramError, IndexError):
         first = re.match(r"([\w.-]+)(?:\[(\w+))?", nodes)
         if not first:
             raise SlurmError(
@@ -138,11 +136,11 @@ def requeue() -> bool:
     if not job:
         return False
     try:
-        if _ask("squeue", "-h", "-j", job, "-o", "%T").split() != ["RUNNING"]:
+        if answer("squeue", "-h", "-j", job, "-o", "%T", seconds=ANSWER_S).split() != ["RUNNING"]:
             return False
-        _ask("scontrol", "requeue", job)
-    except (OSError, subprocess.SubprocessError) as error:
-        say(f"SLURM did not requeue job {job}: {_reason(error)}")
+        answer("scontrol", "requeue", job, seconds=ANSWER_S)
+    except ProgramError as error:
+        say(f"SLURM did not requeue job {job}: {error}")
         return False
     return True
 
@@ -150,14 +148,3 @@ def requeue() -> bool:
 def wait_to_be_ended() -> None:
     """Wait until SLURM ends this process; return after ``WAIT_S``. A requeued job that ends by itself would count as failed."""
     time.sleep(WAIT_S)  # goes on after a SIGTERM, whose handler returns
-
-
-def _ask(*command: str) -> str:
-    return subprocess.run(
-        command, capture_output=True, encoding="utf-8", errors="backslashreplace", check=True, timeout=ANSWER_TIMEOUT_S
-    ).stdout
-
-
-def _reason(error: Exception) -> str:
-    """Why a program of SLURM's failed: what it printed, or the exception's own words."""
-    return (getattr(error, "stderr", None) or str(error)).strip()

@@ -31,7 +31,7 @@ def write_rows(name: str, rows: list[tuple], batch: int = 7) -> None:
     Path("data/prepared").mkdir(parents=True, exist_ok=True)
     with pa.OSFile(f"data/prepared/{name}.arrow", "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
         writer.write_table(pa.Table.from_pylist(table, schema=SCHEMA), max_chunksize=batch)
-    lineage.write_card(f"data/prepared/{name}.json", verb="prepare", spec={}, outputs=[f"data/prepared/{name}.arrow"])
+    lineage.begin("prepare", {}).write_card(f"data/prepared/{name}.json", outputs=[f"data/prepared/{name}.arrow"])
 
 
 def write_pairs(name: str, sizes: list[tuple[int, int]], seed: int = 0) -> list[tuple[np.ndarray, np.ndarray]]:

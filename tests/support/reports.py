@@ -55,14 +55,8 @@ def dump(kind: str, name: str, values: dict) -> None:
 
 
 def card(path: str, verb: str, inputs=(), outputs=(), result=None, sources=None, spec=None) -> None:
-    lineage.write_card(
-        path,
-        verb=verb,
-        spec=spec or {"made by": "a test"},
-        inputs=inputs,
-        outputs=outputs,
-        result=result,
-        sources=sources,
+    lineage.begin(verb, spec or {"made by": "a test"}, inputs).write_card(
+        path, outputs=outputs, result=result, sources=sources
     )
 
 
@@ -243,9 +237,10 @@ def build_figures() -> None:
     from safetensors.numpy import save_file
 
     phases = [{"batch": 1, "crop_px": 8}]
-    stage = {"steps": 4, "phases": phases}
-    run = {"title": "p", "foundation": "toy", "train": ["toys"], "tasks": ["haze", "rain"], "branches": stage}
+    stages = {name: {"steps": 4, "phases": phases} for name in ("predictor", "branches")}
+    run = {"title": "p", "foundation": "toy", "train": ["toys"], "tasks": ["haze", "rain"]} | stages
     dump("runs", "prompted", run)
+    dump("runs", "prompted-too", run)
     rng = np.random.default_rng(0)
     centres = rng.normal(0, 5, (2, 2, 1, 6))
     pools = {
@@ -257,8 +252,9 @@ def build_figures() -> None:
     card("results/runs/prompted/branches.json", "train_branches")
     lines = ["id,task,haze,rain", "haze-0,haze,0.9,0.1", "haze-1,haze,0.7,0.3", "rain-0,rain,0.25,0.75"]
     Path("results/restored/one/toys/probabilities.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    for method, steps in (("one", 50), ("two", 4)):
-        dump("methods", method, METHODS[method] | {"sampler": {"steps": steps}})
+    for method, run_name, steps in (("one", "prompted", 50), ("two", "prompted-too", 4)):
+        of_run = {"kind": "mperceiver", "run": run_name, "drm": False, "sampler": {"steps": steps}}
+        dump("methods", method, METHODS[method] | of_run)
         Path(f"results/benchmarks/restore/{method}").mkdir(parents=True)
         Path(f"results/benchmarks/restore/{method}/toys.tsv").write_text(f"s\th:m:s\n{steps}\t0\n", encoding="utf-8")
     figure = {"title": "Figure", "caption": "Caption."}

@@ -61,10 +61,6 @@ def write_training_cards(run_name: str) -> None:
     from mperceiver import lineage, paths
 
     for stage in ("predictor", "branches", "drm"):
-        lineage.write_card(
-            paths.weights_card(run_name, stage),
-            verb=f"train_{stage}",
-            spec={},
-            inputs=[f"config/runs/{run_name}.yaml"],
-            outputs=[paths.weights_file(run_name, stage)],
+        lineage.begin(f"train_{stage}", {}, [f"config/runs/{run_name}.yaml"]).write_card(
+            paths.weights_card(run_name, stage), outputs=[paths.weights_file(run_name, stage)]
         )

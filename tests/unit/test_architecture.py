@@ -118,10 +118,9 @@ def test_only_commits_asks_git_and_few_start_processes():
     assert importers("git", "pygit2", "dulwich") == set()
     starts = {
         "commits.py": ["['git', *arguments]"],
-        "training/slurm.py": ["command"],
+        "programs.py": ["command"],
         "data/archives/tools.py": ["command"] * 2,
     }
-    starts["cluster/ask.py"] = ["command"]
     starts["restoring/commands.py"] = ["words"]
     assert importers("subprocess") == starts.keys()
     for name, started in starts.items():

@@ -46,7 +46,7 @@ def test_without_a_checkout_there_is_no_card(checkout, monkeypatch):
     monkeypatch.setattr(commits, "current", commits.current.__wrapped__)
     monkeypatch.chdir(checkout)
     with pytest.raises(CommitError) as caught:
-        lineage.write_card("results/card.json", verb="test", spec={})
+        lineage.begin("test", {}).write_card("results/card.json")
     for part in (str(checkout), "not a git repository", "cannot be traced", "git clone", "safe.directory"):
         assert part in str(caught.value)
     assert not Path("results").exists()

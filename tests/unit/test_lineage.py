@@ -43,8 +43,9 @@ def make_card(path: str = "results/card.json", **changes) -> dict:
     for name in ("in", "out"):
         if not Path(name).exists():
             Path(name).write_text(name, encoding="utf-8")
-    arguments = {"verb": "test", "spec": {"b": 1, "a": [2]}, "inputs": ["in"], "outputs": ["out"], "seed": 3} | changes
-    return lineage.write_card(path, **arguments)
+    begun = {"verb": "test", "spec": {"b": 1, "a": [2]}, "inputs": ["in"], "seed": 3}
+    work = lineage.begin(**begun | {key: changes.pop(key) for key in begun.keys() & changes.keys()})
+    return work.write_card(path, **{"outputs": ["out"]} | changes)
 
 
 def test_a_card_says_what_was_made_from_what(world):
@@ -95,9 +96,23 @@ def test_inputs_may_be_any_iterable(world):
 
 
 def test_no_card_without_its_files(world):
-    with pytest.raises(LineageError, match=r"results/card.json: cannot write the card, files are missing: gone, lost"):
-        make_card(inputs=["in", "gone"], outputs=["lost"])
+    with pytest.raises(
+        LineageError, match=r"results/card.json: cannot write the card, outputs are missing: gone, lost"
+    ):
+        make_card(outputs=["gone", "out", "lost"])
     assert not Path("results").exists()
+
+
+def test_no_work_begins_without_its_inputs(world):
+    with pytest.raises(FileNotFoundError, match="gone"):
+        lineage.begin("test", {}, ["gone"])
+
+
+def test_a_card_names_the_inputs_as_they_were_when_the_work_began(world):
+    Path("in").write_text("before", encoding="utf-8")
+    was, work = files.sha256("in"), lineage.begin("test", {}, ["in"])
+    Path("in").write_text("edited meanwhile", encoding="utf-8")
+    assert work.write_card("card.json")["inputs"] == {"in": was}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"verb": "a"}', "\xff"])
@@ -125,7 +140,7 @@ def chained(world):
 
     def work(name: str, *inputs: str, **more) -> None:
         Path(f"{name}.bin").write_text(name, encoding="utf-8")
-        lineage.write_card(f"{name}.json", verb="v", spec={}, inputs=inputs, outputs=[f"{name}.bin"], **more)
+        lineage.begin("v", {}, inputs).write_card(f"{name}.json", outputs=[f"{name}.bin"], **more)
 
     Path("config.yaml").write_text("title: t", encoding="utf-8")
     work("raw", "config.yaml", sources={"package:pictures/a.json": "0" * 64})
@@ -166,7 +181,7 @@ def test_verify_names_a_changed_config_at_every_card_that_rests_on_it(chained):
 
 def test_verify_names_a_card_that_was_made_again(chained):
     Path("raw.bin").write_text("other", encoding="utf-8")
-    lineage.write_card("raw.json", verb="v", spec={}, inputs=["config.yaml"], outputs=["raw.bin"])
+    lineage.begin("v", {}, ["config.yaml"]).write_card("raw.json", outputs=["raw.bin"])
     assert [p.split(" was ")[0] for p in lineage.verify("table.json")] == ["prepared.json: input raw.json"]
 
 
@@ -182,7 +197,7 @@ def test_verify_names_what_is_missing(chained):
 def test_verify_looks_into_folders(world):
     Path("pictures").mkdir()
     Path("pictures/a.png").write_bytes(b"1")
-    lineage.write_card("a.json", verb="v", spec={}, outputs=["pictures"])
+    lineage.begin("v", {}).write_card("a.json", outputs=["pictures"])
     assert lineage.verify("a.json") == []
     Path("pictures/.snakemake_timestamp").write_bytes(b"")
     assert lineage.verify("a.json") == []

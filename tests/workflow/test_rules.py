@@ -12,6 +12,7 @@ from support import PROJECT, TINY
 
 from mperceiver import cli, config, paths
 from mperceiver.config import graph
+from mperceiver.report import figures
 from tools import draw_pipeline
 
 RULE_FILES = sorted((PROJECT / "workflow/rules").glob("*.smk"))
@@ -144,6 +145,18 @@ def test_dvc_knows_every_output_and_deletes_none():
             assert path.startswith(tuple(outs)), path
     settings = (PROJECT / ".dvc/config").read_text(encoding="utf-8")
     assert "analytics = false" in settings and "autostage = false" in settings
+
+
+@pytest.mark.parametrize(
+    ("rule", "files"),
+    [
+        ("table", [paths.table_file("{table}", suffix) for suffix in ("json", "html", "csv", "tex")]),
+        ("figure", [paths.figure_file("{figure}", suffix) for suffix in ("json", *figures.SUFFIXES)]),
+    ],
+)
+def test_every_file_that_is_printed_is_an_output(rule, files):
+    """Else Snakemake would not make one again that was deleted."""
+    assert sorted(re.findall(r'"(results/.*?)"', RULES[rule]["output"])) == sorted(map(str, files))
 
 
 def test_what_is_printed_is_in_snakemakes_report():

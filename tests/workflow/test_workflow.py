@@ -49,6 +49,25 @@ def test_dry_run_of_a_fresh_checkout(arguments, tmp_path):
         assert (jobs["train_network"], jobs["train_drm"], jobs["table"]) == (8, 1, 1)  # WGWS-Net has two stages
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--config", "title=Other", "seed=3"], "--config title, seed: does nothing, since every setting is read from a file in config/"),
+        (["--profile", "slurm", "--config", "title=Other"], "--config title: does nothing"),
+        (
+            ["--configfile", "config/paper.yaml", "config/demo.yaml"],
+            "--configfile config/paper.yaml, config/demo.yaml: of several experiments only the last would be built",
+        ),
+    ],
+)  # fmt: skip
+def test_options_that_would_do_nothing_are_refused(arguments, words, tmp_path):
+    for name in ("Snakefile", "workflow", "profiles", "slurm", "config"):
+        source = PROJECT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    refused = snakemake(tmp_path, "-n", *arguments, snakefile=tmp_path / "Snakefile")
+    assert refused.returncode and words in refused.stdout, refused.stdout
+
+
 def describe(world: Path, path: str, text: str) -> None:
     (world / "config" / path).write_text(text, encoding="utf-8")
 

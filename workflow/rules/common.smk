@@ -4,8 +4,10 @@ import re
 
 import mperceiver.config
 from mperceiver.clock import check_times
-from mperceiver.config.experiments import IN_WORKFLOW, Experiment, experiment_name
+from mperceiver.config.experiments import IN_WORKFLOW, Experiment, check_command_line, experiment_name
 from mperceiver.protection import release_outputs
+
+check_command_line(workflow.config_settings.config, workflow.overwrite_configfiles)
 
 # config/demo.yaml, or the file that --configfile names. Snakemake makes its path absolute; cards hold relative paths.
 EXPERIMENT_FILE = os.path.relpath((workflow.overwrite_configfiles or workflow.configfiles)[-1])
@@ -37,6 +39,13 @@ def inputs(function, **arguments):
         return files
 
     return of_wildcards
+
+
+def inputs_of_report(wildcards):
+    """What the site is made of, the experiment's file among it."""
+    files = mperceiver.config.files_of_inputs(mperceiver.config.report_inputs(EXPERIMENT_FILE))
+    check_times(files)
+    return files
 
 
 def processes(stage):

@@ -30,6 +30,7 @@ rule figure:
             category="Figures",
             labels={"figure": "{figure}"},
         ),
+        svg="results/figures/{figure}.svg",
     log:
         "results/logs/figure/{figure}.log",
     benchmark:
@@ -40,9 +41,8 @@ rule figure:
 
 rule report:
     input:
+        inputs_of_report,
         experiment=mperceiver.config.files_of_inputs([mperceiver.config.experiment_part(EXPERIMENT_FILE)]),
-        tables=expand("results/tables/{table}.json", table=EXPERIMENT.tables),
-        figures=expand("results/figures/{figure}.json", figure=EXPERIMENT.figures),
     output:
         card=report(
             "results/report/{experiment}.json",

@@ -58,12 +58,12 @@ def prepare_dataset(name: str, workers: int | None = None) -> Path:
 
 def _prepare(name: str, workers: int | None) -> Path:
     # Read with the lock held: another job may have had it for hours, and the dataset's file may have changed meanwhile.
-    dataset, spec = config.load("datasets", name), config.read_part("datasets", name, "prepare")
+    dataset = config.load("datasets", name)
     inputs = config.prepare_inputs(name)
     for source in map(Path, inputs):
         if source.is_relative_to(paths.DATA):
             _check_unchanged(name, source)
-    digests = lineage.digests(inputs)
+    work = lineage.begin("prepare", config.read_part("datasets", name, "prepare"), inputs, seed=dataset.seed)
     target, card = paths.prepared_file(name), paths.prepared_card(name)
     with _planned(name, dataset, target.parent) as plan, files.atomic_file(target, card) as beside:
         with closing(_run(name, plan, workers or cores())) as rows:
@@ -75,15 +75,7 @@ def _prepare(name: str, workers: int | None) -> Path:
                 f"{name}: no row is left: none of the datasets that it is made of has a picture. Look at their cards, then "
                 f"prepare again what has none: mperceiver prepare {' or '.join(config.pictures_of(name))}"
             )
-    lineage.write_card(
-        card,
-        verb="prepare",
-        spec=spec,
-        inputs=digests,
-        outputs=[target],
-        seed=dataset.seed,
-        result=result,
-    )
+    work.write_card(card, outputs=[target], result=result)
     return card
 
 

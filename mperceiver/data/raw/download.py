@@ -61,7 +61,8 @@ def download_dataset(name: str, mirrors: list[Path], force: bool = False, force_
 
 def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, force_digest: bool) -> Path:
     folder, card = paths.raw_folder(name), paths.raw_card(name)
-    digests, spec = lineage.digests(config.download_inputs(name)), config.read_part("datasets", name, "download")
+    settings = config.read_part("datasets", name, "download")
+    work = lineage.begin("download", settings, config.download_inputs(name), seed=dataset.seed)
     last = _last_card(card)
     place = None if force else _complete_source(dataset, folder, last)
     if place is None:
@@ -69,20 +70,16 @@ def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, for
         existing = None if force or not folder.is_dir() else folder
         download = Download(name, dataset, mirrors, recorded, existing, again=force)
         place, received, count = _fill(download, folder, card)
-    elif last["spec"] == masked_data(spec):
+    elif last["spec"] == masked_data(work.spec):
         return card
     else:  # the config has changed, but not the source: only the card is written again
         inputs = {origin: digest for origin, digest in last["inputs"].items() if ":" in origin}  # others are files here
         received = Received(inputs, last["result"].get("files", {}))
         count = _check(name, dataset, folder)
     result = {"count": count, "source": dataset.sources[place].source, "place": place}
-    lineage.write_card(
+    work.write_card(
         card,
-        verb="download",
-        spec=spec,
-        inputs=digests,
         outputs=[folder],
-        seed=dataset.seed,
         result=result | ({"files": received.files} if received.files else {}),
         sources=received.inputs,
     )

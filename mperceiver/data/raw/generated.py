@@ -1,6 +1,6 @@
 """Pictures generated from a seed alone: training material that needs no download and no licence.
 
-Each generator is a plain function ``(rng, size_px, ...) -> float32 (size_px, size_px, 3) RGB in [0, 1]``.
+Each generator is a plain function ``(rng, size_px) -> float32 (size_px, size_px, 3) RGB in [0, 1]``.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,8 @@ from PIL import Image, ImageDraw
 
 SUPERSAMPLE = 2  # leaves are painted at twice the size and averaged: anti-aliased edges
 SHAPES = ("ellipse", "rectangle", "polygon", "blob")
+COVER = 4.0  # mean number of leaves over a point; pixels that no leaf covers show one large leaf behind the others
+SHADED, TEXTURED, STRIPED = 0.6, 0.7, 0.06  # shares of leaves with a shading gradient, 1/f texture, fine stripes
 
 # Anchor colours (sRGB, 8 bit) of common scenes; a leaf's colour is a mix of two neighbours in one list.
 PALETTES = {
@@ -28,55 +30,30 @@ PALETTES = {
 }
 
 
-def dead_leaves(
-    rng: np.random.Generator,
-    size_px: int = 256,
-    *,
-    radius_min_px: float | None = None,
-    radius_max_px: float | None = None,
-    cover: float = 4.0,
-    shaded: float = 0.6,
-    textured: float = 0.7,
-    striped: float = 0.06,
-) -> np.ndarray:
+def dead_leaves(rng: np.random.Generator, size_px: int) -> np.ndarray:
     """Paint occluding leaves whose radii follow p(r) ~ r^-3, which gives the scale-invariant statistics of photographs.
 
     The law is Lee, Mumford & Huang, "Occlusion Models for Natural Images", IJCV 2001, doi:10.1023/A:1011109015675
-    (power spectrum near f^-2). Shapes, palettes, shading and texture are ours.
+    (power spectrum near f^-2). Shapes, palettes, shading and texture are ours. The smallest radius is drawn for each picture, so
+    that pictures are busy or calm.
 
     Args:
         rng: numpy Generator; the same state gives the same bytes.
         size_px: side of the square picture, at least 16.
-        radius_min_px, radius_max_px: bounds of the radii, 0.5 <= min < max. Without them the lower bound is drawn for each
-            picture between 1.5 px and size_px / 32, so that pictures are busy or calm, and the upper bound is size_px.
-        cover: mean number of leaves over a point, (0, 20]; pixels that no leaf covers show one large leaf behind the others.
-        shaded, textured, striped: share of leaves, in [0, 1], with a shading gradient, 1/f texture, fine stripes.
 
     Returns:
         float32 (size_px, size_px, 3) RGB in [0, 1].
 
-    Raises:
-        ValueError: a number is outside its range.
+    Raises ValueError if ``size_px`` is less than 16.
     """
     if size_px < 16:
         raise ValueError(f"dead_leaves: size_px is {size_px}, allowed are whole numbers >= 16")
-    if radius_min_px is None:
-        radius_min_px = float(np.exp(rng.uniform(np.log(1.5), np.log(max(size_px / 32, 2)))))
-    radius_max_px = size_px if radius_max_px is None else radius_max_px
-    if not 0.5 <= radius_min_px < radius_max_px:
-        raise ValueError(
-            f"dead_leaves: radius_min_px is {radius_min_px}, radius_max_px {radius_max_px}; allowed is 0.5 <= min < max"
-        )
-    for name, value in {"shaded": shaded, "textured": textured, "striped": striped}.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"dead_leaves: {name} is {value}, allowed is [0, 1]")
-    if not 0 < cover <= 20:
-        raise ValueError(f"dead_leaves: cover is {cover}, allowed is (0, 20]")
+    radius_min_px, radius_max_px = float(np.exp(rng.uniform(np.log(1.5), np.log(max(size_px / 32, 2))))), size_px
 
     # Inverse CDF of p(r) ~ r^-3 on [min, max]; mean leaf area follows from it.
     lo, hi = radius_min_px**-2, radius_max_px**-2
     mean_area = np.pi * 2 * np.log(radius_max_px / radius_min_px) / (lo - hi)
-    n = int(np.clip(cover * size_px**2 / mean_area, 30, 20_000)) + 1
+    n = int(np.clip(COVER * size_px**2 / mean_area, 30, 20_000)) + 1
     radius = ((lo - rng.random(n) * (lo - hi)) ** -0.5).astype(np.float32)
     # A leaf may reach over the border by its own radius.
     centre = ((size_px + 2 * radius[:, None]) * rng.random((n, 2)) - radius[:, None]).astype(np.float32)
@@ -84,20 +61,18 @@ def dead_leaves(
 
     labels = _paint(rng, centre, radius, size_px)  # (2s, 2s) leaf number of every fine pixel
     colour = _colours(rng, centre / size_px)  # (n, 3)
-    strength = rng.uniform(0.1, 0.5, n) * (rng.random(n) < shaded)
+    strength = rng.uniform(0.1, 0.5, n) * (rng.random(n) < SHADED)
     angle = rng.uniform(0, 2 * np.pi, n)
     slope = np.stack([np.cos(angle), np.sin(angle)], 1) * (strength / radius)[:, None]  # (n, 2) relative light per px
     gain = _shade(labels, centre, slope.astype(np.float32))
-    if striped > 0:
-        _stripe(rng, gain, labels, radius, striped)
+    _stripe(rng, gain, labels, radius)
 
     fine = colour[labels] * gain[..., None]  # (2s, 2s, 3)
     picture = _halve(fine)
-    if textured > 0:
-        amplitude = (rng.uniform(0.03, 0.25, n) * (rng.random(n) < textured)).astype(np.float32)
-        texture = _one_over_f(rng, size_px)
-        # Relative texture: bright surfaces show more of it, as reflectance does.
-        picture *= 1 + (_halve(amplitude[labels][..., None]) * texture[..., None])
+    amplitude = (rng.uniform(0.03, 0.25, n) * (rng.random(n) < TEXTURED)).astype(np.float32)
+    texture = _one_over_f(rng, size_px)
+    # Relative texture: bright surfaces show more of it, as reflectance does.
+    picture *= 1 + (_halve(amplitude[labels][..., None]) * texture[..., None])
     picture *= np.float32(rng.uniform(0.8, 1.15))  # exposure
     return np.clip(picture, 0, 1, dtype=np.float32)
 
@@ -159,11 +134,11 @@ def _shade(labels: np.ndarray, centre: np.ndarray, slope: np.ndarray) -> np.ndar
     return offset[labels] + slope[:, 0][labels] * place[None, :] + slope[:, 1][labels] * place[:, None]
 
 
-def _stripe(rng: np.random.Generator, gain: np.ndarray, labels: np.ndarray, radius: np.ndarray, striped: float) -> None:
+def _stripe(rng: np.random.Generator, gain: np.ndarray, labels: np.ndarray, radius: np.ndarray) -> None:
     """Multiply sinusoidal stripes, 3 to 16 px apart, into the gain of some of the leaves that are large enough for them."""
     n = len(radius)
     chosen = (
-        (rng.random(n) < striped * 3) & (radius > 8) & (radius < gain.shape[0] / 4)
+        (rng.random(n) < STRIPED * 3) & (radius > 8) & (radius < gain.shape[0] / 4)
     )  # most leaves are too small for stripes: so three times the share is drawn
     pace = 2 * np.pi / rng.uniform(3, 16, n) / SUPERSAMPLE
     angle, depth = rng.uniform(0, np.pi, n), rng.uniform(0.05, 0.3, n)

@@ -6,7 +6,7 @@ from pathlib import Path
 from mperceiver import config, paths
 from mperceiver.config.tables import ColumnGroup
 from mperceiver.metrics import METRICS
-from mperceiver.report.grid import Column, Measure, Value
+from mperceiver.report.grid import NAMES_APART, Column, Measure, Value
 from mperceiver.report.overlap import training_overlap
 from mperceiver.report.scores import result, why_absent
 
@@ -42,6 +42,7 @@ def value(method: str, dataset: str, column: Column) -> Value:
         return Value(n=n, protocol=protocol, protocol_sha256=sha256, why=why)
     if math.isnan(mean):
         return Value(n=n, protocol=protocol, protocol_sha256=sha256, why="not a number")
+    overlap = training_overlap(method, dataset, column.task)
     return Value(
         mean=mean,
         low=summary.get("low"),
@@ -49,7 +50,8 @@ def value(method: str, dataset: str, column: Column) -> Value:
         n=summary.get("n", n),  # a metric that some pictures do not have says how many its mean is over
         protocol=protocol,
         protocol_sha256=sha256,
-        trained_on=training_overlap(method, dataset, column.task).n,
+        trained_on=overlap.n,
+        not_compared=NAMES_APART.join(overlap.absent),
     )
 
 

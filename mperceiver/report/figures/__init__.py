@@ -12,12 +12,15 @@ from mperceiver.config.figures import Figure
 from mperceiver.report.figures import bars, comparison, curves, probabilities, prompts, reliability, tradeoff, usage
 from mperceiver.report.figures.common import DPI, STYLE, FigureError
 
+SUFFIXES = ("png", "svg")  # of the files that every figure has
+
 
 class Kind(Protocol):
     """What a module of this package offers."""
 
-    OF_PICTURES: bool  # whether it is made of pictures: printed as PNG alone, a pixel of which is a CSS px of the site
-    SHOWS_MEANS: bool  # whether `methods` may name one of kind mean, which has no pictures of its own
+    OF_PICTURES: (
+        bool  # whether it is made of pictures: the site shows its PNG, a pixel of which is a CSS px, and else its SVG
+    )
 
     def draw(self, name: str, figure: Figure) -> tuple[Any, list[Path], dict]:
         """Draw config/figures/{name}.yaml: (a matplotlib figure, the files that it was made of, `result` of its card).
@@ -50,15 +53,8 @@ def kind_of(figure: Figure) -> Kind:
     return KINDS[figure.kind]
 
 
-def suffixes_of(kind: Kind) -> list[str]:
-    """The files of a figure; the last is the one to show."""
-    return ["png"] if kind.OF_PICTURES else ["png", "svg"]
-
-
 def write(name: str) -> Path:
-    """Draw ``config/figures/{name}.yaml`` as results/figures/{name}.png, a plot as .svg too; return the path of its card.
-
-    Where the figure was a plot before and is made of pictures now, its old .svg is deleted.
+    """Draw ``config/figures/{name}.yaml`` as results/figures/{name}.png and .svg; return the path of its card.
 
     Raises ConfigError, or FigureError where there is nothing to draw yet or the configuration lacks something.
     """
@@ -68,30 +64,16 @@ def write(name: str) -> Path:
     matplotlib.use("Agg")
     figure = config.load("figures", name)
     kind = kind_of(figure)
-    means = [method for method in figure.methods if config.load("methods", method).kind == "mean"]
-    if means and not kind.SHOWS_MEANS:
-        raise FigureError(
-            f"{config.path_of('figures', name)}: {means[0]} is a mean over methods and has no pictures; name one of them"
-        )
+    planned = config.figure_inputs(name)  # refuses what cannot be drawn
     card = paths.figure_file(name, "json")
-    suffixes = suffixes_of(kind)
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         drawing, inputs, result = kind.draw(name, figure)
-        for suffix in suffixes:
+        for suffix in SUFFIXES:
             without_time = {"Software": None} if suffix == "png" else {"Date": None, "Creator": None}
             with files.atomic_file(paths.figure_file(name, suffix), card) as beside:
                 drawing.savefig(beside, format=suffix, metadata=without_time, facecolor="white")
         matplotlib.pyplot.close(drawing)
-    for suffix in {"png", "svg"}.difference(suffixes):
-        paths.figure_file(name, suffix).unlink(missing_ok=True)
-    lineage.write_card(
-        card,
-        verb="figure",
-        spec=figure,
-        inputs=[
-            file for file in dict.fromkeys([*config.figure_inputs(name), *map(str, inputs)]) if Path(file).is_file()
-        ],
-        outputs=[paths.figure_file(name, suffix) for suffix in suffixes],
-        result=result,
-    )
+    read = [file for file in dict.fromkeys([*planned, *map(str, inputs)]) if Path(file).is_file()]
+    work = lineage.begin("figure", figure, read)
+    work.write_card(card, outputs=[paths.figure_file(name, suffix) for suffix in SUFFIXES], result=result)
     return card

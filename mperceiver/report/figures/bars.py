@@ -12,7 +12,6 @@ from mperceiver.report.grid import Cell, Measure
 from mperceiver.report.tables.fill import fill
 
 OF_PICTURES = False
-SHOWS_MEANS = True
 GROUP = 0.82  # width of a group's bars; groups are 1 apart
 INPUT_GREY = "#9a9a9a"  # the input is a reference and no competitor
 

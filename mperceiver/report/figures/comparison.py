@@ -15,11 +15,9 @@ from mperceiver.report.figures.crops import cropped, framed, most_varied
 from mperceiver.report.grid import printed
 from mperceiver.report.pairs import ground_truth
 from mperceiver.report.scores import INPUT, per_picture, result
-from mperceiver.report.tables.layout import REFERENCES
 from mperceiver.report.tables.ranks import places
 
 OF_PICTURES = True
-SHOWS_MEANS = False
 GAP_PX = 10  # between neighbouring pictures
 LEFT_PX = 44  # for the rows' labels
 UNDER_PX = 38  # for the number under each picture
@@ -89,7 +87,7 @@ def draw(name: str, figure: Figure):
         pictures = [lq, *pictures, ground_truth(pairs, index)]
         missing += [str(path) for path in restored if not path.is_file()]
         label, values = _scores(panel, [identity, *outputs])
-        ranked = [False, *(methods[method].kind not in REFERENCES for method in outputs), False]
+        ranked = [False, *(methods[method].kind not in config.REFERENCES for method in outputs), False]
         lines = _lines(lq, pictures, panel, figure.zoom_px)
         shown = [Shown(*one) for one in zip(lines, [*values, None], ranked, strict=True)]
         rows.append(PanelRow(label, shown))

@@ -10,7 +10,6 @@ from mperceiver.config.figures import Figure
 from mperceiver.report.figures.common import DASHES, PALETTE, nothing_yet, plots_in_rows
 
 OF_PICTURES = False
-SHOWS_MEANS = False
 SMOOTHED_OVER = 1 / 20  # of the curve
 
 

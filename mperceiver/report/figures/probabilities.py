@@ -13,7 +13,6 @@ HATCHES = ["", "", "", "////", "", "", "....", "", "\\\\\\\\"]
 DARK = ("#332288", "#117733", "#882255", "#AA4499", "#CC6677")  # of these colours, on which text is white
 LEGIBLE = 0.1  # smaller shares have no room for their number
 OF_PICTURES = False
-SHOWS_MEANS = False
 
 
 def describe(figure: Figure) -> str:

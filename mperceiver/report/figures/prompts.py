@@ -11,7 +11,6 @@ from mperceiver.report.figures.common import COLOURS, FigureError, plots_in_rows
 MARKERS = "osD^vP*X<"
 PERPLEXITY = 20
 OF_PICTURES = False
-SHOWS_MEANS = False
 
 
 def describe(figure: Figure) -> str:

@@ -7,7 +7,6 @@ from mperceiver.report.figures.common import DASHES, PALETTE, FigureError
 from mperceiver.report.figures.predicted import inputs_of, pictures_of
 
 OF_PICTURES = False
-SHOWS_MEANS = False
 
 
 def describe(figure: Figure) -> str:

@@ -3,17 +3,15 @@
 from itertools import product
 from typing import Any
 
-import pandas as pd
-
 from mperceiver import config, paths
 from mperceiver.config.figures import Figure
 from mperceiver.config.tables import RowGroup, Table
+from mperceiver.csvs import measured
 from mperceiver.report.figures.common import DASHES, PALETTE, nothing_scored
 from mperceiver.report.scores import result
 from mperceiver.report.tables.fill import fill
 
 OF_PICTURES = False
-SHOWS_MEANS = False
 
 
 def describe(figure: Figure) -> str:
@@ -79,9 +77,9 @@ def _seconds(method: str, datasets: tuple[str, ...]) -> float | None:
     """Seconds a picture of restoring some datasets; None where a benchmark or the number of pictures is missing."""
     total, pictures = 0.0, 0
     for dataset in datasets:
-        path, scores = paths.benchmark_file("restore", method, dataset), result(method, dataset)
-        if not path.is_file() or scores is None:
+        seconds, scores = measured(paths.benchmark_file("restore", method, dataset), "s"), result(method, dataset)
+        if seconds is None or scores is None:
             return None
-        total += float(pd.read_csv(path, sep="\t")["s"].iloc[0])
+        total += seconds
         pictures += scores["n"]
     return total / pictures

@@ -11,7 +11,6 @@ from mperceiver.config.figures import Figure
 from mperceiver.report.figures.common import DASHES, PALETTE, nothing_yet, plots_in_rows
 
 OF_PICTURES = False
-SHOWS_MEANS = False
 MINUTE, HOUR = 60, 3600  # seconds
 QUANTITIES = {  # column -> title of its plot
     "gib": "Peak memory (GiB)",

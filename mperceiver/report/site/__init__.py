@@ -50,15 +50,9 @@ def write(experiment_path: Path | str) -> Path:
     with atomic_folder(metrics, card) as folder:
         summary.write(folder, filled)
     progress = [table.progress for table in filled]
-    lineage.write_card(
+    read = dict.fromkeys([*config.report_inputs(experiment_path), *map(str, shown)])
+    lineage.begin("report", experiment, [path for path in read if Path(path).is_file()]).write_card(
         card,
-        verb="report",
-        spec=experiment,
-        inputs=[
-            path
-            for path in dict.fromkeys([*config.report_inputs(experiment_path), *map(str, shown)])
-            if Path(path).is_file()
-        ],
         outputs=[report, metrics],
         result={"cells": sum(total for _, total in progress), "run": sum(done for done, _ in progress)},
     )

@@ -18,7 +18,7 @@ from mperceiver.report.site.chains import Chains
 from mperceiver.report.site.comparisons import Key
 from mperceiver.report.site.folder import SiteFolder
 from mperceiver.report.site.pictures import FULL_255, Pictures, worst_and_best
-from mperceiver.report.site.references import Reference, all_references, references_of
+from mperceiver.report.site.references import references_of
 from mperceiver.report.tables.fill import method_cells
 
 
@@ -44,7 +44,7 @@ class CellPages:
     """Writes the pages of all tables of a site."""
 
     site: SiteFolder
-    references: list[Reference] = field(default_factory=all_references)
+    references: list[str] = field(default_factory=config.references)
 
     def __post_init__(self) -> None:
         self.chains = Chains(self.site)

@@ -1,6 +1,7 @@
 """What the index shows of each table and figure."""
 
-from mperceiver import config, images, paths
+from mperceiver import config, images, lineage, paths
+from mperceiver.config.figures import Figure
 from mperceiver.report import figures, tables
 from mperceiver.report.grid import Column, FilledTable, Row
 from mperceiver.report.pending import pending
@@ -42,22 +43,26 @@ def figure_entry(site: SiteFolder, name: str) -> dict:
     """A figure with its file (a plot's SVG, or the picture), its size in the page in px, and a text for who cannot see it."""
     figure = config.load("figures", name)
     kind = figures.kind_of(figure)
-    file = _shown(site, name, kind)
+    file = _shown(site, name, kind.OF_PICTURES) if _is_drawn(name, figure) else None
     return {
         "name": name,
         "spec": figure,
         "file": file,
-        "size": _size(name, kind.OF_PICTURES) if file and paths.figure_file(name, "png").is_file() else None,
+        "size": _size(name, kind.OF_PICTURES) if file else None,
         "alt": f"{figure.title}. {kind.describe(figure)}",
     }
 
 
-def _shown(site: SiteFolder, name: str, kind: figures.Kind) -> str | None:
-    """Put the file that a figure of this kind has into the site, not one from when it was of another; return its path, or None."""
-    drawn = paths.figure_file(name, figures.suffixes_of(kind)[-1])
-    if not drawn.is_file():
-        return None
-    if not kind.OF_PICTURES:
+def _is_drawn(name: str, figure: Figure) -> bool:
+    """Whether the files of a figure are there, and are not of when it was of another kind. Raises LineageError for a broken card."""
+    files = [paths.figure_file(name, suffix) for suffix in (*figures.SUFFIXES, "json")]
+    return all(file.is_file() for file in files) and lineage.read_card(files[-1])["spec"]["kind"] == figure.kind
+
+
+def _shown(site: SiteFolder, name: str, of_pictures: bool) -> str:
+    """Put the file that the page shows of a figure into the site; return its path."""
+    drawn = paths.figure_file(name, "png" if of_pictures else "svg")
+    if not of_pictures:
         return site.copy(drawn)
     return site.add_picture(f"files/{drawn.with_suffix('.webp')}", images.decode(drawn))
 

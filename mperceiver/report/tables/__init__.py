@@ -34,11 +34,8 @@ def write(name: str) -> Path:
     for suffix, text in printed.items():
         files.write_text(paths.table_file(name, suffix), text, card=card)
     done, total = table.progress
-    lineage.write_card(
+    lineage.begin("table", config.load("tables", name), _inputs(table)).write_card(
         card,
-        verb="table",
-        spec=config.load("tables", name),
-        inputs=_inputs(table),
         outputs=[paths.table_file(name, suffix) for suffix in printed],
         result={"cells": total, "run": done, "protocols": sorted(table.protocols)},
     )

@@ -58,7 +58,8 @@ def _everywhere(frame: pd.DataFrame, rows: list[Row], blocks: list[FilledBlock])
     pairs = [(rows.index(row), column.number) for block in blocks for column in block.columns for row in block.rows]
     places = pd.DataFrame(list(dict.fromkeys(pairs)), columns=PLACE, dtype=int)
     filled = places.merge(frame.drop(columns="member"), how="left", on=PLACE)
-    return filled.fillna({"n": 0, "trained_on": 0, "protocol": "", "why": ""}).astype({"n": int, "trained_on": int})
+    empty = {"n": 0, "trained_on": 0, "protocol": "", "why": "", "not_compared": ""}
+    return filled.fillna(empty).astype({"n": int, "trained_on": int})
 
 
 def _why(row: Row, line) -> str:

@@ -99,6 +99,8 @@ def _caption(table: FilledTable) -> str:
         )
     if table.trained_on:
         caption += rf" \S: also trained on some of these test pictures ({tex('; '.join(table.trained_on))})."
+    if not_compared := table.not_compared():
+        caption += rf" \S\ may be missing, since datasets are not prepared and could not be compared ({tex('; '.join(not_compared))})."
     return caption
 
 

@@ -8,9 +8,6 @@ from mperceiver.config.tables import Block, ColumnGroup, RowGroup, Table, places
 from mperceiver.report.columns import KINDS
 from mperceiver.report.grid import AVERAGE, Column, FilledBlock, Row, TableError
 
-# Kinds of methods beside which others are read; they restore nothing, and have no rank.
-REFERENCES = ("identity", "vae")
-
 
 def blocks_of(name: str, table: Table) -> list[FilledBlock]:
     """The blocks of a table. Raises ConfigError for a bad method, TableError for an unknown kind of column."""
@@ -38,7 +35,7 @@ def _rows(group: RowGroup) -> list[Row]:
             group=group.title,
             method=name,
             title=m.title,
-            ranked=m.kind not in REFERENCES,
+            ranked=m.kind not in config.REFERENCES,
             members=tuple(config.members(name)),
             names=(m.reported,) if isinstance(m.reported, str) else tuple(m.reported),
         )

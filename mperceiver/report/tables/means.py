@@ -9,12 +9,12 @@ import statistics
 
 import pandas as pd
 
-from mperceiver.report.grid import Column, FilledBlock
+from mperceiver.report.grid import NAMES_APART, Column, FilledBlock
 from mperceiver.report.tables.layout import averaged
 from mperceiver.report.tables.values import PLACE
 
 MEMBER = [*PLACE, "member"]
-SHOWN = ["mean", "sd", "low", "high", "n", "protocol", "why", "trained_on"]
+SHOWN = ["mean", "sd", "low", "high", "n", "protocol", "why", "trained_on", "not_compared"]
 
 
 def over_datasets(lines: pd.DataFrame) -> pd.DataFrame:
@@ -59,6 +59,7 @@ def _means(lines: pd.DataFrame, by: list[str], parts: str, spread: bool = False)
             protocol=("protocol", _joined),
             why=("why", _common),
             trained_on=("trained_on", "max" if spread else "sum"),
+            not_compared=("not_compared", _all_names),
         )
         .reset_index()
     )
@@ -71,7 +72,7 @@ def _means(lines: pd.DataFrame, by: list[str], parts: str, spread: bool = False)
     means["why"] = means["why"].where((means["present"] == 0) & (means["why"] != ""), shares).where(lacking, "")
     means.loc[lacking, ["mean", "sd"]] = math.nan
     means.loc[lacking, ["n", "trained_on"]] = 0
-    means.loc[lacking, "protocol"] = ""
+    means.loc[lacking, ["protocol", "not_compared"]] = ""
     return means.assign(low=math.nan, high=math.nan)[[*by, *SHOWN]]
 
 
@@ -87,6 +88,11 @@ def _standard_deviation(numbers: pd.Series) -> float:
 
 def _joined(names: pd.Series) -> str:
     return " + ".join(sorted(set(names)))
+
+
+def _all_names(texts: pd.Series) -> str:
+    """The names in all texts, each once."""
+    return NAMES_APART.join(dict.fromkeys(name for text in texts if text for name in text.split(NAMES_APART)))
 
 
 def _common(reasons: pd.Series) -> str:

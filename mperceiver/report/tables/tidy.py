@@ -8,6 +8,7 @@ def to_csv(table: FilledTable) -> str:
     """The CSV's text. A field is empty where there is no number. See ``csvs``.
 
     ``reported_mean`` is there only for a published average that is not the mean of the row's published numbers: that mean.
+    ``not_compared`` names the datasets that ``seen_in_training`` does not count, since they are not prepared here.
     """
     lines = [
         {
@@ -29,6 +30,7 @@ def to_csv(table: FilledTable) -> str:
             "doubt": cell.doubt,
             "source": row.source,
             "seen_in_training": cell.trained_on or None,
+            "not_compared": cell.not_compared,
         }
         for block in table.blocks
         for row in block.rows

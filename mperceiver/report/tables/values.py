@@ -8,10 +8,11 @@ from itertools import product
 
 import pandas as pd
 
-from mperceiver import lineage, paths
+from mperceiver import paths
 from mperceiver.config.tables import Table
 from mperceiver.report.columns import KINDS
 from mperceiver.report.grid import FilledBlock, Row, TableError, Value
+from mperceiver.report.scores import state_of_pairs
 from mperceiver.report.tables.layout import averaged
 
 PLACE = ["row", "column"]  # positions in the table's lists of rows and of columns
@@ -63,21 +64,14 @@ def check_datasets(name: str, blocks: list[FilledBlock], lines: pd.DataFrame) ->
     """Raise TableError if a column holds scores on two states of one dataset, which was prepared again between them."""
     columns = {column.number: column for block in blocks for column in block.columns}
     scored = lines[lines["protocol"] != ""]
-    pairs = scored[["member", "dataset"]].drop_duplicates().itertuples(index=False)
-    states = {(member, dataset): _scored_state(member, dataset) for member, dataset in pairs}
     for (number, dataset), group in scored.groupby(["column", "dataset"], sort=False):
         firsts: dict[str, str] = {}  # state -> the first member that was scored on it
         for member in group["member"]:
-            if (state := states[member, dataset]) is not None:
+            if (state := state_of_pairs(member, dataset)) is not None:
                 firsts.setdefault(state, member)
         if len(firsts) > 1:
             column = columns[number]
             raise TableError(f"table {name}, column {column.label} ({column.place}): {_two_states(dataset, firsts)}")
-
-
-def _scored_state(member: str, dataset: str) -> str | None:
-    """SHA-256 of the card of the prepared dataset, as the card of the scores names it; None if it names none."""
-    return lineage.read_card(paths.scores_card(member, dataset))["inputs"].get(str(paths.prepared_card(dataset)))
 
 
 def _two_states(dataset: str, firsts: dict[str, str]) -> str:

@@ -36,39 +36,32 @@ def train(run_name: str, stage: str) -> Path:
     if spec is None:
         stages = [name for name in config.STAGES if getattr(run, name) is not None]
         raise config.ConfigError(f"{config.path_of('runs', run_name)}: no {stage} stage; it has {', '.join(stages)}")
-    commits.require()
     resume = paths.resume_folder(run_name)
     inputs = config.stage_inputs(run_name, stage)
     check_unchanged(inputs)
     # The fingerprint of a resume state holds what the run's file says of this stage in place of the file's digest: a changed
     # comment or tracker must not start the training from the beginning.
-    digests, read = lineage.digests(inputs), config.read_part("runs", run_name, f"train_{stage}")
-    identity: dict[str, Any] = {path: digest for path, digest in digests.items() if not path.startswith("config/")}
+    work = lineage.begin(f"train_{stage}", config.read_part("runs", run_name, f"train_{stage}"), inputs, seed=run.seed)
+    identity: dict[str, Any] = {path: digest for path, digest in work.inputs.items() if not path.startswith("config/")}
     identity["config/runs"] = run.model_dump(mode="json", exclude={"title", *config.STAGES})
     module, curve = STAGES[stage](run_name, run, spec, resume, identity)
     if processes.is_main():
-        _write(run_name, run, stage, read, digests, module, curve)
+        _write(work, run_name, run, stage, module, curve)
         if not in_workflow():  # there Snakemake may still remove the weights: its head discards the states at the end
             discard_stage(run_name, stage)
     processes.wait_for_all()
     return paths.weights_card(run_name, stage)
 
 
-def _write(
-    run_name: str, run: Run, stage: str, read: dict[str, Any], digests: dict[str, str], module: nn.Module, curve: str
-) -> None:
-    """Write the weights, the curve and, last, the card of what the stage ``read`` of the run's file and of inputs with these ``digests``."""
+def _write(work: lineage.Work, run_name: str, run: Run, stage: str, module: nn.Module, curve: str) -> None:
+    """Write the weights, the curve and, last, the card."""
     weights = paths.weights_file(run_name, stage)
     parameters = sum(p.numel() for p in module.parameters() if p.requires_grad)
     save_weights(weights, module.requires_grad_(True), run)  # also those modules that a few-shot run did not train
     files.write_text(paths.curve_file(run_name, stage), curve)
-    lineage.write_card(
+    work.write_card(
         paths.weights_card(run_name, stage),
-        verb=f"train_{stage}",
-        spec=read,
-        inputs=digests,
         outputs=[weights],
-        seed=run.seed,
         device=machine.device_name(processes.device()),
         result={"parameters": parameters, **_length(getattr(run, stage), curve)},
     )

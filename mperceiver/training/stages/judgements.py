@@ -37,10 +37,13 @@ def judgements(
         ConfigError: ``judged_folds`` does not fit the stage 1 whose training is to be repeated.
         DataError: there are too few crops of a picture for ``judged_crops``, or too few photographs for ``judged_folds``.
     """
-    predictor, seed = trained_predictor(foundation, run_name, run), run.seed + 2
+    seed = run.seed + 2
     if spec.judged_folds:
+        # It only turns logits into P, for which it needs no weights. Stage 3 then goes on with the random numbers that it has without folds.
+        predictor = build_predictor(foundation, run)
         logits = _unseen_logits(run_name, run, spec, spec.judged_folds, foundation, cached, inputs)
     else:
+        predictor = trained_predictor(foundation, run_name, run)
         logits = [_logits(predictor, latents) for latents in cached]
     if spec.judged_crops > 1:
         logits = [

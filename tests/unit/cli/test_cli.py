@@ -595,7 +595,7 @@ def fake(world):
         whole = json.dumps({"name": name}).encode() if name.endswith(".json") else save({name: np.zeros(3, np.float32)})
         (folder / name).write_bytes(whole)
     outputs = {p.relative_to(folder).as_posix(): files.sha256(p) for p in folder.rglob("*") if p.is_file()}
-    card = lineage.write_card(folder / shipped.CARD, verb="foundation --build", spec={})
+    card = lineage.begin("foundation --build", {}).write_card(folder / shipped.CARD)
     files.write_json(folder / shipped.CARD, card | {"outputs": outputs})
     return folder
 

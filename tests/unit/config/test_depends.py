@@ -165,8 +165,15 @@ def test_what_is_printed_stands_on(runs):
     describe("tables", "u", "like: t\ntitle: u\n")
     scores = ["results/scores/input/d.json", "results/scores/net/d.json"]
     words = ["config/methods/input.yaml", "config/methods/net.yaml", "config/protocols/rgb.yaml"]  # titles are printed
-    assert config.table_inputs("t") == ["config/tables/t.yaml", *scores, *words]  # a dataset in two columns, once
-    assert config.table_inputs("u") == ["config/tables/u.yaml", *scores, *words]
+    # a dataset in two columns, once; `net` is trained on it
+    assert config.table_inputs("t") == [
+        "config/tables/t.yaml",
+        *scores,
+        "config/runs/net.yaml",
+        "data/prepared/d.json",
+        *words,
+    ]
+    assert config.table_inputs("u")[1:] == config.table_inputs("t")[1:]
     describe("figures", "side", "title: t\ncaption: c\nkind: comparison\nmethods: [input, net]\n"
              "panels: [{dataset: d, picture: a}, {dataset: d, picture: b}]\n")  # fmt: skip
     assert config.figure_inputs("side") == ["config/figures/side.yaml", *words[:2], "data/prepared/d.json", *scores]

@@ -26,6 +26,116 @@ def refusal(kind: str, name: str) -> str:
 
 # ---------------------------------------------------------------- mistakes
 
+METHODS = {  # kind -> what a method of it needs
+    "identity": "",
+    "mperceiver": "run: a\n",
+    "network": "run: a\n",
+    "vae": "foundation: f\n",
+    "results": "results: {folder: a}\n",
+    "checkpoint": "foundation: f\ncheckpoint: {architecture: A, file: a.pth}\n",
+    "python": "python: {entry: 'a:b'}\n",
+    "command": "command: {run: 'a {input} {output}'}\n",
+    "mean": "methods: [a, b]\n",
+    "reported": "reported: A\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kinds"),
+    [
+        ("sampler", "{steps: 4}", "mperceiver"),
+        ("sampler", "{seed: 4}", "mperceiver network python"),
+        ("probabilities", "uniform", "mperceiver"),
+        ("drm", "false", "mperceiver"),
+        ("compile", "true", "mperceiver"),
+        ("channels_last", "true", "mperceiver"),
+        ("precision", "bf16", "mperceiver"),
+        ("vae_precision", "bf16", "mperceiver"),
+        ("sampling_tiles", "{side_px: 64, overlap_px: 8}", "mperceiver"),
+        ("clip_crop_px", "64", "mperceiver"),
+        ("self_ensemble", "flip2", "mperceiver network vae checkpoint python"),
+        ("tile_px", "64", "identity mperceiver network vae checkpoint python"),
+        ("overlap_px", "32", "identity mperceiver network vae checkpoint python"),
+        ("memory_gib", "4", "identity mperceiver network vae checkpoint python"),
+        ("task", "given", "network"),
+        ("datasets", "[a]", "results checkpoint python command"),
+        ("trained_on", "[a]", "checkpoint python command"),
+    ],
+)
+def test_a_key_that_nothing_reads_for_a_kind_of_method_is_refused(world, key, value, kinds):
+    for kind, needed in METHODS.items():
+        describe("methods", "m", f"title: t\nkind: {kind}\n{needed}{key}: {value}\n")
+        if kind in kinds.split():
+            config.load("methods", "m")
+        else:
+            assert re.search(rf"`{key}`.* kind {kind}.*; remove it, or .*write `{key}: null`", refusal("methods", "m"))
+
+
+def test_a_method_of_every_kind_may_spell_the_defaults_out(world):
+    defaults = "sampler: {steps: 50}\nprobabilities: predicted\ndrm: true\ncompile: false\nprecision: no\ntask: general\ndatasets: []\noverlap_px: 64\n"
+    for kind, needed in METHODS.items():
+        describe("methods", "m", f"title: t\nkind: {kind}\n{needed}{defaults}")
+        config.load("methods", "m")
+
+
+def test_a_key_that_comes_from_another_file_is_refused_and_null_removes_it(world):
+    describe("methods", "ours", "title: t\nkind: mperceiver\nrun: ours\nprecision: bf16\n")
+    text = "title: t\nlike: ours\nkind: network\nrun: net\n"
+    describe("methods", "net", text)
+    assert "if the file that this one is `like` has it, write `precision: null`" in refusal("methods", "net")
+    describe("methods", "net", text + "precision: null\n")
+    assert config.load("methods", "net").precision == "no"
+
+
+def test_clip_looks_only_where_a_predictor_is_asked(world):
+    text = "title: t\nkind: network\nrun: net\nclip_crop_px: 64\n"
+    describe("methods", "m", text)
+    assert "`clip_crop_px` does nothing for kind network without `task: predicted`" in refusal("methods", "m")
+    describe("methods", "m", text + "task: predicted\npredictor: ours\n")
+    config.load("methods", "m")
+    describe("methods", "m", "title: t\nkind: vae\nrun: ours\nclip_crop_px: 64\n")
+    config.load("methods", "m")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "stages"),
+    [
+        ("gamma", "0.5", "predictor"),
+        ("losses", "{l1: 2}", "drm network"),
+        ("task_weights", "{rain: 2}", "branches drm network"),
+        ("channels_last", "true", "branches drm network"),
+        ("gradient_checkpointing", "true", "branches drm"),
+        ("judged_crops", "2", "drm"),
+        ("judged_folds", "2", "drm"),
+        ("flip", "false", "network"),
+        ("ema_decay", "0.9", "predictor branches drm network"),
+    ],
+)
+def test_a_key_that_a_stage_does_not_read_is_refused(world, key, value, stages):
+    for stage in ("predictor", "branches", "drm", "network"):
+        needed = "architecture: a, " if stage == "network" else ""
+        text = f"title: t\nfoundation: f\ntrain: [a]\n{stage}: {{{needed}{STAGE[1:-1]}, {key}: {value}}}\n"
+        describe("runs", "r", text + "latents: {steps: 1}\n" * (stage == "drm"))
+        if stage in stages.split():
+            config.load("runs", "r")
+        else:
+            assert f"{stage}.{key} does nothing: " in refusal("runs", "r")
+
+
+def test_random_crops_are_mirrored_and_cached_ones_are_not(world):
+    text = f"title: t\nfoundation: f\ntrain: [a]\npredictor: {STAGE[:-1]}, flip: false}}\nbranches: {STAGE[:-1]}, flip: false}}\n"
+    describe("runs", "r", text + "cached: false\n")
+    assert config.load("runs", "r").branches.flip is False
+    describe("runs", "r", text)
+    assert "predictor.flip does nothing: " in refusal("runs", "r")
+
+
+def test_a_baseline_has_no_settings_of_mperceiver(world):
+    text = f"title: t\nfoundation: f\ntrain: [a]\nnetwork: {{architecture: a, {STAGE[1:]}\n"
+    for key, value in (("cached", "false"), ("model", "{tp_tokens: 4}"), ("latents", "{steps: 1}")):
+        describe("runs", "r", f"{text}{key}: {value}\n")
+        assert f"`{key}` does nothing in a run whose only stage is `network`" in refusal("runs", "r")
+
 
 @pytest.mark.parametrize(
     ("kind", "text", "key", "near"),

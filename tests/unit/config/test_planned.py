@@ -24,6 +24,12 @@ def planned(world):
     )
     describe("protocols", "rgb", "title: t\nmetrics: [psnr, ssim]\n")
     describe("methods", "input", "title: t\nkind: identity\n")
+    describe("methods", "net", "title: t\nkind: network\nrun: net\n")
+    describe("methods", "told", "title: t\nkind: network\nrun: net\ntask: predicted\npredictor: ours\n")
+    describe("methods", "ours", "title: t\nkind: mperceiver\nrun: ours\n")
+    describe("methods", "uniform", "title: t\nlike: ours\nprobabilities: uniform\n")
+    describe("methods", "both", "title: t\nkind: mean\nmethods: [ours, net]\n")
+    describe("methods", "theirs", "title: t\nkind: reported\nreported: Ours\n")
     Path(config.REPORTED).parent.mkdir(parents=True)
     Path(config.REPORTED).write_text(PAPER, encoding="utf-8")
     return world
@@ -86,6 +92,15 @@ def test_names_without_a_file_say_who_names_them(planned):
         ("kind: probabilities\nmethods: [a, b]\ncolumns: [{dataset: pairs, label: l}]\n", "probabilities is that of one method"),
         ("kind: probabilities\nmethods: [input]\ncolumns: [{dataset: pairs, label: l}]\n", "input is of kind identity"),
         ("kind: reliability\nmethods: [input]\ncolumns: [{dataset: pairs, label: l}]\n", "input is of kind identity.*no predictor"),
+        ("kind: reliability\nmethods: [net]\ncolumns: [{dataset: pairs, label: l}]\n", "f.yaml: methods: net is of kind network; it has no predictor"),
+        ("kind: probabilities\nmethods: [both]\ncolumns: [{dataset: pairs, label: l}]\n", "both is of kind mean; it has no predictor"),
+        ("kind: reliability\nmethods: [uniform]\ncolumns: [{dataset: pairs, label: l}]\n", "uniform has `probabilities: uniform`, which are not"),
+        ("kind: tradeoff\nmethods: [ours, net]\ncolumns: [{dataset: pairs, label: l}]\n", "methods: net is of kind network; it has no sampler"),
+        ("kind: tradeoff\nmethods: [both]\ncolumns: [{dataset: pairs, label: l}]\n", "both is of kind mean; it has no sampler"),
+        ("kind: comparison\nmethods: [both]\npanels: [{dataset: pairs, picture: a}]\n", "both is of kind mean; .*: name one of them, such as ours"),
+        ("kind: comparison\nmethods: [theirs]\npanels: [{dataset: pairs, picture: a}]\n", "theirs is of kind reported; it has no pictures"),
+        ("kind: curves\nruns: [net]\nmethods: [ours]\n", "`methods` does nothing in a figure of kind curves"),
+        ("kind: bars\nmethods: [input]\nzoom_px: 8\ncolumns: [{dataset: pairs, label: l}]\n", "`zoom_px` does nothing in a figure of kind bars"),
         ("kind: bars\nmethods: [input]\ncolumns: [{dataset: pairs, task: hase, label: l}]\n", r"figures/f.yaml: columns, l: task: .*haze\?"),
         ("kind: bars\nmethods: [input]\ncolumns: [{dataset: pairs, kind: cost, label: l}]\n", "a figure shows scores only"),
     ],
@@ -94,6 +109,20 @@ def test_a_figure_that_cannot_be(planned, figure, words):
     describe("figures", "f", FIGURE + figure)
     with pytest.raises(ConfigError, match=words):
         config.figure_inputs("f")
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "kind: reliability\nmethods: [told]\ncolumns: [{dataset: pairs, label: l}]\n",
+        "kind: probabilities\nmethods: [ours]\ncolumns: [{dataset: pairs, label: l}]\n",
+        "kind: bars\nmethods: [both, theirs]\ncolumns: [{dataset: pairs, label: l}]\n",
+        "kind: comparison\nmethods: [input, net]\nzoom_px: 8\npanels: [{dataset: pairs, picture: a}]\n",
+    ],
+)
+def test_a_figure_that_can_be(planned, figure):
+    describe("figures", "f", FIGURE + figure)
+    assert config.figure_inputs("f")
 
 
 def test_kinds_have_a_module_of_their_name():

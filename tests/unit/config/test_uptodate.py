@@ -51,7 +51,7 @@ def write(card: str) -> None:
         out.mkdir(exist_ok=True)
         (out / "a.png").write_bytes(b"a")
         (out / ".snakemake_timestamp").touch()
-    lineage.write_card(card, verb="v", spec={}, inputs=config.inputs_of(card), outputs=[out])
+    lineage.begin("v", {}, config.inputs_of(card)).write_card(card, outputs=[out])
 
 
 def out_of_date() -> set[str]:
@@ -100,7 +100,7 @@ def test_what_an_edit_puts_out_of_date(made, kind, name, old, new, reached):
 
 def test_a_card_of_whole_files_is_still_understood(made):
     path = "config/datasets/pairs.yaml"
-    lineage.write_card(PREPARE, verb="v", spec={}, inputs=["data/raw/photos.json"], sources={path: sha256(path)})
+    lineage.begin("v", {}, ["data/raw/photos.json"]).write_card(PREPARE, sources={path: sha256(path)})
     assert config.changes(PREPARE, config.inputs_of(PREPARE)) == []
     edit("datasets", "pairs", "title: t", "seed: 3\ntitle: t")
     (change,) = config.changes(PREPARE, config.inputs_of(PREPARE))
@@ -166,7 +166,7 @@ def test_what_is_no_card_or_has_no_file_any_more_is_passed_over(made):
 def test_restoring_reads_the_model_of_its_run(made):
     describe("methods", "ours", "title: t\nkind: mperceiver\nrun: full\n")
     card = "results/restored/ours/pairs.json"
-    lineage.write_card(card, verb="restore", spec={}, inputs=config.restore_inputs("ours", "pairs"))
+    lineage.begin("restore", {}, config.restore_inputs("ours", "pairs")).write_card(card)
     assert config.changes(card, config.restore_inputs("ours", "pairs")) == []
     edit("runs", "full", "title: t", "title: t\nmodel: {predictor_temperature: 0.5}")
     (change,) = config.changes(card, config.restore_inputs("ours", "pairs"))
@@ -182,7 +182,7 @@ def test_a_module_reads_folders_and_json_files_that_are_no_cards(made):
         "methods", "theirs", f"title: t\nkind: python\npython: {{entry: 'own:make', reads: [{', '.join(reads)}]}}\n"
     )
     card, inputs = "results/restored/theirs/pairs.json", config.restore_inputs("theirs", "pairs")
-    lineage.write_card(card, verb="restore", spec={}, inputs=inputs)
+    lineage.begin("restore", {}, inputs).write_card(card)
     assert config.changes(card, inputs) == []
     settings.write_text("0.2", encoding="utf-8")
     assert [change.name for change in config.changes(card, inputs)] == reads

@@ -23,7 +23,7 @@ def world(tmp_path, monkeypatch):
         file = Path(card).with_suffix(".arrow")
         file.parent.mkdir(parents=True)
         file.write_bytes(bytes(5000))
-        lineage.write_card(card, verb="prepare", spec={}, outputs=[file])
+        lineage.begin("prepare", {}).write_card(card, outputs=[file])
 
 
 @pytest.mark.parametrize(("card", "command"), MADE.items())
@@ -49,3 +49,21 @@ def test_a_file_is_hashed_once(world, monkeypatch):
     os.utime("data/prepared/pairs.arrow")
     with pytest.raises(pytest.fail.Exception):
         check_unchanged(MADE)
+
+
+def test_pictures_of_another_program_that_were_changed_are_refused(world):
+    folder = Path("results/commanded/theirs/pairs")
+    folder.mkdir(parents=True)
+    (folder / "a.png").write_bytes(b"restored")
+    card = f"{folder}.json"
+    lineage.begin("command", {}).write_card(card, outputs=[folder])
+    check_unchanged([card])
+    (folder / "a.png").write_bytes(b"another")
+    again = r"Make it again: mperceiver command theirs pairs$"
+    with pytest.raises(ChecksumError, match=rf"^{folder}: its SHA-256 is .*{again}"):
+        check_unchanged([card])
+    (folder / "a.png").unlink()
+    folder.joinpath(".sha256").unlink()
+    folder.rmdir()
+    with pytest.raises(ChecksumError, match=rf"^{folder}: no such folder; .*{again}"):
+        check_unchanged([card])

@@ -167,6 +167,14 @@ def test_a_file_that_is_no_picture_is_named(data):
         images.decode(data)
 
 
+def test_an_empty_file_is_called_empty(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(
+        PictureError, match=r"a\.png: cannot be decoded: the file is empty \(0 bytes\); copy or download it again"
+    ):
+        images.decode(tmp_path / "a.png")
+
+
 def test_what_cannot_be_read_is_named(tmp_path):
     with pytest.raises(PictureError, match=r"gone.png: no such picture"):
         images.decode(tmp_path / "gone.png")

@@ -495,7 +495,7 @@ def world(tmp_path, monkeypatch, metric_weights):
 
 def restored_card() -> None:
     inputs = ["data/prepared/pair.json"]
-    lineage.write_card("results/restored/input/pair.json", verb="restore", spec={}, inputs=inputs)
+    lineage.begin("restore", {}, inputs).write_card("results/restored/input/pair.json")
 
 
 def test_score_writes_a_row_a_picture_and_a_card(world):
@@ -538,7 +538,7 @@ def test_score_does_not_depend_on_the_number_of_workers(world):
 def test_pictures_that_were_changed_after_they_were_restored_are_not_scored(world):
     """One of the same size would give a number, under a card that names the pictures before."""
     folder, card = "results/restored/input/pair", "results/restored/input/pair.json"
-    lineage.write_card(card, verb="restore", spec={}, inputs=["data/prepared/pair.json"], outputs=[folder])
+    lineage.begin("restore", {}, ["data/prepared/pair.json"]).write_card(card, outputs=[folder])
     first = datasets.score_dataset("input", "pair", workers=1).read_bytes()
     picture = Path(f"{folder}/p-7.png")
     content = picture.read_bytes()
@@ -607,7 +607,7 @@ def test_a_flat_picture_under_realblurs_alignment_is_named(world):
 
 
 def test_score_refuses_pictures_of_another_dataset_state(world):
-    lineage.write_card("data/prepared/pair.json", verb="prepare", spec={"seed": 2})
+    lineage.begin("prepare", {"seed": 2}).write_card("data/prepared/pair.json")
     with pytest.raises(lineage.LineageError, match=r"another state of pair.*mperceiver restore input pair"):
         datasets.score_dataset("input", "pair")
     Path("results/restored/input/pair.json").unlink()
@@ -662,7 +662,7 @@ def test_fid_is_of_whole_tasks_and_in_no_pictures_row(world, inception, monkeypa
     monkeypatch.setattr(fid, "_network", lambda: fid.load(inception))
     Path("config/protocols/rgb.yaml").write_text("title: test\nmetrics: [psnr, fid]\n", encoding="utf-8")
     monkeypatch.setattr(datasets, "weights_digests", lambda foundation: {})
-    lineage.write_card("data/foundations/inception-fid.json", verb="foundation", spec={})
+    lineage.begin("foundation", {}).write_card("data/foundations/inception-fid.json")
     card = lineage.read_card(datasets.score_dataset("input", "pair", workers=2))
     assert "data/foundations/inception-fid.json" in card["inputs"]
     summary = card["result"]["tasks"]["rain"]["fid"]

@@ -103,7 +103,7 @@ def world(tmp_path, monkeypatch, metric_weights) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(lq)
         restored = f"results/restored/input/{protocol}.json"
-        lineage.write_card(restored, verb="restore", spec={}, inputs=[f"data/prepared/{protocol}.json"])
+        lineage.begin("restore", {}, [f"data/prepared/{protocol}.json"]).write_card(restored)
     return tmp_path
 
 

@@ -71,6 +71,32 @@ def test_a_parameter_that_a_degradation_does_not_have():
 
 
 @pytest.mark.parametrize(
+    ("layer", "parameters", "words"),
+    [
+        (
+            "gaussian-blur",
+            {"sigma_px": 1.0, "kernel_px": [3, 9]},
+            r"kernel_px is 4, allowed is an odd number; kernel_px: \[3, 9\] may draw it: .* kernel_px: {choices: \[3, ...\]}",
+        ),
+        ("gaussian-blur", {"sigma_px": 1.0, "kernel_px": {"choices": [3, 6, 9]}}, "kernel_px is 6, allowed is an odd number$"),
+        ("demosaic", {"pattern": {"choices": ["RGGB", "RGBG", "BGGR"]}}, "pattern is 'RGBG', allowed is one of"),
+        ("raindrop", {"cover": 0.2, "count": [3, 5]}, "raindrop: cover does nothing beside count; remove one of the two"),
+        ("drops", {"one_of": {"rain": {}, "raindrop": {"cover": 0.2, "count": 3}}}, "cover does nothing beside count"),
+        ("blur", {"one_of": {"defocus": {}, "gaussian-blur": {"sigma_px": 1, "kernel_px": [3, 9]}}}, "kernel_px is 4"),
+    ],
+)  # fmt: skip
+def test_a_value_that_may_be_drawn_and_does_not_fit(layer, parameters, words):
+    with pytest.raises(ValueError, match=words):
+        check_layers([(layer, parameters)])
+
+
+def test_values_that_fit():
+    check_layers([("gaussian-blur", {"sigma_px": [0.5, 2], "kernel_px": {"choices": [3, 5, 7, 9]}})])
+    check_layers([("raindrop", {"count": [3, 6]}), ("demosaic", {"pattern": {"choices": ["RGGB", "BGGR", "GRBG"]}})])
+    check_layers([("jpeg", {"quality": [10, 11]})])
+
+
+@pytest.mark.parametrize(
     ("function", "words"),
     [
         (lambda image, rng: None, "returned None"),

@@ -38,7 +38,7 @@ def renew(card: str, **changes) -> None:
         values = config.read_part(Path(part).parent.name, Path(part).stem, rule)
         spec |= {{"restore": "method", "score": "protocol"}[rule]: values} if rule in ("restore", "score") else values
     outputs = [Path(card).with_suffix("")] if rule == "restore" else list(old["outputs"])
-    made = lineage.write_card(card, verb=rule, spec=spec, inputs=inputs, outputs=outputs, result=old["result"])
+    made = lineage.begin(rule, spec, inputs).write_card(card, outputs=outputs, result=old["result"])
     if changes:
         Path(card).write_text(json.dumps(made | changes), encoding="utf-8")
 

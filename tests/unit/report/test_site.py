@@ -273,18 +273,40 @@ def test_a_figure_that_becomes_one_of_another_kind_shows_no_file_of_the_kind_bef
     shown = Path("results/report/toy/files/results/figures")
     reports.dump(".", "toy", {"title": "Figures", "tables": ["toys"], "figures": ["bars"]})
     figures.write("bars")
-    plot = Path("results/figures/bars.svg")
-    before = plot.read_bytes()
     reports.dump("figures", "bars", figure["side-by-side"])
     figures.write("bars")
-    assert not plot.exists()
-    plot.write_bytes(before)  # of an earlier version, which left it there
     site.write("config/toy.yaml")
     assert [file.name for file in shown.iterdir()] == ["bars.webp"]
-    plot.unlink()
     reports.dump("figures", "bars", figure["bars"])  # a plot again, not drawn yet: the comparison is none
     site.write("config/toy.yaml")
     assert not shown.exists() and "Not drawn yet" in Path("results/report/toy/index.html").read_text(encoding="utf-8")
+
+
+def test_what_the_site_prints_beside_tables_and_figures_is_an_input_too(tree):
+    """Titles of foundations, and references with their numbers where no table has them as rows."""
+    rows = [{"title": "All", "methods": ["ceiling", "one"]}]
+    reports.dump("tables", "toys", reports.TABLE | {"rows": rows})
+    reports.dump(".", "toy", {"title": "Toys", "tables": ["toys"]})
+    tables.write("toys")
+    card = site.write("config/toy.yaml")
+    page = Path("results/report/toy/cells/toys/one/toys--haze.html").read_text(encoding="utf-8")
+    assert "Degraded input" in page
+
+    def changed() -> list[str]:
+        return [change.name for change in config.changes(card, config.report_inputs("config/toy.yaml"))]
+
+    assert changed() == []
+    foundation = yaml_of("foundations", "toy")
+    reports.dump("foundations", "toy", foundation | {"citation": "somebody"})
+    assert changed() == []
+    reports.dump("foundations", "toy", foundation | {"title": "Another toy"})
+    reports.dump("methods", "input", reports.METHODS["input"] | {"title": "Nothing done"})
+    reports.score("input", scores={"haze": [(1.0, 0.5, 0.4)] * 2, "rain": [(2.0, 0.7, 0.3)] * 2})
+    assert changed() == [
+        "config/foundations/toy.yaml#report", "config/methods/input.yaml#report", "results/scores/input/toys.json",
+    ]  # fmt: skip
+    shutil.rmtree("results/scores/input")
+    assert "results/scores/input/toys.json" not in config.report_inputs("config/toy.yaml"), "the site asks for no more"
 
 
 def test_the_files_of_a_table_have_the_numbers_of_the_page(tree):

@@ -22,16 +22,16 @@ from mperceiver.report.tables.ranks import places
 from mperceiver.report.terminal import terminal_tables
 
 GOLDEN_CSV = """\
-block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported,reported_mean,doubt,source,seen_in_training
-,Reference,input,toys,haze,psnr,12.5,,12.0,13.0,2,,rgb,,,,,
-,Reference,input,toys,haze,ssim,0.55,,0.5,0.6,2,,rgb,,,,,
-,Reference,input,toys,haze,lpips,0.45,,0.4,0.5,2,,rgb,,,,,
-,Reference,input,toys,rain,psnr,25.25,,25.0,25.5,2,,rgb,,,,,
-,Reference,input,toys,rain,ssim,0.71,,0.7,0.72,2,,rgb,,,,,
-,Reference,input,toys,rain,lpips,0.305,,0.3,0.31,2,,rgb,,,,,
-,Reference,input,average,,psnr,18.875,,,,4,,rgb,,,,,
-,Reference,input,average,,ssim,0.63,,,,4,,rgb,,,,,
-,Reference,input,average,,lpips,0.3775,,,,4,,rgb,,,,,
+block,group,method,dataset,task,metric,mean,sd,low,high,n,rank,protocol,reported,reported_mean,doubt,source,seen_in_training,not_compared
+,Reference,input,toys,haze,psnr,12.5,,12.0,13.0,2,,rgb,,,,,,
+,Reference,input,toys,haze,ssim,0.55,,0.5,0.6,2,,rgb,,,,,,
+,Reference,input,toys,haze,lpips,0.45,,0.4,0.5,2,,rgb,,,,,,
+,Reference,input,toys,rain,psnr,25.25,,25.0,25.5,2,,rgb,,,,,,
+,Reference,input,toys,rain,ssim,0.71,,0.7,0.72,2,,rgb,,,,,,
+,Reference,input,toys,rain,lpips,0.305,,0.3,0.31,2,,rgb,,,,,,
+,Reference,input,average,,psnr,18.875,,,,4,,rgb,,,,,,
+,Reference,input,average,,ssim,0.63,,,,4,,rgb,,,,,,
+,Reference,input,average,,lpips,0.3775,,,,4,,rgb,,,,,,
 """
 
 
@@ -43,6 +43,13 @@ def test_csv_is_golden(tree):
     assert len(rows) == 4 * 9
     assert [r["rank"] for r in rows if r["method"] == "ceiling"] == [""] * 9  # it sees the ground truth
     assert [r["rank"] for r in rows if r["method"] == "input"] == [""] * 9  # it is no method
+
+
+def test_the_card_of_scores_is_read_once(tree, monkeypatch):
+    read, read_card = [], lineage.read_card
+    monkeypatch.setattr(lineage, "read_card", lambda path: read.append(str(path)) or read_card(path))
+    tables.build("toys")
+    assert sorted(read) == [f"results/scores/{method}/toys.json" for method in ("ceiling", "input", "one", "two")]
 
 
 def test_tables_are_the_same_bytes_each_time(tree):

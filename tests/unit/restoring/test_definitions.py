@@ -45,8 +45,8 @@ def test_what_changes_pixels_changes_it(world):
     assert len(before) == 2
     for path, text in (
         ("config/methods/net.yaml", METHOD + "self_ensemble: flip2\n"),
-        ("config/methods/net.yaml", METHOD + "sampler: {steps: 3}\n"),
-        ("config/runs/net.yaml", RUN + "model: {predictor_temperature: 2}\n"),
+        ("config/methods/net.yaml", METHOD + "sampler: {seed: 3}\n"),
+        ("config/runs/net.yaml", RUN + "tasks: [rain]\n"),
         (WEIGHTS.with_suffix(".json"), card_of("2" * 64)),
     ):
         old = Path(path).read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from support.pairs import write_config, write_pairs
 from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config import ConfigError
 from mperceiver.images import PictureError
+from mperceiver.report.overlap import training_overlap
 from mperceiver.restoring import photographs
 from mperceiver.restoring.datasets import restore_dataset
 from mperceiver.scoring.datasets import score_dataset
@@ -81,7 +82,8 @@ def test_pictures_from_elsewhere_are_scored_like_any(world, theirs):
 
 
 def test_what_they_trained_on_is_compared_with_the_test_set(theirs):
-    assert config.learned_from("theirs") == ["noise"]  # DIV2K is no file of config/datasets/
+    assert config.learned_from("theirs") == ["noise", "DIV2K"]
+    assert training_overlap("theirs", "noise").absent == ("DIV2K",)  # it is no file of config/datasets/
 
 
 def test_pictures_of_16_bit_are_rounded(theirs):
@@ -189,7 +191,7 @@ def test_datasets_that_a_method_leaves_out(world):
     [
         ("kind: results", "a method of kind results needs it"),
         ("kind: identity\nresults: {folder: a}", "`results` belongs to kind results"),
-        ("kind: identity\ndatasets: [noise]", "`datasets` belongs to the kinds"),
+        ("kind: identity\ndatasets: [noise]", "`datasets` belongs to kinds results, checkpoint, python and command"),
         ("kind: checkpoint\ncheckpoint: {architecture: DnCNN, file: a.pth}", "needs a `foundation`"),
         ("kind: checkpoint\nfoundation: f\ncheckpoint: {architecture: DnCNN}", "needs a `file`"),
         ("kind: command\ncommand: {run: 'cp {input}/* out'}", "lacks {output}"),

@@ -1,4 +1,4 @@
-"""A photograph or a folder of them: what goes along, what is refused, and what is told."""
+"""Restored photographs: what goes along, what is told, and what is there already."""
 
 import errno
 import json
@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageCms
+from support.photographs import photo, pixels
 
 from mperceiver import files, images
 from mperceiver.config import ConfigError
 from mperceiver.images import PictureError
 from mperceiver.models.baselines.network import Network
-from mperceiver.restoring import photographs
+from mperceiver.restoring import finding, photographs
 from mperceiver.restoring.stream import RestoreRequest, restore_all
 
 
@@ -43,16 +44,6 @@ def network(monkeypatch):
     return restorer
 
 
-def pixels(height: int = 37, width: int = 53, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def photo(name: str, picture: Image.Image | None = None, **options) -> np.ndarray:
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
-    (picture or Image.fromarray(pixels())).save(name, **options)
-    return np.asarray(picture) if picture else images.decode(name)
-
-
 def restored(method: str, found: list, **changes) -> list[photographs.PhotographResult]:
     return list(photographs.restore_each(method, photographs.method_for_photographs(method, **changes), found))
 
@@ -63,52 +54,32 @@ def restored(method: str, found: list, **changes) -> list[photographs.Photograph
 @pytest.mark.parametrize("name", ["a.png", "A.JPG", "b.bmp"])
 def test_a_file(world, name):
     before = photo(name)
-    [result] = restored("input", photographs.in_file(Path(name), Path("out/restored.png")))
+    [result] = restored("input", finding.in_file(Path(name), Path("out/restored.png")))
     assert result.error is None and np.array_equal(images.decode("out/restored.png"), before)
     assert [p.name for p in Path("out").iterdir()] == ["restored.png"]
 
 
 def test_tiles_of_a_side_that_is_told(world, network):
     photo("a.png")
-    found = photographs.in_file("a.png", "b.png")
+    found = finding.in_file("a.png", "b.png")
     [result] = restored("net", found, tile_px=32, overlap_px=8)
     assert result.outcome.tiles.count > 1 and max(max(shape[-2:]) for shape in network.given) <= 32
     with pytest.raises(ConfigError, match="overlap_px is 64, too much for tiles of 32 px"):
         restored("net", found, tile_px=32)
 
 
-@pytest.mark.parametrize(
-    ("name", "source", "target", "says"),
-    [
-        ("input", "a.png", "a.png", "is the picture to restore"),
-        ("input", "a.png", "link.png", "is the picture to restore"),
-        ("input", "a.png", "sub/../a.png", "is the picture to restore"),
-        ("input", "a.png", "b.jpg", "b.jpg: .*ends in .png"),
-        ("input", "a.png", "sub", "sub: is a folder; name a file in it"),
-        ("input", "a.png", "sub/dir.png", "sub/dir.png: is a folder; name a file in it"),
-        ("input", "a.gif", "b.png", "a.gif: a picture's name ends in"),
-        ("input", "missing.png", "b.png", "missing.png: no such picture; see what is there: ls "),
-        ("input", "my photos/missing.png", "b.png", "see what is there: ls 'my photos'"),
-        ("ceiling", "a.png", "b.png", "ground truth"),
-    ],
-)
-def test_a_file_that_is_refused(world, name, source, target, says):
+def test_a_method_that_needs_the_ground_truth_is_refused(world):
     photo("a.png")
-    Path("link.png").hardlink_to("a.png")
-    Path("my photos").mkdir()
-    Path("sub/dir.png").mkdir(parents=True)
-    before = Path("a.png").read_bytes()
-    with pytest.raises(PictureError, match=says):
-        restored(name, photographs.to_restore(Path(source), Path(target)))
-    assert Path("a.png").read_bytes() == before
-    assert not Path("b.png").exists() and not Path("b.jpg").exists()
+    with pytest.raises(PictureError, match="ground truth"):
+        restored("ceiling", finding.in_file("a.png", "b.png"))
+    assert not Path("b.png").exists()
 
 
 def test_weights_that_diverged(world, network):
     """Nothing is left behind, and the picture is named."""
     photo("a.png")
     network.network.weight.fill_(float("nan"))
-    [result] = restored("net", photographs.in_file("a.png", "out/b.png"))
+    [result] = restored("net", finding.in_file("a.png", "out/b.png"))
     assert result.error.startswith("a.png: the model returned values that are not numbers")
     assert not Path("out").exists() or list(Path("out").iterdir()) == []
 
@@ -133,7 +104,7 @@ def test_a_folder_of_mixed_pictures(world, network, monkeypatch):
     Path("in/readme.txt").write_text("left alone", encoding="utf-8")
     photo("in/bomb.png", Image.new("1", (400, 400)))
     monkeypatch.setattr(images.limits, "MAX_PIXELS", 100_000)
-    found = photographs.in_folder(Path("in"), Path("out"))
+    found = finding.in_folder(Path("in"), Path("out"))
     results = {result.photograph.source.name: result for result in restored("net", found)}
     errors = {name: result.error for name, result in results.items() if result.error}
     assert set(errors) == {"float.tif", "cut.png", "zero.png", "text.png", "bomb.png"}
@@ -152,10 +123,10 @@ def test_a_folder_is_restored_as_its_pictures_alone(world, network):
     """One by one: in a batch, sums are added up in another order, and a value can differ by a level."""
     for i in range(11):
         photo(f"in/{i}.png", Image.fromarray(pixels(24, 32 if i % 3 else 40, seed=i)))
-    results = restored("net", photographs.in_folder("in", "out"), tile_px=64)
+    results = restored("net", finding.in_folder("in", "out"), tile_px=64)
     assert len(results) == 11 and {shape[0] for shape in network.given} == {1}
     for i in range(11):
-        restored("net", photographs.in_file(Path(f"in/{i}.png"), Path("alone.png")), tile_px=64)
+        restored("net", finding.in_file(Path(f"in/{i}.png"), Path("alone.png")), tile_px=64)
         assert Path("alone.png").read_bytes() == Path(f"out/{i}.png").read_bytes()
 
 
@@ -174,37 +145,16 @@ def test_one_bad_picture_of_a_folder_does_not_take_the_others(world, network):
         photo(f"in/{i}.png", Image.fromarray(pixels(24, 24, seed=i)))
     black = photo("in/bad.png", Image.new("RGB", (24, 24)))
     network.network.register_forward_hook(lambda m, inputs, out: out / (inputs[0].amax((1, 2, 3), keepdim=True) > 0))
-    results = restored("net", photographs.in_folder("in", "out"), tile_px=64)
+    results = restored("net", finding.in_folder("in", "out"), tile_px=64)
     assert [r.photograph.source.name for r in results if r.error] == ["bad.png"] and black.max() == 0
     assert len(list(Path("out").iterdir())) == 4
-
-
-def test_folders_that_are_refused(world):
-    Path("empty").mkdir()
-    photo("in/a.png"), photo("in/b.png"), photo("twice/a.png"), photo("twice/a.jpg")
-    photo("cases/A.png"), photo("cases/a.bmp"), photo("forms/\u00e9.png"), photo("forms/e\u0301.bmp")
-    Path("file").write_text("", encoding="utf-8")
-    for folder, target, says in (
-        ("empty", "out", "empty: no pictures in it"),
-        ("in", "in", "in: is the folder to restore"),
-        ("in", "file", "file: is a file"),
-        ("twice", "out", r"a\.jpg and a\.png would become a\.png; rename"),
-        ("cases", "out", r"A\.png and a\.bmp would become A\.png and a\.png, which are one file on many disks; rename"),
-        ("forms", "out", "which are one file on many disks"),
-        ("empty", "out.png", r"out\.png: is the name of a picture, but empty is a folder.*mkdir out\.png"),
-    ):
-        with pytest.raises(PictureError, match=says):
-            photographs.in_folder(Path(folder), Path(target))
-    Path("out.png").mkdir()
-    with pytest.raises(PictureError, match="empty: no pictures in it"):
-        photographs.in_folder(Path("empty"), Path("out.png"))
 
 
 def test_a_long_name_is_restored(world):
     """Up to the 255 bytes of a disk, also of characters of several."""
     for name in ("a" * 251, "雪" * 83):
         photo(f"in/{name}.png")
-    results = restored("input", photographs.to_restore(Path("in"), Path("out"), compare=True))
+    results = restored("input", finding.to_restore(Path("in"), Path("out"), compare=True))
     assert [result.error for result in results] == [None, None] and len(list(Path("out").glob("*.png"))) == 2
 
 
@@ -220,7 +170,7 @@ def test_a_name_that_the_disk_does_not_take_is_an_error_of_its_picture(world, ne
         return lstat(path)
 
     monkeypatch.setattr(Path, "lstat", short_names)
-    results = restored(method, photographs.to_restore(Path("in"), Path("out")))
+    results = restored(method, finding.to_restore(Path("in"), Path("out")))
     errors = {result.photograph.source.name[0]: result.error for result in results if result.error}
     assert list(errors) == ["b"] and "the name is too long for this disk; rename the photograph" in errors["b"]
     assert sorted(path.name for path in Path("out").iterdir()) == ["a.png", "c.png"]
@@ -232,33 +182,33 @@ def test_a_name_that_the_disk_does_not_take_is_an_error_of_its_picture(world, ne
 def waiting(compare: bool = False, **changes) -> list[str]:
     """The pictures of in/ that `restore input in out --skip-existing` restores."""
     spec = photographs.method_for_photographs("input", **changes)
-    found = photographs.to_restore(Path("in"), Path("out"), compare)
+    found = finding.to_restore(Path("in"), Path("out"), compare)
     now = photographs.definition("input", spec)
     return [photograph.source.name for photograph in found if not photograph.is_restored("input", now)]
 
 
 def test_what_another_definition_of_the_method_restored_is_not_there(world):
     photo("in/a.png")
-    restored("input", photographs.to_restore(Path("in"), Path("out")))
+    restored("input", finding.to_restore(Path("in"), Path("out")))
     assert waiting() == [] and waiting(memory_gib=2.0) == []
     assert waiting(tile_px=64) == ["a.png"]
-    Path("config/methods/input.yaml").write_text("title: i\nkind: identity\nself_ensemble: flip2\n", encoding="utf-8")
+    Path("config/methods/input.yaml").write_text("title: i\nkind: identity\noverlap_px: 32\n", encoding="utf-8")
     assert waiting() == ["a.png"]
 
 
 def test_what_lacks_its_comparison_is_not_there(world):
     photo("in/a.png")
-    restored("input", photographs.to_restore(Path("in"), Path("out")))
+    restored("input", finding.to_restore(Path("in"), Path("out")))
     assert waiting() == [] and waiting(compare=True) == ["a.png"]
-    restored("input", photographs.to_restore(Path("in"), Path("out"), compare=True))
+    restored("input", finding.to_restore(Path("in"), Path("out"), compare=True))
     assert waiting(compare=True) == []
-    restored("input", photographs.to_restore(Path("in"), Path("out")), tile_px=64)
+    restored("input", finding.to_restore(Path("in"), Path("out")), tile_px=64)
     assert waiting(compare=True, tile_px=64) == ["a.png"], "its comparison is of other tiles"
 
 
 def test_a_png_of_a_version_without_digests_is_not_there(world):
     photo("in/a.png")
-    [photograph] = photographs.to_restore(Path("in"), Path("out"))
+    [photograph] = finding.to_restore(Path("in"), Path("out"))
     text = {photographs.SOURCE_SHA256: files.sha256("in/a.png"), photographs.METHOD: "input"}
     Path("out").mkdir()
     photograph.target.write_bytes(images.encode(pixels(), text))
@@ -273,58 +223,6 @@ def test_a_pipe_is_not_waited_for(world, monkeypatch):
     assert waiting() == ["a.png"]
 
 
-# ---------------------------------------------------------------- nothing that is to be restored is overwritten
-
-
-@pytest.mark.parametrize(
-    ("source", "target", "says"),
-    [
-        (
-            "c/a-compare.png",
-            "c/a.png",
-            "c/a-compare.png: is the picture to restore, and the comparison of c/a-compare.png",
-        ),
-        ("c/compare", "c", "c/compare/a.png: is the picture to restore, and the comparison of c/compare/a.png"),
-        ("in", "linked", "linked/a.png: is the picture to restore, in/a.png, by another path or a link"),
-        ("in", "hard", "hard/a.png: is the picture to restore, in/b.png, by another path or a link"),
-        ("in", "one", "one/b.png: is the same file as one/a.png, and both would be written"),
-        (
-            "in",
-            "cases",
-            "cases/b.png: is the same file as cases/a.png on many disks, which take New.png for new.png, and",
-        ),
-        ("in", "dangling", "dangling/b.png: is the same file as dangling/a.png, and both would be written"),
-        ("in", "before", "before/compare/a.png: is the picture to restore, in/a.png, by another path or a link"),
-        ("in", "folders", "folders/a.png: is a folder"),
-        ("in/a.png", "folders/c.png", "folders/c-compare.png: is a folder"),
-    ],
-)
-def test_no_picture_to_restore_is_overwritten(world, source, target, says):
-    for number, name in enumerate(("in/a.png", "in/b.png", "c/a-compare.png", "c/compare/a.png", "one/a.png")):
-        photo(name, Image.fromarray(pixels(seed=number)))
-    for folder in ("linked", "hard", "dangling", "cases", "before", "folders/a.png", "folders/c-compare.png"):
-        Path(folder).mkdir(parents=True)
-    for name in ("a", "b"):
-        Path(f"linked/{name}.png").symlink_to(f"../in/{name}.png")
-        Path(f"dangling/{name}.png").symlink_to("../elsewhere.png")
-    Path("cases/a.png").symlink_to("../new.png"), Path("cases/b.png").symlink_to("../New.png")
-    Path("hard/a.png").hardlink_to("in/b.png")
-    Path("one/b.png").symlink_to("a.png")
-    Path("before/compare").symlink_to("../in")
-    before = {path: path.read_bytes() for path in Path().rglob("*.png") if path.is_file()}
-    with pytest.raises(PictureError, match=says):
-        photographs.to_restore(Path(source), Path(target), compare=True)
-    assert {path: path.read_bytes() for path in Path().rglob("*.png") if path.is_file()} == before
-
-
-def test_a_link_in_the_target_to_something_else_is_followed(world):
-    photo("in/a.png"), photo("elsewhere/a.png")
-    Path("out").mkdir()
-    Path("out/a.png").symlink_to("../elsewhere/a.png")
-    [photograph] = photographs.to_restore(Path("in"), Path("out"))
-    assert photograph.target == Path("out/a.png")
-
-
 # ---------------------------------------------------------------- what goes along, what is told
 
 
@@ -334,7 +232,7 @@ def test_turned_upright_with_its_exif_and_profile(world):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     before = photo("a.png", exif=exif, icc_profile=profile)
     assert before.shape == (53, 37, 3)
-    [result] = restored("input", photographs.in_file("a.png", "b.png"))
+    [result] = restored("input", finding.in_file("a.png", "b.png"))
     with Image.open("b.png") as found:
         assert found.info["icc_profile"] == profile
         assert dict(found.getexif()) == {0x010F: "A maker"}
@@ -358,7 +256,7 @@ def test_a_damaged_exif_is_no_damaged_picture(world):
 
 def test_the_record_is_json(world, network):
     photo("a.png", Image.fromarray(pixels()).convert("L"))
-    [result] = restored("net", photographs.in_file("a.png", "b.png"), tile_px=32, overlap_px=8)
+    [result] = restored("net", finding.in_file("a.png", "b.png"), tile_px=32, overlap_px=8)
     record = json.loads(json.dumps(result.record()))
     assert record.pop("seconds") >= 0
     assert record == {
@@ -373,8 +271,8 @@ def test_the_record_is_json(world, network):
 def test_a_comparison_has_the_picture_before_and_after(world, network):
     before = photo("in/a.png")
     photo("in/b.jpg")
-    found = photographs.in_folder(Path("in"), Path("out"))
-    photographs.compare_in(found, Path("out"))
+    found = finding.in_folder(Path("in"), Path("out"))
+    finding.compare_in(found, Path("out"))
     assert not any(result.error for result in restored("net", found, tile_px=64))
     assert sorted(path.as_posix() for path in Path("out").rglob("*.png")) == [
         "out/a.png", "out/b.png", "out/compare/a.png", "out/compare/b.png",
@@ -383,7 +281,7 @@ def test_a_comparison_has_the_picture_before_and_after(world, network):
     gap = both.shape[1] - 2 * before.shape[1]
     assert gap > 0 and (both[:, before.shape[1] : -before.shape[1]] == 255).all()
     assert np.array_equal(both[:, : before.shape[1]], before) and np.array_equal(both[:, -before.shape[1] :], after)
-    single = photographs.in_file(Path("in/a.png"), Path("one.png"))
-    photographs.compare_in(single, Path("one.png"))
+    single = finding.in_file(Path("in/a.png"), Path("one.png"))
+    finding.compare_in(single, Path("one.png"))
     restored("net", single)
     assert np.array_equal(images.decode("one-compare.png")[:, : before.shape[1]], before)

@@ -10,6 +10,7 @@ from support.pairs import write_config, write_pairs
 
 from mperceiver import commits, config, images, lineage, paths
 from mperceiver.config import ConfigError
+from mperceiver.files import ChecksumError
 from mperceiver.images import PictureError
 from mperceiver.restoring.commands import CommandError, run_command
 from mperceiver.restoring.datasets import restore_dataset
@@ -62,6 +63,19 @@ def test_a_program_restores_a_dataset(world):
     Path("invert.py").write_text("# changed\n", encoding="utf-8")
     (change,) = config.changes("results/commanded/inverted/noise.json", config.command_inputs("inverted", "noise"))
     assert change.name == "invert.py"
+
+
+def test_what_was_changed_after_its_card_is_not_passed_on(world):
+    """Neither pictures of the program, into results/restored/, nor pairs, to the program."""
+    run_command("inverted", "noise")
+    picture = Path("results/commanded/inverted/noise/p-1.png")
+    picture.write_bytes(images.encode(world[1][0]))
+    with pytest.raises(ChecksumError, match="Make it again: mperceiver command inverted noise"):
+        restore_dataset("inverted", "noise")
+    with Path("data/prepared/noise.arrow").open("ab") as pairs:
+        pairs.write(b"more")
+    with pytest.raises(ChecksumError, match="Make it again: mperceiver prepare noise"):
+        run_command("inverted", "noise")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from mperceiver.seeds import picture_seed
 
 
 def method(**changes) -> Method:
-    return Method(title="test", kind="identity", **changes)
+    return Method(title="test", kind="network", run="net", **changes)
 
 
 def picture(height: int, width: int, batch: int = 1, seed: int = 0) -> torch.Tensor:
@@ -194,7 +194,7 @@ def world(tmp_path, monkeypatch):
     for module in (config, config.depends, config.shown):
         monkeypatch.setattr(module, "method_foundation", lambda name: "tiny" if name == "ceiling" else None)
     for card in ("results/runs/net/network.json", "data/foundations/tiny.json"):
-        lineage.write_card(card, verb="made", spec={})
+        lineage.begin("made", {}).write_card(card)
     write_prepared([(32, 40)] * 7 + [(17, 101), (32, 40), (60, 70), (17, 101)])
     return tmp_path
 

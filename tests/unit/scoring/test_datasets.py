@@ -21,11 +21,11 @@ def restored(tmp_path, monkeypatch):
     """A method's two restored pictures and their card, as `restore` writes it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(commits, "current", lambda: reports.COMMIT)
-    lineage.write_card("data/prepared/pair.json", verb="prepare", spec={})
+    lineage.begin("prepare", {}).write_card("data/prepared/pair.json")
     FOLDER.mkdir(parents=True)
     for name in PREPARED.ids:
         (FOLDER / f"{name}.png").write_bytes(images.encode(np.zeros((8, 8, 3), np.uint8)))
-    lineage.write_card(CARD, verb="restore", spec={}, inputs=["data/prepared/pair.json"], outputs=[FOLDER])
+    lineage.begin("restore", {}, ["data/prepared/pair.json"]).write_card(CARD, outputs=[FOLDER])
 
 
 @pytest.mark.parametrize("manifest", ["kept", "lost", "changed"])
@@ -53,7 +53,7 @@ def test_the_card_says_over_how_many_pictures_each_mean_is(restored, monkeypatch
     png = images.encode(np.zeros((8, 8, 3), np.uint8))
     write_rows("pair", [(name, task, png, png) for name, task in zip(names, ("haze", "haze", "rain"), strict=True)])
     (FOLDER / "p-2.png").write_bytes(png)
-    lineage.write_card(CARD, verb="restore", spec={}, inputs=["data/prepared/pair.json"], outputs=[FOLDER])
+    lineage.begin("restore", {}, ["data/prepared/pair.json"]).write_card(CARD, outputs=[FOLDER])
     source = {"source": "local", "folder": "none"}
     reports.dump("datasets", "pair", {"title": "P", "licence": "none", "sources": [source], "protocol": "rgb"})
     reports.dump("protocols", "rgb", {"title": "P", "metrics": ["psnr", "ssim"]})

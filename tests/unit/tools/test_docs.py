@@ -1,6 +1,6 @@
 """`make docs` writes what differs; that its pages are up to date is in tests/unit/test_documents.py."""
 
-from tools import docs, draw_pipeline
+from tools import blocks, docs, draw_pipeline
 
 
 def test_make_docs_writes_what_differs_and_nothing_else(tmp_path, monkeypatch, capsys):
@@ -26,3 +26,11 @@ def test_the_picture_has_no_arrow_that_a_longer_way_shows():
     rules, arrows = draw_pipeline.parse(dot)
     assert rules == {"a", "b", "c"} and arrows == {("a", "b"), ("b", "c"), ("a", "c")}
     assert draw_pipeline.without_shortcuts(arrows) == {("a", "b"), ("b", "c")}
+
+
+def test_a_name_in_angle_brackets_is_seen():
+    """GitHub and browsers take <name> for a tag and show nothing."""
+    assert blocks.cell("the stem of a/<name>.yaml,\n  see `b/<name>.csv` | ``c/<name>``") == (
+        "the stem of a/&lt;name>.yaml, see `b/<name>.csv` \\| ``c/<name>``"
+    )
+    assert "config/&lt;name>.yaml: " in docs.PAGES["config/README.md"]()

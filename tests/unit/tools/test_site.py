@@ -37,7 +37,10 @@ def test_every_page_is_in_the_menu(built):
 def test_references_are_generated(built):
     commands = (built / "reference/cli.html").read_text(encoding="utf-8")
     assert "mperceiver restore" in commands and "--skip-existing" in commands and "[TARGET]" in commands
-    assert "LoadedMethod" in (built / "reference/python.html").read_text(encoding="utf-8")
+    assert "config/methods/&lt;name&gt;.yaml" in commands  # no tag, which a browser would not show
+    python = (built / "reference/python.html").read_text(encoding="utf-8")
+    assert "LoadedMethod" in python
+    assert "config/methods/.yaml" not in re.sub(r"<[^>]*>", "", python)
     assert "tile_px" in (built / "config/index.html").read_text(encoding="utf-8")
 
 
@@ -49,3 +52,22 @@ def test_nothing_is_loaded_from_elsewhere(built):
         assert loaded.findall(page.read_text(encoding="utf-8")) == [], page
     for sheet in built.rglob("*.css"):
         assert not re.findall(r"(?:@import|url\()[\"']?https?:", sheet.read_text(encoding="utf-8")), sheet
+
+
+@pytest.mark.parametrize(
+    ("link", "shown"),
+    [
+        ("[bsds500-test](../config/datasets/bsds500-test.yaml)", "`bsds500-test`"),
+        ("[config/demo.yaml](../config/demo.yaml)", "`config/demo.yaml`"),
+        (
+            "[`columns/__init__.py`](../mperceiver/report/columns/__init__.py)",
+            "`mperceiver/report/columns/__init__.py`",
+        ),
+        ("[config/reported/](../config/reported/)", "`config/reported/`"),
+        ("[its run](../config/runs/small.yaml)", "its run (`config/runs/small.yaml`)"),
+        ("[Rivals](rivals.md)", "[Rivals](rivals.md)"),
+    ],
+)
+def test_a_file_that_the_site_does_not_have_is_named_once(link, shown):
+    found = re.fullmatch(r"\[([^\]]+)\]\(([^)\s]+)\)", link)
+    assert shown == site._plain(found, PROJECT / "docs/datasets.md")

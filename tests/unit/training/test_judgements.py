@@ -139,6 +139,9 @@ def folds(world, monkeypatch):
     monkeypatch.setattr(
         under_test, "build_predictor", lambda *_: DegradationPredictor(6, 4, ModelConfig(predictor_hidden=8))
     )
+    monkeypatch.setattr(
+        under_test, "trained_predictor", lambda *_: pytest.fail("its weights are read, and judge nothing")
+    )
     monkeypatch.setattr(config, "weights_of", lambda run: {"predictor": "some"})
     monkeypatch.setattr(config, "load", lambda kind, name: trained)
     monkeypatch.setattr(config, "path_of", lambda kind, name: f"config/{kind}/{name}.yaml")
@@ -215,8 +218,10 @@ def test_the_pictures_of_a_step_do_not_depend_on_how_it_is_shared(folds):
 
 
 def test_the_random_numbers_of_stage_3_are_those_without_folds(folds):
+    """Without folds, the run's predictor is built before its weights are loaded."""
     _, latents = folds
     torch.manual_seed(5)
+    under_test.build_predictor()
     expected = torch.rand(3)
     torch.manual_seed(5)
     judged(latents, judged_folds=3)

@@ -178,7 +178,7 @@ def test_the_stages_by_two_processes_are_the_stages_by_one(tiny_world, tmp_path_
     from mperceiver.training import latents
 
     path = latents.encode(towers.load("tiny"), "tiny-train")
-    lineage.write_card(path.with_suffix(".json"), verb="encode", spec={}, outputs=[path])
+    lineage.begin("encode", {}).write_card(path.with_suffix(".json"), outputs=[path])
     shared = "predictor: {accumulate: 2}\nbranches: {accumulate: 2}\ndrm: {accumulate: 2, steps: 6, judged_folds: 2}\n"
     Path("config/runs/both.yaml").write_text(f"like: tiny\n{shared}", encoding="utf-8")
     Path("config/runs/net.yaml").write_text("like: tiny-net\nnetwork: {accumulate: 2}\n", encoding="utf-8")

@@ -27,7 +27,7 @@ def encode(name: str = "tiny-train") -> Path:
 
     path = latents.encode(load("tiny"), name)
     inputs = ["data/foundations/tiny.json", f"data/prepared/{name}.json"]
-    lineage.write_card(path.with_suffix(".json"), verb="encode", spec={}, inputs=inputs, outputs=[path])
+    lineage.begin("encode", {}, inputs).write_card(path.with_suffix(".json"), outputs=[path])
     return path
 
 
@@ -561,7 +561,7 @@ def test_datasets_with_crops_of_different_sizes_are_refused(trained, foundation)
     )
     prepare_dataset("large", workers=1)
     path = encode(foundation, "large")
-    lineage.write_card(path.with_suffix(".json"), verb="encode", spec={}, outputs=[path])
+    lineage.begin("encode", {}).write_card(path.with_suffix(".json"), outputs=[path])
     with pytest.raises(DataError, match=r"one crop_px; their latents are tiny-train \(16, 16\), large \(24, 24\)"):
         train("mixed", "branches")
 

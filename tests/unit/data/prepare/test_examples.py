@@ -66,7 +66,7 @@ def download_by_hand(example: Example) -> None:
     for origin, files in raw_files(example).items():
         folder = paths.raw_folder(origin)
         examples.write(folder, files)
-        lineage.write_card(paths.raw_card(origin), verb="download", spec={}, outputs=[folder])
+        lineage.begin("download", {}).write_card(paths.raw_card(origin), outputs=[folder])
 
 
 def prepared(name: str) -> PreparedDataset:

@@ -64,7 +64,7 @@ def put(origin: str, members: dict[str, bytes | tuple[int, int] | None], archive
         for name, data in files.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(data)
-    lineage.write_card(paths.raw_card(origin), verb="download", spec={}, outputs=[folder])
+    lineage.begin("download", {}).write_card(paths.raw_card(origin), outputs=[folder])
 
 
 def describe(pairs: str, more: str = "", origins: str = "raw", name: str = "d") -> None:
@@ -129,7 +129,7 @@ def test_sorted_folders_pair_by_their_order(world):
     rows = rows_of()
     assert np.array_equal(rows["P9"][1], picture("t/P8.png")) and np.array_equal(rows["P10"][1], picture("t/P11.png"))
     (paths.raw_folder("raw") / "t/P12.png").write_bytes(encoded(picture(0)))
-    lineage.write_card(paths.raw_card("raw"), verb="download", spec={}, outputs=[paths.raw_folder("raw")])
+    lineage.begin("download", {}).write_card(paths.raw_card("raw"), outputs=[paths.raw_folder("raw")])
     paths.prepared_file("d").unlink(), paths.prepared_card("d").unlink()
     assert "2 degraded pictures (c/P9.png, c/P10.png) and 3 ground truths" in refused()
 
@@ -176,7 +176,7 @@ def test_a_list_file_pairs(world):
     assert list(rows) == ["s2_1", "s1_1"] and np.array_equal(rows["s1_1"][1], picture("top/J/s1/gt/gt_1.png"))
     put("raw", {"top/test.txt": b"one\n"})
     (paths.raw_folder("raw") / "set.zip").unlink()
-    lineage.write_card(paths.raw_card("raw"), verb="download", spec={}, outputs=[paths.raw_folder("raw")])
+    lineage.begin("download", {}).write_card(paths.raw_card("raw"), outputs=[paths.raw_folder("raw")])
     paths.prepared_file("d").unlink(), paths.prepared_card("d").unlink()
     assert "test.txt, line 1: has no two paths" in refused()
 
