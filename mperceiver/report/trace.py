@@ -147,8 +147,9 @@ def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: 
     above, problems, notes = root, [], []
     card = str(paths.table_file(name, "json"))
     if Path(card).is_file():
-        # Of all that the table stands on, only this cell's part is shown.
-        above = _node(card, sha256(card), set(), without=(RESULTS, "config/methods/"))
+        # Of all that the table stands on, only this cell's part is shown; its pairs stand below its scores.
+        others = (RESULTS, "config/methods/", "config/runs/", f"{paths.PREPARED}/")
+        above = _node(card, sha256(card), set(), without=others)
         root.children.append(above)
         problems += _changes(card, scores) if verify else []
     listed: set[str] = set()
