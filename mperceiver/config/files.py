@@ -146,15 +146,14 @@ def _tables_of_methods(files: tuple[tuple[Path, int, int], ...]) -> dict[str, li
 
 
 def _named_in(name: str) -> str:
-    """Where the configuration names what has no file, for an error's message: the lines with the name, but for texts."""
+    """Where the configuration names what has no file, for an error's message."""
     word = re.compile(rf"(?<![\w/.-]){re.escape(name)}(?![\w/-])")
-    places = []
     folder = _root / CONFIG
-    for path in sorted(folder.glob("*.yaml")) + sorted(folder.glob("*/*.yaml")):
-        for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-            key, _, value = line.partition("#")[0].strip().partition(":")
-            if word.search(f"{key} {value}") and key not in ("title", "caption", "citation", "licence", "like"):
-                places.append(f"{path}, line {number}: `{masked(line.strip()):.80}`")
+    places = [
+        f"{path}, line {number}: `{masked(path.read_text(encoding='utf-8').splitlines()[number - 1].strip()):.80}`"
+        for path in sorted(folder.glob("*.yaml")) + sorted(folder.glob("*/*.yaml"))
+        for number in plain_yaml.lines_with(word, path)
+    ]
     more = f", and {len(places) - 3} more lines" if len(places) > 3 else ""
     return f"; it is named in {'; '.join(places[:3])}{more}" if places else ""
 

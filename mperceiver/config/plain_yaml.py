@@ -4,6 +4,7 @@ An alias (`*name`) stands for all that its anchor (`&name`) holds, so a few line
 a file of brackets alone would end the process. Both are counted before anything is built.
 """
 
+import contextlib
 import re
 from functools import lru_cache
 from pathlib import Path
@@ -42,7 +43,8 @@ def read(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # YAMLError; ValueError for a date or a number that cannot be; RecursionError
-        raise ConfigError(f"{path}: not valid YAML: {str(error) or type(error).__name__}") from None
+        words = str(error).replace('\n  in "<unicode string>", ', " at ").replace("\n", "; ")  # PyYAML's name for a text
+        raise ConfigError(f"{path}: not valid YAML: {words or type(error).__name__}") from None
 
 
 @lru_cache(maxsize=1024)
@@ -59,6 +61,23 @@ def parse_text(text: str) -> Any:
         return None if node is None else loader.construct_document(node)
     finally:
         loader.dispose()
+
+
+def lines_with(word: re.Pattern[str], path: Path) -> list[int]:
+    """Numbers of the lines (from 1) at which a YAML file has a key, or a value without spaces, in which ``word`` is found.
+
+    Texts such as captions, and the values of `like`, are left out; so is what stands behind a fault of the file.
+    """
+    lines: list[int] = []
+    before = ""  # the scalar before
+    with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
+        for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=_Loader):
+            if isinstance(event, yaml.ScalarEvent):
+                line = cast(Any, event.start_mark).line + 1
+                if before != "like" and " " not in event.value and word.search(event.value) and line not in lines:
+                    lines.append(line)
+                before = event.value
+    return lines
 
 
 def _check_bounds(text: str) -> None:

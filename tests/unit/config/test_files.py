@@ -229,7 +229,7 @@ def test_all_mistakes_of_a_file_are_reported_at_once(world):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("title: [\n", "not valid YAML"),
+        ("title: [\n", " at line 2, column 1"),
         ("title: t\nborder_px: 1\nborder_px: 2\n", "`border_px` is given twice"),
         ("title: 2026-13-45\n", "not valid YAML"),
         ("title: !!python/object/apply:os.system [true]\n", "not valid YAML"),

@@ -68,8 +68,10 @@ def test_a_method_that_the_paper_does_not_have(planned):
 
 def test_names_without_a_file_say_who_names_them(planned):
     describe("tables", "t", TABLE % "{dataset: pairs, label: l}")
-    describe("datasets", "pairs", "title: rgbb is no name here\nlicence: l\nfrom: [clean]\ndegradations: {haze: {haze: {}}}\nprotocol: rgbb\n")  # fmt: skip
-    message = r"protocols/rgbb.yaml: no such file; it is named in config/datasets/pairs.yaml, line 5: `protocol: rgbb`\. Known protocols: rgb"
+    text = "title: >\n  A text of two lines, in which\n  rgbb is no name\n"
+    rest = "licence: l\nfrom: [clean]\ndegradations: {haze: {haze: {}}}\nprotocol: rgbb\n"
+    describe("datasets", "pairs", text + rest)
+    message = r"protocols/rgbb.yaml: no such file; it is named in config/datasets/pairs.yaml, line 7: `protocol: rgbb`\. Known protocols: rgb"
     with pytest.raises(ConfigError, match=message):
         config.check(Experiment(title="t", tables=["t"]))
     with pytest.raises(ConfigError, match=message):
