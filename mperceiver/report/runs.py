@@ -19,7 +19,8 @@ LINE = 250  # most characters of a line where it is not a terminal that reads
 def runs() -> list[dict[str, Any]]:
     """A dictionary a run of config/runs/, in the order of their names.
 
-    Keys: name, title, state ("planned", "training", "done" or "stale"), stages {stage: {state, and where known step, steps,
+    Keys: name, title, state ("planned", "training", "done", "stale", "shipped": not trained here, but a method has its weights from
+    assets/, or "no training": it has no stage of its own), stages {stage: {state, and where known step, steps,
     seconds, cpu_seconds, watt_hours of its GPUs, commit, and in training eta_seconds}}, scores {method: {dataset: mean PSNR}},
     seconds, cpu_seconds and watt_hours of all its stages, like, differs (sentences).
     """
@@ -29,13 +30,13 @@ def runs() -> list[dict[str, Any]]:
         spec = config.load("runs", name)
         own = [stage for stage, trainer in config.weights_of(name).items() if trainer == name]
         stages = {stage: _stage(name, stage, getattr(spec, stage).steps) for stage in own}
-        states = [stage["state"] for stage in stages.values()]
+        shipped = any(method.run == name and method.weights for method in methods.values())
         like = _like(name)
         found.append(
             {
                 "name": name,
                 "title": spec.title,
-                "state": next((state for state in ("training", "stale", "planned") if state in states), "done"),
+                "state": _state([stage["state"] for stage in stages.values()], shipped),
                 "stages": stages,
                 "scores": {method: of for method, m in methods.items() if m.run == name and (of := _scores(method))},
                 "seconds": sum(stage.get("seconds") or 0 for stage in stages.values()),
@@ -46,6 +47,14 @@ def runs() -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _state(stages: list[str], shipped: bool) -> str:
+    """A run's state, from those of its own stages."""
+    if not stages:
+        return "no training"
+    state = next((state for state in ("training", "stale", "planned") if state in stages), "done")
+    return "shipped" if shipped and state == "planned" else state
 
 
 def _stage(run: str, stage: str, steps: int) -> dict[str, Any]:

@@ -295,6 +295,20 @@ def test_two_commits_that_differ_in_documents_alone(checkout, capsys):
 # ---------------------------------------------------------------- all runs
 
 
+@pytest.mark.parametrize(
+    "stages, shipped, state",
+    [
+        ([], False, "no training"),
+        (["planned", "planned"], True, "shipped"),
+        (["planned"], False, "planned"),
+        (["done", "training"], True, "training"),
+        (["done", "done"], True, "done"),
+    ],
+)
+def test_weights_that_ship_are_not_planned_and_nothing_to_train_is_not_done(stages, shipped, state):
+    assert runs._state(stages, shipped) == state
+
+
 def test_every_run_with_state_scores_and_cost(tree, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
     reports.dump("runs", "three", {"title": "three", "like": "one", "network": {"steps": 9}})
