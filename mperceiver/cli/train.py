@@ -22,6 +22,8 @@ def _train(run: str, stage: str, threads: int) -> None:
     told = os.environ.get("LOCAL_WORLD_SIZE", "")
     prepare_torch(threads and max(threads // max(int(told) if told.isdecimal() else 1, 1), 1))
     if settings:
+        for file in config.files_of_inputs(config.stage_inputs(run, stage)):
+            Path(file).stat()  # what is missing is told once, before several processes begin
         cores.train_on_cores(f"train_{stage}", run, settings, threads)
     from mperceiver.training import processes
     from mperceiver.training.stages import train

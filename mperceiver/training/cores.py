@@ -48,6 +48,7 @@ def train_on_cores(verb: str, run: str, spec: Stage, threads: int) -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
     if sys.platform == "linux":  # they meet without a network, whatever the machine's name resolves to
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun sets it, with a warning
     command = ["-m", "mperceiver.cli", verb, run, "--threads", str(count)]
     try:
         torchrun.main(["--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={count}", *command])

@@ -41,6 +41,7 @@ def test_nothing_is_started_on_a_gpu_or_in_a_launcher(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     cores.train_on_cores("train_drm", "demo", spec, 2)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which it would set for the processes
     monkeypatch.setenv("RANK", "0")
     cores.train_on_cores("train_drm", "demo", spec, 2)
     monkeypatch.delenv("RANK")
@@ -73,6 +74,13 @@ def start(world: Path, run: str, threads: int) -> subprocess.Popen:
     )
     STARTED.append(process)
     return process
+
+
+def test_a_missing_input_is_told_once_before_processes_begin(two):
+    (two / "data/prepared/tiny-train.json").unlink()
+    process = start(two, "two", 2)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and printed.startswith("error: data/prepared/") and printed.count("\n") == 1
 
 
 def test_the_workflow_gives_each_process_a_core_and_the_weights_are_those_of_one(two, tmp_path):
