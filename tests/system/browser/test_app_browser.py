@@ -203,7 +203,7 @@ def begun(driver, *files):
 def test_a_queue_leaves_what_was_set_as_it_is(at, tmp_path):
     from selenium.webdriver.common.keys import Keys
 
-    files = [photograph(tmp_path / f"queue-{i}.png", i, 320, 240) for i in range(6)]
+    files = [photograph(tmp_path / f"queue-{i}.png", i, 224, 160) for i in range(6)]
     begun(at, *files)
     find(at, "#restored [data-mp=full]")[0].send_keys(Keys.ENTER)
     find(at, "#restored .mp-compare input")[0].send_keys(Keys.HOME)
@@ -222,7 +222,7 @@ def test_a_queue_leaves_what_was_set_as_it_is(at, tmp_path):
 
 
 def test_stop_says_so_and_keeps_what_is_finished(at, tmp_path):
-    files = [photograph(tmp_path / f"stop-{i}.png", i, 320, 240) for i in range(6)]
+    files = [photograph(tmp_path / f"stop-{i}.png", i, 224, 160) for i in range(6)]
     press(at, "Stop")  # nothing runs, so nothing is said
     begun(at, *files)
     assert not find(at, "#restored .mp-stopped")

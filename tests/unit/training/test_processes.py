@@ -251,18 +251,21 @@ def test_a_cancelled_job_is_not_brought_back_to_life(job, state, capsys):
 
 def test_where_slurm_gives_no_answer_the_process_ends(job, capsys):
     assert job("echo slurm_load_jobs error: Invalid job id >&2; exit 1") == [ASKED]
-    assert "SLURM did not requeue job 77: slurm_load_jobs error: Invalid job id" in capsys.readouterr().out
+    assert (
+        "SLURM did not requeue job 77: squeue -h -j 77 -o %T: slurm_load_jobs error: Invalid job id"
+        in capsys.readouterr().out
+    )
 
 
 def test_where_the_requeue_is_refused_the_process_ends(job, capsys):
     assert job("echo RUNNING", "echo Requeue is disabled >&2; exit 1") == [ASKED, "scontrol requeue 77"]
     out = capsys.readouterr().out
-    assert "SLURM did not requeue job 77: Requeue is disabled" in out and "waiting" not in out
+    assert "SLURM did not requeue job 77: scontrol requeue 77: Requeue is disabled" in out and "waiting" not in out
 
 
 def test_without_slurms_programs_the_process_ends(job, capsys):
     assert job(None) == []
-    assert "SLURM did not requeue job 77: [Errno 2] No such file or directory: 'squeue'" in capsys.readouterr().out
+    assert "SLURM did not requeue job 77: squeue: this program is not on the PATH" in capsys.readouterr().out
 
 
 def test_outside_of_slurm_nothing_is_asked(job, monkeypatch):
