@@ -9,14 +9,8 @@ from mperceiver.config.base import Model, Name, Positive, Precision, without
 from mperceiver.config.outside import OUTSIDE_KINDS, Checkpoint, Command, Python, Results
 from mperceiver.config.samplers import Sampler
 
-RESTORED_HERE = (
-    "identity",
-    "mperceiver",
-    "network",
-    "vae",
-    "checkpoint",
-    "python",
-)  # kinds that a model in this process restores
+# Kinds that a model in this process restores.
+RESTORED_HERE = ("identity", "mperceiver", "network", "vae", "checkpoint", "python")
 # Key -> the kinds of method that read it. A key that is not here is one of every kind.
 READ_BY: dict[str, tuple[str, ...]] = {
     "run": ("mperceiver", "network", "vae"),

@@ -43,9 +43,8 @@ def read(path: Path) -> Any:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
     except Exception as error:  # YAMLError; ValueError for a date or a number that cannot be; RecursionError
-        words = (
-            str(error).replace('\n  in "<unicode string>", ', " at ").replace("\n", "; ")
-        )  # PyYAML's name for a text
+        # PyYAML calls a text "<unicode string>".
+        words = str(error).replace('\n  in "<unicode string>", ', " at ").replace("\n", "; ")
         raise ConfigError(f"{path}: not valid YAML: {words or type(error).__name__}") from None
 
 

@@ -24,10 +24,8 @@ from mperceiver.config.reported import path_of_reported
 from mperceiver.config.tables import COST, SCORE, TRAINING, Table, reported_files
 
 COST_SIZES = (256, 512, 1024)  # px, for a method that no table of costs has
-REFERENCES = (
-    "identity",
-    "vae",
-)  # kinds of methods beside which others are read; they restore nothing, and have no rank
+# Kinds of methods beside which others are read; they restore nothing, and have no rank.
+REFERENCES = ("identity", "vae")
 
 
 def methods_of(table: Table) -> list[str]:

@@ -34,16 +34,19 @@ def inputs(function, **arguments):
     """An input function: what a function of mperceiver.config lists for the rule's wildcards. None may be from the future."""
 
     def of_wildcards(wildcards):
-        files = mperceiver.config.files_of_inputs(function(**wildcards, **arguments))
-        check_times(files)
-        return files
+        return checked(function(**wildcards, **arguments))
 
     return of_wildcards
 
 
 def inputs_of_report(wildcards):
     """What the site is made of, the experiment's file among it."""
-    files = mperceiver.config.files_of_inputs(mperceiver.config.report_inputs(EXPERIMENT_FILE))
+    return checked(mperceiver.config.report_inputs(EXPERIMENT_FILE))
+
+
+def checked(entries):
+    """The files of inputs; none may be from the future."""
+    files = mperceiver.config.files_of_inputs(entries)
     check_times(files)
     return files
 

@@ -18,9 +18,8 @@ SUFFIXES = ("png", "svg")  # of the files that every figure has
 class Kind(Protocol):
     """What a module of this package offers."""
 
-    OF_PICTURES: (
-        bool  # whether it is made of pictures: the site shows its PNG, a pixel of which is a CSS px, and else its SVG
-    )
+    # Whether it is made of pictures: the site shows its PNG, a pixel of which is a CSS px, and else its SVG.
+    OF_PICTURES: bool
 
     def draw(self, name: str, figure: Figure) -> tuple[Any, list[Path], dict]:
         """Draw config/figures/{name}.yaml: (a matplotlib figure, the files that it was made of, `result` of its card).
