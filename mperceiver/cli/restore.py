@@ -57,17 +57,19 @@ def restore(
     for name, given in (("SOURCE", source), ("TARGET", target)):
         if given == "":
             fail(f"{name} is empty: was it a variable that is not set? A dot (.) is this folder")
-    prepare_torch(threads)
+    from mperceiver import config
+
     if target is not None:
-        from mperceiver import config
+        config.or_shipped()
+        # Copying a photograph takes less time than importing torch. A name without a file is told below.
+        if method in config.names("methods") and config.load("methods", method).kind != "identity":
+            prepare_torch(threads)
         from mperceiver.restoring.console import restore_photographs
 
-        config.or_shipped()
         changes = {"tile_px": tile, "memory_gib": memory_gib}
         restore_photographs(method, Path(source), Path(target), changes, skip_existing, json, compare)
         return
-    from mperceiver import config
-
+    prepare_torch(threads)
     is_folder, is_dataset = Path(source).is_dir(), config.path_of("datasets", source).is_file()
     if Path(source).suffix or (is_folder and not is_dataset):
         what, example = ("a folder", "restored/") if is_folder else ("a photograph", "restored.png")

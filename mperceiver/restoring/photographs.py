@@ -139,6 +139,8 @@ def method_for_photographs(method: str, **changes: Any) -> Method:
 
 def views(spec: Method) -> int:
     """The number of views of a picture that go through the model: 1 without a self-ensemble."""
+    if spec.self_ensemble == "none":
+        return 1
     from mperceiver.restoring.ensemble import VIEWS  # imports torch, which a wrong argument should not wait for
 
     return len(VIEWS[spec.self_ensemble])
