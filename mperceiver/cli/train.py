@@ -13,7 +13,7 @@ PANEL = "Training"
 
 
 def _train(run: str, stage: str, threads: int) -> None:
-    from mperceiver import config
+    from mperceiver import commits, config
     from mperceiver.training import cores, slurm
 
     if settings := getattr(config.load("runs", run), stage):  # `train` below reports a stage that the run does not have
@@ -22,6 +22,7 @@ def _train(run: str, stage: str, threads: int) -> None:
     told = os.environ.get("LOCAL_WORLD_SIZE", "")
     prepare_torch(threads and max(threads // max(int(told) if told.isdecimal() else 1, 1), 1))
     if settings:
+        commits.require()
         for file in config.files_of_inputs(config.stage_inputs(run, stage)):
             Path(file).stat()  # what is missing is told once, before several processes begin
         cores.train_on_cores(f"train_{stage}", run, settings, threads)

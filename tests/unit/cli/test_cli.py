@@ -436,6 +436,13 @@ def test_a_photograph_comes_back(world):
     assert (images.decode("restored/chelsea.png") == images.decode(source)).all()
 
 
+def test_a_photograph_is_copied_without_torch(world):
+    photo("a.png")
+    code = "import sys; sys.argv = ['mperceiver', 'restore', 'input', 'a.png', 'b.png']; from mperceiver import cli\ntry: cli.app()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "b.png\nFalse\n"), done.stderr
+
+
 def test_a_photograph_without_a_target(world):
     message = error_of("restore", "input", photo("holiday/a.jpg.png"))
     assert "say where to write, e.g. mperceiver restore input holiday/a.jpg.png restored.png" in message
