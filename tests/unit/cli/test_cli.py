@@ -438,7 +438,8 @@ def test_a_photograph_comes_back(world):
 
 def test_a_photograph_is_copied_without_torch(world):
     photo("a.png")
-    code = "import sys; sys.argv = ['mperceiver', 'restore', 'input', 'a.png', 'b.png']; from mperceiver import cli\ntry: cli.app()\nfinally: print('torch' in sys.modules)"
+    words = ["mperceiver", "restore", "input", "a.png", "b.png"]
+    code = f"import sys; sys.argv = {words}; from mperceiver import cli\ntry: cli.app()\nfinally: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "b.png\nFalse\n"), done.stderr
 
