@@ -16,6 +16,21 @@ class DrmConfig(Model):
     )
     naf_blocks: dict[int, Count] = Field(default_factory=dict, description="level: number of NAFBlocks; default 2")
     swin_blocks: dict[int, Count] = Field(default_factory=dict, description="level: number of SwinBlocks; default 2")
+    coarser_blocks: list[Positive] = Field(
+        [],
+        description="number of NAFBlocks at further scales below the coarsest level, each with half the side and twice the channels of "
+        "the one before, as in NAFNet's U-Net; that many on the way down and, but for the last, again on the way up. They see "
+        "far: blur, drops and darkness are larger than a window",
+    )
+    hand_on: bool = Field(
+        False,
+        description="a level also gets the features that the next coarser level has inside, and not only what the decoder makes of them",
+    )
+    gate: bool = Field(
+        False,
+        description="the module predicts for each pixel and colour which part of the degraded picture passes as it is: what is not "
+        "degraded need not come back through the VAE; needs level 0",
+    )
     window: Positive = Field(8, description="side of a SwinBlock's attention window, in pixels of its level")
     head_width: Positive = Field(32, description="channels of an attention head in a SwinBlock")
 
@@ -24,6 +39,8 @@ class DrmConfig(Model):
         for key in ("widths", "naf_blocks", "swin_blocks"):
             if strange := sorted(set(getattr(self, key)) - set(self.levels)):
                 raise ValueError(f"{key} names level {strange[0]}, which is none of `levels`, {self.levels}")
+        if self.gate and 0 not in self.levels:
+            raise ValueError(f"gate: needs level 0, which is none of `levels`, {self.levels}")
         return self
 
 

@@ -6,6 +6,8 @@ residual blocks of a decoder level, before its upsampler.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
@@ -14,54 +16,39 @@ from torch import Tensor, nn
 from mperceiver.config.modules import ModelConfig
 from mperceiver.models.blocks import start_at_zero, use_channels_last
 from mperceiver.models.hooks import HookValue
+from mperceiver.models.naf import CoarserScales, naf_blocks, upscale
 from mperceiver.models.vp_modulator import VPModulator
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
 EncoderFeatures = dict[int, Tensor]  # of the VAE's encoder: level -> (B, C, h, w)
+PICTURE = -1  # in place of a level: the degraded picture itself, (B, 3, H, W) in [0, 1]; only for a DRM with a gate
 T = TypeVar("T")
 
 
-class LayerNorm2d(nn.LayerNorm):
-    """LayerNorm over the channels of (B, C, H, W)."""
+@dataclass
+class Repair:
+    """What the decoder's hooks share while they repair a batch of pictures."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-class NAFBlock(nn.Module):
-    """NAFNet's block (Chen et al., ECCV 2022, arXiv:2204.04676), with gates in place of activations: (B, C, H, W) -> the same.
-
-    Before training it is the identity.
-    """
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = LayerNorm2d(width, eps=1e-6), LayerNorm2d(width, eps=1e-6)
-        self.expand = nn.Conv2d(width, 2 * width, 1)
-        self.depthwise = nn.Conv2d(2 * width, 2 * width, 3, padding=1, groups=2 * width)
-        self.attention = nn.Conv2d(width, width, 1)  # simplified channel attention
-        self.project = nn.Conv2d(width, width, 1)
-        self.feed = nn.Conv2d(width, 2 * width, 1)
-        self.feed_out = nn.Conv2d(width, width, 1)
-        self.beta = nn.Parameter(torch.zeros(width, 1, 1))
-        self.gamma = nn.Parameter(torch.zeros(width, 1, 1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = self.depthwise(self.expand(self.norm1(x))).chunk(2, dim=1)
-        h = a * b
-        h = h * self.attention(h.mean((2, 3), keepdim=True))
-        x = torch.addcmul(x, self.beta, self.project(h))
-        a, b = self.feed(self.norm2(x)).chunk(2, dim=1)
-        return torch.addcmul(x, self.gamma, self.feed_out(a * b))
+    degraded: EncoderFeatures
+    probabilities: Tensor  # (B, N)
+    inside: EncoderFeatures = field(
+        default_factory=dict
+    )  # level -> the features inside the DRM, before its last convolution
+    gate: Tensor | None = None  # (B, 3, H, W)
 
 
 class DetailLevel(nn.Module):
     """The DRM at one decoder level: f_dec <- f_dec + Conv0(Swin(NAF(Conv1x1[VP(f_lq), f_dec])))."""
 
-    def __init__(self, width: int, level: int, count: int, spec: ModelConfig) -> None:
-        """``width``: channels of the VAE at ``level``; ``count``: N, the number of degradations."""
+    def __init__(self, width: int, level: int, coarser: int | None, count: int, spec: ModelConfig) -> None:
+        """
+        Args:
+            width: channels of the VAE at ``level``.
+            coarser: the next coarser level of the DRM; None for the coarsest.
+            count: N, the number of degradations.
+        """
         super().__init__()
         from torchvision.models.swin_transformer import SwinTransformerBlock
 
@@ -70,7 +57,10 @@ class DetailLevel(nn.Module):
         self.vp_pool = nn.Parameter(torch.randn(count, spec.vp_tokens, width) * 0.02)
         self.modulator = VPModulator(width, width, spec.vp_heads, spec.vp_head_width, width, None, attend=True)
         self.join = nn.Conv2d(2 * width, inner, 1)
-        self.naf = nn.Sequential(*(NAFBlock(inner) for _ in range(drm.naf_blocks.get(level, 2))))
+        self.naf = naf_blocks(inner, drm.naf_blocks.get(level, 2))
+        self.coarser_scales = (
+            CoarserScales(inner, drm.coarser_blocks) if drm.coarser_blocks and coarser is None else None
+        )
         heads = max(inner // drm.head_width, 1)
         self.swin = nn.Sequential(
             *(
@@ -83,13 +73,21 @@ class DetailLevel(nn.Module):
         self.out = nn.Conv2d(inner, width, 3, padding=1)
         start_at_zero(self.out)
 
-    def forward(self, decoded: Tensor, degraded: Tensor, probabilities: Tensor) -> Tensor:
-        """f_dec (B, C, h, w), f_lq (B, C, h, w), P (B, N) -> (B, C, h, w)."""
+    def forward(
+        self, decoded: Tensor, degraded: Tensor, probabilities: Tensor, handed_on: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """f_dec (B, C, h, w), f_lq (B, C, h, w), P (B, N), and what the coarser level hands on, (B, C_inner, h, w) or None
+        -> f_dec repaired (B, C, h, w), the features inside (B, C_inner, h, w)."""
         lq = self.modulator(degraded, self.modulator.keys_values(self.vp_pool), probabilities)
-        h = self.naf(self.join(torch.cat([lq, decoded], dim=1)))
+        h = self.join(torch.cat([lq, decoded], dim=1))
+        if handed_on is not None:
+            h = h + handed_on
+        h = self.naf(h)
+        if self.coarser_scales is not None:
+            h = self.coarser_scales(h)
         if len(self.swin):
             h = self.swin(h.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        return decoded + self.out(h)
+        return decoded + self.out(h), h
 
 
 class DetailRefinement(nn.Module):
@@ -98,15 +96,30 @@ class DetailRefinement(nn.Module):
     def __init__(self, vae: "AutoencoderKL", count: int, spec: ModelConfig) -> None:
         """``count``: N, the number of degradations."""
         super().__init__()
-        widths = vae.config["block_out_channels"]
+        drm, widths = spec.drm, vae.config["block_out_channels"]
+        self.coarser = {fine: coarse for coarse, fine in pairwise(sorted(drm.levels, reverse=True))}  # by level
         self.levels = nn.ModuleDict(
-            {str(level): DetailLevel(widths[level], level, count, spec) for level in spec.drm.levels}
+            {
+                str(level): DetailLevel(widths[level], level, self.coarser.get(level), count, spec)
+                for level in drm.levels
+            }
         )
-        self.bytes_per_pixel = sum(
-            4 * widths[level] / 4**level for level in spec.drm.levels
-        )  # of the encoder's features
+        inner = {level: drm.widths.get(level, widths[level]) for level in drm.levels}
+        self.hand_on = nn.ModuleDict(
+            {
+                str(fine): upscale(inner[coarse], inner[fine], 2 ** (coarse - fine))
+                for fine, coarse in self.coarser.items()
+            }
+            if drm.hand_on
+            else {}
+        )
+        self.gate = nn.Conv2d(inner[0], 3, 3, padding=1) if drm.gate else None
+        if self.gate is not None:
+            start_at_zero(self.gate)
+        # Of what ``degraded_features`` returns, for each pixel of the picture.
+        self.bytes_per_pixel = sum(4 * widths[level] / 4**level for level in drm.levels) + (4 * 3 if drm.gate else 0)
         self.collected: HookValue[EncoderFeatures] = HookValue()  # into which the encoder's hooks put its features
-        self.repairing: HookValue[tuple[EncoderFeatures, Tensor]] = HookValue()  # the encoder's features, and P
+        self.repairing: HookValue[Repair] = HookValue()
 
     def attach(self, vae: "AutoencoderKL") -> None:
         """Hook into ``vae``: collect the encoder's features before each downsampler, repair the decoder's before each upsampler."""
@@ -132,17 +145,24 @@ class DetailRefinement(nn.Module):
 
     def _repair(self, level: int) -> Callable[[nn.Module, tuple, Tensor], Tensor]:
         def repair(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-            if self.repairing.value is None:
+            now = self.repairing.value
+            if now is None:
                 return output
-            degraded, probabilities = self.repairing.value
-            return self.levels[str(level)](output, degraded[level], probabilities)
+            handed_on = None
+            if str(level) in self.hand_on:
+                handed_on = self.hand_on[str(level)](now.inside[self.coarser[level]])
+            repaired, inside = self.levels[str(level)](output, now.degraded[level], now.probabilities, handed_on)
+            now.inside[level] = inside
+            if level == 0 and self.gate is not None:
+                now.gate = self.gate(inside)
+            return repaired
 
         return repair
 
     @torch.no_grad()
     def degraded_features(self, encode: Callable[[Tensor], T], pictures: Tensor) -> tuple[T, EncoderFeatures]:
-        """(what ``encode(pictures)`` returns, the encoder's features by level)."""
-        features: EncoderFeatures = {}
+        """(what ``encode(pictures)`` returns, the encoder's features by level); pictures (B, 3, H, W) in [0, 1]."""
+        features: EncoderFeatures = {} if self.gate is None else {PICTURE: pictures}
         with self.collected.set_to(features):
             return encode(pictures), features
 
@@ -150,8 +170,13 @@ class DetailRefinement(nn.Module):
         self, decode: Callable[[Tensor], Tensor], latents: Tensor, degraded: EncoderFeatures, probabilities: Tensor
     ) -> Tensor:
         """``decode(latents)`` with its detail repaired: (B, 4, h, w), the encoder's features, P (B, N) -> (B, 3, H, W)."""
-        with self.repairing.set_to((degraded, probabilities)):
-            return decode(latents)
+        repair = Repair(degraded, probabilities)
+        with self.repairing.set_to(repair):
+            decoded = decode(latents)
+        if repair.gate is None:
+            return decoded
+        # Where the gate is 1, the degraded picture passes as it is; where it is 0, what the decoder made of it.
+        return torch.lerp(decoded, degraded[PICTURE], repair.gate.to(decoded.dtype))
 
 
 def _last_resnet(block: nn.Module) -> nn.Module:

@@ -717,7 +717,7 @@ def test_drm_taps_are_before_the_samplers(foundation, refined):
             sampler.register_forward_pre_hook(lambda m, i, level=level: given.update({level: i[0]}))
     outputs = {}
     for level, module in refined.levels.items():
-        module.register_forward_hook(lambda m, i, o, level=int(level): outputs.update({level: o}))
+        module.register_forward_hook(lambda m, i, o, level=int(level): outputs.update({level: o[0]}))
     picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         latent, degraded = refined.degraded_features(foundation.encode, picture)
