@@ -200,6 +200,8 @@ def test_an_unknown_key_like_no_other_is_reported_alone(world):
          "network", "losses.ssim needs crops of 11 px or more, the side of SSIM's window; phases have one of 8 px"),
         ("runs", f"title: t\nfoundation: f\ntrain: [a]\nmodel: {{drm: {{levels: [1], naf_blocks: {{0: 1}}}}}}\npredictor: {STAGE}\n",
          "model.drm", "naf_blocks names level 0, which is none of `levels`, [1]"),
+        ("runs", f"title: t\nfoundation: f\ntrain: [a]\nmodel: {{drm: {{levels: [1], gate: true}}}}\npredictor: {STAGE}\n",
+         "model.drm", "gate: needs level 0, which is none of `levels`, [1]"),
         ("runs", f"title: t\nfoundation: f\ntrain: [a]\npredictor: {STAGE}\nreuse: {{predictor: b}}\n", "(the whole file)", "both"),
         ("runs", "title: t\nfoundation: f\ntrain: [a]\nstart_from: b\nlatents: {steps: 1}\n"
          "drm: {steps: 1, phases: [{batch: 1, crop_px: 8}], judged_folds: 2}\n",

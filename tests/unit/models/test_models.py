@@ -20,9 +20,10 @@ from mperceiver.lineage import LineageError
 from mperceiver.models import towers, vp_modulator, weights
 from mperceiver.models.branches import Branches
 from mperceiver.models.cm_adapter import CMAdapter
-from mperceiver.models.drm import DetailRefinement
+from mperceiver.models.drm import PICTURE, DetailRefinement
 from mperceiver.models.ir_adapter import IRAdapter
 from mperceiver.models.modulation import Modulation, residual_blocks
+from mperceiver.models.naf import CoarserScales
 from mperceiver.models.predictor import DegradationPredictor, build_predictor
 from mperceiver.models.textual import TextualBranch, empty_prompt
 from mperceiver.models.vp_modulator import VPModulator
@@ -650,12 +651,21 @@ def test_one_branch_alone(tiny_root, foundation, spec, inputs, textual, visual):
 # ---------------------------------------------------------------- DRM
 
 
+# All that a DRM can have beside its levels.
+WHOLE_DRM = {"coarser_blocks": [1, 1], "hand_on": True, "gate": True}
+
+
+@pytest.fixture(params=[{}, WHOLE_DRM], ids=["levels", "whole"])
+def drm_spec(spec, request):
+    return spec.model_copy(update={"drm": spec.drm.model_copy(update=request.param)})
+
+
 @pytest.fixture
-def refined(foundation, spec):
+def refined(foundation, drm_spec):
     torch.manual_seed(0)
-    drm = DetailRefinement(foundation.vae, N, spec)
-    drm.attach(foundation.vae)
-    return drm
+    refined = DetailRefinement(foundation.vae, N, drm_spec)
+    refined.attach(foundation.vae)
+    return refined
 
 
 def test_each_level_of_the_drm_has_its_own_number_of_blocks(foundation, spec):
@@ -666,16 +676,49 @@ def test_each_level_of_the_drm_has_its_own_number_of_blocks(foundation, spec):
 
 
 @torch.no_grad()
+def test_the_gate_lets_the_degraded_picture_pass(foundation, spec):
+    drm = spec.drm.model_copy(update={"gate": True})
+    refined = DetailRefinement(foundation.vae, N, spec.model_copy(update={"drm": drm}))
+    refined.attach(foundation.vae)
+    stir(refined)
+    picture = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    latent, degraded = refined.degraded_features(foundation.encode, picture)
+    torch.nn.init.zeros_(refined.gate.weight)
+    refined.gate.bias.copy_(torch.tensor([0.0, 0.25, 1.0]))
+    with_gate = refined(foundation.decode, latent, degraded, one_hot(0))
+    refined.gate = None
+    without = refined(foundation.decode, latent, degraded, one_hot(0))
+    assert torch.equal(with_gate[:, 0], without[:, 0]) and torch.equal(with_gate[:, 2], picture[:, 2])
+    assert torch.allclose(with_gate[:, 1], 0.75 * without[:, 1] + 0.25 * picture[:, 1], atol=1e-6)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [(8, 8), (7, 9), (1, 1)])
+def test_coarser_scales_keep_any_size_and_see_far(size):
+    torch.manual_seed(0)
+    scales = CoarserScales(8, [1, 2])
+    stir(scales)
+    assert [len(scales.blocks), len(scales.further[0].blocks), len(scales.further[1])] == [1, 2, 1]
+    x = torch.rand(1, 8, *size, generator=torch.Generator().manual_seed(0))
+    out = scales(x)
+    assert out.shape == x.shape
+    moved = x.clone()
+    moved[..., 0, 0] += 1
+    assert not torch.allclose(scales(moved)[..., -1, -1], out[..., -1, -1], atol=1e-6)
+
+
+@torch.no_grad()
 def test_drm_starts_as_the_stock_decoder(foundation, stock, refined):
     picture = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     p = random(2, N).softmax(1)
     latent, degraded = refined.degraded_features(foundation.encode, picture)
     assert torch.equal(latent, stock.encode(picture))
     widths = foundation.vae.config.block_out_channels
-    assert {level: tuple(f.shape) for level, f in degraded.items()} == {
-        0: (2, widths[0], 32, 48),
-        1: (2, widths[1], 16, 24),
-    }
+    shapes = {0: (2, widths[0], 32, 48), 1: (2, widths[1], 16, 24)} | (
+        {PICTURE: (2, 3, 32, 48)} if refined.gate else {}
+    )
+    assert {level: tuple(f.shape) for level, f in degraded.items()} == shapes
+    assert refined.bytes_per_pixel * 2 * 32 * 48 == sum(f.nbytes for f in degraded.values())
     expected = stock.decode(latent)
     assert refined(foundation.decode, latent, degraded, p).numpy().tobytes() == expected.numpy().tobytes()
     stir(refined)
@@ -700,7 +743,7 @@ def test_drm_uses_every_level_picture_and_probability(foundation, refined):
         assert [i for i in range(N) if not level.vp_pool.grad[i].any()] == [6]
     assert all(parameter.grad is None for parameter in foundation.vae.parameters())
     with torch.no_grad():
-        for level in degraded:
+        for level in degraded:  # a gate's picture, too
             moved = degraded | {level: degraded[level] + 1}
             assert not torch.allclose(refined(foundation.decode, latent, moved, p), out, atol=1e-4)
         assert not torch.allclose(refined(foundation.decode, latent, degraded, one_hot(6)), out, atol=1e-4)
@@ -752,11 +795,11 @@ def test_weights_round_trip(foundation, spec, saved):
         assert torch.equal(a, b), name
 
 
-def test_weights_with_buffers_round_trip(foundation, refined, tiny_run, spec, tmp_path):
+def test_weights_with_buffers_round_trip(foundation, refined, tiny_run, drm_spec, tmp_path):
     """SwinBlocks have an index table as a buffer; it is in the file, and the strict load takes it."""
     stir(refined)
     weights.save_weights(tmp_path / "drm.safetensors", refined, tiny_run)
-    other = DetailRefinement(foundation.vae, N, spec)
+    other = DetailRefinement(foundation.vae, N, drm_spec)
     weights.load_weights(tmp_path / "drm.safetensors", other)
     assert len(refined.state_dict()) > len(list(refined.parameters()))
     for (name, a), b in zip(refined.state_dict().items(), other.state_dict().values(), strict=True):

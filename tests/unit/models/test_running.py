@@ -115,8 +115,10 @@ def test_features_stay_reachable_until_they_are_needed_again(foundation, spec, i
     assert branches.modulation.steering.value is None
 
 
-def test_checkpointing_of_the_drm_changes_no_gradient(foundation, spec):
+@pytest.mark.parametrize("keys", [{}, {"coarser_blocks": [1, 1], "hand_on": True, "gate": True}])
+def test_checkpointing_of_the_drm_changes_no_gradient(foundation, spec, keys):
     torch.manual_seed(0)
+    spec = spec.model_copy(update={"drm": spec.drm.model_copy(update=keys)})
     drm = DetailRefinement(foundation.vae, N, spec)
     drm.attach(foundation.vae)
     stirred(drm)
