@@ -2,7 +2,8 @@
 
 Section 3.3, Fig. 4. The paper names the parts (VP modulator, concatenation, NAFNet's ResBlocks, SwinIR's SwinBlocks, residual)
 but not their number, widths and places. Those are choices of this project; the places follow StableSR's fusion: after the
-residual blocks of a decoder level, before its upsampler.
+residual blocks of a decoder level, before its upsampler. Three additions are this project's, and off by default: coarser scales,
+features handed on from level to level, and a gate for what is not degraded (`drm` in config/runs/).
 """
 
 from collections.abc import Callable
@@ -33,9 +34,7 @@ class Repair:
 
     degraded: EncoderFeatures
     probabilities: Tensor  # (B, N)
-    inside: EncoderFeatures = field(
-        default_factory=dict
-    )  # level -> the features inside the DRM, before its last convolution
+    inside: dict[int, Tensor] = field(default_factory=dict)  # level -> the DRM's own features (B, C_inner, h, w)
     gate: Tensor | None = None  # (B, 3, H, W)
 
 
@@ -58,9 +57,8 @@ class DetailLevel(nn.Module):
         self.modulator = VPModulator(width, width, spec.vp_heads, spec.vp_head_width, width, None, attend=True)
         self.join = nn.Conv2d(2 * width, inner, 1)
         self.naf = naf_blocks(inner, drm.naf_blocks.get(level, 2))
-        self.coarser_scales = (
-            CoarserScales(inner, drm.coarser_blocks) if drm.coarser_blocks and coarser is None else None
-        )
+        has_scales = bool(drm.coarser_blocks) and coarser is None
+        self.coarser_scales = CoarserScales(inner, drm.coarser_blocks) if has_scales else None
         heads = max(inner // drm.head_width, 1)
         self.swin = nn.Sequential(
             *(
@@ -76,8 +74,10 @@ class DetailLevel(nn.Module):
     def forward(
         self, decoded: Tensor, degraded: Tensor, probabilities: Tensor, handed_on: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """f_dec (B, C, h, w), f_lq (B, C, h, w), P (B, N), and what the coarser level hands on, (B, C_inner, h, w) or None
-        -> f_dec repaired (B, C, h, w), the features inside (B, C_inner, h, w)."""
+        """f_dec (B, C, h, w), f_lq (B, C, h, w), P (B, N) -> f_dec repaired (B, C, h, w), the module's own features (B, C_inner, h, w).
+
+        ``handed_on``: what the coarser level hands on, (B, C_inner, h, w), or None.
+        """
         lq = self.modulator(degraded, self.modulator.keys_values(self.vp_pool), probabilities)
         h = self.join(torch.cat([lq, decoded], dim=1))
         if handed_on is not None:
@@ -105,13 +105,9 @@ class DetailRefinement(nn.Module):
             }
         )
         inner = {level: drm.widths.get(level, widths[level]) for level in drm.levels}
+        handing = self.coarser if drm.hand_on else {}
         self.hand_on = nn.ModuleDict(
-            {
-                str(fine): upscale(inner[coarse], inner[fine], 2 ** (coarse - fine))
-                for fine, coarse in self.coarser.items()
-            }
-            if drm.hand_on
-            else {}
+            {str(fine): upscale(inner[level], inner[fine], 2 ** (level - fine)) for fine, level in handing.items()}
         )
         self.gate = nn.Conv2d(inner[0], 3, 3, padding=1) if drm.gate else None
         if self.gate is not None:
