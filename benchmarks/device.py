@@ -5,7 +5,7 @@
 
 First whole restorations: at 1 to 50 steps, in batches, and one picture in tiles; each beside the bare loop, which is diffusers'
 U-Net and DDIM scheduler without any steering, at guidance 1, and its VAE, in the same precision and layout. Then training steps of
-stages 2 and 3. A row is written the moment it is measured; what no longer fits into the limit, or into the memory, is a row that
+stages 2 and 3. A row is written the moment it is measured. A measurement that exceeds the limit or the memory becomes a row that
 says so. Utilisation (MFU) is the multiply-adds of a step without checkpointing, over its seconds and the device's peak: the
 manufacturer's for dense bf16, and what a large matrix product reached here. benchmarks/gpu.sh runs this.
 """

@@ -5,7 +5,7 @@
 
 The machine has the packages in PRESENT, and what those need. `check` makes an environment in which nothing else can be imported
 but the standard library, installs the wheels without an index, and there runs what benchmarks/gpu.sh runs, as a trial on the
-processor. What another version of torch or Python would change, it cannot show.
+processor. It cannot show what another version of torch or Python would change.
 """
 
 import argparse
@@ -61,20 +61,20 @@ def pack(folder: Path, python: str) -> None:
 
 def closure(names: list[str]) -> list[importlib.metadata.Distribution]:
     """Distributions of these names and of all that they need here; extras are not counted."""
-    found: dict[str, importlib.metadata.Distribution] = {}
+    distributions: dict[str, importlib.metadata.Distribution] = {}
     waiting = list(names)
     while waiting:
         name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()
-        if name in found or name in MISSING:
+        if name in distributions or name in MISSING:
             continue
         try:
-            found[name] = importlib.metadata.distribution(name)
+            distributions[name] = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             continue  # needed elsewhere, by its marker
-        for requirement in found[name].requires or []:
+        for requirement in distributions[name].requires or []:
             if "extra ==" not in requirement:
                 waiting.append(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
-    return list(found.values())
+    return list(distributions.values())
 
 
 def link(distributions: list[importlib.metadata.Distribution], site: Path) -> None:
@@ -99,7 +99,7 @@ def check() -> None:
         site = next((folder / "venv/lib").glob("python*/site-packages"))
         link(closure(PRESENT), site)
         environment = {"PATH": f"{folder / 'venv/bin'}:/usr/bin:/bin", "HOME": scratch, "OMP_NUM_THREADS": "1"}
-        for name in MISSING:  # nothing of them came along by another way
+        for name in MISSING:  # none of them is there by another way
             module = {"open-clip-torch": "open_clip"}.get(name, name.replace("-", "_"))
             absent = subprocess.run([python, "-c", f"import {module}"], env=environment, capture_output=True)
             assert absent.returncode != 0, f"{name} is there before its wheel is installed"

@@ -2,10 +2,10 @@
 
     uv run python benchmarks/prepare.py [--out benchmarks/results/NAME.json]
 
-All of the same generated photographs: the loop; `prepare` of clean pictures (checked, hashed, into one Arrow file), of their parts
-of a multiple of 500 px (decoded, hashed, written as PNG anew), and of the six mixes of MID6 on crops of 128 px. With one worker in
-CPU seconds, in turn with the loop. Then with as many workers as cores in seconds of the clock: these mean something on an idle
-machine only, so the load is recorded with them.
+Measured on the same generated photographs: the loop; `prepare` of clean pictures (checked, hashed, into one Arrow file); of their
+parts of a multiple of 500 px (decoded, hashed, written as PNG anew); and of the six mixes of MID6 on crops of 128 px. First with one
+worker in CPU seconds, in turn with the loop. Then with as many workers as cores in wall-clock seconds, which mean something on an idle
+machine only; so the load is recorded with them.
 """
 
 import os

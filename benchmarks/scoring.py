@@ -30,7 +30,6 @@ from mperceiver.metrics import blind, fid, perceptual, score_batch
 
 SIDE, BATCH = 500, 4
 WEIGHTS = ("lpips-alex", "niqe", "brisque")  # foundations
-LIMITS_PER_S = {"first method": 5.0, "next method": 8.0}
 Pair = tuple[Callable[[], object], Callable[[], object]]  # ours, the peer
 
 
@@ -128,7 +127,7 @@ def main() -> None:
             )
             count = 1 if "distance" in name else BATCH
             told = {side: count / value for side, value in rows[name].items()}
-            limit = f"(to reach: {LIMITS_PER_S[name]:.0f})" if name in LIMITS_PER_S else ""
+            limit = f"(to reach: {shared.SCORING_RATES[name]})" if name in shared.SCORING_RATES else ""
             print(f"{name:30} {told['ours']:7.2f} a CPU second, the peer {told['peer']:7.2f} {limit}", flush=True)
     device = shared.machine("torch", "scikit-image", "lpips", "pyiqa", threads=1)
     shared.write(options.out, device=device, px=SIDE, pictures=BATCH, cpu_seconds=rows)

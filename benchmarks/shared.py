@@ -18,6 +18,17 @@ from typing import Any
 from mperceiver.parallel import cores
 
 ROOT = Path(__file__).resolve().parents[1]
+# What startup.py and scoring.py compare with: CPU seconds of a command to stay below, and pictures in a CPU second to reach.
+STARTUP_LIMITS_S = {
+    "mperceiver --help": 0.5,
+    "mperceiver explain": 1.0,
+    "load": 4.5,
+    "mperceiver restore": 8.0,
+    "mperceiver restore, 1 MP": 10.0,
+    "mperceiver score": 2.5,
+    "snakemake -n": 3.0,
+}
+SCORING_RATES = {"first method": 5, "next method": 8}
 
 
 def arguments(docstring: str | None, repeats: int | None = None) -> argparse.ArgumentParser:
@@ -29,7 +40,7 @@ def arguments(docstring: str | None, repeats: int | None = None) -> argparse.Arg
             "--repeats",
             type=int,
             default=repeats,
-            help="measurements of each number; it is their median (default: %(default)s)",
+            help="measurements of each number, which is their median (default: %(default)s)",
         )
     return parser
 
@@ -43,7 +54,7 @@ def machine(*packages: str, **more: Any) -> dict[str, Any]:
 def in_turn(measurements: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
     """Medians of ``repeats`` values of each measurement, taken in turn after a round that does not count.
 
-    What else the machine does then reaches all of them alike.
+    So other work of the machine slows all of them alike.
     """
     rounds = [{name: measure() for name, measure in measurements.items()} for _ in range(repeats + 1)]
     return {name: statistics.median(of_round[name] for of_round in rounds[1:]) for name in measurements}

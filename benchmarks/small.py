@@ -2,9 +2,9 @@
 
     uv run python benchmarks/small.py [--steps N] [--crops N] [--pictures N]
 
-Its photographs cannot be fetched without a network: dead leaves alone are trained on, and the perceptual loss is off, whose weights
-are a package of their own. So the weights are not those that ship; the time a step takes is. Everything runs in a temporary copy of
-the project, which gets a commit of its own where there is no checkout to ask. Each job's line is printed when the job has ended.
+The recipe's photographs cannot be fetched without a network. So this benchmark trains on generated pictures (dead leaves) alone, and
+without the perceptual loss, whose weights are a package of their own. The weights differ from those that ship; the seconds of a step do
+not. Everything runs in a temporary copy of the project, which gets a commit of its own. A job's line is printed when the job has ended.
 """
 
 import argparse

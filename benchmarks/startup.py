@@ -19,6 +19,7 @@ import shared
 from mperceiver import images
 
 PYTHON = sys.executable
+# What `mperceiver restore small` does first, and how it ends.
 LOAD = """
 from mperceiver.cli.program import to_the_end
 def load():
@@ -27,22 +28,13 @@ def load():
     from mperceiver.restoring.restorers import load_restorer
     load_restorer("small")
 to_the_end(load)
-"""  # what `mperceiver restore small` does first, and how it ends
-LIMITS_S = {
-    "mperceiver --help": 0.5,
-    "mperceiver explain": 1.0,
-    "load": 4.5,
-    "mperceiver restore": 8.0,
-    "mperceiver restore, 1 MP": 10.0,
-    "mperceiver score": 2.5,
-    "snakemake -n": 3.0,
-}
+"""
 
 
 def programs(folder: Path, pictures: Path) -> dict[str, tuple[Path, list[str]]]:
     """Name -> the folder where a command runs, and its words."""
     mperceiver, snakemake = (str(Path(PYTHON).with_name(name)) for name in ("mperceiver", "snakemake"))
-    found = {
+    commands = {
         "import torch": (pictures, [PYTHON, "-c", "import torch"]),
         "mperceiver --help": (pictures, [mperceiver, "--help"]),
         "mperceiver explain": (pictures, [mperceiver, "explain", "restored", "gt", "--psnr", "20.00"]),
@@ -55,9 +47,9 @@ def programs(folder: Path, pictures: Path) -> dict[str, tuple[Path, list[str]]]:
     restored = sorted(folder.glob("results/restored/*/*.json"))
     if folder != shared.ROOT and restored:
         smallest = min(restored, key=lambda card: len(list(card.with_suffix("").glob("*.png"))))
-        found["mperceiver score"] = (folder, [mperceiver, "score", smallest.parent.name, smallest.stem])
-        found["snakemake -n"] = (folder, [snakemake, "-n", "--quiet"])
-    return found
+        commands["mperceiver score"] = (folder, [mperceiver, "score", smallest.parent.name, smallest.stem])
+        commands["snakemake -n"] = (folder, [snakemake, "-n", "--quiet"])
+    return commands
 
 
 def main() -> None:
@@ -77,16 +69,16 @@ def main() -> None:
             blocks = rng.integers(64, 192, (14, 18, 3), dtype=np.uint8).repeat(64, 0).repeat(64, 1)[:height, :width]
             noisy = blocks + rng.integers(-40, 40, blocks.shape, dtype=np.int8)
             (Path(scratch) / name).write_bytes(images.encode(noisy.astype(np.uint8)))
-        found = programs(options.folder.resolve(), Path(scratch))
+        commands = programs(options.folder.resolve(), Path(scratch))
         seconds = shared.in_turn(
             {
                 name: lambda folder=folder, words=words: shared.cpu_seconds(folder, *words)
-                for name, (folder, words) in found.items()
+                for name, (folder, words) in commands.items()
             },
             options.repeats,
         )
     for name, value in seconds.items():
-        limit = f"{LIMITS_S[name]:5.1f}" if name in LIMITS_S else ""
+        limit = f"{shared.STARTUP_LIMITS_S[name]:5.1f}" if name in shared.STARTUP_LIMITS_S else ""
         print(f"{name:20} {value:6.2f} s {limit:>6} {value / seconds['import torch']:6.2f} x import torch")
     shared.write(options.out, device=shared.machine("torch", "diffusers", "transformers"), seconds=seconds)
 

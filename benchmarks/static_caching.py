@@ -33,7 +33,7 @@ SMALL = {
     "vp_head_width": 8,
 }
 SMALL |= {"ir_widths": [32, 48, 64, 64], "ir_feature_width": 32, "ir_heads": 2, "modulator_hidden": 32}
-CASES = {  # widths of the foundation, the modules' settings, pictures, side of the latent
+CASES = {  # widths of the foundation, the modules' settings, number of pictures, side of the latent
     "toy width, 8 pictures of 64 px": (TOY, ModelConfig(**SMALL), 8, 16),
     "a quarter of the paper's width, 1 picture of 128 px": (sd21.QUARTER, ModelConfig(), 1, 16),
     "a quarter of the paper's width, 1 picture of 256 px": (sd21.QUARTER, ModelConfig(), 1, 32),
@@ -51,7 +51,7 @@ def sampling_forms(
 
     def context_once() -> Tensor:
         context = branches.context(embedding, p)
-        unet = branches._foundation[0].unet
+        unet = branches._foundation.unet
         return [branches.modulation(unet, branches.ir_adapter(lq_latent, t, p), z, t, context) for t in times][-1]
 
     def static() -> Tensor:

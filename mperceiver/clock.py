@@ -1,7 +1,7 @@
 """Inputs whose time is ahead of the clock: Snakemake would let a job finish, and then throw its outputs away.
 
-It removes the outputs of a job that are older than one of its inputs. A colleague's machine in another time zone, or a file
-unpacked with its time, is enough. So planning a job, which happens before it starts, refuses such an input.
+Snakemake removes outputs that are older than an input of their job. A colleague's machine whose clock is ahead, or an archive that was
+unpacked with its times, can give such an input. It is therefore refused when a job is planned, before the job starts.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ class ClockError(RuntimeError):
 
 
 def check_times(files: Iterable[str]) -> None:
-    """Raise ClockError if one of the files, or the data that a card among them describes, is from the future.
+    """Raise ClockError if one of the files, or the data that a card among them describes, has a time ahead of the clock.
 
     The clock is that of the disk that a file is on: a file server's may differ from this machine's, and gives the times of a
     job's outputs too.

@@ -1,4 +1,4 @@
-"""The commit of the project's checkout, and what git tells of others. No other module runs git."""
+"""The commit of the project's checkout, and what git tells of other commits. No other module runs git."""
 
 import subprocess
 from collections.abc import Iterable

@@ -1,7 +1,8 @@
 """CSV files whose texts no spreadsheet takes for a formula (what begins with = + - @ could call a program), and benchmark TSVs.
 
-Names of files and headings of tables come from strangers. Where one begins so, the cell has an apostrophe before it, and what
-reads the file takes it away again. Numbers are written as they are. A benchmark TSV is where Snakemake keeps what a job took.
+Names of files and headings of tables come from strangers. A text that begins with one of these characters is written with an apostrophe
+before it (``guarded``), and read without it (``unguarded``). Numbers are written as they are. In a benchmark TSV, Snakemake keeps the
+time and memory that a job took.
 """
 
 import csv
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
-LINE_END = "\r\n"  # so that csv quotes a text with either of the two
+LINE_END = "\r\n"  # csv then quotes a text that has either of the two characters
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -1,4 +1,4 @@
-"""Errors of writing: they name what was to be written, no temporary file, and if a disk is full, which one."""
+"""Errors of writing: they name the file that was to be written, not the temporary one, and say which disk is full."""
 
 import contextlib
 import errno
@@ -12,11 +12,11 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class DiskFullError(OSError):
-    """A disk is full, or a share of it: ``filename`` is what was to be written, ``str`` says it in words."""
+    """A disk is full, or a user's share of it. ``filename`` is the file that was to be written; ``str`` gives the whole message."""
 
     def __init__(self, number: int, path: Path) -> None:
         super().__init__(number, os.strerror(number), str(path))
-        self.words = describe(path, number)  # now: what was written in part is deleted soon, and the disk is free again
+        self.words = describe(path, number)  # made now: soon the half-written file is deleted, and there is room again
 
     def __str__(self) -> str:
         return self.words
@@ -24,9 +24,12 @@ class DiskFullError(OSError):
 
 @contextlib.contextmanager
 def writing_to(path: Path, beside: Path | None = None) -> Iterator[None]:
-    """Errors of the block name ``path``; where it finds a disk full, raise DiskFullError, which names a file on another disk, too.
+    """Let errors of the block name ``path``, and raise DiskFullError if the block finds a disk full.
 
-    ``beside``: the temporary file or folder that becomes ``path``, where there is one; it is not there any more when somebody reads the error.
+    DiskFullError names ``path``, or the file that the block was writing if that is on another disk.
+
+    ``beside``: the temporary file or folder that becomes ``path``, if there is one. Errors do not name it, because it is deleted before
+    somebody reads them.
     """
     try:
         yield
@@ -36,7 +39,8 @@ def writing_to(path: Path, beside: Path | None = None) -> Iterator[None]:
         number = system_errno(error)
         if isinstance(error, DiskFullError) or number not in DISK_FULL:
             raise
-        written = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, the second
+        # The error of a copy names its target second.
+        written = getattr(error, "filename2", None) or getattr(error, "filename", None)
         elsewhere = isinstance(written, str) and _device(Path(written)) != _device(path)
         raise DiskFullError(number, Path(str(written)) if elsewhere else path) from error
 
@@ -54,7 +58,10 @@ def _name_place(error: OSError, path: Path, beside: Path) -> None:
 
 
 def system_errno(error: BaseException) -> int | None:
-    """The system's number of an error. Libraries in Rust (safetensors, tokenizers) have classes of their own and print it."""
+    """The system's number (errno) of an error; None if it has none.
+
+    Libraries in Rust (safetensors, tokenizers) raise classes of their own, which have the number in their text only.
+    """
     number = getattr(error, "errno", None)
     found = None if number else re.search(r"\(os error (\d+)\)", str(error))
     return int(found[1]) if found else number

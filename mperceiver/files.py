@@ -14,11 +14,11 @@ from mperceiver import temporary
 from mperceiver.disks import writing_to
 from mperceiver.printing import say
 
-MANIFEST = ".sha256"  # of a folder, in it: a line a file, as sha256sum writes it
+MANIFEST = ".sha256"  # in a folder: a line for each of its files, as sha256sum writes it
 CHECKSUM_CACHE = ".hashed.json"  # hidden, so that it is no part of the folder's own SHA-256
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # errors of a file system that has no locks
 LOCK_POLL_SECONDS = 0.2
-SMALL_BYTES = 2**20  # up to here a file is hashed about as fast as a cache is read
+SMALL_BYTES = 2**20  # a file of up to this size is hashed about as fast as the cache is read
 
 
 class ChecksumError(RuntimeError):
@@ -163,7 +163,7 @@ def write_manifest(folder: Path | str) -> str:
 
 
 def read_manifest(folder: Path | str, digest: str) -> dict[str, str] | None:
-    """{path inside the folder: SHA-256} as it was when ``digest`` was taken; None if the manifest is missing or another one's."""
+    """{path inside the folder: SHA-256} as it was when ``digest`` was taken; None if the manifest is missing or of another state."""
     try:
         text = (Path(folder) / MANIFEST).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
@@ -207,7 +207,7 @@ def verify_checksums(folder: Path, checksums: dict[str, str], remedy: str) -> No
 
 
 def known_sha256(path: Path) -> str:
-    """SHA-256 of a file or folder. That of a large file is kept in its folder's checksum cache, while its size and time stay."""
+    """SHA-256 of a file or folder. A large file's is kept in its folder's checksum cache until the file's size or time changes."""
     if path.is_dir() or path.stat().st_size <= SMALL_BYTES:
         return sha256(path)
     others = read_checksum_cache(path.parent)

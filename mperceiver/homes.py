@@ -4,7 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 
-# Variable -> folder of it below the replacement. matplotlib, the hub's libraries, torch and triton read them when they are imported.
+# Environment variable -> its folder below the replacement. matplotlib, the hub's libraries, torch and triton read them at import.
 # XDG_CONFIG_HOME stays: git reads its settings there.
 REPLACED = {"XDG_CACHE_HOME": ".cache", "MPLCONFIGDIR": ".config/matplotlib", "TRITON_HOME": ""}
 HUB_TOKEN = ".cache/huggingface/token"  # in the home directory, which may be read though it cannot be written
@@ -13,7 +13,7 @@ HUB_TOKEN = ".cache/huggingface/token"  # in the home directory, which may be re
 def provide() -> None:
     """Point the libraries to a folder for temporary files if the home directory cannot be written; variables that are set stay.
 
-    Call this before they are imported. The folder is one for each user, so that compiled kernels are found again.
+    Call this before the libraries are imported. Each user has one such folder, so that compiled kernels are found again.
     """
     home = Path(os.path.expanduser("~"))
     if _can_be_written(home):
@@ -21,9 +21,8 @@ def provide() -> None:
     try:
         replacement = Path(tempfile.gettempdir()) / f"mperceiver-home-{os.getuid()}"
         replacement.mkdir(mode=0o700, exist_ok=True)
-        if (
-            replacement.is_symlink() or replacement.stat().st_uid != os.getuid()
-        ):  # somebody else's, who could put code there
+        # A folder of somebody else, who could put code into it, is not used.
+        if replacement.is_symlink() or replacement.stat().st_uid != os.getuid():
             replacement = Path(tempfile.mkdtemp(prefix="mperceiver-home-"))
     except OSError:  # no temporary files either: the libraries say what they miss
         return

@@ -69,7 +69,7 @@ class LoadedMethod:
         return torch.cat(restored).to(picture.device)
 
     def _restore(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
-        """Pictures, uint8 (H, W, 3) each, in the same order."""
+        """Restore pictures, uint8 (H, W, 3) each; the results are in the same order."""
         results: dict[str, np.ndarray] = {}
         told: dict[str, dict[str, float] | None] = {}
 

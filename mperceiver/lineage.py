@@ -92,7 +92,7 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Work:
-    """Work that has begun: what its card will say of it but for what comes out.
+    """Work that has begun: all that its card will say, except what comes out of the work.
 
     All of it is read at the beginning, since a person may edit a configuration file, or commit, while the work goes on.
 
@@ -193,7 +193,7 @@ def read_card(path: Path | str) -> dict[str, Any]:
 
 
 def is_card(path: Path | str) -> bool:
-    """Whether a file is a card: one that the workflow makes, even a damaged one; elsewhere a file that `read_card` understands."""
+    """Whether a file is a card: a .json file that the workflow makes, even if it is damaged, or another one that `read_card` can read."""
     if Path(path).suffix != ".json":
         return False
     if paths.is_output(path):
@@ -237,7 +237,7 @@ def verify(
         digest: path of a file -> its SHA-256.
 
     Returns:
-        a sentence for each file that is missing or differs from its card, nearest card first; of a folder its files are named.
+        a sentence for each file, or file in a folder, that is missing or differs from its card; the nearest card first.
     """
     problems = []
     for name, card in chain(path).items():
@@ -276,7 +276,7 @@ def verify_card(
 
 
 def _changed_members(folder: str, recorded: str, digest: Callable[[Path | str], str]) -> list[str]:
-    """What differs in a folder whose SHA-256 was ``recorded``: the files by name, where its manifest is the one of that time."""
+    """What differs in a folder whose SHA-256 was ``recorded``. Files are named if the folder still has the manifest of that time."""
     now = {file.as_posix(): digest(Path(folder) / file) for file in members(Path(folder))}
     if folder_digest(now) == recorded:
         return []

@@ -28,7 +28,7 @@ def free_memory_bytes() -> int:
 def device_name(device: "torch.device | str", vae_precision: str = "no") -> str:
     """What a card says of a device: "cpu", or the name of the GPU.
 
-    ``vae_precision`` of the method that ran on it: "cpu with bfloat16" where it makes a difference.
+    ``vae_precision``: that of the method that ran on it. It is "cpu with bfloat16" if the CPU computed in bfloat16, which changes numbers.
     """
     import torch
 
@@ -49,7 +49,7 @@ def has_bfloat16(device: "torch.device | str") -> bool:
 
 
 def peak_gib(device: "torch.device") -> float:
-    """Peak of the memory that was used, in GiB: of the GPU, or for a CPU of this process."""
+    """Peak of the memory that was used, in GiB: on a GPU what torch allocated, on a CPU what this process used."""
     import resource
 
     import torch
@@ -59,6 +59,7 @@ def peak_gib(device: "torch.device") -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # in KiB on Linux
 
 
+# The control groups of this process, and the folder in which the kernel shows all of them.
 OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
@@ -83,7 +84,7 @@ def _cgroup_limits() -> list[int]:
 
 
 def _left_in(group: Path, limit: str, used: str, prefix: str) -> int | None:
-    """Bytes left within a control group's limit; None without one. What the group caches of files is left: the kernel gives it up."""
+    """Bytes left within a control group's limit; None without one. Cached files count as free: the kernel gives them up."""
     try:
         most, taken = ((group / name).read_text(encoding="utf-8").strip() for name in (limit, used))
         stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").split("\n") if line)
@@ -123,33 +124,33 @@ def without_collection() -> Iterator[None]:
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
-MOST_IN_HEAP_BYTES, KEPT_BYTES = 2**25, 2**29  # the first one is glibc's limit
+MOST_IN_HEAP_BYTES, KEPT_BYTES = 2**25, 2**29  # glibc takes no more for the first one
 
 _whole_process = False  # whether this process is a command's own
 _hides = False  # whether ``importing`` hides what is unused
 
 
 def own_process(hides: bool = True) -> None:
-    """Say that this process is a command's own, and ends with it; ``importing`` may then save time that a program would miss.
+    """Say that this process runs one command and ends with it; ``importing`` may then save time at the cost of memory.
 
-    What exists when it has imported is never searched for reference cycles, or each of the next three searches would look through all
-    of that. What stands in such a cycle by then is not freed before the process ends.
+    Objects that exist after an import are never searched for reference cycles; otherwise each of the next three searches would look
+    through all of them. Those that are in a cycle by then are not freed before the process ends.
 
-    ``hides``: whether libraries are kept from finding what no command uses; not where methods of others may follow in the same process.
+    ``hides``: whether ``importing`` hides packages that no command uses; False if the process may later import methods of others.
     """
     global _whole_process, _hides
     _whole_process, _hides = True, hides
-    atexit.register(gc.unfreeze)  # or libraries in C++ would report what Python did not free
+    atexit.register(gc.unfreeze)  # otherwise libraries in C++ report what Python did not free
     _keep_freed_memory()
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc keep up to KEPT_BYTES of what is freed; elsewhere nothing is changed.
+    """Let glibc keep up to KEPT_BYTES of the memory that is freed; with another C library nothing is changed.
 
     A network frees every tensor soon after it has made it. By default the memory goes back to the system, which gives it again page by
     page, each of them cleared: up to a tenth of the CPU time of restoring.
     """
-    with contextlib.suppress(AttributeError, OSError):  # another library of C
+    with contextlib.suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_MMAP_THRESHOLD, MOST_IN_HEAP_BYTES)
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
@@ -157,11 +158,12 @@ def _keep_freed_memory() -> None:
 
 @contextlib.contextmanager
 def importing(unused: Sequence[str] = ()) -> Iterator[None]:
-    """Import large libraries inside, ``without_collection``; see ``own_process``.
+    """Import large libraries in the block, ``without_collection``; see ``own_process``.
 
-    ``unused``: packages that they import where they are installed, for work that no command does. A command hides these from them,
-    as if they were not installed. What is imported after the block finds them, but the libraries remember that they did not. Nor does
-    a command let diffusers read the lists of files of all installed packages, by which it finds those whose module has another name.
+    ``unused``: packages that these libraries import if they are installed, for work that no command does. In a process of a command
+    (``own_process``) they are hidden inside the block, as if they were not installed. Imports after the block find them again, but the
+    libraries remember that they did not. diffusers does not read the file lists of all installed packages then, either; from these it
+    knows packages whose module has another name.
     """
     before = len(sys.modules)
     modules = cast("dict[str, ModuleType | None]", sys.modules)

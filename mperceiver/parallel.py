@@ -10,7 +10,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
-ALONE_SECONDS = 2.0  # of work that is done faster here than by processes, which take half a second each to start
+ALONE_SECONDS = 2.0  # less work is done faster in this process: each worker process takes half a second to start
 JOBS_AHEAD = 4  # jobs for each worker process that run or whose results wait to be taken
 MAX_THREADS = 8  # threads that read pictures beside a training; a machine with several GPUs runs as many trainings
 
@@ -30,9 +30,9 @@ def cores() -> int:
 def in_processes(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int) -> Generator[Result, None, None]:
     """Yield ``function(job)`` for each job, in order, computed by worker processes.
 
-    With one worker, all is computed in this process; so are the first two jobs, and by the time that the second one takes
-    (the first one imports libraries) also the others, if they are not worth starting processes for. Use contextlib.closing,
-    so that an error leaves no process behind.
+    With one worker, all jobs are computed in this process. With more, the first two jobs are as well; the time of the second one (the
+    first one imports libraries too) says whether the others are worth starting processes for. If not, they are also computed in this
+    process. Use contextlib.closing, so that an error leaves no process behind.
 
     Args:
         function: must be picklable, as must be the jobs and the results.

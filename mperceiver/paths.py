@@ -34,9 +34,9 @@ class Cards(NamedTuple):
     """The cards in one folder, and the rule whose jobs write them.
 
     Attributes:
-        rule: the rule; None: a rule a stage, ``train_<stage>``, where the stage is the last name of the card's path.
+        rule: the rule; None: ``train_<stage>``, where the stage is the last name of the card's path.
         names: how many names a card's path has below the folder, the stem of the card included.
-        by_verb: whether a missing file is made by the rule's verb, and not by Snakemake, in the advice that messages give.
+        by_verb: whether messages advise the rule's verb, and not Snakemake, for a missing file.
     """
 
     rule: str | None
@@ -44,7 +44,7 @@ class Cards(NamedTuple):
     by_verb: bool = False
 
 
-# Every folder of cards, but for the report's. What the jobs read, and what their cards record: JOBS in mperceiver/config/graph.py.
+# Every folder of cards except the report's. What the jobs read, and what their cards record: JOBS in mperceiver/config/graph.py.
 CARDS: dict[Path, Cards] = {
     FOUNDATIONS: Cards("foundation", 1, by_verb=True),
     RAW: Cards("download", 1, by_verb=True),

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-# C0, C1 and DEL; marks that turn the direction of writing; separators of lines; what a name that is no UTF-8 is read as.
-# A new line and a tab are left as they are.
+# Control characters (C0, C1 and DEL), marks that turn the direction of writing, separators of lines, and the lone surrogates that stand
+# for bytes of a name that is not UTF-8. New lines and tabs are left as they are.
 UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-# What stands before the last @ of a URL's host; a password can have a slash in it, where no port follows the colon.
+# The user and password before the @ of a URL. A password may have a slash in it, unless a port follows the colon.
 _USER = re.compile(
     r"([A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/?#'\"<>]*|[^\s/?#'\"<>@:]*:(?!\d+(?:[/?#\s]|$)|[^\s/@]*\])[^\s'\"<>]*)@"
 )
-# Values of a query, also of one without its host, as requests prints it.
+# Secret values in the query of a URL, also of a URL without its host, as requests prints it.
 _SECRET = re.compile(
     r"([?&;](?:[\w.%-]*(?:token|secret|passw|signature|credential|api-?_?key)[\w.%-]*|auth|authorization|sig|key|pwd)=)"
     r"[^\s&;#'\"<>)]+",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
 LINE_SECONDS = 10  # between two lines where there is no terminal
-JUDGED_SECONDS = 3  # of work; before that, no time left is told
+JUDGED_SECONDS = 3  # of work, before which no time left is shown
 MEGABYTE = 1_000_000
 
 
@@ -21,14 +21,14 @@ MEGABYTE = 1_000_000
 def progress(label: str, total: int | None, unit: str = "pictures", done: int = 0) -> Iterator[Callable[[float], None]]:
     """Yield a function ``advance(n)`` that reports ``n`` more units of work.
 
-    The time left is told from the mean pace since the start. ``advance(0)`` before all others says that the work starts only then:
-    what came before it, such as loading a model, is no part of the pace.
+    The time left is computed from the mean pace since the start. A first call ``advance(0)`` says that the work starts only now: the time
+    before it, such as that of loading a model, does not count.
 
     Args:
         label: what the work is.
         total: number of units; None if it is unknown.
         unit: name of a unit; "bytes" are shown in MB, "%" as whole percents of a total of 100.
-        done: units that were done before.
+        done: number of units that were done before, by an earlier call or process.
     """
     pace = _Pace(done, total)
     if sys.stderr.isatty():
@@ -70,7 +70,7 @@ class _Pace:
         return self.total is not None and abs(self.done - self.total) < 1e-6  # shares of the work add up by rounding
 
     def rate(self) -> float:
-        """Units a second; 0 as long as there is too little to judge by."""
+        """Units a second; 0 for the first JUDGED_SECONDS."""
         seconds = time.monotonic() - self._start
         if seconds < JUDGED_SECONDS and not self.finished():
             return 0.0
@@ -126,7 +126,7 @@ def _bar(unit: str) -> "Progress":
 
 
 def bar_of(*columns: "ProgressColumn") -> "Progress":
-    """A progress bar on standard error. What is printed to standard output stays there, which rich would move onto standard error."""
+    """A progress bar on standard error. Text for standard output stays there; rich by itself would move it to standard error."""
     from rich.progress import Progress
 
     return Progress(*columns, console=console(error=True), redirect_stdout=False)

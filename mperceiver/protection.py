@@ -1,7 +1,7 @@
 """Outputs that are hard links into DVC's cache are write-protected, and Snakemake refuses to make them again.
 
-All writers here put a new file in the place of an old one, and Snakemake removes an output before it makes it again, so the cache
-never changes its bytes. Only the protection is taken off; DVC hashes such a file again before it trusts it, and protects it again.
+Taking the protection off is safe: all writers here put a new file in the place of an old one, and Snakemake removes an output before it
+makes it again, so no byte in the cache changes. DVC hashes such a file again before it trusts it, and protects it again.
 """
 
 import contextlib
@@ -12,14 +12,15 @@ from pathlib import Path
 from mperceiver import paths
 
 DVC = Path(".dvc")
-# Below these lie single files that are outputs. The pictures of a folder that is an output may stay protected: it is removed whole.
+# Folder -> how many levels below it its outputs lie that are single files. The pictures of a folder that is an output may stay protected:
+# such a folder is removed whole.
 DEPTHS = {folder: cards.names for folder, cards in paths.CARDS.items()} | {paths.REPORT: 1}
 
 
 def release_outputs() -> int:
-    """Make the outputs writable for their owner that are hard links of a DVC repository's; return their number.
+    """In a DVC repository, make the outputs that are hard links writable for their owner; return their number.
 
-    A file without another link is left alone: somebody protected it on purpose.
+    A file with a single link is left alone: somebody protected it on purpose.
     """
     if not DVC.is_dir():
         return 0

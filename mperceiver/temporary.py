@@ -1,7 +1,7 @@
 """Temporary files and folders beside the place that they will take, with the rights that a plain open() or mkdir() gives there.
 
-Their names are hidden and tell which process on which machine works in them, so that the next process can remove what one
-that was killed has left.
+Their names are hidden, and name the machine and the process that writes there. So the next process can remove what a killed one has
+left.
 """
 
 import contextlib
@@ -17,17 +17,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-# Of a name that stands whole in a temporary one: a file system takes 255 bytes, an encrypted one 143.
+# The longest name that stands whole in a temporary name: a file system takes names of 255 bytes, an encrypted one of 143.
 LONGEST_BYTES = 64
-KEPT_BYTES = 32  # of a longer one
+KEPT_BYTES = 32  # the beginning of a longer name, which stands there with its digest
 LONGEST_SUFFIX_BYTES = 16
-ABANDONED_S = 24 * 3600  # on another machine, whose processes cannot be asked: nothing has changed in it for so long
+# What a process of another machine left counts as abandoned when nothing has changed in it for so long; that process cannot be asked.
+ABANDONED_S = 24 * 3600
 
 
 def real_place(path: Path) -> Path:
     """Where what is written to ``path`` belongs: a link is followed, as by a plain open(), so that it stays a link.
 
-    A link to a write-protected file is not followed: so DVC links to its cache, which must not change.
+    A link to a write-protected file is not followed: DVC makes such links to its cache, which must not change.
 
     Raises OSError if the link leads into a folder that is not there: its disk may not be mounted.
     """
@@ -70,7 +71,7 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """An error of the block names ``path``: what could not be made beside it is nothing that a user knows."""
+    """An error of the block names ``path``, not the temporary file or folder beside it, which no user knows."""
     try:
         yield
     except OSError as error:

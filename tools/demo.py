@@ -1,4 +1,4 @@
-"""`make demo` in words: run Snakemake, say what it is at, and print the tables at the end: uv run python -m tools.demo [ARGUMENT...]
+"""`make demo` in words: run Snakemake, say which job runs, and print the tables at the end: uv run python -m tools.demo [ARGUMENT...]
 
 The arguments are Snakemake's. What Snakemake itself prints goes to results/logs/demo.log, and to the terminal if it fails.
 """
@@ -121,7 +121,7 @@ def run(arguments: list[str]) -> int:
     if code:
         say("".join(kept[-LAST_LINES:]), error=True)
         say(
-            f"The whole output of Snakemake: {LOG}. After a repair, the same command goes on where it stopped.",
+            f"The whole output of Snakemake: {LOG}. After a repair, the same command continues where it stopped.",
             error=True,
         )
     elif any("Nothing to be done" in line for line in kept):

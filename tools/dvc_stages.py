@@ -37,7 +37,8 @@ def text(experiment: str, command: str) -> str:
     stages, before = {}, []
     for name, (later, folders) in STAGES.items():
         made = {folder: [card for card in cards if Path(card).is_relative_to(folder)] for folder in folders}
-        outs = [str(folder) for folder in folders if made[folder]]  # DVC refuses a stage that makes none of an output
+        # DVC refuses a stage that does not make each of its outputs.
+        outs = [str(folder) for folder in folders if made[folder]]
         read = [file for of_folder in made.values() for card in of_folder for file in _files(card)]
         if name == "report":
             outs += [str(paths.REPORT), str(paths.METRICS)]
@@ -66,7 +67,7 @@ def text(experiment: str, command: str) -> str:
 
 
 def _cards(experiment: str) -> list[str]:
-    """Every card that an experiment stands on, in the order of the graph."""
+    """Every card that an experiment depends on, sorted by path."""
     config.parse(Path(experiment), Experiment)
     printed = [Path(entry) for entry in config.report_inputs(experiment)]
     cards = [str(card) for card in printed if card.parent in (paths.TABLES, paths.FIGURES)]

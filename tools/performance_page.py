@@ -1,6 +1,6 @@
 """docs/performance.md: what was measured beside public code, from benchmarks/results/; `make docs` writes it."""
 
-from benchmarks.shared import recorded
+from benchmarks.shared import SCORING_RATES, STARTUP_LIMITS_S, recorded
 
 INTRO = """\
 # Performance
@@ -10,29 +10,19 @@ INTRO = """\
 Times are CPU milliseconds, medians of repeated calls on one thread of one machine. Ours and the peer ran in one process. A ratio below 1 means
 that ours is faster. The numbers hold for the commit that recorded them: measure again with the command before you rely on one.
 """
-BETWEEN = {  # where the peer is faster
+REMARKS = {  # why the peer is faster
     "snow": "another law: see `mperceiver degradations snow`",
     "rain": "another law: see `mperceiver degradations rain`",
     "gaussian-blur": "float32 values here, bytes there",
     "motion-blur": "any path here, by Fourier transform; a small kernel there",
     "defocus": "float32 values by Fourier transform here, bytes there",
 }
-RATES = {"first method": 5, "next method": 8}  # pictures a CPU second to reach
-LIMITS = {  # of start-up: CPU seconds to stay below, and what stands between
-    "mperceiver --help": (0.5, ""),
-    "mperceiver explain": (1.0, ""),
-    "snakemake -n": (3.0, ""),
-    "mperceiver score": (2.5, "`import torch` is most of it"),
-    "load": (
-        4.5,
-        "`import torch`; torch._dynamo, which diffusers and torchvision import, and the lists of installed packages and of models "
-        "that diffusers makes",
-    ),
-    "mperceiver restore": (8.0, "its start, as above, is half of it"),
-    "mperceiver restore, 1 MP": (
-        10.0,
-        "its start, as above, takes 3.1 s, the VAE's decoder with the DRM 3.4 and sampling 2.8",
-    ),
+STARTUP_REMARKS = {  # what takes the time where a limit is exceeded
+    "mperceiver score": "`import torch` is most of it",
+    "load": "`import torch`; torch._dynamo, which diffusers and torchvision import, and the lists of installed packages and of models "
+    "that diffusers makes",
+    "mperceiver restore": "its start, as above, is half of it",
+    "mperceiver restore, 1 MP": "its start, as above, takes 3.1 s, the VAE's decoder with the DRM 3.4 and sampling 2.8",
 }
 
 
@@ -50,13 +40,13 @@ def degradations() -> list[str]:
     for size, times in sizes.items():
         for name, peer in times["albumentations"].items():
             ours = times["families"][name]
-            between = BETWEEN.get(name, "") if ours > peer else ""
-            rows.append([f"{name}, {size}", f"{ours:.1f}", f"{peer:.1f}", f"{ours / peer:.2f}", between])
+            remark = REMARKS.get(name, "") if ours > peer else ""
+            rows.append([f"{name}, {size}", f"{ours:.1f}", f"{peer:.1f}", f"{ours / peer:.2f}", remark])
     return [
         "## Degradations",
         "",
         "`benchmarks/degradations.py`; the peer is albumentations 1.4.24.",
-        *table("measure | ours, ms | peer, ms | ratio | what stands between", rows),
+        *table("measure | ours, ms | peer, ms | ratio | remark", rows),
     ]
 
 
@@ -71,7 +61,7 @@ def prompt_mixing() -> list[str]:
         "## Visual prompts",
         "",
         "`benchmarks/prompt_mixing.py`; the peer is a loop over the prompts, as in the authors' release.",
-        *table("measure | ours, ms | peer, ms | ratio | what stands between", rows),
+        *table("measure | ours, ms | peer, ms | ratio | remark", rows),
     ]
 
 
@@ -92,14 +82,14 @@ def static_caching() -> list[str]:
         "## A step of the sampler",
         "",
         "`benchmarks/static_caching.py`; the peer is the same step without caches.",
-        *table("measure | ours, ms | peer, ms | ratio | what stands between", rows),
+        *table("measure | ours, ms | peer, ms | ratio | remark", rows),
     ]
 
 
 def store() -> list[str]:
     """A store of many small pictures as files, beside the one Arrow file that this project makes of a dataset."""
-    found = recorded("lineage-epyc")
-    seconds, ratios = found["seconds"], found["ratios"]
+    results = recorded("lineage-epyc")
+    seconds, ratios, count = results["seconds"], results["ratios"], results["pictures"]
     words = {"add": "`dvc add`", "push": "`dvc push`", "pull": "`dvc pull`", "verify": "hashing of `trace --verify`"}
     rows = [
         [word, f"{seconds['arrow'][step]:.1f}", f"{seconds['files'][step]:.1f}", f"{1 / ratios[step]:.3f}", ""]
@@ -112,11 +102,11 @@ def store() -> list[str]:
     return [
         "## A store of many pictures",
         "",
-        f"`benchmarks/lineage.py --pictures {found['pictures']}`: {found['pictures']:,} pictures of {found['bytes']:,} bytes as one Arrow file, and as files",
+        f"`benchmarks/lineage.py --pictures {count}`: {count:,} pictures of {results['bytes']:,} bytes as one Arrow file, and as files",
         "of their own. Here the times are seconds of wall-clock time, and DVC's own start is in each of its three. A ratio of 0.050 is to be reached.",
-        *table("measure | one file, s | a file each, s | ratio | what stands between", rows),
-        f"Of the finished demo, `mperceiver trace` of a cell took {found['cpu_seconds']['trace']:.1f} s of processor time and `mperceiver crate` "
-        f"{found['cpu_seconds']['crate']:.1f} s.",
+        *table("measure | one file, s | a file each, s | ratio | remark", rows),
+        f"Of the finished demo, `mperceiver trace` of a cell took {results['cpu_seconds']['trace']:.1f} s of processor time and `mperceiver crate` "
+        f"{results['cpu_seconds']['crate']:.1f} s.",
         "",
     ]
 
@@ -144,7 +134,7 @@ def prepare() -> list[str]:
         "## Preparing pictures",
         "",
         f"`benchmarks/prepare.py`; the peer is a loop that decodes each of {count} pictures of 512x512 px with Pillow and writes it as PNG.",
-        *table("measure | ours, ms | peer, ms | ratio | what stands between", rows),
+        *table("measure | ours, ms | peer, ms | ratio | remark", rows),
         f"Pictures per second of the clock with two workers, as a multiple of one worker's: {clock} (the machine's load at the",
         f"start: {results['device']['load']:.0f}). 1.7 is to be reached; where all is done in seconds, starting a process costs more than it saves.",
         "",
@@ -162,7 +152,7 @@ def scoring() -> list[str]:
             "first method": "PSNR, SSIM and LPIPS of the first method",
             "next method": "the same of the next method",
         }
-        rate = f"{1e3 / ours:.1f}, {RATES[name]} wanted" if name in RATES else ""
+        rate = f"{1e3 / ours:.1f}, {SCORING_RATES[name]} wanted" if name in SCORING_RATES else ""
         rows.append([label.get(name, name), f"{ours:.1f}", f"{peer:.1f}", f"{ours / peer:.2f}", rate])
     return [
         "## Scoring",
@@ -178,7 +168,7 @@ def startup() -> list[str]:
     seconds = recorded("startup-epyc")["seconds"]
     rows = []
     for name, value in seconds.items():
-        limit, between = LIMITS.get(name, (0.0, ""))
+        limit, remark = STARTUP_LIMITS_S.get(name, 0.0), STARTUP_REMARKS.get(name, "")
         cells = f"{value:.2f}", f"{limit:.1f}" if limit else "", f"{value / seconds['import torch']:.2f}"
         labels = {
             "load": "loading the shipped weights",
@@ -186,13 +176,13 @@ def startup() -> list[str]:
             "mperceiver restore, 1 MP": "`mperceiver restore small`, 1152x868 px",
         }
         label = labels.get(name, f"`{name}`")
-        rows.append([label, *cells, between if value > limit else ""])
+        rows.append([label, *cells, remark if value > limit else ""])
     return [
         "## Start-up",
         "",
         "`benchmarks/startup.py`: CPU seconds of whole commands whose work is small. Compare them",
         "with `import torch` of the same run.",
-        *table("command | CPU seconds | to stay below | as a multiple of `import torch` | what stands between", rows),
+        *table("command | CPU seconds | to stay below | as a multiple of `import torch` | remark", rows),
     ]
 
 

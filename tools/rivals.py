@@ -13,7 +13,7 @@ TABLES = {"rivals": "rivals table", "rivals-mixes": "rivals mixes", "rivals-effi
 
 
 def columns_of(table: FilledTable) -> list[Column]:
-    """Those of the page: the averages and what is no score; the columns of single tasks stand in the report."""
+    """The columns that the page shows: averages, and numbers that are no scores. The columns of single tasks are in the report alone."""
     return [column for column in table.columns if column.average or not column.has_pictures]
 
 

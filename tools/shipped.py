@@ -20,12 +20,12 @@ PICTURES = {"small-comparison": "small.png", "small-reliability": "small-reliabi
 
 def result(method: str, dataset: str) -> dict[str, Any]:
     """What the card of a method's scores holds. Raises ValueError where the method was not scored."""
-    found = scores.result(method, dataset)
-    if found is None:
+    content = scores.result(method, dataset)
+    if content is None:
         raise ValueError(
             f"{paths.scores_card(method, dataset)}: not there; run: snakemake --cores all --configfile config/small.yaml"
         )
-    return found
+    return content
 
 
 def heading(metric: str) -> str:
@@ -94,23 +94,23 @@ def table(other: str = "input", sides: tuple[str, str] = ("input", "restored")) 
 
 
 def decibels(method: str) -> str:
-    """How near a method brings back the clean photographs, in words."""
+    """The PSNR at which a method returns clean photographs, in words."""
     psnr = scores.per_picture(method, CLEAN)["psnr"]
     return f"{psnr.min():.1f} to {psnr.max():.1f} dB, with a median of {psnr.median():.1f} dB"
 
 
 def clean() -> str:
-    """What they make of clean photographs, and how the predictor does, in sentences."""
+    """What the weights make of clean photographs, and how often the predictor is right, in sentences."""
     degraded, clean_ones = predictions.read(METHOD, TASKS), predictions.read(METHOD, CLEAN)
-    found = predictions.predictions(degraded)
+    predicted = predictions.predictions(degraded)
     called = [predictions.called_clean(some) for some in (clean_ones, degraded)]
-    assert found is not None and None not in called
+    assert predicted is not None and None not in called
     shares = (*called, predictions.sure(clean_ones))
     right, wrong, sure = (f"{100 * share:.0f} %" if share else "none" for share in shares)
     return (
         f"**Clean photographs**: Kodak24's {result(METHOD, CLEAN)['n']}, whole, come back at {decibels(METHOD)}.\n\n"
-        f"**The degradation predictor** is right on {100 * found.accuracy():.1f} % of the {len(found.right)} crops with one degradation each, with "
-        f"an expected calibration error of {found.calibration_error():.3f}. `restore` says that nothing seems wrong with {right} of the clean photographs, "
+        f"**The degradation predictor** is right on {100 * predicted.accuracy():.1f} % of the {len(predicted.right)} crops with one degradation each, with "
+        f"an expected calibration error of {predicted.calibration_error():.3f}. `restore` says that nothing seems wrong with {right} of the clean photographs, "
         f"and, wrongly, with {wrong} of the degraded crops; {sure} of the clean photographs has a degradation with {100 * SURE:.0f} % or more. {of_mixes()}"
     )
 

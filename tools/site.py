@@ -1,8 +1,8 @@
 """Write the sources of the documentation site, and build it: `make docs-site`.
 
 The pages stand in the repository where they are looked for: README.md at the root, how-tos in docs/, the configuration's reference in
-config/. The site shows them as they are; only links to what is no page lead to the repository's file of that name. The references of
-the command line and of Python are generated here.
+config/. The site shows them as they are, but a link to a file that is no page becomes the name of that file. The references of the
+command line and of Python are generated here.
 """
 
 import os
@@ -91,29 +91,29 @@ def _name(source: Path) -> str:
 
 
 def _with_links(source: Path, names: dict[Path, str]) -> str:
-    """A page's text with its links as they are on the site; what is no page is only named."""
+    """A page's text with its links as they are on the site; a file that is no page is named instead of linked."""
 
-    def link(found: re.Match[str]) -> str:
-        before, path, anchor, after = found.groups()
+    def link(match: re.Match[str]) -> str:
+        before, path, anchor, after = match.groups()
         if not path or "://" in path or path.startswith("mailto:"):
-            return found[0]
+            return match[0]
         there = (source.parent / path).resolve()
         if there in names:
             up = "../" * names[source].count("/")
             return f"{before}{up}{names[there]}{anchor or ''}{after}"
-        return found[0]
+        return match[0]
 
     text = LINK.sub(link, source.read_text(encoding="utf-8"))
     # [config/](config/): a file of the repository, which the site does not have
-    return re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", lambda found: _plain(found, source), text)
+    return re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", lambda match: _plain(match, source), text)
 
 
-def _plain(found: re.Match[str], source: Path) -> str:
+def _plain(match: re.Match[str], source: Path) -> str:
     """A link to a file that the site does not have, as the file's name; the link's words stand before it where they say more."""
-    words, target = found.groups()
+    words, target = match.groups()
     path = target.partition("#")[0]
     if not path or "://" in path or path.endswith((".md", *PICTURES)):
-        return found[0]
+        return match[0]
     there = (source.parent / path).resolve()
     named = words.strip("`")
     if not there.exists() or named == there.stem:

@@ -60,13 +60,13 @@ def converted(state: dict[str, Tensor]) -> StatisticsTower:
 @torch.no_grad()
 def measured(tower: StatisticsTower) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation, (608,) each, of the statistics of the dataset's degraded crops."""
-    dataset, found = PreparedDataset(DATASET), []
+    dataset, batches = PreparedDataset(DATASET), []
     mean, std = torch.tensor(CLIP_MEAN).view(3, 1, 1), torch.tensor(CLIP_STD).view(3, 1, 1)
     for first in range(0, min(len(dataset), MEASURED), BATCH):
         last = min(first + BATCH, len(dataset), MEASURED)
         crops = torch.cat([to_tensor(dataset.lq(i)) for i in range(first, last)])
-        found.append(tower.statistics((crops - mean) / std))
-    return mean_and_deviation(torch.cat(found))
+        batches.append(tower.statistics((crops - mean) / std))
+    return mean_and_deviation(torch.cat(batches))
 
 
 def main() -> None:
@@ -79,7 +79,8 @@ def main() -> None:
     tower = converted(read_tensors(source))
     state = {name: value.half() for name, value in tower.state_dict().items()}
     tower.load_state_dict({name: value.float() for name, value in state.items()})  # measured as it is stored
-    state |= {"centre": (found := measured(tower))[0], "spread": found[1]}
+    centre, spread = measured(tower)
+    state |= {"centre": centre, "spread": spread}
     target = Path(spec.local or "")
     encoder = target / "image_encoder"
     encoder.mkdir(parents=True, exist_ok=True)

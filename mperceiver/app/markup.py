@@ -18,16 +18,16 @@ def address(file: Path) -> str:
     return f"{FILES}{quote(str(file))}?{file.stat().st_mtime_ns}"
 
 
-def results(found: Sequence[Result]) -> str:
+def results(so_far: Sequence[Result]) -> str:
     """All results so far, the newest last: those that are on the page already stay where they are."""
-    return "".join(map(figure, found))
+    return "".join(map(figure, so_far))
 
 
 def bar(progress: Progress) -> str:
     """A progress bar."""
     place = f"{progress.number} of {progress.count}: " if progress.count > 1 else ""
     share = round(100 * (progress.number - 1 + progress.share) / progress.count)
-    words = f"{share} %" if progress.share else "waiting, then reading the weights"
+    words = progress.before or f"{share} %"
     return (
         f'<div class="mp-progress" role="status"><span>{place}{escape(progress.name)}, {words}</span>'
         f'<progress max="100" value="{share}"></progress></div>'

@@ -35,6 +35,6 @@ document.addEventListener("click", ({ target }) => {
 });
 const observer = new MutationObserver(() => {
   document.querySelectorAll(".mp-result").forEach(show);
-  observer.takeRecords(); // what was just put right is no news
+  observer.takeRecords(); // forget the changes that `show` has just made
 });
 observer.observe(document, { subtree: true, childList: true, attributeFilter: ["style", "class", "data-key", "aria-pressed"] });

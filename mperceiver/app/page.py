@@ -22,8 +22,9 @@ SHOWN_AT_FIRST = ("haze", "gaussian-noise")
 # may be open all day.
 OLD_UPLOADS_S = (3_600, 86_400)
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-AT_ONCE = 8  # works that have begun: the model does one photograph at a time, and the others' pages say that they wait
-UPLOAD_PX = 150  # less, and the label lies over the words
+# Works that may have begun: the model restores one photograph at a time, and the pages of the others say that they wait.
+AT_ONCE = 8
+UPLOAD_PX = 150  # height of a field for files; with less, its label covers its text
 FIELD_PX = 240  # of a field beside another one; on a telephone they stand below each other
 
 
@@ -81,20 +82,20 @@ Shown = tuple[Any, Any]  # HTML of the progress bar and of the results; gr.skip(
 def _shown(events: Iterator[Progress | Result]) -> Iterator[Shown]:
     """HTML after each event; an error that ends the work is told last.
 
-    Results are sent when there is a new one, not with each step of the bar: the browser sets them anew whenever they are sent.
+    Results are sent when there is a new one, not with each step of the bar: the browser builds them anew whenever they are sent.
     """
-    found: list[Result] = []
-    kept: Any = ""  # what was restored before is gone
+    results: list[Result] = []
+    kept: Any = ""  # the first event clears the results of the work before
     try:
         for event in events:
             if isinstance(event, Result):
-                found.append(event)
-                yield gr.skip(), markup.results(found)
+                results.append(event)
+                yield gr.skip(), markup.results(results)
             else:
                 yield markup.bar(event), kept
             kept = gr.skip()
     except Exception as error:
-        yield "", markup.results(found) + markup.failure(work.in_words(error))
+        yield "", markup.results(results) + markup.failure(work.in_words(error))
     else:
         yield "", gr.skip()
 
@@ -105,11 +106,11 @@ def _work(label: str, name: str, run: Callable[..., Iterator[Shown]], inputs: li
         start = gr.Button(label, variant="primary", scale=3)
         stop = gr.Button("Stop", scale=1, min_width=80)
     with gr.Column(elem_id=name):
-        bar, found = gr.HTML(), gr.HTML()
+        bar, results = gr.HTML(), gr.HTML()
     # "multiple": by default, the browser ignores the button until the server says that the work has ended, which it does not always say of
     # one that was stopped.
     ways: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": AT_ONCE, "trigger_mode": "multiple"}
-    running = start.click(run, inputs, [bar, found], **ways, **PRIVATE)
+    running = start.click(run, inputs, [bar, results], **ways, **PRIVATE)
     # First the work ends, then the page says so; the other way round, a last step of the bar could come after that.
     stop.click(None, cancels=[running], api_visibility="private")
     stop.click(markup.stopped, bar, bar, queue=False, **PRIVATE)
@@ -119,8 +120,8 @@ def _remembered(workshop: Workshop, files: gr.File) -> None:
     """Have the workshop remember who uploaded what, so that it is removed with the page."""
 
     def remember(paths: list[str] | str | None, request: gr.Request) -> None:
-        found = [paths] if isinstance(paths, str) else paths or []
-        workshop.uploads.remember(_person(request), map(Path, found))
+        uploaded = [paths] if isinstance(paths, str) else paths or []
+        workshop.uploads.remember(_person(request), map(Path, uploaded))
 
     files.change(remember, files, queue=False, **PRIVATE)
 

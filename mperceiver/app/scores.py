@@ -14,12 +14,12 @@ Scorer = Callable[[Protocol], Mapping[str, float | None]]  # a picture's value o
 
 def scores(protocol: Protocol, pictures: dict[str, Scorer]) -> Scores:
     """Each picture's scores, a metric at a time, so that one whose weights are missing hides no other."""
-    found: Scores = {key: {} for key in pictures}
+    table: Scores = {key: {} for key in pictures}
     for metric in (name for name in SHOWN if name in protocol.metrics):
         one = protocol.model_copy(update={"metrics": [metric]})
         for key, scored in pictures.items():
             try:
-                found[key][METRICS[metric].label] = scored(one)[metric]
+                table[key][METRICS[metric].label] = scored(one)[metric]
             except (PictureError, WeightsError) as error:
-                found[key][METRICS[metric].label] = str(error)
-    return found
+                table[key][METRICS[metric].label] = str(error)
+    return table

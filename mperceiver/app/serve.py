@@ -28,6 +28,8 @@ READABLE = {
     "button_primary_background_fill_hover_dark": "*primary_800",
 }
 
+UNTRANSLATED = {"common.upload": "Upload others"}  # labels that Gradio shows as their keys
+
 
 class AppError(RuntimeError):
     """The page cannot be started; the message says what to do."""
@@ -74,7 +76,7 @@ def serve(host: str, port: int, browser: bool = False) -> None:
 
 
 def _endings() -> list[signal.Signals]:
-    """The signals that end the page: also that of a closed terminal or a dropped ssh, unless `nohup` has it ignored."""
+    """The signals that end the page: also that of a closed terminal or a dropped ssh, unless `nohup` makes the process ignore it."""
     numbers = [signal.SIGTERM, signal.SIGINT]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
@@ -113,7 +115,8 @@ def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[A
     ).set(**READABLE)
     page = build(work.Workshop(folder / "restored"))
     page.queue(max_size=16, default_concurrency_limit=1, api_open=False)
-    hosts = ["*"] if host not in LOCAL else list(LOCAL)  # a page elsewhere that was given this address may not ask
+    # Requests under other names are refused: a web page elsewhere could point its own name at this machine.
+    hosts = ["*"] if host not in LOCAL else list(LOCAL)
     try:
         _, address, _ = page.launch(
             server_name=host,
@@ -129,6 +132,7 @@ def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[A
             max_file_size=f"{work.MOST_MIB}mb",
             allowed_paths=[str(folder)],
             theme=theme,
+            i18n=gradio.I18n(en=UNTRANSLATED),
             css_paths=here / "page.css",
             head=f"<script>{(here / 'page.js').read_text(encoding='utf-8')}</script>",
             app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=hosts), Middleware(_Headers)]},
@@ -142,7 +146,7 @@ def launch(folder: Path, host: str, port: int, browser: bool = False) -> tuple[A
 
 
 def _ask_without_proxy(host: str) -> None:
-    """Gradio asks its own server whether it answers; a proxy, which many clusters have (http_proxy), cannot reach this machine."""
+    """Take this machine off the proxy: Gradio asks its own server whether it answers, and a cluster's proxy (http_proxy) cannot reach it."""
     for name in ("no_proxy", "NO_PROXY"):
         os.environ[name] = ",".join(filter(None, [os.environ.get(name), *LOCAL, host]))
 

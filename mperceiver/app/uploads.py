@@ -1,4 +1,4 @@
-"""What people upload: read for the page, and removed when no page that it was given to is open any more."""
+"""The files that people upload: read for the page, and removed when every page that they were uploaded to is closed."""
 
 import contextlib
 import threading
@@ -22,7 +22,7 @@ class Uploaded(Photograph):
     before: Path = Path()
 
     def read(self) -> np.ndarray:
-        """The pixels, uint8 (H, W, 3). Raises PictureError, which has the file's name; where it lies on this machine is no matter."""
+        """The pixels, uint8 (H, W, 3). Raises PictureError, which has the file's name without its folder on this machine."""
         try:
             return self._read()
         except PictureError as error:

@@ -52,6 +52,7 @@ class Progress:
     count: int
     share: float
     name: str
+    before: str = ""  # what is done before the model begins with the picture, in words
 
 
 @dataclass
@@ -75,15 +76,22 @@ class Stopped(Exception):
     """The person who asked for the work has left or stopped it."""
 
 
+Tell = Callable[[float, str], None]  # the share of a picture's work that was done, and ``Progress.before``
+
+
+def _nobody(share: float, before: str) -> None:
+    """Tells nobody: no work goes on."""
+
+
 def methods() -> dict[str, str]:
     """{name: title} of the methods that restore photographs and have their weights here, the one to begin with first."""
-    found = {}
+    titles = {}
     for name in config.names("methods"):
         spec = config.load("methods", name)
         files = config.weights_files(name).values() if spec.kind in ("mperceiver", "network") else ()
         if files and all(file.is_file() for file in files):
-            found[name] = spec.title
-    return dict(sorted(found.items(), key=lambda item: (item[0] not in PREFERRED, item[0] != PREFERRED[0], item[0])))
+            titles[name] = spec.title
+    return dict(sorted(titles.items(), key=lambda item: (item[0] not in PREFERRED, item[0] != PREFERRED[0], item[0])))
 
 
 def datasets() -> list[str]:
@@ -103,7 +111,7 @@ class Workshop:
         self.uploads = Uploads()
         self._busy = threading.Lock()
         self._model: tuple[tuple[str, str], Restorer] | None = None
-        self._on_share: Callable[[float], None] = lambda share: None
+        self._tell: Tell = _nobody
 
     def photographs(self, person: str, sources: list[Path], method: str, steps: int) -> Iterator[Progress | Result]:
         """Restore uploaded photographs, one after the other, each with a result of its own.
@@ -160,7 +168,7 @@ class Workshop:
         if not layers:
             raise PictureError("choose at least one degradation")
         folder, spec = self._emptied(person, "degraded"), self._spec(method, steps)
-        yield Progress(1, 1, 0.0, source.name)  # reading and degrading a large photograph takes seconds
+        yield Progress(1, 1, 0.0, source.name, "reading and degrading it")  # which takes seconds for a large photograph
         ordered = sorted(layers, key=lambda name: PLACES.index(DEGRADATIONS[name].place))
         upload = Uploaded(source, folder / "none.png", before=folder / "clean.png")
         clean = upload.read()
@@ -228,29 +236,32 @@ class Workshop:
         gone = threading.Event()
         done = 0.0
 
-        def tell(share: float) -> None:
+        def tell(share: float, before: str = "") -> None:
             nonlocal done
             if gone.is_set():
                 raise Stopped
             done += share / parts
-            events.put(Progress(number, count, min(done, 1.0), name))
+            events.put(Progress(number, count, min(done, 1.0), name, before))
 
         def run() -> None:
             with self._busy:
                 if gone.is_set():
                     return
-                self._on_share = tell
+                self._tell = tell
                 try:
+                    if waits:
+                        tell(0.0)
                     result = work()
                 except Stopped:
                     return
                 except Exception as error:
                     result = Result(name, error=in_words(error))
                 finally:
-                    self._on_share = lambda share: None
+                    self._tell = _nobody
             events.put(result)
 
-        yield Progress(number, count, 0.0, name)
+        waits = self._busy.locked()
+        yield Progress(number, count, 0.0, name, "waiting: another photograph is being restored" if waits else "")
         parts = views(spec)
         threading.Thread(target=run, daemon=True).start()
         try:
@@ -267,7 +278,8 @@ class Workshop:
         what = method, definition(method, spec.model_copy(update={"sampler": Sampler()}))
         if self._model is None or self._model[0] != what:
             self._model = None  # two models need not fit into the memory
-            self._model = what, load_restorer(method, lambda share: self._on_share(share))
+            self._tell(0.0, "reading the weights")
+            self._model = what, load_restorer(method, lambda share: self._tell(share, ""))
         restorer = self._model[1]
         if spec.kind == "mperceiver":
             cast("MPerceiver", restorer).sampler = spec.sampler

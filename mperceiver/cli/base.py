@@ -22,7 +22,7 @@ P = ParamSpec("P")
 
 
 class Commands(TyperGroup):
-    """The verbs. What a user mistypes is printed as everything else."""
+    """The verbs. Errors about mistyped arguments are printed as all others are."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         print_anything()
@@ -85,7 +85,7 @@ def verb(panel: str, name: str | None = None) -> Callable[[Callable[P, None]], C
     """Decorate a function so that it is a command, listed in a panel of --help.
 
     An error that the user can act on is printed as one message without a traceback, and the exit code is 1. The
-    environment variable MPERCEIVER_TRACEBACK=1 shows the traceback all the same. ``name``: default, the function's.
+    environment variable MPERCEIVER_TRACEBACK=1 shows the traceback all the same. ``name``: of the command; None: the function's.
     """
 
     def decorate(function: Callable[P, None]) -> Callable[P, None]:
@@ -128,16 +128,21 @@ def fail(message: str) -> Never:
     raise typer.Exit(1)
 
 
-def prepare_torch(threads: int = 0, hides: bool = True) -> None:
-    """Set the environment for torch and the model libraries, and import torch; call this before anything else imports it.
+def configure_torch(threads: int = 0, hides: bool = True) -> None:
+    """Set the environment for torch and the model libraries; call this before anything imports them.
 
-    The libraries never ask the hub and print no notices. ``threads``: CPU threads of torch, 0 for one a core.
+    The libraries never ask the hub and print no notices. ``threads``: CPU threads of torch, 0 for one on each core.
     ``hides``: as in ``own_process``.
     """
-    if threads:  # each library asks its own; Snakemake has set them all to the threads of the job
+    if threads:  # each library reads its own variable; Snakemake has set all of them to the job's threads
         for library in ("OMP", "MKL", "OPENBLAS"):
             os.environ[f"{library}_NUM_THREADS"] = str(threads)
     quiet_model_libraries()
     own_process(hides)
+
+
+def prepare_torch(threads: int = 0, hides: bool = True) -> None:
+    """``configure_torch``, and import torch."""
+    configure_torch(threads, hides)
     with importing():
         import torch  # noqa: F401

@@ -35,7 +35,7 @@ def trace(
         tuple[str, str] | None,
         typer.Option(
             metavar="A B",
-            help="Print what differs between two outputs and all that they stand on, nearest cause first. Each is a card, an "
+            help="Print what differs between two outputs and all that they depend on, nearest cause first. Each is a card, an "
             "output, a run, or method/dataset; or both are commits.",
         ),
     ] = None,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mperceiver.cli.base import DatasetName, MethodName, Threads, fail, prepare_torch, verb
+from mperceiver.cli.base import DatasetName, MethodName, Threads, configure_torch, fail, prepare_torch, verb
 from mperceiver.printing import say
 
 
@@ -20,7 +20,7 @@ def restore(
         ),
     ],
     target: Annotated[
-        str | None,  # no Path, which makes a dot of an empty text
+        str | None,  # not Path, which turns an empty text into a dot
         typer.Argument(
             help="For a photograph: the PNG file to write. For a folder: another folder. For a dataset: none."
         ),
@@ -61,9 +61,7 @@ def restore(
 
     if target is not None:
         config.or_shipped()
-        # Copying a photograph takes less time than importing torch. A name without a file is told below.
-        if method in config.names("methods") and config.load("methods", method).kind != "identity":
-            prepare_torch(threads)
+        configure_torch(threads)  # imported with the model: a photograph that is refused, or only copied, needs none
         from mperceiver.restoring.console import restore_photographs
 
         changes = {"tile_px": tile, "memory_gib": memory_gib}

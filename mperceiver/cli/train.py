@@ -13,6 +13,7 @@ PANEL = "Training"
 
 
 def _train(run: str, stage: str, threads: int) -> None:
+    """Train a stage, in this process or in several that SLURM or torchrun starts; print the path of its card."""
     from mperceiver import commits, config
     from mperceiver.training import cores, slurm
 
@@ -24,7 +25,7 @@ def _train(run: str, stage: str, threads: int) -> None:
     if settings:
         commits.require()
         for file in config.files_of_inputs(config.stage_inputs(run, stage)):
-            Path(file).stat()  # what is missing is told once, before several processes begin
+            Path(file).stat()  # a missing file is reported once, before several processes start
         cores.train_on_cores(f"train_{stage}", run, settings, threads)
     from mperceiver.training import processes
     from mperceiver.training.stages import train

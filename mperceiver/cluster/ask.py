@@ -7,6 +7,15 @@ ADVICE = {
     "missing": ". SLURM's programs are there on the cluster's login node: run the same command there",
     "silent": ". The SLURM controller may be busy or down: see scontrol ping, then try again",
     "failed": "",
+    "unconfigured": ". SLURM's programs are installed on this machine, but it is no part of a cluster: run the same command on the "
+    "cluster's login node. If this is that node, its slurm.conf is missing: tell the administrators",
+    "unreachable": ". The SLURM controller may be down: see scontrol ping, then try again",
+}
+# What SLURM's programs print, in small letters -> the advice.
+SAID = {
+    "could not establish a configuration source": "unconfigured",
+    "unable to process configuration file": "unconfigured",
+    "unable to contact slurm controller": "unreachable",
 }
 
 
@@ -22,7 +31,8 @@ def ask(*command: str, seconds: float = ANSWER_S) -> str:
     try:
         return answer(*command, seconds=seconds)
     except ProgramError as error:
-        raise ClusterError(f"{error}{ADVICE[error.why]}") from None
+        said = next((SAID[words] for words in SAID if words in str(error).lower()), error.why)
+        raise ClusterError(f"{error}{ADVICE[said]}") from None
 
 
 def fields(text: str) -> dict[str, str]:

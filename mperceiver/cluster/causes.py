@@ -11,14 +11,17 @@ SAME = "the same snakemake command"
 
 
 class Cause(NamedTuple):
-    """``next``: may use {rule}, {node}, and the resources {mem_mb} and {runtime} that the job asked for."""
+    """A cause, found by a regular expression, and the next command.
+
+    ``next`` may use {rule}, {node}, and the resources {mem_mb} and {runtime} that the job asked for.
+    """
 
     pattern: str
     cause: str
     next: str
 
 
-# The first whose pattern is found in the job's state or in a line of its logs.
+# The cause is the first whose pattern is found in the job's state or in a line of its logs.
 CAUSES = [
     Cause(
         r"SLURM sbatch failed|Job submission failed",
@@ -62,7 +65,8 @@ CAUSES = [
         f"the log names the picture: download its dataset again (mperceiver download NAME --force), then {SAME}",
     ),
     Cause(
-        r"\bsnakemake --cores all (-f )?(data|results)/|\bmperceiver (foundation|download|prepare|encode) ",  # what such errors advise
+        # the commands that errors of missing files advise
+        r"\bsnakemake --cores all (-f )?(data|results)/|\bmperceiver (foundation|download|prepare|encode) ",
         "weights or pictures are missing or damaged",
         "the command that the log names, on the login node; mperceiver doctor checks every source",
     ),

@@ -1,4 +1,4 @@
-"""`mperceiver doctor --cluster`: whether the cluster is fit for the profile, before 500 jobs stumble over what is wrong."""
+"""`mperceiver doctor --cluster`: whether the cluster is fit for the profile, asked before hundreds of jobs fail on it."""
 
 import getpass
 import os
@@ -16,22 +16,15 @@ from mperceiver.cluster.nodes import check_node
 from mperceiver.cluster.profile import PROFILE, PartitionRequest, partition_requests, resource_sets
 from mperceiver.printing import console
 
-PROGRAMS = (
-    "sbatch",
-    "srun",
-    "squeue",
-    "scancel",
-    "scontrol",
-    "sinfo",
-    "sacct",
-)  # the plugin calls sacct even if it fails
+# The plugin calls sacct on clusters without accounting, too, where it fails.
+PROGRAMS = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo", "sacct")
 MIN_JOB_AGE_S = 190  # the plugin looks at the queue at least every 180 s
 KILL_WAIT_S = 30  # time for a cancelled training to save its state
 DEFAULT_PAUSE_S = 40  # the plugin's own first pause between two looks at the queue
 
 
 def print_checks() -> bool:
-    """Print each check as its result comes, for a compute node may be waited for. Returns whether the cluster is fit."""
+    """Print each check as soon as its result is there, since some wait for a compute node. Returns whether the cluster is fit."""
     from rich.text import Text
 
     output, is_fit = console(soft_wrap=True), True

@@ -23,9 +23,8 @@ class PartitionRequest:
     """What some jobs of the profile ask of a partition."""
 
     partition: str  # "" for the cluster's default partition
-    minutes: (
-        int | None
-    )  # of the first attempt; 0: the profile sets no time, and the partition's holds; None: see ``runtime``
+    # Of the first attempt. 0: the profile sets no time, and the partition's holds. None: see ``runtime``.
+    minutes: int | None
     gpus: int  # of each node
     nodes: int
     gpu_model: str  # "" for any model

@@ -1,4 +1,4 @@
-"""What Snakemake itself refused or took back: its own errors, which are of no job's command, with the cause and the next command.
+"""Errors of Snakemake itself, which no job's command raised: what it refused or removed, with the cause and the next command.
 
 Their names and wordings are those of snakemake/exceptions.py and snakemake/dag.py; a test reads them there.
 """
@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 from mperceiver.cluster.causes import SAME
 
-# A command that ended badly (CalledProcessError) was refused by nobody: its job's block tells of it.
+# Not CalledProcessError: that is a command that failed, which the block of its job reports.
 HEAD = r"(?P<name>(?!CalledProcessError)\w+(?:Exception|Error))(?: in rule (?P<rule>\w+))?(?: in file \"[^\"\n]*\", line \d+)?:$"
-# Of the log, after an error: a time stamp, another error, and what Snakemake says then.
+# What follows an error's text in the log: a time stamp, another error, or one of Snakemake's next sentences.
 AFTER = r"\[|Traceback|\w+(?:Exception|Error)[^\n]*:$|Removing output files|Exiting|Complete log|Shutting down|At least one job"
 # A Python program's "ValueError: text" in a job's log has its text in the same line; Snakemake's has it in the next lines.
 ERROR = re.compile(rf"^{HEAD}\n(?P<body>(?:(?!{AFTER}).+\n?)+)", re.MULTILINE)
 USAGE = re.compile(r"^Error: (?P<body>.+)", re.MULTILINE)
-COPY = re.compile(r"^Logfile .*:\n(?P<line>=+)\n", re.MULTILINE)  # what the head copies of a failed job's log begins so
-BODY_LINES = 6  # of an error, printed
-INNER = re.compile(r"^ *\w+Error: (?P<text>.*)", re.MULTILINE)  # of an input function: the project's own message
+COPY = re.compile(r"^Logfile .*:\n(?P<line>=+)\n", re.MULTILINE)  # begins the head's copy of a failed job's log
+BODY_LINES = 6  # of an error's text, printed
+INNER = re.compile(r"^ *\w+Error: (?P<text>.*)", re.MULTILINE)  # the project's own message, out of an input function
 
 
 class Wording(NamedTuple):
@@ -47,7 +47,7 @@ WORDINGS = [
     ),
     Wording(
         r"ProtectedOutputException|Write-protected output files",
-        "outputs that are to be made again are write-protected: by DVC, whose links are, or by somebody with chmod",
+        "outputs that are to be made again are write-protected: by DVC, which protects its links, or by somebody with chmod",
         f"dvc unprotect and the files that are named, or chmod u+w where it was no link of DVC's, then {SAME} (docs/dvc.md)",
     ),
     Wording(
@@ -116,7 +116,7 @@ class Refusal(NamedTuple):
 
 
 def own_lines(text: str) -> str:
-    """A head's log without the copies of its jobs' logs: between two lines of as many `=`, and copies may hold copies."""
+    """A head's log without the copies of its jobs' logs. A copy stands between two lines of equally many `=`, and may contain copies."""
     kept, position = [], 0
     while copy := COPY.search(text, position):
         kept.append(text[position : copy.start()])
@@ -130,16 +130,16 @@ def own_lines(text: str) -> str:
 
 
 def refusals(text: str) -> list[Refusal]:
-    """Snakemake's own errors in a head's log, in their order, each once; those that its jobs' logs show are not the head's."""
+    """Snakemake's own errors in a head's log, in their order, each once. Errors in the copies of its jobs' logs are left out."""
     text = own_lines(text)
-    found = [(m.start(), m["name"], m["rule"] or "", m["body"]) for m in ERROR.finditer(text)]
+    matches = [(m.start(), m["name"], m["rule"] or "", m["body"]) for m in ERROR.finditer(text)]
     inside = [range(m.start(), m.end()) for m in ERROR.finditer(text)]
-    found += [
+    matches += [
         (m.start(), "Error", "", m["body"])
         for m in USAGE.finditer(text)
         if not any(m.start() in span for span in inside)
     ]
-    errors = {(name, rule, body): None for _, name, rule, body in sorted(found)}
+    errors = {(name, rule, body): None for _, name, rule, body in sorted(matches)}
     return [_refusal(*error) for error in errors]
 
 

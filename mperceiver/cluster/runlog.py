@@ -18,7 +18,7 @@ STATE = re.compile(r"SLURM status is: '([^']+)'")
 
 @dataclass
 class FailedJob:
-    """A job of which at least one attempt failed. What is not said to be of all attempts is of the last failed one."""
+    """A job of which at least one attempt failed. Resources, logs, state and message are those of the last failed attempt."""
 
     number: str  # Snakemake's own number of the job, within this run
     rule: str
@@ -31,13 +31,13 @@ class FailedJob:
     state: str = ""  # SLURM's, as the head saw it
     message: str = ""  # the head's
     succeeded_later: bool = False  # a later attempt succeeded
-    position: int = 0  # of the failure in the log
+    position: int = 0  # of the last failure in the log, in characters
 
 
 def newest_log() -> Path:
     """The log of the last head of this folder that had jobs to do, or that Snakemake refused.
 
-    Unlocking, which `orphans` does too, writes a log that has neither.
+    Unlocking a folder, as `orphans` does, writes a log without either.
 
     Raises:
         ClusterError: there is no log.

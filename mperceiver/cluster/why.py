@@ -87,9 +87,8 @@ def describe(failed: FailedJob) -> str:
 
     attempts = f"{failed.failed_attempts} attempt{'s' if failed.failed_attempts > 1 else ''} failed"
     outcome = ", then one succeeded" if failed.succeeded_later else ""
-    state = (
-        ended.state if ended.state not in ("", "RUNNING", "PENDING") else failed.state
-    )  # those are of a later attempt
+    # RUNNING and PENDING are states of a later attempt.
+    state = ended.state if ended.state not in ("", "RUNNING", "PENDING") else failed.state
     asked = ended.asked_memory if ended.asked_memory != NOT_KNOWN else f"{known['mem_mb']} MB"
     logs = [path for path in (*failed.logs, failed.slurm_log) if path]
     return "\n".join(

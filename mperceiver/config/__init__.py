@@ -48,9 +48,9 @@ from mperceiver.config.files import (
 )
 from mperceiver.config.graph import JOBS, benchmark_of, cards_here, check, files_of_inputs, inputs_of, job_of
 from mperceiver.config.learned import is_prepared, learned_from
-from mperceiver.config.outside_inputs import command_inputs, covers, manifest, manifest_file, results_folder
-from mperceiver.config.parts import WORDS, digest_of_label, experiment_part, part_of, read_part
-from mperceiver.config.reported import Number, path_of_reported, reported_names, reported_numbers
+from mperceiver.config.outside_inputs import command_inputs, covers, manifest, results_folder
+from mperceiver.config.parts import WORDS, digest_of_label, experiment_part, read_part
+from mperceiver.config.reported import Number, reported_names, reported_numbers
 from mperceiver.config.shown import (
     REFERENCES,
     cells,

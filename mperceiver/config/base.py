@@ -9,10 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 # The nine degradations in the order of Fig. 8 of the paper; the predictor's classes and every prompt pool use this order.
 TASKS = ["haze", "snow", "gaussian-noise", "rain", "motion-blur", "defocus", "real-noise", "raindrop", "low-light"]
-SURE = 0.5  # probability of the most probable class below which the predictor is said not to be sure
-NOTHING_WRONG = (
-    "nothing wrong"  # column of the probability that a picture is clean; with a space, it is no degradation's name
-)
+SURE = 0.5  # the predictor is said not to be sure if the probability of its most probable class is below this
+NOTHING_WRONG = "nothing wrong"  # column of the probability that a picture is clean; no degradation's name has a space
 STAGES = ["predictor", "branches", "drm", "network"]  # in the order in which they are trained
 
 

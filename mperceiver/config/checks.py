@@ -1,6 +1,6 @@
-"""What a table's or a figure's columns, and a dataset's scores, ask for is there.
+"""Checks that what tables, figures, datasets and runs ask for is there: tasks, metrics, protocols, published numbers, crops.
 
-It is told when the work is planned, not after everything has been restored and scored.
+They are made when the work is planned, not after everything has been restored and scored.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,9 @@ KINDS_OF_COLUMN = Path(__file__).parents[1] / "report/columns"  # a module a kin
 
 
 def check_table(name: str, table: Table) -> None:
-    """Raise ConfigError for a column, or a method's name in the paper, that cannot be; the message names the file and the key."""
+    """Raise ConfigError for a column whose kind, task, metrics or published numbers do not exist, and for a method's name that no file
+    of published numbers has. The message names the file and the key.
+    """
     file = path_of("tables", name)
     kinds = _kinds_of_column()
     for block in table.parts:
@@ -73,7 +75,7 @@ def _lacking(figure: Figure, method: Method) -> str | None:
 
 
 def check_protocol(dataset: Dataset) -> None:
-    """Raise ConfigError for a protocol of a dataset without a file; the protocol is no part of the pairs that are prepared.
+    """Raise ConfigError if the protocol of a dataset has no file, although preparing the pairs does not read it.
 
     A configuration without a folder of protocols scores nothing, and its datasets need none.
     """
@@ -82,7 +84,7 @@ def check_protocol(dataset: Dataset) -> None:
 
 
 def check_stage(name: str, run: Run, stage: str) -> None:
-    """Raise ConfigError for what a stage asks of its training datasets and they do not have: tasks, and crops as large or as many."""
+    """Raise ConfigError if a stage asks for a task that its training datasets lack, or for larger or more crops than they have."""
     settings, file = getattr(run, stage), path_of("runs", name)
     if settings is None:
         return
@@ -98,7 +100,7 @@ def check_stage(name: str, run: Run, stage: str) -> None:
 
 
 def _check_crops(where: str, settings: Stage, dataset: str) -> None:
-    """That the cached crops of a dataset are as large as a stage's, and as many of each picture."""
+    """Raise ConfigError if a stage asks for larger crops than a dataset caches, or for more of each picture."""
     spec = load("datasets", dataset)
     side, count = (spec.encode.crop_px, spec.encode.crops) if spec.encode else (spec.crop_px, 1)
     if side is not None and (larger := [phase.crop_px for phase in settings.phases if phase.crop_px > side]):
@@ -114,7 +116,7 @@ def _check_crops(where: str, settings: Stage, dataset: str) -> None:
 
 
 def _check_column(file: Path, column: ColumnGroup, metrics: bool = True) -> None:
-    """That the datasets of a column have its task, and their protocols its metrics."""
+    """Raise ConfigError unless the datasets of a column have its task, and their protocols its metrics."""
     for name in column.datasets:
         dataset = load("datasets", name)
         if column.kind in (COST, TRAINING):
@@ -133,7 +135,7 @@ def _check_column(file: Path, column: ColumnGroup, metrics: bool = True) -> None
 
 
 def _check_place(where: str, place: Reported) -> None:
-    """That the published numbers of a column are in their file."""
+    """Raise ConfigError unless the published numbers of a column are in their file."""
     file = path_of_reported(place.file)
     places = {number.place[1:] for number in reported_numbers(place.file)}
     tables = {table for table, _, _ in places}
@@ -151,7 +153,7 @@ def _check_place(where: str, place: Reported) -> None:
 
 
 def _check_reported_name(method: str) -> None:
-    """That each name by which a method asks for published numbers is in a file of them."""
+    """Raise ConfigError unless each name by which a method asks for published numbers is in a file of such numbers."""
     asked = load("methods", method).reported
     files = reported_names() if asked else []
     known = {number.method for file in files for number in reported_numbers(file)}
@@ -164,7 +166,7 @@ def _check_reported_name(method: str) -> None:
 
 
 def _check_reported_rows(file: Path, block: Block) -> None:
-    """That each group of reported rows has columns with numbers of its file."""
+    """Raise ConfigError unless each group of reported rows has columns with numbers of its file."""
     shown = {place.file for place in places_of(block)}
     for group in block.rows:
         if group.reported is not None and group.reported not in shown:

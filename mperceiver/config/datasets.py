@@ -141,7 +141,7 @@ class Dataset(Model):
     def _select_tasks(cls, raw: Any) -> Any:
         only, tasks = (raw.get("only"), raw.get("degradations")) if isinstance(raw, dict) else (None, None)
         if isinstance(only, list) and only and isinstance(tasks, dict):
-            names = list(tasks)  # in which even a list, which has no hash, can be looked for
+            names = list(tasks)  # a list, since an entry of `only` may be a list itself, which has no hash
             if unknown := [task for task in only if task not in names]:
                 raise ValueError(f"`only`: {', '.join(map(str, unknown))} is not a task of `degradations`")
             return raw | {"degradations": {task: layers for task, layers in tasks.items() if task in only}}

@@ -120,9 +120,8 @@ def stage_inputs(run: str, stage: str) -> list[str]:
             inputs.append(str(paths.weights_card(trainers[earlier], earlier)))
     settings = {"drm": spec.drm, "network": spec.network}.get(stage)
     if settings is not None:
-        networks = [settings.losses.perceptual_network] * bool(settings.losses.perceptual) + ["vgg"] * bool(
-            settings.losses.vgg
-        )
+        losses = settings.losses_read
+        networks = [losses.perceptual_network] * bool(losses.perceptual) + ["vgg"] * bool(losses.vgg)
         inputs += [str(paths.foundation_card(lpips_foundation(network))) for network in unique(networks)]
     if spec.start_from:
         trainer = weights_of(spec.start_from).get(stage)
@@ -215,7 +214,7 @@ def trainings(method: str) -> list[tuple[str, str]]:
 
 
 def training_cards(method: str) -> dict[tuple[str, str], Path]:
-    """(run, stage) -> card of the weights, of all ``trainings`` below a method; those that its file names itself (`weights`) among them."""
+    """{(run, stage): card of the weights} of all ``trainings`` below a method; where its file names `weights`, the cards beside those."""
     cards = {training: paths.weights_card(*training) for training in trainings(method)}
     runs, files = method_weights(method), weights_files(method)
     named = {(runs[stage], stage): file.with_suffix(".json") for stage, file in files.items()}

@@ -1,5 +1,6 @@
 """config/<name>.yaml: experiments, each a list of tables and figures to build."""
 
+import argparse
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -27,12 +28,13 @@ def experiment_name(path: Path) -> str:
     return path.stem
 
 
-def check_command_line(keys: Iterable[str], files: Sequence[Path]) -> None:
+def check_command_line(keys: Iterable[str], files: Sequence[Path], words: Sequence[str]) -> None:
     """Raise ConfigError for options of Snakemake that would do nothing here.
 
     Args:
         keys: those that `--config` sets, on the command line or in a profile.
-        files: those that `--configfile` names. Of an option that is repeated, Snakemake keeps the last.
+        files: those that `--configfile` names, there or here. Of an option that is repeated, Snakemake keeps the last.
+        words: the command line, without the program.
     """
     if listed := ", ".join(keys):
         raise ConfigError(
@@ -40,12 +42,23 @@ def check_command_line(keys: Iterable[str], files: Sequence[Path]) -> None:
             "lists every key); for another experiment, copy config/demo.yaml to config/<name>.yaml, edit the copy, and run: snakemake "
             "--cores all --configfile config/<name>.yaml"
         )
-    if len(files) > 1:
-        named = ", ".join(os.path.relpath(file) for file in files)
+    repeated = _configfiles(words)
+    if len(files) > 1 or len(repeated) > 1:
+        named = ", ".join(os.path.relpath(file) for file in (repeated if len(repeated) > 1 else files))
         raise ConfigError(
             f"--configfile {named}: of several experiments only the last would be built. Name one, and run snakemake once for each; for an "
             "experiment with the tables and figures of all, write a file with them, config/<name>.yaml"
         )
+
+
+def _configfiles(words: Sequence[str]) -> list[str]:
+    """All files that a command line of Snakemake names by `--configfile`; Snakemake reads it in the same way, but keeps the last option only.
+
+    The option has two names, so no short form of it is accepted.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", action="extend", default=[], dest="files")
+    return parser.parse_known_args(words)[0].files
 
 
 class Experiment(Model):

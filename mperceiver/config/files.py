@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, get_args, overload
 from pydantic import ValidationError
 
 from mperceiver import shipped
-from mperceiver.config import plain_yaml
+from mperceiver.config import liked, plain_yaml
 from mperceiver.config.base import NAME, ConfigError, Model
 from mperceiver.config.datasets import Dataset
 from mperceiver.config.experiments import Experiment
@@ -27,7 +27,7 @@ CONFIG = Path("config")
 # Folders of config/ that tell a checkout's root from another folder with a config/.
 AT_ROOT = ("methods", "foundations")
 _root = Path()  # above config/: the working directory, unless `or_shipped` chose the shipped files
-MOST_FAULTS = 30  # of a file that are named
+MOST_FAULTS = 30  # of a file, named in a message
 KINDS: dict[str, type[Model]] = {  # folder of config/ -> model of its files
     "foundations": Foundation,
     "datasets": Dataset,
@@ -44,9 +44,9 @@ AnyModel = TypeVar("AnyModel", bound=Model)
 
 
 def or_shipped() -> None:
-    """Where the working directory has neither config/methods/ nor config/foundations/: from now on read the files of the package.
+    """From now on, read the files of the package if the working directory has neither config/methods/ nor config/foundations/.
 
-    For what makes no card: restoring photographs, and the package as a library.
+    For work that makes no card: restoring photographs, and the package as a library.
     """
     global _root
     _root = Path() if any((CONFIG / kind).is_dir() for kind in AT_ROOT) else shipped.root()
@@ -59,7 +59,7 @@ def names(kind: str) -> list[str]:
 
 def path_of(kind: str, name: str) -> Path:
     """Path of the file config/<kind>/<name>.yaml, relative to the working directory unless that is no checkout (`or_shipped`)."""
-    return _root / CONFIG / kind / f"{name}.yaml"
+    return Path(_root, CONFIG, kind, f"{name}.yaml")
 
 
 def files_of(kind: str, name: str) -> list[str]:
@@ -70,10 +70,7 @@ def files_of(kind: str, name: str) -> list[str]:
 
 def with_liked(path: Path) -> list[str]:
     """Paths of a file without faults and of the files it is `like`."""
-    files = [path]
-    while "like" in (raw := plain_yaml.read(files[-1])):
-        files.append(path.with_name(f"{raw['like']}.yaml"))
-    return [str(path) for path in files]
+    return [str(file) for file, _ in liked.texts_of(path)]
 
 
 @overload
@@ -119,9 +116,7 @@ def load(kind: str, name: str) -> Any:
 
 def _with_further_methods(name: str, table: Table) -> Table:
     """A table with the methods that name it under `tables`. Raises ConfigError for a method with faults, or that names no table."""
-    methods = [path for path in sorted((_root / CONFIG / "methods").glob("*.yaml")) if path.is_file()]
-    stats = [(path.absolute(), path.stat()) for path in methods]
-    wanted = _tables_of_methods(tuple((path, stat.st_mtime_ns, stat.st_size) for path, stat in stats))
+    wanted = _tables_of_methods(tuple(_states_of("methods")))
     for method, tables in wanted.items():
         for other in tables:
             if not path_of("tables", other).is_file():
@@ -132,21 +127,32 @@ def _with_further_methods(name: str, table: Table) -> Table:
     return table.with_methods(further) if further else table
 
 
+def _states_of(kind: str) -> list[tuple[str, int, int]]:
+    """Absolute path, modification time (ns) and size of each file in config/<kind>/, sorted."""
+    folder = os.path.abspath(Path(_root, CONFIG, kind))
+    if not os.path.isdir(folder):
+        return []
+    with os.scandir(folder) as entries:
+        files = [(entry.path, entry.stat()) for entry in entries if entry.name.endswith(".yaml") and entry.is_file()]
+    return sorted((path, stat.st_mtime_ns, stat.st_size) for path, stat in files)
+
+
 @lru_cache(maxsize=4)
-def _tables_of_methods(files: tuple[tuple[Path, int, int], ...]) -> dict[str, list[str]]:
+def _tables_of_methods(files: tuple[tuple[str, int, int], ...]) -> dict[str, list[str]]:
     """{method: its `tables`} of the methods that have any.
 
     Args:
         files: path, modification time (ns) and size of each method's file; the cache is by them, so that a changed file is read again.
     """
-    texts = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path, _, _ in files}
+    paths = [Path(path) for path, _, _ in files]
+    texts = {path.stem: path.read_text(encoding="utf-8", errors="replace") for path in paths}
     if not any(re.search(r"\btables\b", text) for text in texts.values()):
         return {}
     return {method: tables for method in texts if (tables := load("methods", method).tables)}
 
 
 def _named_in(name: str) -> str:
-    """Where the configuration names what has no file, for an error's message."""
+    """Where the configuration names a thing that has no file, for an error's message."""
     word = re.compile(rf"(?<![\w/.-]){re.escape(name)}(?![\w/-])")
     folder = _root / CONFIG
     places = [
@@ -179,15 +185,27 @@ def mirrors(experiment: Experiment | None = None) -> list[Path]:
 
 
 def parse(path: Path, model: type[AnyModel]) -> AnyModel:
-    """Read a YAML file as a model.
+    """Read a YAML file as a model, which is shared with other callers: its lists and mappings must not be changed.
 
     Raises:
         ConfigError: the message names the file, and for each fault the key, the value and, for an unknown key, the nearest
             key there is.
     """
-    raw = _read_with_like(path)
     try:
-        return model.model_validate(raw)
+        texts = liked.texts_of(path)
+    except FileNotFoundError:
+        experiments = ", ".join(map(str, sorted(CONFIG.glob("*.yaml"))))
+        at_top = bool(experiments) and path.parent in (Path(), CONFIG)
+        hint = f". Experiments: {experiments}" if at_top else _no_config_here()
+        raise ConfigError(f"{path}: no such file{hint}") from None
+    return _validated(path, texts, model)
+
+
+@lru_cache(maxsize=1024)
+def _validated(path: Path, texts: liked.Texts, model: type[AnyModel]) -> AnyModel:
+    """The texts of a file as a model, checked. The cache is by the texts, so that a changed file is read again."""
+    try:
+        return model.model_validate(liked.merged(texts))
     except ValidationError as error:
         faults = []
         for fault in error.errors():
@@ -269,38 +287,6 @@ def parse_text(text: str | None) -> Any:
         return plain_yaml.parse_text(text) if text else {}
     except Exception as error:  # YAMLError, and ValueError for what no value can be
         raise ConfigError(f"not valid YAML: {error}") from None
-
-
-def _read_with_like(path: Path, liked_by: tuple[Path, ...] = ()) -> Any:
-    """Read a YAML file. With `like: NAME`, its keys are merged over those of the file of that name beside it.
-
-    ``liked_by``: the files whose `like` has led here.
-    """
-    try:
-        raw = plain_yaml.read(path)
-    except FileNotFoundError:
-        experiments = ", ".join(map(str, sorted(CONFIG.glob("*.yaml"))))
-        at_top = bool(experiments) and path.parent in (Path(), CONFIG)
-        hint = f". Experiments: {experiments}" if at_top else _no_config_here()
-        raise ConfigError(f"{path}: no such file{hint}") from None
-    if not isinstance(raw, dict) or "like" not in raw:
-        return raw
-    if not isinstance(raw["like"], str) or not NAME.fullmatch(raw["like"]):
-        raise ConfigError(f"{path}: like: {raw['like']!r} is not a name; give the stem of a file beside this one")
-    other = path.with_name(f"{raw['like']}.yaml")
-    if not other.is_file():
-        raise ConfigError(f"{path}: like: {raw['like']}: no such file: {other}")
-    if other in (*liked_by, path):
-        raise ConfigError(f"{path}: `like` is circular: {' -> '.join(map(str, (*liked_by, path, other)))}")
-    return _merge(_read_with_like(other, (*liked_by, path)), {key: raw[key] for key in raw if key != "like"})
-
-
-def _merge(below: Any, above: Any) -> Any:
-    """``above`` where it is not a mapping; else both mappings, key by key; a null in ``above`` removes the key."""
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    merged = below | {key: _merge(below.get(key), value) for key, value in above.items()}
-    return {key: value for key, value in merged.items() if value is not None}
 
 
 def _no_config_here() -> str:

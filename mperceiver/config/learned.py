@@ -15,7 +15,7 @@ def learned_from(method: str) -> list[str]:
 
     A method that was not trained here may name what is no file of config/datasets/.
     """
-    return unique([*trained_on(method), *(dataset for run in _trainers(method) for dataset in load("runs", run).train)])
+    return _learned_from(method, _trainers(method))
 
 
 def is_prepared(dataset: str) -> bool:
@@ -32,7 +32,8 @@ def compared_inputs(method: str, datasets: list[str]) -> list[str]:
     and weights that ship, or that `dvc pull` brought, are scored without them. So a card counts only if its pairs are here, or if
     Snakemake makes them on its way to scores that are missing: then the inputs are the same before that work and after it.
     """
-    learned = learned_from(method)
+    runs = _trainers(method)
+    learned = _learned_from(method, runs)
     if not learned:
         return []
     cards = {name: str(paths.prepared_card(name)) for name in (*datasets, *learned)}
@@ -41,9 +42,13 @@ def compared_inputs(method: str, datasets: list[str]) -> list[str]:
     if not all(paths.restored_card(method, name).is_file() for name in unscored):
         coming |= _prepared_for_training(method)
     return [
-        *(part_of("runs", run, "table") for run in _trainers(method)),
+        *(part_of("runs", run, "table") for run in runs),
         *(card for name, card in cards.items() if card in coming or is_prepared(name)),
     ]
+
+
+def _learned_from(method: str, runs: list[str]) -> list[str]:
+    return unique([*trained_on(method), *(dataset for run in runs for dataset in load("runs", run).train)])
 
 
 def _trainers(method: str) -> list[str]:

@@ -1,6 +1,7 @@
 """Methods that were not trained here, of four kinds: results, checkpoint, python and command of config/methods/."""
 
 import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -95,7 +96,8 @@ class Command(Model):
     )
     container: str | None = Field(
         None,
-        description="image that it runs in, by apptainer: a .sif file or an address such as docker://owner/name:tag",
+        description="image that it runs in, by apptainer: a .sif file, a change of which restores again, or an address such as "
+        "docker://owner/name:tag",
     )
     conda: str | None = Field(None, description="name or path of the conda environment that it runs in")
     reads: list[str] = Field(
@@ -111,3 +113,8 @@ class Command(Model):
         if self.container and self.conda:
             raise ValueError("give either `container` or `conda`")
         return self
+
+    @property
+    def image(self) -> Path | None:
+        """The path of the image in `container`; None if that is an address."""
+        return None if self.container is None or "://" in self.container else Path(self.container).expanduser()

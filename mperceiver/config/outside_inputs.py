@@ -13,7 +13,7 @@ from mperceiver.lineage import Part
 
 
 def covers(method: str, dataset: str) -> bool:
-    """Whether a method restores a dataset: not those that its `datasets` leave out, or that it has no weights for."""
+    """Whether a method restores a dataset: its `datasets` do not leave it out, and it has weights for it."""
     spec = load("methods", method)
     if spec.checkpoint and spec.checkpoint.file is None and dataset not in spec.checkpoint.files:
         return False
@@ -74,8 +74,9 @@ def outside_inputs_of(method: str, dataset: str) -> list[str]:
 
 
 def module_inputs(method: str) -> list[str]:
-    """The files that a method of kind python is made of: its module with the packages around it, where they lie in the working directory, and
-    `reads`."""
+    """The files that a method of kind python is made of: those in `reads`, and the sources of its module and the packages around it,
+    where they lie in the working directory.
+    """
     spec = load("methods", method)
     if not spec.python:
         return []
@@ -85,7 +86,10 @@ def module_inputs(method: str) -> list[str]:
 
 
 def command_inputs(method: str, dataset: str) -> list[str]:
-    """The method's file, the card of the pairs, and the files that the program reads."""
+    """The method's file, the card of the pairs, the files that the program reads, and its container's image.
+
+    An image that is a folder is left out: it holds a whole system, and files of other users.
+    """
     spec = load("methods", method)
     if not spec.command:
         raise ConfigError(
@@ -93,4 +97,6 @@ def command_inputs(method: str, dataset: str) -> list[str]:
         )
     if not covers(method, dataset):
         raise ConfigError(f"{path_of('methods', method)}: `datasets` leaves out {dataset}")
-    return [part_of("methods", method, "command"), str(paths.prepared_card(dataset)), *spec.command.reads]
+    image = spec.command.image
+    images = [] if image is None or image.is_dir() else [os.fspath(image)]
+    return [part_of("methods", method, "command"), str(paths.prepared_card(dataset)), *spec.command.reads, *images]

@@ -234,7 +234,7 @@ class Example(Model):
     """A miniature of what is downloaded: the names of a few members of each archive, and which of them are pairs."""
 
     files: dict[Name, dict[str, list[str]]] = Field(
-        description="raw dataset: archive: members, in each the names as they are in the true archive. An archive named "
+        description="downloaded dataset: archive: members, in each the names as they are in the true archive. An archive named "
         "`a.zip/b/c.zip` is one inside another; `.` stands for files that are in no archive"
     )
     pairs: list[ExamplePair] = Field(

@@ -18,7 +18,7 @@ from mperceiver.files import sha256
 from mperceiver.lineage import Part
 
 PICTURES = "pictures"  # in place of a rule, in the label of a folder of pictures: "results-of-x/rain1400#pictures"
-WORDS = {"title", "licence", "citation", "page", "access", "defects"}  # they describe, and decide nothing
+WORDS = {"title", "licence", "citation", "page", "access", "defects"}  # keys that only describe
 READ_BY_DOWNLOAD = {"sources", "passwords", "names", "expected", "seed"}
 # (folder of config/, rule) -> keys that the rule does not read. A rule that is not here reads the whole file.
 NOT_READ: dict[tuple[str, str], set[str]] = {

@@ -19,29 +19,45 @@ MOST_VALUES = 100_000  # with what aliases stand for
 MOST_LETTERS = 4_000_000
 # Plain numbers that YAML 1.1 reads to another base than a person does: 0500 is 320, and 1:30 is 90.
 OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
-LONG_NUMBER = re.compile(r"[-+0-9a-fA-FxXoO_:.]{400,}")  # it cannot even be printed
+LONG_NUMBER = re.compile(r"[-+0-9a-fA-FxXoO_:.]{400,}")  # Python may refuse to print so long a number
 
 # libyaml's parser, where PyYAML has it, is ten times as fast; planning the paper's tables reads some thousand files.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read(path: Path) -> Any:
-    """The value in a YAML file; it is shared with other callers, and must not be changed.
+    """The value in a YAML file; it is shared with other callers, and must not be changed. Raises what ``text_of`` and ``parse`` do."""
+    return parse(path, text_of(path))
+
+
+def text_of(path: Path) -> str:
+    """The text of a YAML file.
 
     Raises:
-        FileNotFoundError: there is no such file. ConfigError, which names the file: it cannot be read, is not UTF-8, no valid YAML, or
-        larger than a configuration can be.
+        FileNotFoundError: there is no such file. ConfigError, which names the file: it cannot be read, is not UTF-8, or larger than a
+        configuration can be.
     """
     try:
         with path.open(encoding="utf-8") as file:
             text = file.read(MOST_LETTERS + 1)
-        if len(text) > MOST_LETTERS:
-            raise ConfigError(f"{path}: longer than {MOST_LETTERS} letters; this is no configuration")
-        return parse_text(text)
-    except (FileNotFoundError, ConfigError):
+    except FileNotFoundError:
         raise
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+    if len(text) > MOST_LETTERS:
+        raise ConfigError(f"{path}: longer than {MOST_LETTERS} letters; this is no configuration")
+    return text
+
+
+def parse(path: Path, text: str) -> Any:
+    """The value in the text of a YAML file; it is shared with other callers, and must not be changed.
+
+    Raises ConfigError, which names the file: it is no valid YAML.
+    """
+    try:
+        return parse_text(text)
     except Exception as error:  # YAMLError; ValueError for a date or a number that cannot be; RecursionError
         # PyYAML calls a text "<unicode string>".
         words = str(error).replace('\n  in "<unicode string>", ', " at ").replace("\n", "; ")
@@ -67,10 +83,10 @@ def parse_text(text: str) -> Any:
 def lines_with(word: re.Pattern[str], path: Path) -> list[int]:
     """Numbers of the lines (from 1) at which a YAML file has a key, or a value without spaces, in which ``word`` is found.
 
-    Texts such as captions, and the values of `like`, are left out; so is what stands behind a fault of the file.
+    Texts such as captions and the values of `like` are left out. If the file has a fault, only the lines before it count.
     """
     lines: list[int] = []
-    before = ""  # the scalar before
+    before = ""  # the scalar (key or value) that came before
     with contextlib.suppress(OSError, UnicodeDecodeError, yaml.YAMLError):
         for event in yaml.parse(path.read_text(encoding="utf-8"), Loader=_Loader):
             if isinstance(event, yaml.ScalarEvent):
@@ -84,9 +100,8 @@ def lines_with(word: re.Pattern[str], path: Path) -> list[int]:
 def _check_bounds(text: str) -> None:
     """Raise YAMLError for a text that is nested too deeply, stands for too many values, or has an alias inside its own anchor."""
     values: dict[str, int] = {}  # anchor: how many values it stands for
-    open_: list[
-        tuple[str | None, int]
-    ] = []  # of each mapping and list that has begun: its anchor, and the values before it
+    # Of each mapping and list that has begun and not ended: its anchor, and the number of values before it.
+    open_: list[tuple[str | None, int]] = []
     count = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):

@@ -45,8 +45,7 @@ def reported_names() -> list[str]:
 def reported_numbers(name: str) -> list[Number]:
     """The numbers of config/reported/<name>.csv, in its order.
 
-    Raises ConfigError, which names the file and the line: it is not there, lacks a column, or has a value that is no number or that stands there
-    twice.
+    Raises ConfigError, which names the file and the line: the file is missing or lacks a column, or a value is no number or given twice.
     """
     path = path_of_reported(name)
     try:

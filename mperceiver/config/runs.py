@@ -146,7 +146,15 @@ class Stage(Model):
         "right, than on others. A predictor of the same datasets, tasks and `model` is needed. none: P by the predictor of stage 1 (drm only)",
     )
     gamma: float = Field(2.0, ge=0, description="focusing parameter of the focal loss (predictor only)")
-    losses: Losses = Field(Losses(), description="weights of the losses (drm and network only)")
+    losses: Losses = Field(
+        Losses(),
+        description="weights of the losses (drm and network only, and not da-clip, which has losses of its own)",
+    )
+
+    @property
+    def losses_read(self) -> Losses:
+        """The weights of the losses that the training reads."""
+        return self.losses
 
     @model_validator(mode="after")
     def _check_shares(self) -> "Stage":
@@ -175,6 +183,8 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "losses": ("drm", "network"),
     "flip": ("predictor", "branches", "network"),  # of the first two with `cached: false` only
 }
+OWN_LOSSES = ("da-clip",)  # architectures whose training reads nothing of `losses`
+NO_LOSSES = Losses(l1=0, perceptual=0, colour=0, adversarial=0)
 
 
 class NetworkStage(Stage):
@@ -182,6 +192,11 @@ class NetworkStage(Stage):
 
     architecture: Name = Field(description="key of ARCHITECTURES in mperceiver/models/baselines/")
     arguments: dict[str, Any] = Field(default_factory=dict, description="arguments of the architecture's function")
+
+    @property
+    def losses_read(self) -> Losses:
+        """The weights of the losses that the training reads: none of an architecture with losses of its own."""
+        return NO_LOSSES if self.architecture in OWN_LOSSES else self.losses
 
 
 class Published(Model):
@@ -256,7 +271,18 @@ class Run(Model):
                     raise ValueError(
                         f"{stage}.{key} does nothing: see the key's description; {without(key, f' in `{stage}`')}"
                     )
+        if self.network is not None and self.network.architecture in OWN_LOSSES:
+            for key, value in self.network.losses:
+                if value and self.network.losses.is_set(key):  # a weight of 0 is true of a loss that is not computed
+                    raise ValueError(
+                        f"network.losses.{key} does nothing: {self.network.architecture} has losses of its own; "
+                        f"{without('losses', ' in `network`')}"
+                    )
+        if self.drm is None and self.is_set("latents"):
+            raise ValueError(
+                f"`latents` does nothing in a run that trains no `drm`, the stage that learns on them; {without('latents')}"
+            )
         if trained == ["network"] and not self.reuse:
-            for key in ("cached", "model", "latents"):
+            for key in ("cached", "model"):
                 if self.is_set(key):
                     raise ValueError(f"`{key}` does nothing in a run whose only stage is `network`; {without(key)}")

@@ -24,7 +24,7 @@ from mperceiver.config.reported import path_of_reported
 from mperceiver.config.tables import COST, SCORE, TRAINING, Table, reported_files
 
 COST_SIZES = (256, 512, 1024)  # px, for a method that no table of costs has
-# Kinds of methods beside which others are read; they restore nothing, and have no rank.
+# Kinds of methods with which others are compared; they restore nothing, and have no rank.
 REFERENCES = ("identity", "vae")
 
 
@@ -89,7 +89,8 @@ def measure_inputs(method: str) -> list[str]:
 
 def table_inputs(table: str) -> list[str]:
     """The table's file, the score cards of its cells, what tells which test pictures were trained on, and the files whose titles and
-    numbers it prints."""
+    numbers it prints.
+    """
     spec = load("tables", table)
     check_table(table, spec)
     inputs: list[str] = [part_of("tables", table, "table")]
@@ -130,13 +131,15 @@ def figure_inputs(figure: str) -> list[str]:
 
 
 def references() -> list[str]:
-    """The methods beside which others are read: first the degraded inputs, then the upper bounds that VAEs set."""
+    """The methods with which others are compared: first the degraded inputs, then the upper bounds that VAEs set."""
     methods = {name: load("methods", name).kind for name in names("methods")}
     return [name for kind in REFERENCES for name, own in methods.items() if own == kind]
 
 
 def is_beside(reference: str, method: str) -> bool:
-    """Whether a method's numbers are read beside a reference: the inputs, or what goes through the method's own VAE and DRM."""
+    """Whether a method is compared with a reference: always with the degraded inputs; with an upper bound if it is set by the method's own
+    VAE, and by its own DRM where the bound has one.
+    """
     vae, drm = method_foundation(reference), method_weights(reference).get("drm")
     return (
         reference != method
@@ -146,16 +149,18 @@ def is_beside(reference: str, method: str) -> bool:
 
 
 def report_inputs(path: Path | str) -> list[str]:
-    """An experiment's file; what the site says of foundations and references; the cards of the tables and figures, and those of the
-    references' scores: of scores that no table and no figure reads only those that are there, since the site does not ask for more."""
+    """An experiment's file; what the site says of foundations and references; the cards of the tables, the figures and the references' scores.
+
+    Of the references' scores, those that no table and no figure reads count only if they are there: the site makes no such score.
+    """
     experiment = parse(Path(path), Experiment)
     printed = [str(paths.table_file(name, "json")) for name in experiment.tables]
     printed += [str(paths.figure_file(name, "json")) for name in experiment.figures]
     tables = [load("tables", name) for name in experiment.tables]
     pairs = unique(pair for table in tables for pair in cells(table, SCORE))
     every = references()
-    suit = {method: [name for name in every if is_beside(name, method)] for method in unique(m for m, _ in pairs)}
-    beside = unique((name, dataset) for method, dataset in pairs for name in suit[method])
+    of_method = {method: [name for name in every if is_beside(name, method)] for method in unique(m for m, _ in pairs)}
+    beside = unique((name, dataset) for method, dataset in pairs for name in of_method[method])
     scores = [str(paths.scores_card(*pair)) for pair in beside]
     read = {str(paths.scores_card(*pair)) for table in tables for pair in cells(table)}
     read |= {str(entry) for name in experiment.figures for entry in figure_inputs(name)}

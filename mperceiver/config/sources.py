@@ -28,7 +28,7 @@ def file_path(value: str, part: re.Pattern[str] = PART) -> str:
     for piece in value.split("/"):
         if not part.fullmatch(piece) or piece.startswith(".") or piece.strip(" ").rstrip(".") != piece:
             raise ValueError(
-                f"not a safe relative path ({piece!r}): no '..', no hidden part, no sign of \\ : * ? \" < > |"
+                f"not a safe relative path ({piece!r}): no '..', no hidden part, none of the characters \\ : * ? \" < > |"
             )
         if len(piece.encode()) > MAX_PART_BYTES:
             raise ValueError(f"a part of the path is longer than {MAX_PART_BYTES} bytes")

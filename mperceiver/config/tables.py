@@ -27,7 +27,7 @@ class RowGroup(Model):
     reported: Name | None = Field(
         None,
         description="a row for every method of config/reported/<name>.csv with a number under these columns, below `methods`; "
-        "one that is shown beside another row's own number has none. They need no file in config/methods",
+        "a method that is shown beside the own number of another row has no such row. These methods need no file in config/methods",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Which outputs are up to date, told by their cards, and the times by which Snakemake plans set accordingly.
+"""Which outputs are up to date, as their cards tell, and setting the times by which Snakemake plans accordingly.
 
 Snakemake compares times. `git clone` and `dvc pull` give times in no order, and an edit of one key gives a whole file a new time.
 A card says what its output was made from, by content; ``settle`` makes the times agree with it, in both directions.
@@ -29,7 +29,7 @@ class Change(NamedTuple):
 
 
 def changes(card: Path | str, inputs: list[str], digests: dict[str, str] | None = None) -> list[Change]:
-    """The inputs of a card that are another state now than when its output was made; empty if it is up to date.
+    """The inputs of a card that have changed since its output was made; empty if the output is up to date.
 
     Args:
         card: path of the card.
@@ -75,7 +75,7 @@ def settle(experiment: Path | str | None = None) -> int:
     for card in cards_here():
         try:
             inputs[card] = inputs_of(card)
-        except (ConfigError, TypeError):  # of a thing whose file is gone, or no card of a job: nobody asks for it
+        except (ConfigError, TypeError):  # the card of a thing whose file is gone, or of no job: nobody asks for it
             continue
     if experiment is not None and (report := paths.report_card(Path(experiment).stem)).is_file():
         inputs[str(report)] = report_inputs(experiment)
@@ -98,7 +98,7 @@ def settle(experiment: Path | str | None = None) -> int:
 
 
 def _from_below(inputs: dict[str, list[str]]) -> list[str]:
-    """The cards in an order in which each follows those that it stands on."""
+    """The cards, each after those that it depends on."""
     order: dict[str, None] = {}
 
     def visit(card: str) -> None:
@@ -118,8 +118,8 @@ def _settle_card(card: Path, inputs: list[str], digests: dict[str, str]) -> int:
     times = [os.stat(file).st_mtime_ns for entry in inputs for file in _files(entry) if os.path.exists(file)]
     if not times:
         return 0
-    # What lies beside the card under its name is an output of the rule too, such as a curve, which no card names.
-    # Snakemake counts its own measurement of the job, too, which no checkout brings back: it is of the last job that ran here.
+    # A file of the card's name beside it is an output of the rule as well, such as a curve, which no card names. So is the benchmark TSV.
+    # No checkout brings that back: it is of the last job that ran here, and may be older than the other outputs.
     beside = [*card.parent.glob(f"{card.stem}.*"), benchmark_of(card)]
     outputs = dict.fromkeys([*map(Path, lineage.read_card(card)["outputs"]), *beside])
     files = [path / FOLDER_TIME if (path / FOLDER_TIME).is_file() else path for path in outputs if path.exists()]

@@ -28,7 +28,13 @@ PLACES: tuple[Place, ...] = get_args(Place)
 
 
 class Degradation(NamedTuple):
-    """A degradation's function, its place in a mix, and pairs of its parameters: beside the second, the first does nothing."""
+    """A degradation.
+
+    Attributes:
+        apply: its function.
+        place: where it stands in a mix.
+        either: pairs of its parameters; if the second of a pair is given, the first does nothing.
+    """
 
     apply: Callable[..., np.ndarray]
     place: Place

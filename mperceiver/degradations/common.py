@@ -14,14 +14,14 @@ from pydantic import Field
 
 SIDE_MIN_PX = 16
 ReferencePx = Annotated[float | None, Field(ge=SIDE_MIN_PX, le=10000)]  # short side for which sizes are meant
-STAMPED_PER_PIXEL = 2.0  # values added a pixel, above which a Fourier transform is faster
+STAMPED_PER_PIXEL = 2.0  # added values for each pixel, above which a Fourier transform is faster
 _recorded: ContextVar[dict[str, np.ndarray] | None] = ContextVar("recorded", default=None)
 
 
 def check_picture(owner: str, image: np.ndarray) -> None:
     """Raise ValueError unless image is a float32 RGB picture (H, W, 3) in [0, 1] with both sides >= 16 px.
 
-    The message has the owner, and the image's type, shape and range. TypeError: it is not an array.
+    The message has the owner (a degradation's name), and the image's type, shape and range. Raises TypeError if it is not an array.
     """
     if not isinstance(image, np.ndarray):
         raise TypeError(f"{owner}: image is a {type(image).__name__}, expected a numpy float32 array (H, W, 3)")

@@ -13,8 +13,8 @@ def print_table() -> None:
 
     table = Table("degradation", "place in a mix", "parameters and their defaults", header_style="bold")
     for name in sorted(DEGRADATIONS, key=lambda name: PLACES.index(DEGRADATIONS[name].place)):
-        parameters = inspect.signature(DEGRADATIONS[name].apply).parameters.values()
-        defaults = [f"{p.name}: {p.default}" for p in parameters if p.default not in (p.empty, None)]
+        arguments = inspect.signature(DEGRADATIONS[name].apply).parameters.values()
+        defaults = [f"{a.name}: {a.default}" for a in arguments if a.default not in (a.empty, None)]
         table.add_row(name, DEGRADATIONS[name].place, ", ".join(defaults))
     output = console()
     output.print(table)

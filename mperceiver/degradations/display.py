@@ -9,9 +9,8 @@ from pydantic import Field
 from mperceiver.degradations.common import clip, display_light, linear_light, record_map
 from mperceiver.degradations.ranges import checked
 
-WAVELENGTHS = (
-    np.array([610, 530, 450]) / 530
-)  # of red, green and blue, relative to green; diffraction grows with the wavelength
+# Wavelengths of red, green and blue, relative to green's; diffraction grows with the wavelength.
+WAVELENGTHS = np.array([610, 530, 450]) / 530
 
 
 @checked("under-display")

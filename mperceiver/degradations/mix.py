@@ -130,10 +130,11 @@ def draw_recipe(layers: Sequence[tuple[str, dict[str, Any]]], seed: int, depth: 
 def check_layers(layers: Sequence[tuple[str, dict[str, Any]]]) -> None:
     """Raise ValueError or TypeError for layers that ``degrade`` may refuse for some of the parameters that can be drawn.
 
-    It is also one if a degradation's function returns something else than a picture of the size that it was given.
+    It raises ValueError also if a degradation's function does not return a picture of the size of its input.
     """
     choices = [list(alternatives(name, parameters).items()) for name, parameters in layers]
-    for name, parameters in (way for of_layer in choices for way in of_layer):
+    every = [choice for of_layer in choices for choice in of_layer]
+    for name, parameters in every:
         _check_parameters(name, parameters)
         _check_output(name)
     for i in range(max(map(len, choices), default=0)):
@@ -142,14 +143,14 @@ def check_layers(layers: Sequence[tuple[str, dict[str, Any]]]) -> None:
         for end in (0, -1):  # what is allowed at both ends of a range is allowed between them
             at_end = [(name, {key: _end(spec, end) for key, spec in specs.items()}) for name, specs in selected]
             degrade(np.full((32, 32, 3), 0.5, np.float32), at_end, seed=0)
-    for name, parameters in (way for of_layer in choices for way in of_layer):
+    for name, parameters in every:
         _check_between(name, parameters)
 
 
 def _check_between(name: str, parameters: dict[str, Any]) -> None:
     """Raise ValueError for a value between the first and the last one that may be drawn, if a degradation refuses it.
 
-    Of whole numbers, the second of a range stands for all: a degradation that takes odd numbers alone refuses it, or the first.
+    Of a range of whole numbers only the second number is tried: a degradation that takes odd numbers alone refuses it, or the first.
     """
     first = {key: _end(spec, 0) for key, spec in parameters.items()}
     image = np.full((32, 32, 3), 0.5, np.float32)
@@ -171,7 +172,7 @@ def _check_between(name: str, parameters: dict[str, Any]) -> None:
 def _check_parameters(name: str, parameters: dict[str, Any]) -> None:
     """Raise ValueError for a parameter that a degradation does not have, or that does nothing beside another one."""
     _check_names([name])
-    known = list(inspect.signature(DEGRADATIONS[name].apply).parameters)[2:]  # behind image and rng
+    known = list(inspect.signature(DEGRADATIONS[name].apply).parameters)[2:]  # after image and rng
     for parameter in parameters:
         if parameter not in known or parameter == "depth":
             raise ValueError(

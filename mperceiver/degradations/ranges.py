@@ -48,9 +48,9 @@ class Parameter(NamedTuple):
 def parameters(function: Callable[..., Any]) -> list[Parameter]:
     """The parameters whose annotation says what they may be, in the function's order.
 
-    It is ``Annotated[float, Field(ge=0, le=5)]``, with int for whole numbers and ``| None`` behind the type of what may be left
-    out, or ``Literal["a", "b"]``. What they mean is read from the docstring's ``Args:``. Raises KeyError for a range without
-    ``ge`` or ``le``.
+    Such an annotation is ``Literal["a", "b"]`` or ``Annotated[float, Field(ge=0, le=5)]``; in the latter, the type is int for whole
+    numbers, and has ``| None`` behind it if the parameter may be left out. What a parameter means is read from the docstring's
+    ``Args:``. Raises KeyError for a range without ``ge`` or ``le``.
     """
     described = re.findall(r"^ {4}(\w[\w, ]*): (.+(?:\n {8}.+)*)", inspect.getdoc(function) or "", re.MULTILINE)
     meanings = {name: " ".join(text.split()) for names, text in described for name in names.split(", ")}
@@ -70,7 +70,7 @@ def parameters(function: Callable[..., Any]) -> list[Parameter]:
 def checked(degradation: str) -> Callable[[Callable[P, np.ndarray]], Callable[P, np.ndarray]]:
     """Have a function of a degradation check the picture ``image``, if it takes one, and each of its ``parameters`` that is given.
 
-    It then raises ValueError, or TypeError for an image that is not an array.
+    The function then raises ValueError for a wrong one, or TypeError for an image that is not an array.
     """
 
     def decorate(function: Callable[P, np.ndarray]) -> Callable[P, np.ndarray]:

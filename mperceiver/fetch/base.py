@@ -1,4 +1,4 @@
-"""What fetching and probing share: requests, time limits, errors, and reading what a head says.
+"""What fetching and probing share: requests, time limits, errors, and reading the headers of answers.
 
 A server may answer anything. No size that it names is believed without a bound, and no answer makes more than the project's own errors.
 """
@@ -88,9 +88,8 @@ def content_length(headers: Mapping[str, str]) -> int | None:
     """The Content-Length of an answer; None if it has none. Raises ValueError for one that is no number, or for several."""
     if "Content-Length" not in headers:
         return None
-    values = {
-        value.strip() for value in headers["Content-Length"].split(",")
-    }  # RFC 9110 8.6: the same one twice is taken
+    # RFC 9110 8.6: a header that is given twice with the same value is accepted.
+    values = {value.strip() for value in headers["Content-Length"].split(",")}
     (value,) = values if len(values) == 1 else (headers["Content-Length"],)
     if not re.fullmatch("[0-9]{1,18}", value):
         raise ValueError(f"its Content-Length is {value!r:.60}")

@@ -69,7 +69,7 @@ def list_files(
         raise ListingError(f"the hub answers {status} {answer.reason}", status) from None
     except NETWORK_ERRORS as error:
         raise ListingError(root_cause(error), None) from None
-    except Exception as error:  # an answer of another form, or a head that requests cannot read
+    except Exception as error:  # an answer of another form, or headers that requests cannot read
         raise ListingError(f"the hub's answer is not a listing ({error!r:.200})", None) from None
     return files
 
@@ -84,6 +84,7 @@ def token_headers(endpoint: str | None = None) -> dict[str, str]:
 
 
 def endpoint_url(endpoint: str | None) -> str:
+    """Address of ``endpoint``; else of $HF_ENDPOINT, else of the hub itself. It does not end in a slash."""
     return (endpoint or os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
 
 

@@ -1,8 +1,8 @@
 """Connections on which a server must keep a pace: one that sends a byte a second would hold a job for weeks, and no time limit between
 two bytes would end it.
 
-The pace is asked of all that is read: the head of an answer, its body, the chunks of a body, a listing. Only the time counts in which
-this side waits for bytes, not that in which it writes them to a slow disk.
+The pace holds for all that is read: the headers of an answer, its body, the chunks of a body, a listing. Only the time counts in which
+this side waits for bytes, not the time in which it writes them to a slow disk.
 """
 
 import io

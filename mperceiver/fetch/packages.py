@@ -54,7 +54,7 @@ def find_archive(package: str, version: str) -> PackageArchive:
         raise FetchError(f"the package index has no {package}") from None
     except requests.HTTPError as error:  # its own words would show the address, which may hold a password
         raise FetchError(f"the package index answers {error.response.status_code} to {package}") from None
-    except Exception as error:  # the network's errors, a page of another form, a head that requests cannot read
+    except Exception as error:  # the network's errors, a page of another form, headers that requests cannot read
         raise FetchError(f"the package index gives no answer about {package}: {root_cause(error)}") from None
     of_version = [archive for archive in archives if archive.version == version]
     for suffix in ("-none-any.whl", *SDISTS):

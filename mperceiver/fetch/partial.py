@@ -20,7 +20,7 @@ from mperceiver.files import write_text
 from mperceiver.printing import masked
 from mperceiver.progress import MEGABYTE, progress
 
-ROOM_BYTES = 1 << 28  # left free by a body of unknown length; looked at each time that so many bytes have come
+ROOM_BYTES = 1 << 28  # that a body of unknown length must leave free; checked each time that so many bytes have come
 RETRYABLE_STATUSES = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -44,12 +44,15 @@ class PartialFile:
 
     @property
     def notes_file(self) -> Path:
+        """The file with the notes, beside the bytes."""
         return self.path.with_name(self.path.name + ".json")
 
     def size(self) -> int:
+        """How many bytes are on disk; 0 if there is no file yet."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     def delete(self) -> None:
+        """Delete the bytes on disk and the notes."""
         self.path.unlink(missing_ok=True)
         self.notes_file.unlink(missing_ok=True)
 
@@ -93,7 +96,7 @@ def _read_notes(partial: PartialFile) -> dict[str, Any]:
 
 
 def check_response(partial: PartialFile, response: requests.Response, start: int) -> int:
-    """Check the head of a response: returns ``start`` if its body continues the file there, 0 if it is the whole file.
+    """Check the headers of a response: returns ``start`` if its body continues the file there, 0 if it is the whole file.
 
     Raises RetryableError or FetchError.
     """
@@ -122,7 +125,7 @@ def check_response(partial: PartialFile, response: requests.Response, start: int
     total = content_length(response.headers)
     chunked = "chunked" in response.headers.get("Transfer-Encoding", "").lower()
     if chunked:
-        total = None  # RFC 9112 6.3: then a Content-Length says nothing
+        total = None  # RFC 9112 6.3: a Content-Length is then ignored
     elif total is None and partial.sha256 is None and partial.bytes is None:
         raise FetchError(
             f"{partial.url}: the server does not report the file's size, so a file cut short could not be noticed. "
@@ -160,9 +163,9 @@ def _hint(status: int) -> str:
 
 
 def _refuse_encoding(partial: PartialFile, response: requests.Response) -> None:
-    """Raise FetchError for a body that is compressed for the way, although the request asked for the file as it is.
+    """Raise FetchError for a body that the server compressed (Content-Encoding), although the request asked for the file as it is.
 
-    Many servers say of a .gz file that it is such a body: its bytes are the file's.
+    Many servers give the header for a .gz file, too; the body is then the file itself, and accepted.
     """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     own = {

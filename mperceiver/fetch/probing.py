@@ -19,6 +19,7 @@ class Probe:
 
     @property
     def available(self) -> bool:
+        """Whether the server would send the file."""
         return self.status in (200, 206)
 
 
@@ -35,7 +36,7 @@ def probe(url: str, headers: dict[str, str] | None = None) -> Probe:
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
         known = {"Content-Length": total} if total not in ("", "*") else {}
         length = content_length(known if answer.status_code == 206 else answer.headers)
-    except Exception as error:  # the network's errors, and a dozen others that requests raises at odd heads
+    except Exception as error:  # the network's errors, and a dozen others that requests raises for odd headers
         return Probe(url, None, reason=root_cause(error))
     return Probe(
         url,

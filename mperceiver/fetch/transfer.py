@@ -185,7 +185,7 @@ def _request(partial: PartialFile, label: str) -> str:
         raise RetryableError(_in_words(error), slow=isinstance(innermost(error), TooSlow)) from None
     except (FetchError, RetryableError, OSError):
         raise
-    except Exception as error:  # requests and urllib3 raise a dozen other classes at odd heads
+    except Exception as error:  # requests and urllib3 raise a dozen other classes for odd headers
         raise FetchError(
             f"{partial.url}: the server's answer cannot be read ({type(error).__name__}: {error!s:.200})"
         ) from None

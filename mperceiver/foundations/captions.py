@@ -4,8 +4,9 @@ import numpy as np
 
 from mperceiver import images
 
-# Token ids: the special ones first, then the words. The end id is the largest, because open_clip pools at the largest id.
-PAD, TEXTUAL, IMAGE, FIRST_WORD = 0, 1, 2, 3
+# Token ids: padding; 1 and 2, the placeholders of prompts (`tokens` in the foundation's file); the words; start and end. The end id is the
+# largest, because open_clip pools at the largest id.
+PAD, FIRST_WORD = 0, 3
 WORDS = (
     "a picture of with dark dim bright grey muted colourful red yellow green blue smooth detailed busy flat contrast clean "
     "haze snow gaussian-noise rain motion-blur defocus real-noise raindrop low-light"

@@ -30,7 +30,7 @@ def check_names(name: str, spec: Foundation, wanted: Iterable[str], folder: Path
     """Raise LineageError unless the files to be staged are all that a Stable Diffusion with CLIP needs.
 
     Args:
-        name: the foundation; that of a metric has files of its own kind and is not asked.
+        name: the foundation; that of a metric has files of its own kind and is not checked.
         wanted: paths of the files to be staged.
         folder: the `local` folder, to see what it has instead.
     """
@@ -50,10 +50,10 @@ def check_names(name: str, spec: Foundation, wanted: Iterable[str], folder: Path
     )
     lines = [f"  {path}{_instead(path, inside)}" for path in missing]
     raise lineage.LineageError(
-        f"foundation {name}: {where} is not whole. Loading needs, and it lacks:\n"
+        f"foundation {name}: {where} is not whole. It lacks these files, which loading needs:\n"
         + "\n".join(lines)
-        + "\nPut them there (the layout is "
-        f"that of the repositories under `parts` in {config.path_of('foundations', 'sd21')}), then run again: mperceiver foundation {name}"
+        + f"\nPut them there (the layout is that of the repositories under `parts` in {config.path_of('foundations', 'sd21')}), then run "
+        f"again: mperceiver foundation {name}"
     )
 
 
@@ -74,7 +74,7 @@ def _instead(path: str, inside: list[str]) -> str:
         return ""
     if variants := [file for file in beside if file.endswith(".safetensors")]:
         return f" (there is {', '.join(variants[:3])}: a variant such as fp16 is not read; take the file without that word in its name)"
-    if pickles := [file for file in beside if file.endswith((".bin", *PICKLES, ".pt", ".pkl"))]:
+    if pickles := [file for file in beside if file.endswith((".bin", ".pkl", *PICKLES))]:
         return (
             f" (there is {', '.join(pickles[:3])}: a pickle, which can run code and is not read; take the .safetensors)"
         )
@@ -105,8 +105,8 @@ def fault_of(file: Path, stated: bool = True) -> str | None:
     """What is wrong with a file of a foundation, to be read after its path; None if nothing is.
 
     Args:
-        stated: whether somebody states its SHA-256. A pickle of which nobody does is read, by a reader that builds tensors and plain
-            data only: one with anything else is at fault, and nothing of it is run.
+        stated: whether somebody states its SHA-256. If nobody does, a pickle is read by a reader that builds tensors and plain data only:
+            a pickle with anything else is at fault, and none of its code is run.
     """
     from safetensors import SafetensorError, safe_open
 

@@ -48,13 +48,8 @@ class Staging:
 
     @property
     def local(self) -> Path | None:
-        """The `local` folder, if the foundation names one."""
-        return local_folder(self.spec.local) if self.spec.local else None
-
-
-def local_folder(local: str) -> Path:
-    """A folder relative to the working directory if it exists there, else relative to the project."""
-    return shipped.find(local)
+        """The `local` folder, if the foundation names one: in the working directory, or else in the project."""
+        return shipped.find(self.spec.local) if self.spec.local else None
 
 
 def wanted_files(staging: Staging) -> list[WantedFile]:

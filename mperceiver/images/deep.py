@@ -1,6 +1,4 @@
-"""Reading pictures of 16 bits a value, for datasets that keep them (`pairs.bits`) and for `explain`. What else reads such a picture
-rounds it to 8.
-"""
+"""Reading pictures of 16 bits a value, for datasets that keep them (`pairs.bits`) and for `explain`. All other readers round to 8 bits."""
 
 from pathlib import Path
 
@@ -45,8 +43,8 @@ def decode_exact(source: bytes | Path | str, name: str | None = None, notes: lis
         values = np.ascontiguousarray(np.broadcast_to(values, (*values.shape[:2], 3)))
     if values is None or values.shape != eight.shape or not np.array_equal(rounded(values), eight):
         raise PictureError(
-            f"{name}: its values have more than 8 bits, which are kept of upright PNG files of RGB or grey only; save it as such. "
-            "In a dataset, 8 are kept without `bits` of `pairs`"
+            f"{name}: its values have more than 8 bits, which are kept of upright PNG files of RGB or grey only; save it as one. "
+            "A dataset without `bits: 16` in its `pairs` rounds it to 8 bits"
         )
     return values
 

@@ -1,6 +1,7 @@
 """EXIF data (CIPA DC-008, whose form is that of TIFF 6.0) as bytes, so that what is kept stays as the camera wrote it.
 
-PIL writes EXIF data anew: it makes `?` of every character of a text that is not ASCII, and fails at a fraction of 1/0.
+PIL's own `Image.Exif` cannot do this, because it lays the data out anew: a camera's notes (MakerNote) move, so that the places that they name are wrong,
+each character that is not ASCII becomes `?`, values of an unknown type are lost, and a number in the place of a text raises an error.
 """
 
 import re
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 ORIENTATION = 0x0112
 EXIF_IFD, GPS_IFD, INTEROPERABILITY = 0x8769, 0x8825, 0xA005  # tags whose value is the place of another directory
-START = re.compile(rb"^(Exif\0\0){0,2}")  # which JPEG puts in front, and some programs twice
+START = re.compile(rb"^(Exif\0\0){0,2}")  # the mark that JPEG puts in front, and some programs put there twice
 VALUE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 OF_BIGTIFF = {16, 17, 18}  # types that EXIF does not have
 ENTRY_BYTES = 12
@@ -64,9 +65,10 @@ def for_upright(exif: bytes) -> bytes | None:
 
 
 def of_tiff(data: bytes, descriptive: set[int]) -> tuple[bytes | None, int]:
-    """EXIF data with the descriptive tags, the camera's and the place's of a TIFF file's first directory, and how many were damaged.
+    """The EXIF data of a TIFF file, None if it has none, and the number of its tags that are damaged.
 
-    The values stay as they are, byte by byte. The data is None if there are none. Raises ValueError if the first directory is damaged.
+    It has the tags ``descriptive`` of the file's first directory, and the directories of the camera (EXIF) and of the place (GPS). The
+    values stay as they are, byte by byte. Raises ValueError if the first directory is damaged.
     """
     file = _Tiff(data)
     lost = 0

@@ -70,13 +70,13 @@ def looks_like_a_picture(path: Path) -> bool:
     """Whether a file is a picture by its name or its first bytes, of a form that is read or not."""
     if path.suffix.lower() in SUFFIXES | OTHER_SUFFIXES:
         return True
-    if not path.is_file():  # a pipe would be waited for
-        return False
     try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
         with path.open("rb") as file:
             start = file.read(256)
     except OSError:
         return False
-    # two bytes, or a document, are too little to go by
+    # The first two bytes of BMP and JPEG XL are too few to go by, and PDF and PostScript are documents.
     form = form_of(start) or other_form_of(start)
     return form is not None and form not in ("BMP", "PDF", "PostScript", "JPEG XL")

@@ -28,7 +28,7 @@ def container_notes(data: bytes, name: str) -> list[str]:
         if body[:4] == b"nclx" and len(body) >= 8:
             primaries, transfer = _number(body, 4, 2), _number(body, 6, 2)
             lost = coding_notes(primaries, transfer, "nclx", name)
-            notes += [] if profiled else lost  # a profile goes before, and stays
+            notes += [] if profiled else lost  # an ICC profile takes precedence, and is kept
     return notes
 
 
@@ -57,7 +57,7 @@ def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         length, kind, start = _number(data, at, 4), bytes(data[at + 4 : at + 8]), HEADER_BYTES
         if length == 1:
             length, start = _number(data, at + 8, 8), 16
-        elif length == 0:  # up to the end
+        elif length == 0:  # the box goes up to the end of the file
             length = len(data) - at
         if length < start or at + length > len(data):
             return

@@ -1,4 +1,4 @@
-"""Whether a JPEG (ITU-T T.81) comes to its end: libjpeg only warns of one that does not, and nobody passes that on.
+"""Whether a JPEG (ITU-T T.81) comes to its end: libjpeg only warns of one that does not, and no library passes the warning on.
 
 Damage inside its pixels is not found: bytes that are lost or changed, or an end marker too early. The code of the pixels has no
 checksums; libjpeg fills what it misses, and warns at most. libjxl notices most of it, but takes ten times as long as decoding.

@@ -1,4 +1,4 @@
-"""PIL: its reader, asked for one form of pictures only and without limits of its own; and its pictures in memory."""
+"""PIL: opening a file as one form of picture only, without PIL's own limit of size; and converting from and to PIL pictures."""
 
 import io
 from typing import TYPE_CHECKING, BinaryIO
@@ -37,7 +37,7 @@ def from_pil(picture: "PilImage") -> np.ndarray:
     """
     if picture.mode != "RGB":
         raise PictureError(f"expected a picture of mode RGB, got {picture.mode}; convert it: picture.convert('RGB')")
-    pixels = np.array(picture)  # first: PIL turns a TIFF when it decodes it
+    pixels = np.array(picture)  # before the orientation is read: PIL turns a TIFF when it decodes it
     if (orientation := orientation_of(picture)) != 1:
         raise PictureError(
             f"expected an upright picture, got EXIF orientation {orientation}; turn it first: PIL.ImageOps.exif_transpose(picture)"

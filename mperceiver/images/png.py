@@ -1,7 +1,7 @@
 """Reading PNG (W3C, Portable Network Graphics, third edition): the chunks are checked here, the pixels decoded by libraries.
 
-Decoders refuse a whole file for a long text or for a wrong checksum of its resolution. Here chunks are parted first: what
-makes the pixels must be sound, what does not is skipped with a note.
+Decoders refuse a whole file for a long text or for a wrong checksum of its resolution. So each chunk is checked before decoding: one that
+makes the pixels must be sound; another one that is damaged is skipped with a note.
 """
 
 import struct
@@ -24,7 +24,7 @@ MAX_PROFILE_BYTES = 64 * 2**20
 MAX_TEXT_BYTES = 16 * 2**20
 XMP = "XML:com.adobe.xmp"
 RAW_EXIF = "Raw profile type exif"  # ImageMagick's way to keep EXIF in PNG
-SRGB_GAMMA = 45455
+SRGB_GAMMA = 45455  # 1/2.2, in the units of a gAMA chunk (1/100,000)
 # x and y of white, red, green and blue, as a cHRM chunk has them
 SRGB_PRIMARIES = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 PRIMARIES_TOLERANCE = 100  # libpng's
@@ -100,7 +100,7 @@ def _values(chunks: Chunks) -> np.ndarray:
 
 
 def _chunks(data: bytes, name: str) -> Chunks:
-    """Part a PNG's chunks. Raises ValueError if one that makes the pixels is damaged."""
+    """Split a PNG into its chunks. Raises ValueError if one that makes the pixels is damaged."""
     chunks, kept, at = Chunks(), [SIGNATURE], len(SIGNATURE)
     seen: set[bytes] = set()
     lost: set[str] = set()
@@ -135,7 +135,7 @@ def _chunks(data: bytes, name: str) -> Chunks:
         at = end
     if chunks.colour_type == 3 and not chunks.colours:
         raise ValueError("its palette is missing")
-    if b"sRGB" in seen or "icc_profile" in chunks.info:  # which go before cHRM
+    if b"sRGB" in seen or "icc_profile" in chunks.info:  # these take precedence over cHRM
         lost.discard(PRIMARIES_LOST)
     chunks.notes += [f"{what} dropped" for what in sorted(lost)]
     chunks.pixels = b"".join(kept)

@@ -1,5 +1,6 @@
 """Reading picture files of every form into uint8 RGB (H, W, 3), as the package's docstring says."""
 
+import os
 import re
 import struct
 import warnings
@@ -62,11 +63,14 @@ def stored(data: bytes, name: str) -> tuple[np.ndarray, bytes]:
 def content(source: Path | str, name: str | None = None) -> bytes:
     """A picture file's bytes. Raises PictureError if it cannot be read, or is a pipe, socket or device, which may never end."""
     path, name = Path(source), name or str(source)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    # Unlike path.exists(), these are False for a link into a folder without permission.
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise PictureError(f"{name}: is no plain file but a pipe, socket or device; save its content as a file")
     try:
         return path.read_bytes()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise PictureError(f"{name}: is a link to {path.readlink()}, which leads to no file") from None
         raise PictureError(f"{name}: no such picture") from None
     except OSError as error:
         raise PictureError(f"{name}: cannot be read ({error.strerror})") from None
@@ -173,7 +177,7 @@ def _exif(image: "PilImage", form: str, notes: list[str]) -> bytes | None:
     try:
         exif = image.info.get("exif")
         if exif and form == "AVIF":
-            # PIL has written it anew where the container says another orientation.
+            # The file's own bytes: `info` has what PIL wrote anew, if the container says another orientation.
             exif = cast("AvifImageFile", image)._decoder.get_info()[4]
         elif not exif and RAW_EXIF in image.info:  # a heading of three lines, then hexadecimal digits
             exif = bytes.fromhex("".join(image.info[RAW_EXIF].split("\n")[3:]))

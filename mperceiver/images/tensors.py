@@ -43,7 +43,7 @@ def to_levels(picture: np.ndarray, bits: int) -> np.ndarray:
 
 
 GREY = (0.299, 0.587, 0.114)  # what red, green and blue weigh in a pixel's brightness (ITU-R BT.601)
-UNCLIPPED = 6.0  # noise of a standard deviation of 1, which is the largest, leaves [0, 1] by less
+UNCLIPPED = 6.0  # how far unclipped noise may leave [0, 1]: six times its largest standard deviation, 1
 
 
 def check(tensor: "torch.Tensor", name: str = "picture", unclipped: bool = False) -> None:
@@ -76,7 +76,7 @@ def pad(tensor: "torch.Tensor", multiple: int, minimum: int = 1) -> "torch.Tenso
 
 
 def tiles(length: int, tile: int, overlap: int) -> list[int]:
-    """Start positions of tiles that cover ``length`` and overlap by ``overlap`` or more; the last tile ends where it does.
+    """Start positions of tiles that cover ``length`` and overlap by ``overlap`` or more; the last tile ends at ``length``.
 
     All in px. Raises PictureError if tiles cannot overlap by that much.
     """

@@ -52,7 +52,7 @@ def open_tiff(data: bytes, name: str) -> tuple["PilImage", bytes | None, list[st
         else:
             image = turned(_image(page, notes), _orientation(page))
         exif = _exif(data, notes)
-        profile = page.tags.valueof(34675)
+        profile = page.tags.valueof(34675)  # InterColorProfile
         notes += [f"{what} dropped" for tag, what in LOST.items() if tag in page.tags]
         notes += [f"first of {frames} frames"] if frames > 1 else []
     image.info = {"icc_profile": bytes(profile)} if profile else {}
@@ -63,16 +63,16 @@ def _check(page: "TiffPage", length: int, name: str) -> None:
     """Raise PictureError for what is not read, ValueError if the file does not hold all that its header promises."""
     tags = page.tags
     check_size(name, page.imagewidth, page.imagelength)
-    if 50706 in tags or (tags.valueof(254) or 0) & 1:
+    if 50706 in tags or (tags.valueof(254) or 0) & 1:  # DNGVersion; NewSubfileType, whose first bit says "preview"
         raise PictureError(
             f"{name}: is a camera's raw file (DNG), or begins with a preview; save it as PNG or plain TIFF"
         )
-    if 262 not in tags:
+    if 262 not in tags:  # PhotometricInterpretation
         raise PictureError(f"{name}: its header does not say what its values mean (PhotometricInterpretation)")
     photometric, bits = int(page.photometric), page.bitspersample
     if photometric not in CHANNELS:
         raise PictureError(f"{name}: its colours are {_words(page.photometric)}, which is not read; save it as RGB")
-    formats = tags.valueof(339) or (1,)
+    formats = tags.valueof(339) or (1,)  # SampleFormat; 1: unsigned integers
     formats = set(formats) if isinstance(formats, tuple) else {formats}
     if formats != {1}:
         kind = {SIGNED: "signed", FLOAT: "floating-point"}.get(next(iter(formats - {1})), "unknown")
@@ -87,7 +87,7 @@ def _check(page: "TiffPage", length: int, name: str) -> None:
         )
     if page.samplesperpixel < CHANNELS[photometric]:
         raise ValueError(f"{page.samplesperpixel} channels of {CHANNELS[photometric]}")
-    if photometric == CMYK and (tags.valueof(332) or 1) != 1:
+    if photometric == CMYK and (tags.valueof(332) or 1) != 1:  # InkSet
         raise PictureError(f"{name}: has other inks than CMYK; save it as RGB")
     if page.imagedepth != 1:
         raise PictureError(f"{name}: is a volume of {page.imagedepth} layers, no picture")
@@ -96,13 +96,13 @@ def _check(page: "TiffPage", length: int, name: str) -> None:
         raise PictureError(
             f"{name}: its compression is {_words(page.compression)}, which is not read; save it with LZW or deflate"
         )
-    by_pil = compression in JPEG or photometric in (YCBCR, LAB)
+    is_jpeg = compression in JPEG
+    by_pil = is_jpeg or photometric in (YCBCR, LAB)
     if by_pil and (bits != 8 or page.planarconfig != 1 or page.samplesperpixel != CHANNELS[photometric]):
         raise PictureError(
             f"{name}: JPEG, YCbCr or Lab in TIFF is read with 8 bits and no further channels only; save it as RGB"
         )
-    without_jpeg, with_jpeg = compression not in JPEG, compression in JPEG
-    if (without_jpeg and photometric == YCBCR) or (with_jpeg and photometric in (WHITE_IS_ZERO, PALETTE, LAB)):
+    if photometric in ((WHITE_IS_ZERO, PALETTE, LAB) if is_jpeg else (YCBCR,)):
         raise PictureError(
             f"{name}: its colours are {_words(page.photometric)} with compression {_words(page.compression)}, which is not read; save it as RGB"
         )
@@ -183,7 +183,7 @@ def _to_8_bit(values: np.ndarray, bits: int) -> np.ndarray:
 def _divided(colours: np.ndarray, alpha: np.ndarray, bits: int) -> np.ndarray:
     """Colours that were multiplied by alpha, divided by it, in 8 bit; black where alpha is zero.
 
-    8 bits are rounded down, as PIL does, so that such pictures are read as ever.
+    8 bits are rounded down, as PIL does; more bits are rounded to the nearest value.
     """
     most = (1 << bits) - 1
     scaled, alpha = colours.astype(np.uint32) * 255, alpha.astype(np.uint32)[..., None]

@@ -12,7 +12,7 @@ WEBP_SIDE = 16_383  # px
 
 
 def check_target(path: Path) -> None:
-    """Raises PictureError if a PNG cannot be written to ``path``: it is a folder, or its name does not end in .png."""
+    """Raise PictureError if a PNG cannot be written to ``path``: it is a folder, or its name does not end in .png."""
     if path.is_dir():
         raise PictureError(f"{path}: is a folder; name a file in it, which ends in .png")
     if path.suffix.lower() != ".png":
@@ -23,8 +23,8 @@ def encode(picture: np.ndarray, text: dict[str, str] | None = None, **metadata: 
     """Encode uint8 or uint16 RGB (H, W, 3) as PNG of 8 or 16 bits. Raises PictureError for another shape or dtype.
 
     Args:
-        text: keyword -> text, Latin-1, written as chunks of text; of 8 bits only, as what follows.
-        metadata: ``icc_profile`` and ``exif``.
+        text: keyword -> text, Latin-1, written as chunks of text; for pictures of 8 bits only.
+        metadata: ``icc_profile`` and ``exif``; for pictures of 8 bits only.
     """
     if picture.dtype == np.uint16 and picture.ndim == 3 and picture.shape[2] == 3 and not (text or metadata):
         import imagecodecs

@@ -42,7 +42,10 @@ def score_batch(
     A metric that needs a ground truth is None where ``gt`` is.
 
     Args:
+        restored, gt: (B, H, W, 3) RGB, uint8 or float in [0, 1].
         gt_features: metric -> the features of each ground truth, where they are known already.
+
+    Raises PictureError for another shape, type or range, and for pictures that a metric cannot be computed of.
     """
     columns: dict[str, Sequence[float | None]] = {}
     for name in protocol.metrics:

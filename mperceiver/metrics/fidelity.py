@@ -59,13 +59,13 @@ METRICS = {
 def similarity(moments: Moments, contrast: float = 1.0) -> np.ndarray:
     """SSIM of each pixel's window, of the shape of the moments' arrays.
 
-    ``contrast``: of both pictures; 0.5 is what a data range of 2 makes of pictures in [0, 1].
+    ``contrast``: a factor on the contrast of both pictures; 0.5 has the effect of a data range of 2 for pictures in [0, 1].
     """
     means, squared_means, covariance, variances = moments
     c1, c2 = (0.01 * 255 / contrast) ** 2, (0.03 * 255 / contrast) ** 2
-    result = (2 * means + c1) * (2 * covariance + c2)
-    result /= (squared_means + c1) * (variances + c2)
-    return result
+    ssim_map = (2 * means + c1) * (2 * covariance + c2)
+    ssim_map /= (squared_means + c1) * (variances + c2)
+    return ssim_map
 
 
 def window_moments(first: np.ndarray, second: np.ndarray, kind: str) -> Moments:

@@ -71,6 +71,7 @@ class Lpips(nn.Module):
         self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1) / 2)
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
+        """See the class. Raises PictureError for pictures of different or too small sizes."""
         for name, picture in (("restored", restored), ("target", target)):
             if not picture.requires_grad:
                 images.check(picture, f"LPIPS's {name} picture")
@@ -86,7 +87,7 @@ class Lpips(nn.Module):
         return [_unit(tap) for tap in self.taps(target)]
 
     def compare(self, taps: list[Tensor], reference: list[Tensor]) -> Tensor:
-        """LPIPS of activations and a reference: (B,)."""
+        """LPIPS, (B,), of the activations of ``taps`` and a target's ``reference``."""
         total = taps[0].new_zeros(len(taps[0]))
         for first, second, head in zip(taps, reference, self.heads, strict=True):
             difference = (_unit(first) - second).square()  # (B, C, h, w)
@@ -95,7 +96,7 @@ class Lpips(nn.Module):
         return total
 
     def taps(self, picture: Tensor) -> list[Tensor]:
-        """Activations after each group of convolutions."""
+        """Activations (B, C, h, w) of a picture (B, 3, H, W) after each group of convolutions."""
         hidden, activations = (picture - self.shift) / self.scale, []
         for group in self.groups:
             hidden = group(hidden)
@@ -127,10 +128,8 @@ def load(net: str) -> Lpips:
             raise WeightsError(f"{trunk_file}: no kernel and bias of convolution {number}")
         state[f"{name}.weight"] = torch.from_numpy(convolution["kernel"].transpose(3, 2, 0, 1).copy())
         state[f"{name}.bias"] = torch.from_numpy(convolution["bias"].copy())
-    heads = read_tensors(head_file)
-    state |= {
-        f"heads.{name[3:].split('.')[0]}": head.flatten() for name, head in heads.items()
-    }  # lin<k>.model.1.weight
+    heads = read_tensors(head_file)  # named lin<k>.model.1.weight
+    state |= {f"heads.{name[3:].split('.')[0]}": head.flatten() for name, head in heads.items()}
     if arrays:
         raise WeightsError(f"{trunk_file}: unexpected {', '.join(arrays)}")
     try:

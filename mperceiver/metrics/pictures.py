@@ -39,7 +39,7 @@ def channels(
 
 
 def levels(pictures: Pictures, protocol: Protocol, unclipped: bool = False) -> np.ndarray:
-    """Float64 (B, h, w, 3), 0 to 255, rounded if the protocol is quantised, its border cropped; ``unclipped``: also beyond.
+    """Float64 (B, h, w, 3), 0 to 255, rounded if the protocol is quantised, its border cropped; ``unclipped``: values beyond are allowed.
 
     Raises PictureError for another shape, type or range, and for a border that leaves nothing.
     """
@@ -69,7 +69,7 @@ def as_tensor(levels: np.ndarray) -> "torch.Tensor":
 
 
 def same_size(first: np.ndarray, second: np.ndarray) -> None:
-    """Raises PictureError unless restored pictures and ground truths have one size."""
+    """Raise PictureError unless restored pictures and ground truths have one size."""
     if first.shape != second.shape:
         raise PictureError(f"the restored picture is {size(first)} px and its ground truth {size(second)} px")
 

@@ -26,8 +26,8 @@ class StaticInputs:
     """What the U-Net's steps need of B pictures and what does not depend on t; computed once by ``Branches.prepare``.
 
     It describes whole pictures, and each tile of a picture uses its picture's. The IR-Adapter's part also depends on the tile's
-    LQ latent: ``Branches.predict`` adds it at the first step, and it is removed with that latent tensor. So a latent must not
-    be changed in place while it is sampled from.
+    LQ latent: ``Branches.predict`` computes it at the first step and caches it for as long as that latent tensor lives. So a
+    latent must not be changed in place while it is sampled from.
     """
 
     context: Tensor  # of the U-Net (B, T, C)

@@ -36,9 +36,8 @@ def read(checkpoint: Path) -> Any:
             raise CheckpointError(f"{checkpoint}: damaged, or not a safetensors file ({error})") from None
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message="Detected pickle protocol", category=UserWarning
-            )  # 3, of old files
+            # Old files have protocol 3.
+            warnings.filterwarnings("ignore", message="Detected pickle protocol", category=UserWarning)
             return torch.load(checkpoint, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         named = NAMED.search(str(error))  # torch's own message recommends to load it all the same
@@ -48,21 +47,27 @@ def read(checkpoint: Path) -> Any:
             "trust it: torch.save(checkpoint['state_dict'], …)"
         ) from None
     except Exception as error:  # a damaged file raises a dozen classes
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # of a place beyond the file's end
+        # EINVAL: torch looked for a place beyond the end of a file that was cut short.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         raise CheckpointError(f"{checkpoint}: damaged, cut short, or not a file of torch.save ({error})") from None
 
 
-def unwrapped(checkpoint: Path, found: Any) -> dict[str, Tensor]:
-    """Tensors by name, out of the wrappers of trainers; their prefixes stay. Raises CheckpointError if there are none."""
-    while isinstance(found, dict) and (inner := next((w for w in WRAPPERS if isinstance(found.get(w), dict)), None)):
-        found = found[inner]
-    if not isinstance(found, dict) or not found:
-        raise CheckpointError(f"{checkpoint}: no tensors by name in it, but {type(found).__name__}")
-    other = [str(name) for name, value in found.items() if not isinstance(value, Tensor)]
+def unwrapped(checkpoint: Path, content: Any) -> dict[str, Tensor]:
+    """The tensors by name in what ``read`` returned, out of the wrappers of trainers; the prefixes of names stay.
+
+    Floating-point tensors become float32. Raises CheckpointError if there are none, if there is anything else, or for NaN or infinity.
+    """
+    while isinstance(content, dict) and (
+        inner := next((w for w in WRAPPERS if isinstance(content.get(w), dict)), None)
+    ):
+        content = content[inner]
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{checkpoint}: no tensors by name in it, but {type(content).__name__}")
+    other = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if other:
         raise CheckpointError(f"{checkpoint}: {other[0]} is no tensor ({len(other)} such entries)")
-    state = {str(name): tensor for name, tensor in found.items()}
+    state = {str(name): tensor for name, tensor in content.items()}
     bad = [name for name, t in state.items() if t.is_floating_point() and not t.isfinite().all()]
     if bad:
         raise CheckpointError(f"{checkpoint}: {bad[0]} has values that are not numbers ({len(bad)} such tensors)")
@@ -70,7 +75,7 @@ def unwrapped(checkpoint: Path, found: Any) -> dict[str, Tensor]:
 
 
 def without_prefixes(state: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The tensors as they are named; then, as long as a trainer put a prefix before all names, without it. There must be one."""
+    """Yield the tensors as they are named; then, as long as all names begin with a trainer's prefix, without it. ``state`` has a tensor."""
     yield state
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in state)), None):
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from spandrel import ArchRegistry, ImageModelDescriptor
 
 NATIVE = {"PromptIR": (PromptIR, 8), "Restormer": (Restormer, 8)}  # name -> module, and what sides are multiples of
-PROMPT = (
-    "prompt1.prompt_param"  # a tensor of PromptIR, whose other names are Restormer's: spandrel takes it for that one
-)
+# A tensor that only PromptIR has. Its other tensors have Restormer's names, so spandrel takes a PromptIR for a Restormer.
+PROMPT = "prompt1.prompt_param"
 # Architectures of spandrel_extra_arches, whose licences forbid commercial use.
 RESTRICTED = ("SRFormer", "CodeFormer", "MAT", "DDColor", "AdaCode", "FeMaSR", "M3SNet", "MPRNet", "MIRNet2")
 MOST_NAMED = 3
@@ -68,10 +67,15 @@ def _staged(foundation: str, name: str) -> Path:
 
 
 def build(file: Path, spec: Checkpoint, named_in: str) -> tuple[nn.Module, int, int]:
-    """The network of a checkpoint with its weights, a map of (B, 3, H, W); what its sides are multiples of; their least.
+    """Build the network of a checkpoint, with its weights.
 
     Args:
         named_in: the file of config/ that errors of ``spec`` name.
+
+    Returns:
+        The network, which maps (B, 3, H, W) in [0, 1] to the same; the number in px that its input's sides must be multiples of; the least side in px.
+
+    Raises ConfigError, CheckpointError: as ``load_restorer``.
     """
     state = unwrapped(file, read(file))
     if spec.architecture in NATIVE:
@@ -85,11 +89,11 @@ def build(file: Path, spec: Checkpoint, named_in: str) -> tuple[nn.Module, int, 
         raise config.ConfigError(
             f"{named_in}: checkpoint.architecture: {spec.architecture} is none that spandrel knows: {', '.join(known)}"
         )
-    found = next((named for named in without_prefixes(state) if entry.detect(named)), None)
-    if found is None:
+    fitting = next((named for named in without_prefixes(state) if entry.detect(named)), None)
+    if fitting is None:
         raise CheckpointError(f"{file}: is no whole checkpoint of {spec.architecture}{_likely(registry, state)}")
     try:
-        descriptor = entry.architecture.load(dict(found))
+        descriptor = entry.architecture.load(dict(fitting))
     except Exception as error:  # load_state_dict's RuntimeError, KeyError for a missing tensor, and others
         reason = " ".join(str(error).split())
         raise CheckpointError(
@@ -109,7 +113,7 @@ def build(file: Path, spec: Checkpoint, named_in: str) -> tuple[nn.Module, int, 
 
 
 def _with_restricted(registry: "ArchRegistry", architecture: str, named_in: str) -> "ArchRegistry":
-    """spandrel's architectures, and where one of them is asked for those of spandrel_extra_arches."""
+    """spandrel's architectures; with those of spandrel_extra_arches if ``architecture`` is one of them. Raises ConfigError if they are not installed."""
     if architecture not in RESTRICTED:
         return registry
     try:
@@ -142,20 +146,20 @@ def _native(file: Path, spec: Checkpoint, state: dict[str, Tensor]) -> tuple[nn.
     module, multiple = NATIVE[spec.architecture]
     if spec.colour != "rgb":
         raise CheckpointError(f"{file}: {spec.architecture} restores colour pictures; leave out checkpoint.colour")
-    found = next((named for named in without_prefixes(state) if "patch_embed.proj.weight" in named), state)
-    if (PROMPT in found) != (spec.architecture == "PromptIR"):
+    tensors = next((named for named in without_prefixes(state) if "patch_embed.proj.weight" in named), state)
+    if (PROMPT in tensors) != (spec.architecture == "PromptIR"):
         raise CheckpointError(f"{file}: is no checkpoint of {spec.architecture}{_likely(MAIN_REGISTRY, state)}")
-    bias_free = spec.architecture == "Restormer" and "encoder_level1.0.norm1.body.bias" not in found
+    bias_free = spec.architecture == "Restormer" and "encoder_level1.0.norm1.body.bias" not in tensors
     try:
         network = module(**spec.arguments, **({"bias_free": True} if bias_free else {}))
     except TypeError as error:
         raise CheckpointError(f"{file}: checkpoint.arguments: {error}") from None
     own = network.state_dict()
-    if differ := differing(found, own):
+    if differ := differing(tensors, own):
         raise CheckpointError(
             f"{file}: does not fit {spec.architecture}, {len(differ)} of {len(own)} tensors differ: {'; '.join(differ[:MOST_NAMED])}"
         )
-    network.load_state_dict(found, strict=True)
+    network.load_state_dict(tensors, strict=True)
     return network, multiple, 1
 
 

@@ -29,8 +29,7 @@ class CMAdapter(nn.Module):
         """e_img (B, C_clip) -> e_cm (B, N, tokens, width)."""
         b = embedding.shape[0]
         x = self.norm(self.fc(embedding).view(b, self.tokens, -1))  # (B, T, C)
-        q, k, v = (
-            torch.einsum("btc,sndc->sbntd", x, self.qkv).unflatten(-1, (self.heads, -1)).transpose(-2, -3)
-        )  # (B, N, h, T, d)
+        qkv = torch.einsum("btc,sndc->sbntd", x, self.qkv)  # (3, B, N, T, C)
+        q, k, v = qkv.unflatten(-1, (self.heads, -1)).transpose(-2, -3)  # (B, N, h, T, d) each
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(-2, -3).flatten(-2)  # (B, N, T, C)
         return torch.einsum("bntc,ndc->bntd", mixed, self.out_weight) + self.out_bias[:, None]

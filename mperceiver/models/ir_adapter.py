@@ -44,9 +44,8 @@ class IRAdapter(nn.Module):
                 ResBlock(widths[-1], widths[-1], time_width),
             ]
         )
-        self.vp_pool: nn.Parameter | nn.ParameterList | None = (
-            None  # (scales, N, M, C_v), or (N, M, C_k) for each scale
-        )
+        # (scales, N, M, C_v), or, with `vp_width: scale`, (N, M, C_k) for each scale.
+        self.vp_pool: nn.Parameter | nn.ParameterList | None = None
         if spec.vp_width == "scale":
             prompt_widths = widths
             if spec.vp_pool:

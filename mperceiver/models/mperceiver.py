@@ -25,7 +25,7 @@ from mperceiver.models.tiling import Tiles, lay_out
 from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
 
-# In steps of the sampler at toy width, where it is dearest: what encoding a tile, and decoding it with the DRM, costs.
+# The time that encoding a tile, and decoding it with the DRM, takes: in steps of the sampler, at toy width, where it is longest.
 COST_OF_ENCODING, COST_OF_DECODING = 0.2, 1.2
 
 
@@ -53,14 +53,14 @@ class MPerceiver:
     ) -> None:
         """
         Args:
-            foundation: on the device where the model is to work; so are the other modules, frozen, and the DRM is attached to its VAE.
+            foundation: on the device where the model works, as are the other modules. All are frozen, and the DRM is attached to this VAE.
             predictor, branches: as trained for ``tasks``.
             drm: repairs detail in the VAE's decoder; None: the decoder stays as it is.
             tasks: names of the degradations that the predictor tells apart.
-            sampler: its settings.
+            sampler: settings of the sampler.
             clip_crop_px: side of the crops that CLIP sees; None for the whole picture.
             probabilities: P as the predictor gives it, 1/N for every degradation, or 1 for the task that ``look`` is given.
-            sampling_tiles: smaller tiles for the U-Net alone; None: it has the VAE's.
+            sampling_tiles: smaller tiles for the U-Net alone; None: the U-Net has the VAE's tiles.
         """
         self.foundation, self.predictor, self.branches, self.drm = foundation, predictor, branches, drm
         self.tasks, self.sampler, self.device = list(tasks), sampler, foundation.device
@@ -128,10 +128,10 @@ class MPerceiver:
     def _encode(
         self, whole: Tensor, tiles: Tiles, report: Callable[[float], None]
     ) -> tuple[Tensor, list[EncoderFeatures]]:
-        """The LQ latent (B, 4, h, w), and the features that the DRM needs, by batch.
+        """The LQ latent (B, 4, h, w), and the encoder's features that the DRM needs, one entry for each batch of tiles.
 
-        The features of a picture of several tiles would fill the memory, unless they are few: there are none then, and they are computed
-        again when their tile is decoded.
+        The features of all tiles of a large picture would fill the memory. If they need more than ``tiles.spare_bytes``, none are
+        returned, and ``_decode`` computes them again, batch by batch.
         """
         drm = self.drm
         if drm is not None and tiles.count > 1:
@@ -161,9 +161,8 @@ class MPerceiver:
     ) -> Tensor:
         """The restored latent (B, 4, h, w), by DDIM on the whole latent; each prediction is blended from those of its tiles."""
         generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
-        lq_tiles = list(
-            tiles.cut(lq_latent)
-        )  # kept for all steps: the features cached by `predict` live as long as these
+        # Kept for all steps, because the features that `predict` caches live as long as these tensors.
+        lq_tiles = list(tiles.cut(lq_latent))
 
         def draw() -> Tensor:
             return torch.stack([torch.randn(lq_latent.shape[1:], generator=generator) for generator in generators])

@@ -13,6 +13,8 @@ from mperceiver.models.baselines.network import Network
 from mperceiver.models.restorer import Restorer
 from mperceiver.wording import first_few
 
+PARTS = [name for name in vars(Restorer) if not name.startswith("_")]  # of the protocol
+
 
 def load_restorer(method: str, device: torch.device | str) -> Restorer:
     """The restorer of a method of kind python.
@@ -61,7 +63,7 @@ def load_restorer(method: str, device: torch.device | str) -> Restorer:
 
 
 def _check_known(where: str, method: str, imported: set[str]) -> None:
-    """Raise ConfigError for a file of the working directory that the method's module imported, and that is none of the method's inputs."""
+    """Raise ConfigError if the method's module imported a file of the working directory that is none of the method's inputs."""
     known = [Path(file).resolve() for file in module_inputs(method)]
     files = (
         getattr(sys.modules.get(name), "__file__", None) for name in imported if name.partition(".")[0] != "mperceiver"
@@ -78,6 +80,3 @@ def _check_known(where: str, method: str, imported: set[str]) -> None:
             f"{where}: its module imports {first_few(unknown)}, and a change there would not be seen: add {'them' if unknown[1:] else 'it'} to "
             "`python.reads`"
         )
-
-
-PARTS = [name for name in vars(Restorer) if not name.startswith("_")]

@@ -10,9 +10,10 @@ from mperceiver.config.modules import ModelConfig
 from mperceiver.config.runs import Run
 from mperceiver.models.towers import Towers
 
-# Of the crops that CLIP gets at once. With four times as many, each takes 1.7 times as long on a CPU.
+# The most pixels of all crops that CLIP gets at once. With four times as many, a crop takes 1.7 times as long on a CPU.
 CROP_PIXELS = 2**16
-MOST_CROPS = 64  # that CLIP sees of a picture: what a photograph's degradation is, these tell as well as the hundreds that cover it
+# The most crops of a picture that CLIP sees: they tell a photograph's degradation as well as the hundreds that would cover it.
+MOST_CROPS = 64
 
 
 class DegradationPredictor(nn.Module):
@@ -78,8 +79,8 @@ def estimate_degradations(
 ) -> DegradationEstimate:
     """Estimate the degradations of whole pictures (B, 3, H, W) in [0, 1].
 
-    With ``crop_px``, CLIP sees crops of that side, and embeddings and logits are averaged over them. The crops cover the picture; of a
-    picture that takes more than MOST_CROPS, that many at most are spread over it evenly.
+    With ``crop_px``, CLIP sees crops of that side, and embeddings and logits are averaged over them. The crops cover the picture; if that
+    would take more than MOST_CROPS crops, at most that many are spread over it evenly.
     """
     if crop_px is None or min(pictures.shape[-2:]) < crop_px:
         embedding = foundation.embed(pictures)
@@ -100,7 +101,7 @@ def _estimate(predictor: DegradationPredictor, embedding: Tensor, classes: Tenso
 
 
 def _spread(tops: list[int], lefts: list[int]) -> tuple[list[int], list[int]]:
-    """The rows and columns of a grid of crops, or, where they make more than MOST_CROPS crops, so many of each that they do not."""
+    """The rows and columns of a grid of crops, thinned out evenly where the grid has more than MOST_CROPS crops."""
     share = min(1.0, (MOST_CROPS / (len(tops) * len(lefts))) ** 0.5)
     rows = min(max(1, int(len(tops) * share)), MOST_CROPS)
     columns = min(len(lefts), MOST_CROPS // rows)

@@ -15,7 +15,7 @@ class StagedFoundation(NamedTuple):
     name: str
     folder: Path
     digests: dict[str, str] | None  # {path inside the folder: SHA-256}; None without a card
-    remedy: str  # how a file that was changed comes back
+    remedy: str  # what a person does about a file that was changed
 
     @property
     def command(self) -> str:
@@ -37,7 +37,7 @@ class StagedFoundation(NamedTuple):
 def staged(name: str) -> StagedFoundation:
     """The foundation config/foundations/<name>.yaml, whether or not its folder is there.
 
-    Raises ConfigError, LineageError: its file has faults, or its card is none.
+    Raises ConfigError, LineageError: its file in config/ has faults, or its card is damaged.
     """
     folder, local = paths.foundation_folder(name), config.load("foundations", name).local
     if local is not None and not folder.exists() and (shipped.find(local) / shipped.CARD).is_file():

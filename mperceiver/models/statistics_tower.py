@@ -80,17 +80,17 @@ class StatisticsTower(nn.Module):
         self.register_buffer("shift", torch.zeros(3, 1, 1))
 
     def statistics(self, pictures: Tensor) -> Tensor:
-        """The embedding before it is standardised."""
+        """The embedding before it is standardised: (B, 3, H, W) as in ``forward`` -> (B, 608)."""
         # Depthwise convolutions on a CPU take two thirds of the time in this memory format.
         pictures = (pictures * self.gain + self.shift).contiguous(memory_format=torch.channels_last)
         features = F.relu6(self.stem(pictures))
-        found = [features]
+        scales = [features]
         for stage in self.stages:
             features = stage(features)
-            found.append(features)
+            scales.append(features)
         parts = []
-        for at_a_scale in found:
-            deviation, mean = torch.std_mean(at_a_scale, dim=(2, 3))
+        for features in scales:
+            deviation, mean = torch.std_mean(features, dim=(2, 3))
             parts += [mean, deviation]
         return torch.cat(parts, dim=1)
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from mperceiver.lineage import LineageError
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"  # the second names the files of weights in several
-NAMES = {  # parts of names: here, and in the files
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"  # names the files, where the weights are in several
+NAMES = {  # part of a tensor's name here: part of its name in the files
     "token_embedding": "embeddings.token_embedding",
     "position_embedding": "embeddings.position_embedding",
     "layers.": "encoder.layers.",
@@ -101,16 +102,16 @@ def load_text_tower(folder: Path, dtype: torch.dtype = torch.float32) -> TextTow
                 activation=cfg["hidden_act"],
                 eps=cfg["layer_norm_eps"],
             )
-        found = _tensors(folder)
+        tensors = _tensors(folder)
     except Exception as error:  # what json, torch and safetensors raise for a damaged file has no common class
         raise LineageError(f"{folder}: cannot be loaded as a text encoder ({type(error).__name__}: {error})") from None
     state, wrong = {}, []
     for name, value in tower.state_dict().items():
         sources = _sources(name)
         shape = (len(value) // len(sources), *value.shape[1:])
-        wrong += [source for source in sources if source not in found or found[source].shape != shape]
+        wrong += [source for source in sources if source not in tensors or tensors[source].shape != shape]
         if not wrong:
-            state[name] = torch.cat([found.pop(source).to(dtype) for source in sources])
+            state[name] = torch.cat([tensors.pop(source).to(dtype) for source in sources])
     if wrong:
         raise LineageError(f"{folder}: weights do not fill the text encoder, e.g. {wrong[0]} ({len(wrong)} in all)")
     tower.load_state_dict(state, strict=True, assign=True)

@@ -35,7 +35,7 @@ class Tiles:
     tile: tuple[int, int]  # (h, w) of a tile
     batch: int = 1  # number of tiles that the model gets at once
     device: torch.device | str = "cpu"  # where the model gets them
-    spare_bytes: int = 0  # of memory, for what of all tiles would else be computed again
+    spare_bytes: int = 0  # memory for features of all tiles, which would otherwise be computed twice
     _weights: dict = field(default_factory=dict, repr=False)
 
     @property
@@ -143,7 +143,7 @@ def lay_out(
     Args:
         overlap_px: least overlap of two neighbouring tiles.
         batch: number of tiles that the model gets at once.
-        step: corners are multiples of this number of px; none: of the model's ``multiple``, as the sides always are.
+        step: corners are multiples of this number of px; None: of the model's ``multiple``. The sides are always multiples of that.
 
     Raises ConfigError if the model cannot take such tiles, or if they overlap by their whole side.
     """
@@ -167,7 +167,7 @@ def lay_out(
                 "lower it in config/methods/, or take larger tiles"
             )
         count = math.ceil((length - overlap) / (side - overlap))
-        # As many tiles, but as small as possible, since the model's work grows with their area.
+        # The tiles are as small as this number of them allows, since the model's work grows with their area.
         tight = math.ceil((length + (count - 1) * overlap) / count / multiple) * multiple
         tight = max(tight, least)
         starts = images.tiles(length // step, tight // step, overlap // step)

@@ -43,7 +43,7 @@ class Towers:
     tokens: Tokens
     clip_px: int  # side of the image tower's square input
     minimum_px: int | None = None
-    # Of the VAE's convolutions and matrix products, and of the DRM's, which run inside it; None: all in float32. It overflows in float16.
+    # Of the VAE's convolutions and matrix products, and of the DRM's, which run inside it; None: float32. The VAE overflows in float16.
     vae_dtype: torch.dtype | None = None
 
     @property
@@ -188,7 +188,7 @@ def load(
 
     Args:
         name: stem of config/foundations/<name>.yaml.
-        device: where the networks go.
+        device: where the networks are put.
         folder: another folder than data/foundations/<name>/, whose files are not compared with a card.
         dtype: of the weights of the U-Net, the text encoder and the image tower. bfloat16 or float16 halves their memory, for
             use under autocast. The VAE stays in float32, since it overflows in half precision.
@@ -249,9 +249,7 @@ def _pretrained(network: type[M], folder: Path, dtype: torch.dtype, absent: tupl
             local_files_only=True,
             torch_dtype=dtype,
         )
-    except (
-        Exception
-    ) as error:  # OSError, SafetensorError, ValueError, KeyError and more: diffusers keeps to no one class
+    except Exception as error:  # OSError, SafetensorError, ValueError, KeyError: diffusers' errors have no common class
         raise LineageError(f"{folder}: cannot be loaded as {network.__name__} ({error})") from None
     wrong = [key for kind in ("missing_keys", "mismatched_keys", "error_msgs") for key in report.get(kind, ())]
     wrong = [key for key in wrong if not str(key).startswith(absent)] if absent else wrong

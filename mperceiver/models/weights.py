@@ -84,7 +84,7 @@ def _type_and_shape(tensor: Tensor) -> str:
 
 
 def differing(stored: dict[str, Tensor], own: dict[str, Tensor], form: Callable[[Tensor], str] = _shape) -> list[str]:
-    """A line for each tensor that a file has in another form than a network, or that only one of them has; in the order of their names.
+    """A line for each tensor that has another form in a file than in a network, or that only one of them has; sorted by name.
 
     Args:
         stored: the tensors of the file by name.

@@ -10,7 +10,7 @@ from mperceiver.report.trace import card_of
 
 CHANGES, MAY, NOT = "changes numbers", "may change numbers", "changes no number"
 SHOWN = 60  # characters of a value
-# What numbers stand on in a checkout beside config/, nearest first -> what is said of a file there that differs.
+# What numbers depend on in a checkout beside config/, nearest first -> what is printed of a file there that differs.
 PLACES = {
     "assets": "another content",
     "mperceiver": "changed code",
@@ -28,7 +28,7 @@ class Difference(NamedTuple):
 
     Attributes:
         depth: steps from the two outputs that are compared; 0: of these themselves.
-        where: the card, or the pair of cards, that it is of.
+        where: the card, or the pair of cards, in which it is.
         what: the difference in words, old → new.
         effect: whether it changes numbers.
     """
@@ -61,11 +61,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
-# ---------------------------------------------------------------- two cards and what they stand on
+# ---------------------------------------------------------------- two cards and what they depend on
 
 
 def differences(one: str, other: str) -> list[Difference]:
-    """What differs between two outputs and all that they stand on.
+    """What differs between two outputs and all that they depend on, nearest first.
 
     Args:
         one, other: each a path of a card or an output, a run, ``method/dataset``, or a commit (then both).
@@ -77,45 +77,45 @@ def differences(one: str, other: str) -> list[Difference]:
         return _between_commits(first, second)
     pairs = [(0, _card(one), _card(other))]
     seen: set[tuple[str, str]] = set()
-    found: list[Difference] = []
+    listed: list[Difference] = []
     for depth, a, b in pairs:  # grows as it is read: nearest first
         if (a, b) in seen:
             continue
         seen.add((a, b))
         old, new = lineage.read_card(a), lineage.read_card(b)
-        found += _of_cards(depth, a, b, old, new)
+        listed += _of_cards(depth, a, b, old, new)
         for x, y in _paired(old["inputs"], new["inputs"]):
             if x != y and _is_card(x) and _is_card(y):
                 pairs.append((depth + 1, str(x), str(y)))
             elif what := _of_inputs(x, y, old, new):
-                found.append(Difference(depth, _where(a, b), what, _effect(x, y, old, new)))
-    return sorted(dict.fromkeys(found), key=lambda difference: difference.depth)
+                listed.append(Difference(depth, _where(a, b), what, _effect(x, y, old, new)))
+    return sorted(dict.fromkeys(listed), key=lambda difference: difference.depth)
 
 
 def _of_cards(depth: int, a: str, b: str, old: dict, new: dict) -> list[Difference]:
     """What two cards say differently of themselves."""
     where, same = _where(a, b), _same_outputs(old, new)
-    found = []
+    listed = []
     for key, was, now in changed_keys(old["spec"], new["spec"]):
         effect = NOT if same or key in ("dataset", "method") or key.endswith("title") else CHANGES
-        found.append(Difference(depth, where, in_words(key, was, now), effect))
+        listed.append(Difference(depth, where, in_words(key, was, now), effect))
     if old.get("seed") != new.get("seed"):
-        found.append(
+        listed.append(
             Difference(depth, where, in_words("seed", old.get("seed"), new.get("seed")), NOT if same else CHANGES)
         )
     if old["code"] != new["code"]:
         what = (
             f"code {old['code'][:12]} (commit {old['commit'][:12]}) → {new['code'][:12]} (commit {new['commit'][:12]})"
         )
-        found.append(Difference(depth, where, what, NOT if same else MAY))
+        listed.append(Difference(depth, where, what, NOT if same else MAY))
     for package, was, now in changed_keys(old.get("versions", {}), new.get("versions", {})):
-        found.append(Difference(depth, where, in_words(package, was, now), NOT if same else MAY))
+        listed.append(Difference(depth, where, in_words(package, was, now), NOT if same else MAY))
     if old.get("device") != new.get("device"):
         what = in_words("device", old.get("device"), new.get("device"))
-        found.append(Difference(depth, where, what, NOT if same else MAY))
+        listed.append(Difference(depth, where, what, NOT if same else MAY))
     if old.get("lock") != new.get("lock"):
-        found.append(Difference(depth, where, "uv.lock is another one", NOT if same else MAY))
-    return found
+        listed.append(Difference(depth, where, "uv.lock is another one", NOT if same else MAY))
+    return listed
 
 
 def _of_inputs(x: str | None, y: str | None, old: dict, new: dict) -> str | None:
@@ -155,7 +155,7 @@ def _where(a: str, b: str) -> str:
 
 
 def _paired(old: dict[str, str], new: dict[str, str]) -> list[tuple[str | None, str | None]]:
-    """Inputs of two cards in pairs: of one name first, then in their order those that the same rule made."""
+    """Inputs of two cards in pairs: first those of one name, then, in their order, those that the same rule made."""
     pairs: list[tuple[str | None, str | None]] = [(name, name) for name in old if name in new]
     left, right = [name for name in old if name not in new], [name for name in new if name not in old]
     for name in left:
@@ -200,18 +200,18 @@ def _commit(target: str) -> str | None:
 
 
 def _between_commits(one: str, other: str) -> list[Difference]:
-    found = []
+    listed = []
     for file in commits.files_between(one, other, "config"):
         if not file.endswith(".yaml"):
-            found.append(Difference(0, file, "another content", MAY))
+            listed.append(Difference(0, file, "another content", MAY))
             continue
         old, new = (config.parse_text(commits.file_at(commit, file)) for commit in (one, other))
         for key, was, now in changed_keys(old, new):
             words = key.rpartition(".")[2] in config.WORDS
-            found.append(Difference(0, file, in_words(key, was, now), NOT if words else CHANGES))
+            listed.append(Difference(0, file, in_words(key, was, now), NOT if words else CHANGES))
     for depth, (place, what) in enumerate(PLACES.items(), start=1):
-        found += [_of_file(depth, file, what) for file in commits.files_between(one, other, place)]
-    return found
+        listed += [_of_file(depth, file, what) for file in commits.files_between(one, other, place)]
+    return listed
 
 
 def _of_file(depth: int, file: str, what: str) -> Difference:
@@ -230,15 +230,15 @@ def print_differences(one: str, other: str) -> None:
     """Print what differs, a line a difference. Raises what ``differences`` raises."""
     from mperceiver.printing import say
 
-    found = differences(one, other)
-    if not found:
+    listed = differences(one, other)
+    if not listed:
         of_commits = _commit(one) and _commit(other)
         looked_at = (
             f" in {', '.join(['config', *PLACES])}" if of_commits else ", by what their cards and all cards below say"
         )
         say(f"{one} and {other}: nothing differs{looked_at}")
     where = None
-    for difference in found:
+    for difference in listed:
         if difference.where != where:
             where = difference.where
             say(where)

@@ -39,11 +39,11 @@ class Row:
     method: str
     title: str
     ranked: bool = True  # False for a reference, which is no method: the input itself, or what saw the ground truth
-    members: tuple[str, ...] = ()  # methods whose scores it shows: itself; of kind mean several; of kind reported none
+    # Methods whose scores it shows: itself, several for kind mean, none for kind reported.
+    members: tuple[str, ...] = ()
     names: tuple[str, ...] = ()  # its names in the files of published numbers
-    file: str | None = (
-        None  # for a row of one of these files, which has no file in config/methods: the stem of that file
-    )
+    # For a row of published numbers alone, which has no file in config/methods: the stem of its file in config/reported.
+    file: str | None = None
     source: str = ""  # for such a row: where its numbers are from
 
     @property
@@ -91,9 +91,8 @@ class Value:
     protocol_sha256: str = ""
     why: str = ""
     trained_on: int = 0  # number of its pictures that the method was also trained on
-    not_compared: str = (
-        ""  # datasets that this number does not count, since they are not prepared here, with NAMES_APART between
-    )
+    # Training sets that ``trained_on`` does not count, since they are not prepared here, with NAMES_APART between the names.
+    not_compared: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,9 +111,8 @@ class Cell:
     text: str = ""  # the mean as it is printed
     rank: int | None = None  # 1 is the best
     reported: float | None = None  # the published number
-    reported_mean: float | None = (
-        None  # if that is an average, and not the mean of the row's published numbers: that mean
-    )
+    # If ``reported`` is an average and not the mean of the row's published numbers: that mean.
+    reported_mean: float | None = None
     doubt: str = ""  # what speaks against the published number
 
     @property

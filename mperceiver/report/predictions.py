@@ -28,8 +28,8 @@ class Predictions(NamedTuple):
     def bins(self) -> list[tuple[float, float, int]]:
         """(mean confidence, accuracy, number of pictures) of each bin that has pictures, in order of confidence."""
         number = np.minimum((self.confidence * BINS).astype(int), BINS - 1)
-        found = [(self.confidence[number == k], self.right[number == k]) for k in np.unique(number)]
-        return [(float(confidence.mean()), float(right.mean()), len(right)) for confidence, right in found]
+        pairs = [(self.confidence[number == k], self.right[number == k]) for k in np.unique(number)]
+        return [(float(confidence.mean()), float(right.mean()), len(right)) for confidence, right in pairs]
 
     def calibration_error(self) -> float:
         """Expected calibration error, in [0, 1]: the mean of |accuracy - confidence| over the bins, each weighted by its pictures.
@@ -98,5 +98,5 @@ def among_most_probable(pictures: "pd.DataFrame", mixed: dict[str, set[str]]) ->
 
 
 def files_of(method: str, dataset: str) -> list[Path]:
-    """The files that ``read`` stands on: the card of the restored pictures, and the probabilities."""
+    """The files that ``read`` depends on: the card of the restored pictures, and the probabilities."""
     return [paths.restored_card(method, dataset), paths.probabilities_file(method, dataset)]

@@ -13,7 +13,7 @@ from mperceiver.report.why import seconds
 from mperceiver.training.discarding import unfinished_curve
 
 HEADLINE = "psnr"
-LINE = 250  # most characters of a line where it is not a terminal that reads
+LINE = 250  # most characters of a line where standard output is no terminal
 
 
 def runs() -> list[dict[str, Any]]:
@@ -25,14 +25,14 @@ def runs() -> list[dict[str, Any]]:
     seconds, cpu_seconds and watt_hours of all its stages, like, differs (sentences).
     """
     methods = {name: config.load("methods", name) for name in config.names("methods")}
-    found = []
+    rows = []
     for name in config.names("runs"):
         spec = config.load("runs", name)
         own = [stage for stage, trainer in config.weights_of(name).items() if trainer == name]
         stages = {stage: _stage(name, stage, getattr(spec, stage).steps) for stage in own}
         shipped = any(method.run == name and method.weights for method in methods.values())
         like = _like(name)
-        found.append(
+        rows.append(
             {
                 "name": name,
                 "title": spec.title,
@@ -46,7 +46,7 @@ def runs() -> list[dict[str, Any]]:
                 "differs": _differs(name, like) if like else [],
             }
         )
-    return found
+    return rows
 
 
 def _state(stages: list[str], shipped: bool) -> str:
@@ -64,9 +64,8 @@ def _stage(run: str, stage: str, steps: int) -> dict[str, Any]:
         made = {"state": "stale" if stale else "done", "steps": steps, "commit": lineage.read_card(card)["commit"]}
         last = _last_row(paths.curve_file(run, stage))
         told = {
-            "seconds": last.get(
-                "seconds", seconds(str(card))
-            ),  # Snakemake's are those of the last job, after a requeue too few
+            # Of the curve if it has them: the seconds of Snakemake's benchmark are those of the last job, too few after a requeue.
+            "seconds": last.get("seconds", seconds(str(card))),
             "cpu_seconds": csvs.measured(paths.benchmark_file(f"train_{stage}", run), "cpu_time"),
             "watt_hours": last.get("watt_hours"),
         }
@@ -98,8 +97,8 @@ def _last_row(curve: Path) -> dict[str, float]:
 def _scores(method: str) -> dict[str, float]:
     """{dataset: mean of the headline metric} of every dataset that a method was scored on."""
     cards = sorted((paths.SCORES / method).glob("*.json"))
-    found = {card.stem: scores.result(method, card.stem) for card in cards}
-    means = {dataset: of["means"].get(HEADLINE) for dataset, of in found.items() if of}
+    by_dataset = {card.stem: scores.result(method, card.stem) for card in cards}
+    means = {dataset: of["means"].get(HEADLINE) for dataset, of in by_dataset.items() if of}
     return {dataset: mean for dataset, mean in means.items() if mean is not None}
 
 
@@ -116,9 +115,9 @@ def _differs(run: str, like: str) -> list[str]:
 
 def print_runs(as_json: bool = False) -> None:
     """Print all runs, a line each, or as JSON. The mean is over all datasets that methods with the run's weights were scored on."""
-    found = runs()
+    rows = runs()
     if as_json:
-        say(json.dumps(found, indent=1))
+        say(json.dumps(rows, indent=1))
         return
     from rich.table import Table
 
@@ -133,7 +132,7 @@ def print_runs(as_json: bool = False) -> None:
         "differs from",
         box=None,
     )
-    for run in found:
+    for run in rows:
         means = [mean for of in run["scores"].values() for mean in of.values()]
         at = next((stage for stage in run["stages"].values() if stage["state"] == "training"), None)
         commits = dict.fromkeys(stage["commit"][:8] for stage in run["stages"].values() if "commit" in stage)

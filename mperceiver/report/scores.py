@@ -43,12 +43,12 @@ def _card(method: str, dataset: str) -> dict | None:
 @lru_cache(maxsize=4096)
 def _read(_path: str, _written: int, _size: int, card: str) -> dict:
     """A table asks for the same card once for each metric, so the card is cached by its modification time and size."""
-    found = lineage.read_card(card)
-    if missing := KEYS - set(found["result"]):
+    content = lineage.read_card(card)
+    if missing := KEYS - set(content["result"]):
         raise TableError(
             f"{card}: no {', '.join(sorted(missing))} in its result; score again: {paths.making_again(card)}"
         )
-    return found
+    return content
 
 
 def why_absent(dataset: str) -> str:

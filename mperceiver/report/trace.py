@@ -19,7 +19,7 @@ RESULTS = f"{paths.RESULTS}/"
 
 @dataclass
 class Node:
-    """One line of a chain, with what it stands on below it."""
+    """One line of a chain, with what it depends on below it."""
 
     kind: str  # a card's verb, or one of: cell, value, file, source
     name: str
@@ -147,7 +147,7 @@ def _trace_cell(name: str, method: str, dataset: str, task: str | None, verify: 
     above, problems, notes = root, [], []
     card = str(paths.table_file(name, "json"))
     if Path(card).is_file():
-        # Of all that the table stands on, only this cell's part is shown; its pairs stand below its scores.
+        # Of all that the table depends on, only this cell's part is shown. Its prepared pairs are listed below its scores.
         others = (RESULTS, "config/methods/", "config/runs/", f"{paths.PREPARED}/")
         above = _node(card, sha256(card), set(), without=others)
         root.children.append(above)
@@ -251,11 +251,11 @@ def card_of(target: str) -> Path:
 
 
 def _node(path: str, digest: str, listed: set[str], without: tuple[str, ...] = ()) -> Node:
-    """A card with all that it stands on. A plain file and a package's file are leaves.
+    """A card with all that it depends on. A plain file and a package's file are leaves.
 
     Args:
         digest: SHA-256 that is shown with the path.
-        listed: cards already in the chain; what they stand on is not repeated. This function adds to it.
+        listed: cards already in the chain, whose inputs are not repeated. This function adds to it.
         without: beginnings of the direct inputs that are left out.
     """
     if ":" in path:

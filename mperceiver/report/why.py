@@ -162,7 +162,7 @@ class Stale(NamedTuple):
 
 def stale() -> list[Stale]:
     """All outputs that were made by other code or configuration than that of the working directory, from below."""
-    found = []
+    outputs = []
     for card in config.cards_here():
         try:
             reasons = _reasons(card, config.inputs_of(card))
@@ -173,8 +173,8 @@ def stale() -> list[Stale]:
             reasons, by_code = [str(error)], False
         if reasons or by_code:
             command = paths.making(card) if reasons else paths.making_again(card)
-            found.append(Stale(card, reasons, command, seconds(card)))
-    return found
+            outputs.append(Stale(card, reasons, command, seconds(card)))
+    return outputs
 
 
 def seconds(card: str) -> float | None:
@@ -184,15 +184,15 @@ def seconds(card: str) -> float | None:
 
 def print_stale() -> None:
     """Print what is stale, with commands and costs."""
-    found = stale()
-    for one in found:
+    outputs = stale()
+    for one in outputs:
         cost = "" if one.seconds is None else f"  ({one.seconds:.0f} s last time)"
         say(f"{one.card}: {'; '.join(one.reasons) or 'made by other code'}\n  {one.command}{cost}")
-    by_configuration = [one for one in found if one.reasons]
-    total = sum(one.seconds or 0 for one in found)
+    by_configuration = [one for one in outputs if one.reasons]
+    total = sum(one.seconds or 0 for one in outputs)
     say(
-        f"{len(by_configuration)} output(s) by configuration, which `snakemake` makes again; {len(found) - len(by_configuration)} "
+        f"{len(by_configuration)} output(s) by configuration, which `snakemake` makes again; {len(outputs) - len(by_configuration)} "
         f"by code alone, which it leaves; {total:.0f} s in all, by the benchmark files"
-        if found
+        if outputs
         else "nothing is stale: today's code and configuration made every output"
     )

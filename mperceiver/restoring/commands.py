@@ -6,6 +6,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from mperceiver import config, files, images, lineage, paths, temporary
@@ -16,7 +17,7 @@ from mperceiver.printing import say, shown
 from mperceiver.progress import progress
 from mperceiver.restoring.taking import check_pictures
 
-LAST_LINES = 15  # of what a program that failed has printed
+LAST_LINES = 15  # of the output of a program that failed, repeated in the error
 
 
 class CommandError(RuntimeError):
@@ -42,6 +43,10 @@ def run_command(method: str, dataset: str) -> Path:
     absent = [path for path in spec.reads if not Path(path).exists()]
     if absent:
         raise config.ConfigError(f"{config.path_of('methods', method)}: command.reads: there is no {', '.join(absent)}")
+    if spec.image is not None and not spec.image.exists():
+        raise config.ConfigError(
+            f"{config.path_of('methods', method)}: command.container: there is no {spec.image}; correct its path, or put the image there"
+        )
     check_unchanged(inputs)
     settings = {"method": config.read_part("methods", method, "command"), "dataset": dataset}
     work = lineage.begin("command", settings, inputs)
@@ -62,7 +67,7 @@ def run_command(method: str, dataset: str) -> Path:
 
 
 @contextlib.contextmanager
-def _given(prepared: PreparedDataset, place: Path):
+def _given(prepared: PreparedDataset, place: Path) -> Iterator[Path]:
     """A temporary folder beside ``place`` with the degraded pictures as PNG files; it is deleted at the end."""
     given = temporary.new_folder(place.with_name(f"{place.name}-lq"))
     try:
@@ -88,7 +93,7 @@ def _words(method: str, spec: Command, given: Path, output: Path) -> list[str]:
             raise config.ConfigError(
                 f"{config.path_of('methods', method)}: command.container needs apptainer, which is not on the PATH"
             )
-        image = spec.container if "://" in spec.container else str(Path(spec.container).expanduser().resolve())
+        image = spec.container if spec.image is None else str(spec.image.resolve())
         here = str(Path.cwd())
         places = dict.fromkeys((here, str(given.resolve().parent)))
         return [program, "exec", "--nv", *(f"--bind={place}" for place in places), f"--pwd={here}", image, *shell]
@@ -112,7 +117,7 @@ def _run(words: list[str], method: str, dataset: str) -> None:
         stderr=subprocess.STDOUT,
         encoding="utf-8",
         errors="replace",
-        start_new_session=True,  # so that what the program starts is ended with it
+        start_new_session=True,  # so that the processes that the program starts are ended with it
     ) as running:
         try:
             assert running.stdout is not None

@@ -68,11 +68,10 @@ def restore_photographs(
         progress(f"restore {method} {source}", total, unit) as advance,
         _told_if_stopped(lambda: restored, len(all_photographs), target),
     ):
-        views = photographs.views(spec) if single else 1
 
         def report(share: float) -> None:
             if single or not share:
-                advance(100 * share / views)
+                advance(100 * share / photographs.views(spec))
 
         for result in photographs.restore_each(method, spec, waiting, report):
             restored += not result.error
@@ -99,11 +98,11 @@ def restore_photographs(
 
 @contextlib.contextmanager
 def _told_if_stopped(restored: Callable[[], int], count: int, target: Path) -> Iterator[None]:
-    """Say how to go on after Ctrl-C in the middle of a folder."""
+    """Say how to go on after Ctrl-C, or a full disk, in the middle of a folder."""
     try:
         yield
-    except KeyboardInterrupt:
-        if count > 1:
+    except (KeyboardInterrupt, OSError) as error:
+        if count > 1 and not isinstance(error, BrokenPipeError):  # nobody reads any more, as in `| head`
             _note(
                 f"{restored()} of {count} pictures are in {target}, each whole; with --skip-existing the same command does the others"
             )

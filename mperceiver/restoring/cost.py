@@ -43,8 +43,8 @@ def measure(method: str) -> Path:
 def count(planner: TilePlanner, px: int) -> float:
     """Multiplications and additions of restoring a picture of px x px, in units of 1e9, all steps of a sampler among them.
 
-    Tiles count as they are cut in the memory there is, overlaps and all. Tensors without contents are sent through the model,
-    so that it takes no time; what is taken from the whole picture is computed on a grey one.
+    The tiles are those for which this machine's memory is enough, and their overlaps count. Tensors without contents are sent through
+    the model, so that it takes no time; only its look at the whole picture is computed, on a grey one.
     """
     side = planner.padded((px, px))
     whole = torch.full((1, 3 * len(planner.restorer.sees), *side), 0.5)

@@ -1,4 +1,4 @@
-"""What a restored photograph stands on beside the photograph: a method's settings, and the weights that it restores with."""
+"""What a restored photograph depends on beside the photograph: a method's settings, and the weights that it restores with."""
 
 import hashlib
 import json
@@ -16,22 +16,22 @@ from mperceiver.models.staged import staged
 def definition(method: str, spec: Method) -> str:
     """SHA-256 of the settings in ``spec``, of those in the files of its runs and its foundation, and of the digests of its weights.
 
-    Digests are those in the cards; only of what has no card the files are hashed. Weights that are missing count as such: loading them
-    says so. `memory_gib` is no setting here: it only bounds the tiles, as the free memory does, which differs from call to call.
+    Digests are those in the cards; only files without a card are hashed. Missing weights count as None; loading them raises the error.
+    `memory_gib` is left out: it only bounds the tiles, as the free memory does, which differs from call to call.
 
-    Raises ConfigError, LineageError: a file in config/ has faults, or a card is none.
+    Raises ConfigError, LineageError: a file in config/ has faults, or a card is damaged.
     """
     not_read = NOT_READ["methods", "restore"] | {"memory_gib"}
     foundation, weights = config.method_foundation(method), config.method_weights(method)
     runs = {run for run in (spec.run, spec.predictor, *weights.values()) if run}
-    stands_on = {
+    parts = {
         "settings": spec.model_dump(mode="json", by_alias=True, exclude=not_read, exclude_defaults=True),
         "runs": {run: part_of("runs", run, "restore").digest for run in runs},
         "foundation": foundation and [part_of("foundations", foundation, "restore").digest, staged(foundation).digests],
         "weights": {stage: _of_weights(file) for stage, file in config.weights_files(method).items()},
         "module": {file: _of_file(Path(file)) for file in module_inputs(method)},
     }
-    return hashlib.sha256(json.dumps(stands_on, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _of_weights(file: Path) -> str | None:

@@ -32,7 +32,7 @@ def restore_pictures(
 
     A self-ensemble restores each view from start noise of its own, turns the outputs back, and averages them before they
     are clamped and rounded. The model looks at the pictures once, as they are, since what is wrong with a picture does not depend on how
-    it is turned: were each view looked at by itself, one that is taken for something else would spoil the average.
+    it is turned. If each view were looked at by itself, a single wrong estimate would spoil the average.
 
     Args:
         pictures: float (B, 3 for each picture that the model sees, H, W) in [0, 1] on the CPU.
@@ -41,10 +41,10 @@ def restore_pictures(
         unclipped: the pictures have noise that was not clipped to [0, 1].
 
     Returns:
-        Restored pictures, float (B, 3, H, W) in [0, 1] on the CPU, not rounded.
+        Restored pictures, float (B, 3, H, W) in [0, 1] on the CPU, not rounded; and the result of ``look``, None from most methods.
 
     Raises:
-        PictureError: ``pictures`` are none; or the model returned something else; or there is no memory left.
+        PictureError: ``pictures`` have another form or range; or the output of the model has; or the memory is too small.
         ConfigError: tiles that cannot be cut.
     """
     for picture in pictures.split(3, dim=1):

@@ -5,7 +5,9 @@ import os
 import re
 import shlex
 import unicodedata
+from collections.abc import Iterator
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 from mperceiver import images, temporary
@@ -14,6 +16,7 @@ from mperceiver.restoring.photographs import Photograph
 
 WEB_ADDRESS = re.compile(r"(https?|ftp)://?(.+)", re.IGNORECASE)
 LEAVINGS = {"desktop.ini", "thumbs.db", "ehthumbs.db"}  # files that systems leave in folders
+MOST_LOOKED_AT = 1000  # files of a folder in the folder: a link may lead to a whole disk
 
 
 def to_restore(source: Path, target: Path, compare: bool = False) -> list[Photograph]:
@@ -70,7 +73,7 @@ def in_folder(folder: Path, target: Path) -> list[Photograph]:
             f"{target}: is the name of a picture, but {folder} is a folder, whose pictures are written into a folder; name a folder, or one "
             f"photograph to restore (a folder that shall have this name: mkdir {shlex.quote(str(target))})"
         )
-    sources = sorted(p for p in folder.iterdir() if p.suffix.lower() in images.SUFFIXES and not p.name.startswith("."))
+    sources = sorted(path for path in folder.iterdir() if _is_picture(path) and not os.path.isdir(path))
     if not sources:
         named = [str(path) for path in left_out(folder, target)[0]][:3]
         others = f" (what is there is not read: {', '.join(named)})" if named else ""
@@ -95,11 +98,13 @@ def left_out(folder: Path, target: Path) -> tuple[dict[Path, str], list[Path]]:
     """
     reasons, others = {}, []
     for path in sorted(Path(folder).iterdir()):
-        if path.name.startswith(".") or path.name.lower() in LEAVINGS or path.suffix.lower() in images.SUFFIXES:
+        if path.name.startswith(".") or path.name.lower() in LEAVINGS:
             continue
-        if path.is_dir():
-            if not (target.exists() and path.samefile(target)) and (reason := _of_folder(path)):
+        if os.path.isdir(path):  # unlike path.is_dir(), False for a link into a folder without permission
+            if reason := _of_folder(path, target):
                 reasons[path] = reason
+        elif _is_picture(path):
+            continue
         elif images.looks_like_a_picture(path):
             reasons[path] = f"a picture's name ends in {', '.join(sorted(images.SUFFIXES))}; save it as PNG"
         else:
@@ -107,13 +112,16 @@ def left_out(folder: Path, target: Path) -> tuple[dict[Path, str], list[Path]]:
     return reasons, others
 
 
-def _of_folder(folder: Path) -> str | None:
-    """Why the pictures in a folder in the folder are not restored; None if it has none."""
+def _of_folder(folder: Path, target: Path) -> str | None:
+    """Why the pictures in a folder in the folder are not restored; None if there are none among its first files.
+
+    What is in ``target``, what may not be looked at, and what links lead to in it, counts as not there.
+    """
     reason = None
-    for path in folder.rglob("*"):
-        if path.name.startswith(".") or path.name.lower() in LEAVINGS or not path.is_file():
+    for path in islice(_files_in(folder, target), MOST_LOOKED_AT):
+        if path.name.startswith(".") or path.name.lower() in LEAVINGS or not os.path.isfile(path):
             continue
-        if path.suffix.lower() in images.SUFFIXES:
+        if _is_picture(path):
             return "is a folder in the folder; restore it by a call of its own"
         if reason is None and images.looks_like_a_picture(path):
             reason = (
@@ -121,6 +129,21 @@ def _of_folder(folder: Path) -> str | None:
                 f"a picture's name ends in {', '.join(sorted(images.SUFFIXES))}; save them as PNG"
             )
     return reason
+
+
+def _files_in(folder: Path, target: Path) -> Iterator[Path]:
+    """The files in a folder and in the folders in it, but for those in ``target``."""
+    place = os.path.realpath(target)
+    for above, folders, names in os.walk(folder):
+        if os.path.realpath(above) == place:
+            folders.clear()
+        else:
+            yield from (Path(above, name) for name in sorted(names))
+
+
+def _is_picture(path: Path) -> bool:
+    """Whether a name is that of a picture that is read, and not hidden."""
+    return path.suffix.lower() in images.SUFFIXES and not path.name.startswith(".")
 
 
 def _as_one(name: str) -> str:
@@ -154,6 +177,8 @@ def check_outputs(photographs: list[Photograph]) -> None:
                     f"{output}: is a folder, and a picture would be written there; rename it, or name another target"
                 )
             if not may_write(folder := _existing_folder(output)):
+                if os.statvfs(folder).f_flag & os.ST_RDONLY:
+                    raise PictureError(f"{output}: the disk of {folder} is mounted read-only; name another target")
                 raise PictureError(
                     f"{output}: this user may not write into {folder}; name another target, or see whose folder it is: "
                     f"ls -ld {shlex.quote(str(folder))}"

@@ -26,16 +26,15 @@ from mperceiver.models.tiling import Tiles, lay_out, smallest_side
 
 GIB = 2**30
 SCRATCH_FACTOR = 1.3  # peak with what convolutions allocate inside, relative to the peak of the tensors alone
-FREE_SHARE = 0.9  # share of the free memory that is used: memory fragments
+FREE_SHARE = 0.9  # share of the free memory that is used; the rest is for fragmentation
 AMPLE_BYTES = 2**16  # per pixel: several times what any method takes; above it no estimate is needed
-LATENT_BYTES = (
-    16  # per pixel of a whole picture: its latents, and what the branches keep of them between the sampler's steps
-)
-# Pixels after which a batch on the CPU takes no further tile. In a program, whose freed tensors go back to the system (a command keeps
-# them: mperceiver/machine.py), MPerceiver took a sixth less of the CPU time with two tiles of 192x224 px than with eight; and eight of
+# Per pixel of a whole picture: its latents, and the features of them that the branches keep between the sampler's steps.
+LATENT_BYTES = 16
+# A batch on the CPU gets no further tile once it has this many pixels. In a program that gives the memory of freed tensors back to the
+# system (the commands keep it: mperceiver/machine.py), MPerceiver took a sixth less of the CPU time with two tiles of 192x224 px than with eight; and eight of
 # 64 px together took half as much as one by one.
 CPU_BATCH_PIXELS = 2**16
-SPARE_BYTES = 2**28  # on a CPU with sixteen times as much free memory, for what is kept of a picture's tiles
+SPARE_BYTES = 2**28  # for features of a picture's tiles, kept on a CPU with sixteen times as much free memory
 # Per pixel of a whole picture on the CPU: 8 float32 RGB copies (padded, restored, blended, averaged, pictures read ahead).
 COPY_BYTES = 8 * 3 * 4
 

@@ -10,7 +10,8 @@ photograph is restored to the same bytes wherever its file lies and whatever is 
 import errno
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,8 @@ def restore_each(
 ) -> Iterator[PhotographResult]:
     """Restore photographs with the weights of ``method`` as ``spec`` says; yield each result, also a failed one.
 
+    The model is loaded after the first photograph that can be read. The errors of those before it do not wait for the model.
+
     ``on_share``: see ``load_restorer``; it hears of each of a picture's ``views``, and before that of a share of 0, when the model is
     loaded.
 
@@ -161,11 +164,22 @@ def restore_each(
     for photograph in photographs:
         photograph.method, photograph.definition = method, now
     requests = (RestoreRequest(name, photo.read, photo.write, seed) for name, photo in by_source.items())
-    restorer = load_restorer(method, on_share)
-    if on_share:
-        on_share(0)
-    for outcome in restore_all(restorer, spec, requests, alone=True):
-        name = outcome.request.name
-        if outcome.error and not outcome.error.startswith(name):  # an error of reading already names the file
-            outcome.error = f"{name}: {outcome.error}"
-        yield PhotographResult(by_source[name], outcome, seed)
+    for request in requests:
+        try:
+            picture = [request.read()]
+        except PictureError as error:
+            yield _result(RestoreOutcome(request, str(error)), by_source)
+            continue
+        first = replace(request, read=picture.pop)  # it gives the picture away, so that nothing keeps it in memory
+        restorer = load_restorer(method, on_share)
+        if on_share:
+            on_share(0)
+        for outcome in restore_all(restorer, spec, chain([first], requests), alone=True):
+            yield _result(outcome, by_source)
+
+
+def _result(outcome: RestoreOutcome, by_source: dict[str, Photograph]) -> PhotographResult:
+    name = outcome.request.name
+    if outcome.error and not outcome.error.startswith(name):  # an error of reading already names the file
+        outcome.error = f"{name}: {outcome.error}"
+    return PhotographResult(by_source[name], outcome, outcome.request.seed)

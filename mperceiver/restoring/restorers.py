@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mperceiver import config
-from mperceiver.machine import without_collection
+from mperceiver.machine import importing, without_collection
 from mperceiver.models.restorer import OnShare, Restorer, unheard
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mperceiver.models.predictor import DegradationEstimate
     from mperceiver.models.tiling import Tiles
 
-    # With what each kind of model takes from a whole picture: so mypy compares it with what restoring reads of that.
+    # Named by what `look` of each kind of model returns, so that mypy compares it with what restoring reads of it.
     WithNetwork = Restorer[DegradationEstimate] | Restorer[Told] | Restorer[Steering] | Restorer[None]
 
 
@@ -50,7 +50,7 @@ def load_restorer(method: str, on_share: OnShare | None = None, dataset: str | N
 
     Args:
         on_share: called with the share of a picture's work that was done, now and then; the shares of one call of the model
-            add up to 1. Kind identity has no work to tell of, and a module of kind python that restores by itself need not call it.
+            add up to 1. Kind identity never calls it, and a module of kind python that restores by itself need not call it.
         dataset: what is to be restored; only a method with a file of weights for each dataset asks.
 
     Raises ConfigError, LineageError: the method is not described, or its weights are missing.
@@ -65,7 +65,8 @@ def load_restorer(method: str, on_share: OnShare | None = None, dataset: str | N
 
 
 def _with_network(kind: str, method: str, dataset: str | None) -> "WithNetwork":
-    import torch
+    with importing():
+        import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "network":

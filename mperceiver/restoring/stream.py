@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mperceiver.models.tiling import Tiles
     from mperceiver.restoring.memory import TilePlanner
 
-QUEUE_LENGTH = 4  # pictures read ahead; batches that wait to be filled; batches that wait to be written
+QUEUE_LENGTH = 4  # most pictures read ahead, most batches waiting to be filled, most batches waiting to be written
 
 
 @dataclass
@@ -39,7 +39,7 @@ class RestoreRequest:
     write: Callable[[np.ndarray], None]
     seed: int
     task: str = ""  # its degradation, where it is known
-    bits: int = 8  # a value, of what is written
+    bits: int = 8  # of a value in the file that is written
 
 
 @dataclass
@@ -125,7 +125,7 @@ def _batches(
 ) -> Iterator[Batch | RestoreOutcome]:
     """Batches of pictures of one size, and the outcomes of pictures that could not be read.
 
-    About QUEUE_LENGTH batches wait to be filled; beyond that, the fullest goes as it is.
+    About QUEUE_LENGTH batches wait to be filled; beyond that, the fullest is yielded as it is.
     """
     waiting: dict[tuple[int, ...], Batch] = {}
     for read in pictures:

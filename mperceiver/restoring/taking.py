@@ -10,13 +10,13 @@ from mperceiver.images import PictureError
 from mperceiver.progress import progress
 from mperceiver.wording import first_few
 
-SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # forms that keep every pixel; the scores of a JPEG would be JPEG's too
+SUFFIXES = (".png", ".tif", ".tiff", ".bmp")  # lossless forms; the score of a JPEG would also be one of its compression
 
 
 def take_in(method: str, dataset: str, prepared: PreparedDataset, beside: Path) -> dict[str, Any]:
     """Write the pictures of a dataset that another program restored into a folder; return what their card says of them.
 
-    Nothing is resized. Pictures of 16 bit are rounded to 8, as what every other method restores is, but of a dataset that holds 16.
+    Nothing is resized. Pictures of 16 bits are rounded to 8, as those of every other method are, unless the dataset holds 16.
 
     Raises PictureError, which names the pictures, for a folder that does not hold exactly those of the dataset.
     """
@@ -26,10 +26,10 @@ def take_in(method: str, dataset: str, prepared: PreparedDataset, beside: Path) 
         source, about = config.results_folder(method, dataset), manifest.model_dump(mode="json")
     else:
         source, about = paths.commanded_folder(method, dataset), {}
-    found = check_pictures(source, prepared)
+    by_id = check_pictures(source, prepared)
     notes: Counter[str] = Counter()
-    with progress(f"restore {method} {dataset}", len(found)) as advance:
-        for name, file in found.items():
+    with progress(f"restore {method} {dataset}", len(by_id)) as advance:
+        for name, file in by_id.items():
             pixels = None if prepared.bits == 8 else images.decode_deep(file)
             if pixels is None:
                 photograph = images.read_photograph(file)
@@ -38,7 +38,7 @@ def take_in(method: str, dataset: str, prepared: PreparedDataset, beside: Path) 
             (beside / f"{name}.png").write_bytes(images.encode(pixels))
             advance(1)
     return (
-        {"count": len(found), "taken_from": str(source)}
+        {"count": len(by_id), "taken_from": str(source)}
         | ({"manifest": about} if about else {})
         | ({"notes": dict(sorted(notes.items()))} if notes else {})
     )
@@ -52,15 +52,15 @@ def check_pictures(folder: Path, prepared: PreparedDataset, label: str = "") -> 
     label = label or str(folder)
     if not folder.is_dir():
         raise PictureError(f"{folder}: no such folder; it has to hold the restored pictures of {prepared.name}")
-    ids, found, other, twice = set(prepared.ids), {}, [], []
+    ids, by_id, other, twice = set(prepared.ids), {}, [], []
     for member in files.members(folder):
         if len(member.parts) > 1 or member.suffix.lower() not in SUFFIXES or member.stem not in ids:
             other.append(str(member))
-        elif member.stem in found:
+        elif member.stem in by_id:
             twice.append(str(member))
         else:
-            found[member.stem] = folder / member
-    missing = [name for name in prepared.ids if name not in found]
+            by_id[member.stem] = folder / member
+    missing = [name for name in prepared.ids if name not in by_id]
     faults = []
     if missing:
         faults.append(f"{len(missing)} of {len(prepared)} pictures are missing: {first_few(missing)}")
@@ -74,12 +74,12 @@ def check_pictures(folder: Path, prepared: PreparedDataset, label: str = "") -> 
         raise PictureError(f"{label}: " + "; ".join(faults))
     wrong = []
     for i, name in enumerate(prepared.ids):
-        height, width = images.decode(found[name]).shape[:2]
+        height, width = images.decode(by_id[name]).shape[:2]
         if (height, width) != prepared.size(i):
-            wrong.append(f"{found[name].name} is {width}x{height} px, not {prepared.size(i)[1]}x{prepared.size(i)[0]}")
+            wrong.append(f"{by_id[name].name} is {width}x{height} px, not {prepared.size(i)[1]}x{prepared.size(i)[0]}")
     if wrong:
         raise PictureError(
             f"{label}: {len(wrong)} picture(s) have another size than in {prepared.name}: {first_few(wrong)}. Nothing is resized here: "
             "restore them again at their own size"
         )
-    return {name: found[name] for name in prepared.ids}
+    return {name: by_id[name] for name in prepared.ids}

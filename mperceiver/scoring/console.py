@@ -49,8 +49,8 @@ def print_conventions(
             )
         elif abs(of_metric[0].difference) <= CLOSE[metric]:
             output.print(
-                f"No convention of scoring gives {words} on these pictures, but the nearest do but for what another JPEG decoder or "
-                "another rounding of the pictures changes."
+                f"No convention of scoring gives {words} on these pictures. The nearest differ from it by so little that another JPEG "
+                "decoder, or another rounding of the pictures, may be the cause."
             )
         else:
             output.print(

@@ -23,7 +23,7 @@ from mperceiver.scoring.pictures import as_scored, ground_truth, put_unclipped
 CHUNK = 8  # pictures a worker takes at a time
 BATCH_PIXELS = 2**20  # pictures of one size are scored together up to this many pixels
 RESAMPLES = 1000
-# Errors that are no single picture's: what is wrong is the weights of a metric, a file, or the memory.
+# Errors that are not about a single picture, but about the weights of a metric, a file, or the memory.
 NOT_A_PICTURES = (WeightsError, ChecksumError, lineage.LineageError, OSError, MemoryError)
 
 Row = dict[str, Any]  # metric -> what scoring a picture gives: a float; None; two arrays of features
@@ -41,7 +41,7 @@ def score_dataset(method: str, dataset: str, workers: int = 1) -> Path:
         workers: threads; their number never changes a result.
 
     Raises:
-        ConfigError: something is not described. LineageError: not restored yet, or restored from other pictures.
+        ConfigError: the method, the dataset or the protocol has no file. LineageError: not restored yet, or restored from other pictures.
         WeightsError: the weights of a metric are not staged.
         ChecksumError: the restored pictures are not those that their card is of.
         PictureError: a restored picture is missing, damaged, of another size than its ground truth, or cannot be scored (one
@@ -103,11 +103,11 @@ def interval(values: list[float]) -> tuple[float, float, float]:
     return float(array.mean()), float(low), float(high)
 
 
-# ---------------------------------------------------------------- before
+# ---------------------------------------------------------------- checks before scoring
 
 
 def _restored_folder(method: str, dataset: str, prepared: PreparedDataset) -> Path:
-    """The folder of restored pictures, all of them there, as their card says, and restored from the prepared pictures of today."""
+    """The folder of restored pictures. Raises unless all are there, as their card says, and restored from the prepared pictures of now."""
     card, prepared_card = paths.restored_card(method, dataset), paths.prepared_card(dataset)
     folder, again = paths.restored_folder(method, dataset), f"mperceiver restore {method} {dataset}"
     restored_from = lineage.read_card(card)["inputs"].get(str(prepared_card))
@@ -152,7 +152,7 @@ def _score_pictures(
 ) -> list[Row]:
     """A row a picture, in the dataset's order: metric -> value, or for a metric of whole sets (restored, target) features.
 
-    ``unclipped``: what is scored are the degraded pictures themselves, whose noise was not clipped; their files are.
+    ``unclipped``: the pictures are the degraded ones themselves, whose noise was not clipped; their files hold clipped copies.
     """
 
     def score_chunk(start: int) -> list[Row]:
@@ -167,7 +167,7 @@ def _score_pictures(
             return rows
         except NOT_A_PICTURES:
             raise
-        except Exception as error:  # whatever a metric raises is told of the picture that it is of
+        except Exception as error:  # whatever a metric raises, the message names the picture
             if len(batch) > 1:
                 singles = [
                     (batch[k : k + 1], restored[k : k + 1], None if gt is None else gt[k : k + 1])

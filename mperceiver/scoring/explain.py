@@ -1,4 +1,4 @@
-"""Which convention of scoring gives a reported number: every one in use, on the same pictures, those that fit first."""
+"""Which convention of scoring gives a reported number: all that are in use, on the same pictures; those that fit come first."""
 
 import math
 from collections import Counter
@@ -34,14 +34,8 @@ SSIMS = {"Gaussian 11x11": "gaussian", "flat 7x7": "uniform", "MATLAB's 3-D": "m
 # SSIM of [0, 1] with a data range of 2 equals SSIM of half the contrast with a data range of 1.
 RANGES = {"": 1.0, "data range of 2 for [0, 1]": 0.5}
 SSIM_REGIONS = ["whole picture", "4 px cropped from each side"]  # SSIM, which is slower, only where papers use it
-PLAIN = {
-    *CHANNELS[:2],
-    "whole picture",
-    EXPOSURES[0],
-    POOLS[0],
-    *SSIMS,
-    *DEPTHS,
-}  # what is no oddity in a convention's words
+# The words of a convention that do not count as oddities.
+PLAIN = {*CHANNELS[:2], "whole picture", EXPOSURES[0], POOLS[0], *SSIMS, *DEPTHS}
 GREY = np.array(images.GREY)
 
 
@@ -86,7 +80,9 @@ class ScoringConvention:
 
     @property
     def order(self) -> tuple:
-        """Those that fit are equal: a named protocol comes first, then whole pictures, then few oddities. Others by distance."""
+        """Key for sorting. Conventions that fit come first, the plainest of them first: those of a named protocol, then those of whole
+        pictures, then those with few oddities. The others follow by their difference.
+        """
         oddities = sum(word not in PLAIN for word in self.words)
         plainness = (not self.protocols, "whole picture" not in self.words, oddities) if self.fits else ()
         return (not self.fits, plainness, abs(self.difference), len("".join(self.words)))

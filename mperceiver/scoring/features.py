@@ -110,10 +110,9 @@ class FeatureCache:
         from safetensors.numpy import save_file
 
         digest = _digest((name, features[name]) for name in sorted(features))
+        metadata = {"key": f"{self.key} {digest}"}  # one entry: safetensors writes several in random order
         with files.atomic_file(self.path) as beside:
-            save_file(
-                features, beside, metadata={"key": f"{self.key} {digest}"}
-            )  # one entry: the order of two is random
+            save_file(features, beside, metadata=metadata)
 
 
 def _digest(arrays: Iterable[tuple[str, np.ndarray]]) -> str:

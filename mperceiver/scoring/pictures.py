@@ -1,4 +1,4 @@
-"""A dataset's pictures as they are scored: with all the bits of its pairs, and with noise that was not clipped as it was drawn."""
+"""A dataset's pictures as they are scored: with all the bits of its pairs, and with the noise of `clip: false` as it was drawn."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def ground_truth(prepared: PreparedDataset, i: int) -> np.ndarray | None:
 def put_unclipped(
     rows: list[dict[str, Any]], prepared: PreparedDataset, batch: range, gt: np.ndarray, protocol: Protocol
 ) -> None:
-    """Give the rows of degraded pictures PSNR and SSIM of noise that was not clipped, as their files are.
+    """Put PSNR and SSIM of the unclipped noise into the rows of degraded pictures, whose files hold clipped copies.
 
     Args:
         rows: a row a picture of ``batch``: metric -> value.
@@ -41,7 +41,7 @@ def put_unclipped(
 
 
 def score_given(prepared: PreparedDataset, i: int, gt: np.ndarray, protocol: Protocol) -> dict[str, float | None]:
-    """The protocol's metrics of the degraded picture of row i: those of the method that copies it. ``gt``: as of ``ground_truth``."""
+    """The protocol's metrics of the degraded picture of row i: those of the method that copies it. ``gt``: what ``ground_truth`` gives."""
     picture = prepared.lq_float(i) if prepared.bits == 16 else prepared.lq(i)
     rows = score_batch(picture[None], gt[None], protocol)
     if prepared.unclipped:

@@ -7,7 +7,7 @@ from mperceiver.training.schedule import TrainingError
 
 
 class Budget:
-    """The part of a training that is gone. The learning rate and the phases follow it."""
+    """How much of a training is done. The learning rate and the phases follow it."""
 
     def __init__(self, spec: Stage, processes: int) -> None:
         """Raises TrainingError if several ``processes`` are to share a training whose length is CPU time."""
@@ -25,7 +25,7 @@ class Budget:
         return self._before + time.process_time()
 
     def share(self, step: int) -> float:
-        """The part that is gone before ``step`` (from 0), from 0 to 1."""
+        """The part of the training that is done before ``step`` (from 0): 0 to 1."""
         if self.spec.cpu_seconds is None:
             return step / self.spec.steps
         return min(self.cpu_seconds() / self.spec.cpu_seconds, 1.0)
@@ -35,6 +35,6 @@ class Budget:
         return None if self.spec.cpu_seconds is None else self.share(step)
 
     def over(self, step: int) -> bool:
-        """Whether the training ends before ``step``. It has at least one."""
+        """Whether the training ends before ``step`` (from 0). A training has at least one step."""
         timed_out = self.spec.cpu_seconds is not None and step > 0 and self.share(step) >= 1
         return step >= self.spec.steps or timed_out

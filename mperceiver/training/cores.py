@@ -24,11 +24,12 @@ def processes_for(spec: Stage, cores: int) -> int:
 
 
 def train_on_cores(verb: str, run: str, spec: Stage, threads: int) -> None:
-    """Run the verb in several processes by torchrun, where its stage asks for them; then exit as they did.
+    """Run the verb in several processes by torchrun, where its stage asks for them; then exit with their exit code.
 
     Returns at once where one process trains: on a GPU, on one core, or inside a launcher, which has started the processes already.
 
     Args:
+        verb, run: as on the command line, such as train_drm and demo.
         threads: cores that the training may use; 0 for all.
 
     Raises SystemExit: with the exit code of the first process that failed, with 128 + its number after a signal, or 0.
@@ -46,7 +47,7 @@ def train_on_cores(verb: str, run: str, spec: Stage, threads: int) -> None:
 
     # torchrun would log the failure too; it is reported below.
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    if sys.platform == "linux":  # they meet without a network, whatever the machine's name resolves to
+    if sys.platform == "linux":  # the processes find each other on the machine itself, whatever address its name has
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun sets it, with a warning
     command = ["-m", "mperceiver.cli", verb, run, "--threads", str(count)]
@@ -57,7 +58,7 @@ def train_on_cores(verb: str, run: str, spec: Stage, threads: int) -> None:
         if code < 0:  # else the process has said what failed
             say(
                 f"error: {signal.strsignal(-code)}: one of the {count} processes of the training was ended by signal {-code}; 9 is often "
-                f"a lack of memory. The same command goes on from the last resume state; with --threads 1, in one process",
+                f"a lack of memory. The same command continues from the last resume state; with --threads 1 it trains in one process",
                 error=True,
             )
         sys.exit(code if code > 0 else 128 - code)

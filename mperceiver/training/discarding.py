@@ -1,8 +1,8 @@
-"""When a training's resume states go: once its weights are written and nothing can take them away any more.
+"""When a training's resume states are removed: once its weights are written and nothing can take them away any more.
 
 Snakemake removes the outputs of a job that has ended well if it finds something wrong with them afterwards: a missing file, a
-time before that of an input. So in a workflow a training leaves its states, with which the same command writes the weights
-again in seconds, and they go when the workflow has ended well. Nothing here imports torch: Snakemake's head calls it.
+time before that of an input. So in a workflow a training leaves its states, from which the same command writes the weights
+again in seconds, and the states are removed when the workflow has ended well. Nothing here imports torch: Snakemake's head calls it.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def discard_states(path: Path) -> None:
 
 
 def discard_stage(run: str, stage: str) -> None:
-    """Remove what a finished stage leaves for the case that its weights are taken away."""
+    """Remove the states, latents and folds that a finished stage leaves in case its weights are taken away."""
     discard_states(paths.resume_file(run, stage))
     if stage == "drm":
         for folder in (latents_folder(run), folds_folder(run)):

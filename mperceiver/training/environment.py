@@ -1,8 +1,8 @@
 """What a training takes from environment variables, and what it does not.
 
-A launcher tells a process its place among the others (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT), and nothing else is
-followed: what is computed is decided by the run's file alone. Variables that a launcher or a shell has left, and that accelerate
-would obey, are taken out of the environment, and a line says so.
+A launcher tells a process its place among the others (RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT). No other variable is
+followed: the run's file alone decides what is computed. Variables that a launcher or a shell has left, and that accelerate would
+obey, are removed from the environment, and a line says so.
 """
 
 import contextlib
@@ -15,24 +15,19 @@ from mperceiver.training import slurm
 from mperceiver.training.schedule import TrainingError
 
 RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-MPI = ("PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_")  # beginnings of names: accelerate would start a world of MPI's
-LIBRARIES = (
-    "ACCELERATE_",
-    "FSDP_",
-    "MEGATRON_LM_",
-    "PARALLELISM_CONFIG_",
-    "FP8_",
-)  # settings of accelerate's, by their beginning
+# Beginnings of names. By the first, accelerate would connect processes of MPI; the second are accelerate's settings.
+MPI = ("PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_")
+LIBRARIES = ("ACCELERATE_", "FSDP_", "MEGATRON_LM_", "PARALLELISM_CONFIG_", "FP8_")
 FOLLOWED = {"ACCELERATE_USE_CPU"}  # accelerate launch --cpu: where, not what, is computed
 NEUTRAL = {"", "0", "1", "no", "false", "none"}  # what `accelerate launch` always sets
-MEET_S = 900  # the tasks of a launcher start together
+MEET_S = 900  # the longest wait for the other processes, which a launcher starts at the same time
 TELL_EVERY_S = 60.0
 
 
 def settle() -> None:
-    """Leave in the environment what places this process among the others, or nothing, if it is alone.
+    """Leave in the environment the variables of this process's place among the others, or none of them if it is alone.
 
-    Raises TrainingError if the variables speak of several processes, but not of a way to find them.
+    Raises TrainingError if the variables name several processes, but not how to find them.
     """
     slurm.export_ranks()
     _settle_ranks()
@@ -61,7 +56,7 @@ def _settle_ranks() -> None:
             raise TrainingError(
                 f"{told}: no place among {size} processes; to train in one process: unset {' '.join(RANKS)}"
             )
-    else:  # one process needs nobody: what a launcher that is gone has left would make it wait
+    else:  # variables that an earlier launcher has left would make one process wait for others
         _number("RANK", 0)
         _refuse_mpi()
         for name in RANKS:
@@ -71,7 +66,7 @@ def _settle_ranks() -> None:
 
 
 def _refuse_mpi() -> None:
-    """Raise TrainingError for one of several processes of an mpirun: each would train alone, and write the others' files."""
+    """Raise TrainingError for one of several processes of an mpirun: each would train alone and overwrite the others' files."""
     sizes = [f"{begin}SIZE" for begin in MPI if _number(f"{begin}SIZE", 1) > 1]
     if sizes and not slurm.is_interactive():
         raise TrainingError(
@@ -108,7 +103,7 @@ def meeting() -> Iterator[None]:
             if waited >= MEET_S:
                 say(
                     f"error: the others have not come. Are all {size} processes started? To train in one process: "
-                    f"unset {' '.join(RANKS)}, and leave the job step of SLURM's",
+                    f"unset {' '.join(RANKS)}, and leave SLURM's job step",
                     error=True,
                 )
                 os._exit(1)

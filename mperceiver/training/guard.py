@@ -33,7 +33,7 @@ class _Pending(NamedTuple):
 
 
 class Guard:
-    """Finds steps with NaN or infinite numbers on the device; on a GPU the host hears of them a step later.
+    """Finds steps with NaN or infinite numbers on the device; on a GPU the host reads the flag a step later.
 
     Attributes:
         stop, save: whether a process was asked to stop, and whether it is time to save; equal in all processes.
@@ -59,9 +59,8 @@ class Guard:
         """
         device = self.bad.device
         scalars = torch.stack([number.detach().float().reshape(()).to(device, non_blocking=True) for number in numbers])
-        requests = [
-            torch.full((), float(flag), device=device) for flag in (stop, save)
-        ]  # filled there: no copy from the host
+        # Filled on the device, so that nothing is copied from the host.
+        requests = [torch.full((), float(flag), device=device) for flag in (stop, save)]
         flags = torch.stack([1 - scalars.isfinite().all().float(), *requests])
         flags = self.accelerator.reduce(flags, "sum").clamp(max=1)
         self.bad = torch.maximum(self.bad, flags[0])

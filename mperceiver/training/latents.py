@@ -237,7 +237,10 @@ def sample_latents(
     chosen: dict[str, Sequence[int]] = {name: range(len(latents)) for name, latents in by_dataset.items()}
     if wanted is not None:
         asked = [(latents.crops.name, rows) for latents, rows in zip(cached, wanted, strict=True)]
-        chosen = {name: sorted({row for of, rows in asked for row in rows if of == name}) or [0] for name in by_dataset}
+        # At least crop 0: a dataset without rows would have no shard.
+        chosen = {
+            name: sorted({row for owner, rows in asked for row in rows if owner == name}) or [0] for name in by_dataset
+        }
         key = json.dumps([key, wanted])
 
     def sample_rows(name: str, rows: range, advance: Callable[[int], None]) -> list[pa.RecordBatch]:
@@ -266,7 +269,7 @@ def _noise(
 ) -> Callable[[], Tensor]:
     """A function that returns fresh noise (B, 4, h, w) for B crops of a dataset at each call.
 
-    It is what these crops get where all ``count`` crops are sampled, ``pixels`` of one telling how many make a batch.
+    The noise is what these crops get where all ``count`` crops of the dataset are sampled. ``pixels``: of one crop.
     """
     parts = []
     for batch, own in groupby(crops, key=lambda i: _batch_of(i, count, pixels)):
@@ -280,5 +283,5 @@ def _noise(
 
 
 def _batch_of(row: int, count: int, pixels: int) -> range:
-    """The batch that has a row, where all ``count`` rows are sampled."""
+    """The batch that contains ``row`` where all ``count`` rows are sampled, as a range of rows."""
     return next(batch for batch in _batches(shard_of(row, count), pixels) if row in batch)

@@ -8,7 +8,7 @@ from mperceiver.config.protocols import SSIM_SIDE
 from mperceiver.config.runs import Losses
 from mperceiver.metrics.fidelity import GAUSSIAN
 
-LEAST_ERROR = 1e-4  # added to the squared error under the logarithm: 40 dB. Without it, crops that are nearly perfect would drown the others
+LEAST_ERROR = 1e-4  # added to the squared error under the logarithm: 40 dB. Without it, nearly perfect crops would dominate the mean
 VGG_GROUPS = 3  # of its layers: up to relu1_2, relu2_2 and relu3_3
 
 

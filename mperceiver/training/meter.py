@@ -49,7 +49,7 @@ class Meter:
         self.rows, self.counts, self.total = state["rows"], state["counts"], state["pictures"]
         self.sums = {k: torch.tensor(v, dtype=torch.float64) for k, v in state["sums"].items()}
         self.sums = {k: v.to(self.accelerator.device) for k, v in self.sums.items()}
-        if "joules" in state:  # a total over the processes, and so that of one of them
+        if "joules" in state:  # of all processes together: one of them takes it over
             self.usage.load(state["seconds"], state["joules"] if self.accelerator.is_main_process else 0.0)
 
     def begin(self, step: int, budget: Budget) -> None:
@@ -114,8 +114,8 @@ class Meter:
             row |= {"pictures": self.total, "cpu_seconds": round(budget.cpu_seconds(), 2)}
         self.rows.append(row)
         self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=step)
-        gone = max(share - self.first_share, 1e-9)
-        remaining = (time.monotonic() - self.start) / gone * (1 - share)
+        done = max(share - self.first_share, 1e-9)
+        remaining = (time.monotonic() - self.start) / done * (1 - share)
         note = (
             f"loss {means['loss']:.4f} lr {row['lr']:.1e} {row['pictures_per_s']:.0f} pictures/s {row['gib']:.1f} GiB"
         )

@@ -1,11 +1,13 @@
 """The record of a step whose loss or gradient was NaN or infinite: enough to compute the step again and to look for the cause.
 
-from mperceiver.training import nonfinite, prefetch
+For example::
 
-record = nonfinite.read_record("results/resume/demo/nonfinite-1200")
-record.batches[0].ids  # the pictures
-prefetch.generators(record.batches[0].key)  # draws the same batch again
-record.state["module"]  # the weights before that step
+    from mperceiver.training import nonfinite, prefetch
+
+    record = nonfinite.read_record("results/resume/demo/nonfinite-1200")
+    record.batches[0].ids                       # the pictures
+    prefetch.generators(record.batches[0].key)  # draws the same batch again
+    record.state["module"]                      # the weights before that step
 """
 
 import json

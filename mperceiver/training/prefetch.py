@@ -89,7 +89,7 @@ def drawn_batches(
 
 
 def _worth_a_thread(device: torch.device) -> bool:
-    """False on the CPU: a step uses every core there, and a thread that takes the interpreter's lock halves its speed."""
+    """False on the CPU: a step uses every core there, and a thread that takes the interpreter's lock halves the step's speed."""
     return device.type != "cpu"
 
 

@@ -37,7 +37,7 @@ SIZES: dict[str, Callable[[dict[str, Tensor]], dict[str, int]]] = {"airnet": _qu
 def convert(
     checkpoint: Path, run_name: str, architecture: str, arguments: dict[str, Any], tasks: list[str] | None = None
 ) -> Path:
-    """Make a run of a published checkpoint: config/runs/{run_name}.yaml, and its weights with their card; return the card's path.
+    """Make a run from a published checkpoint: config/runs/{run_name}.yaml, and its weights with their card; return the card's path.
 
     Args:
         checkpoint: safetensors, or a pickle of tensors (.pth, .pt, .ckpt). No code in it is run.
@@ -47,7 +47,7 @@ def convert(
 
     Raises:
         CheckpointError: the file is damaged, holds code or anything but tensors, or is of another architecture or width.
-        ConfigError: the architecture or the run's name does not do, or the run is described already.
+        ConfigError: checkpoints of the architecture cannot be converted, ``run_name`` is no name, or the run is there already.
     """
     target, file = config.path_of("runs", run_name), paths.weights_file(run_name, "network")
     if not config.NAME.fullmatch(run_name):
@@ -66,7 +66,7 @@ def convert(
         raise config.ConfigError(
             f"{checkpoint}: has weights for {told.get(count, 0)} tasks; name them in the order of its flags: --tasks snow,rain,…"
         )
-    run = _run(checkpoint, run_name, architecture, arguments | told, tasks)
+    run = _run(checkpoint, architecture, arguments | told, tasks)
     network = baselines.build(run_name, run).requires_grad_(True)
     _fit(checkpoint, architecture, network, state)
     _write(checkpoint, run_name, run, network)
@@ -79,7 +79,7 @@ def _named(checkpoint: Path) -> dict[str, Tensor]:
     return shortest
 
 
-def _run(checkpoint: Path, name: str, architecture: str, arguments: dict[str, Any], tasks: list[str] | None) -> Run:
+def _run(checkpoint: Path, architecture: str, arguments: dict[str, Any], tasks: list[str] | None) -> Run:
     """The run, checked as if it had been read from its file."""
     published = {"file": checkpoint.name, "sha256": files.sha256(checkpoint)}
     network = {

@@ -38,8 +38,8 @@ class ResumeStates:
         """Take up the newest sound state with this training's fingerprint; return its step, or 0 without a state.
 
         Args:
-            take_up: continues from a state; whatever it raises counts as damage of that state, so it has to set everything
-                anew when it is called with the state before.
+            take_up: continues from a state. Whatever it raises counts as damage of that state, and it is called again with the
+                state before. So it must set everything anew at each call.
 
         Raises TrainingError if there are states but none of them can be used: days of training must not be lost unnoticed.
         """
@@ -83,9 +83,8 @@ class ResumeStates:
 
 def write_state(path: Path, state: dict) -> None:
     """Write a state with torch. Raises OSError where the disk is full."""
-    with path.open(
-        "wb"
-    ) as file:  # given a path, torch's own writer does not report a full disk, and leaves its file open
+    # Given a path, torch's own writer does not report a full disk, and leaves its file open.
+    with path.open("wb") as file:
         torch.save(state, file)
 
 

@@ -14,7 +14,7 @@ class TrainingError(RuntimeError):
 def learning_rate(spec: Stage, step: int, share: float | None = None) -> float:
     """The learning rate of ``step`` (from 0): a linear warm-up, then a cosine from ``lr`` to ``lr_end``.
 
-    ``share``: the part of the training that is gone, where its length is not ``spec.steps``.
+    ``share``: the part of the training that is done, 0 to 1, where its length is not ``spec.steps``.
     """
     if step < spec.warmup_steps:
         return spec.lr * (step + 1) / spec.warmup_steps
@@ -25,7 +25,7 @@ def learning_rate(spec: Stage, step: int, share: float | None = None) -> float:
 def phase_at(spec: Stage, step: int, share: float | None = None) -> Phase:
     """The phase of ``step`` (from 0). Steps that rounding the phases' shares leaves over belong to the last phase.
 
-    ``share``: the part of the training that is gone, where its length is not ``spec.steps``.
+    ``share``: the part of the training that is done, 0 to 1, where its length is not ``spec.steps``.
     """
     step = step if share is None else int(share * spec.steps)
     ends = [round(spec.steps * sum(p.share for p in spec.phases[: i + 1])) for i in range(len(spec.phases) - 1)]

@@ -1,7 +1,7 @@
 """Long work on the rows of datasets, written in shards: Arrow files of a few rows each.
 
 Killed work continues with the shard it was writing. Several processes share the shards among them. Beside each shard lies its
-SHA-256: one that has changed since is made again.
+SHA-256: a shard that has changed since is made again.
 """
 
 import shutil
@@ -55,7 +55,8 @@ def write_shards(folder: Path, key: str, counts: dict[str, int], make: MakeRows,
                     for batch in batches:
                         writer.write_batch(batch)
                 sink.close()
-                files.write_text(_digest_file(path), files.sha256(beside))  # before the shard is there
+                # Before the shard appears, so that no shard is without its digest.
+                files.write_text(_digest_file(path), files.sha256(beside))
     processes.wait_for_all()
     return {dataset: [path for path, (owner, _) in shards.items() if owner == dataset] for dataset in counts}
 
@@ -78,7 +79,7 @@ def _is_sound(shard: Path) -> bool:
 
 
 def shard_of(row: int, count: int) -> range:
-    """The rows of the shard that has a row, among ``count`` rows."""
+    """The rows of the shard that contains ``row``, among ``count`` rows."""
     start = row // SHARD_ROWS * SHARD_ROWS
     return range(start, min(start + SHARD_ROWS, count))
 

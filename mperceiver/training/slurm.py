@@ -11,7 +11,7 @@ from mperceiver.programs import ProgramError, answer
 from mperceiver.training.cores import sharers
 
 ANSWER_S = 20  # a busy controller answers slowly, and KillWait is 30 s by default
-# SLURM ends a requeued job within KillWait, 30 s by default. If SLURM has not ended us by then, exit and free the nodes.
+# SLURM ends a requeued job within KillWait, 30 s by default. Processes that still run after WAIT_S exit and free the nodes.
 WAIT_S = 600
 
 NO_JOB = re.compile(r"Invalid job id|not found|No such file")
@@ -61,7 +61,8 @@ def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> No
     elif processes > 1:
         nodes = min(nodes, processes)
         options = {"nodes": nodes, "ntasks": processes, "ntasks-per-node": -(-processes // nodes)}
-        options["cpus-per-task"] = int(granted.get("CPUs/Task", 1))  # a step does not inherit it from its job
+        # A job step does not inherit this option from its job.
+        options["cpus-per-task"] = int(granted.get("CPUs/Task", 1))
         command = ["srun", *(f"--{name}={count}" for name, count in options.items()), "--kill-on-bad-exit=1"]
         command += [sys.executable, "-m", "mperceiver.cli", verb, run, "--threads", str(threads)]
         os.execvp("srun", command)  # signals to this process then reach the tasks
@@ -70,7 +71,7 @@ def relaunch_with_srun(verb: str, run: str, threads: int, accumulate: int) -> No
 def export_ranks() -> None:
     """If this process is one of several tasks of an `srun`, set the environment variables from which torch reads its rank.
 
-    A launcher that runs inside the task (torchrun, accelerate launch) has set them already.
+    A launcher that runs inside the task (torchrun, accelerate launch) has set them already. Raises SlurmError if the first node is not known.
     """
     environment = os.environ
     if {"RANK", "WORLD_SIZE"} <= environment.keys() or environment.get("SLURM_STEP_NUM_TASKS", "1") == "1":
@@ -90,9 +91,8 @@ def export_ranks() -> None:
         )
         return
     environment |= {"RANK": str(place), "WORLD_SIZE": str(tasks), "LOCAL_RANK": str(_gpu(local))}
-    environment.setdefault(
-        "MASTER_PORT", str(20000 + (7 * job + step) % 20000)
-    )  # two trainings on one node need two ports
+    # Computed from the job and the step, because two trainings on one node need two ports.
+    environment.setdefault("MASTER_PORT", str(20000 + (7 * job + step) % 20000))
     if "MASTER_ADDR" not in environment:
         environment["MASTER_ADDR"] = _first_node(environment.get("SLURM_STEP_NODELIST", ""))
 

@@ -45,8 +45,10 @@ class Usage:
         return self._before_joules + (self._gpu.joules() if self._gpu else math.nan) - self._start_joules
 
     def busy_percent(self) -> float:
-        """Share of the time since the last call in which a kernel ran on the GPU, in percent, or of the last part of that time that the
-        driver still knows (some 20 s); NaN where NVML does not tell."""
+        """Share of the time since the last call in which a kernel ran on the GPU, in percent; NaN where NVML does not tell.
+
+        The driver remembers some 20 s: of a longer time, the share is that of its last part.
+        """
         return self._gpu.busy_percent() if self._gpu else math.nan
 
     def peak_gib(self) -> float:

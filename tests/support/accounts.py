@@ -42,7 +42,7 @@ GRANT ALL ON slurm_acct_db.* TO 'slurm'@'127.0.0.1';
 
 
 def lines(home: Path, port: int) -> str:
-    """What slurm.conf says of it; writes slurmdbd.conf, which only its owner may read."""
+    """The lines of slurm.conf about accounting; writes slurmdbd.conf, which only its owner may read."""
     words = {"home": home, "database": port + DATABASE, "daemon": port + DAEMON}
     conf = home / "slurmdbd.conf"
     conf.touch(mode=0o600)
@@ -51,7 +51,7 @@ def lines(home: Path, port: int) -> str:
 
 
 def start(home: Path, port: int, until: Callable) -> None:
-    """The database and the daemon; the cluster `test` with one account, `lab`, of root's."""
+    """Start the database and the daemon; add the cluster `test` with the account `lab`, which is root's."""
     data, run = home / "database", home / "run"
     data.mkdir()
     shutil.chown(data, "mysql")

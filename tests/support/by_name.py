@@ -1,4 +1,4 @@
-"""Weights and pictures by rule, so that a network can be compared with another code's without a file of weights.
+"""Weights and pictures by rule, so that a network can be compared with that of other code without a file of weights.
 
 Every tensor of a state dictionary is filled from its own name; neither the order of definition nor the initialisation
 matters. The golden statistics in tests/golden/ come from the official code, filled by the same rule in float64.

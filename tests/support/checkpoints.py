@@ -8,7 +8,7 @@ from torch import nn
 
 
 def dncnn(channels: int = 3) -> nn.Sequential:
-    """Layers 0, 2, …, 16 of convolutions of 8 channels; the network returns its picture less what these return."""
+    """Layers 0, 2, …, 16 of convolutions of 8 channels; the network returns its picture minus what these return."""
     torch.manual_seed(0)
     layers: list[nn.Module] = [nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU()]
     for _ in range(7):

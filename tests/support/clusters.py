@@ -100,11 +100,11 @@ def until(
     Raises TimeoutError, which says ``what`` was waited for and what ``seen`` gives in the end.
     """
     end = time.monotonic() + seconds
-    while not (found := condition()):
+    while not (value := condition()):
         if time.monotonic() > end:
             raise TimeoutError(f"not within {seconds} s: {what}" + (f", last seen {seen()}" if seen else ""))
         time.sleep(0.3)
-    return found
+    return value
 
 
 def ask(*command: str) -> str:
@@ -143,7 +143,7 @@ class Cluster:
         """Start all of it and wait until every node is idle."""
         LINKS[0].parent.mkdir(exist_ok=True)
         for link in LINKS:
-            link.unlink(missing_ok=True)  # left by one that was killed
+            link.unlink(missing_ok=True)  # left by a cluster that was killed
             if (self.home / link.name).exists():
                 link.symlink_to(self.home / link.name)
         run = self.home / "run"
@@ -180,7 +180,7 @@ class Cluster:
                         os.kill(process, signal.SIGKILL)
 
     def stop_accounts(self, how: signal.Signals) -> None:
-        """Nobody keeps accounts any more: the daemon is gone, as is the database."""
+        """Stop accounting: the daemon and the database."""
         for daemon in ("slurmdbd", "mariadbd"):
             self._stop(daemon, how)
 
@@ -207,13 +207,13 @@ class Cluster:
 
 @contextlib.contextmanager
 def running(with_accounts: bool = False) -> Iterator[Cluster]:
-    """A cluster, started and stopped; another session's, if there is one on this machine, is waited for."""
+    """A cluster, started and stopped. If other tests have a cluster on this machine, wait until it has ended."""
     with open("/run/lock/mperceiver-test-cluster.lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         home = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # short: a socket's path has 107 characters at most
         home.chmod(0o755)
         cluster = Cluster(home, with_accounts)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # who ends the tests ends the cluster
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # whoever ends the tests ends the cluster, too
         try:
             cluster.start()
             yield cluster
@@ -244,7 +244,7 @@ def _free_ports() -> int:
 
 
 def _alive(pid: int) -> bool:
-    """Nobody may be there to reap a daemon, so a zombie counts as gone."""
+    """Whether a process runs. A zombie does not: a daemon's parent may have ended, so that nobody reaps it."""
     try:
         return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -253,12 +253,12 @@ def _alive(pid: int) -> bool:
 
 def processes(variable: str, value: str) -> list[int]:
     """Every process with a variable that slurmd tells to those of its jobs: its node's name, the job's number."""
-    found = []
+    pids = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if f"{variable}={value}".encode() in (folder / "environ").read_bytes().split(b"\0"):
-                found.append(int(folder.name))
-    return found
+                pids.append(int(folder.name))
+    return pids
 
 
 def _parent(pid: int) -> int:

@@ -1,7 +1,7 @@
 """The program `mperceiver`, changed in one thing: a training waits once it has saved its first state, so that a test can disturb it.
 
-It waits where a test has made a file of the run's name, until the test lets it go on or a SIGTERM comes. A fast machine cannot end the
-training before it is disturbed then, and the wait is the same on a slow one.
+It waits if a test has made a file of the run's name, until the test lets it continue or a SIGTERM comes. So a fast machine cannot end
+the training before it is disturbed, and a slow machine needs no longer time limit.
 """
 
 import signal

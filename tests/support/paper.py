@@ -1,6 +1,6 @@
 """The whole paper in miniature: `python tests/support/paper.py FOLDER`, then there `snakemake -s …/Snakefile --configfile config/paper.yaml`.
 
-A copy of config/, of which only what must be small is laid over, and data/manual/ with every dataset that the paper needs: a
+A copy of config/, in which only what must be small is replaced, and data/manual/ with every dataset that the paper needs: a
 few photographs in the true layout of its archives. The foundation is the committed mini one under the name sd21; the Inception
 of FID has random weights, so that numbers of FID mean nothing there.
 """
@@ -130,9 +130,9 @@ parts:
       pt_inception-2015-12-05-6726825d.pth: {tensors_only: true}
 """,
 }
-# The sampler's steps of the full method, of which all but those of the steps' figure take theirs: a tenth of the paper's.
+# The sampler's steps of the full method, a tenth of the paper's. The other methods take them over, but for those of the figure of steps.
 STEPS = ("sampler: {steps: 50}\n", "sampler: {steps: 5}\n")
-# What the lines of a dataset's file are in miniature; its pairing rules and its protocol stay as they are.
+# Lines of a dataset's file -> what they are in miniature. Its pairing rules and its protocol stay as they are.
 SMALLER = {
     r"(?m)^expected: .*\n": "",
     r"crop_px: 512, crops: \d+": "crop_px: 64, crops: 1",
@@ -143,7 +143,7 @@ SMALL_KEYS = {"expected", "encode", "short_side_px", "sample"}
 
 
 def build(folder: Path, *experiments: str) -> None:
-    """Make the world in ``folder``, which is new, with the datasets that ``experiments`` stand on: config/<experiment>.yaml."""
+    """Make the world in ``folder``, which is new, with the datasets that ``experiments`` need: config/<experiment>.yaml."""
     shutil.copytree(PROJECT / "config", folder / "config")
     (folder / "config/paper.yaml").write_text(_experiment(), encoding="utf-8")
     train = yaml.safe_load((PROJECT / "config/runs/mperceiver.yaml").read_text(encoding="utf-8"))
@@ -196,7 +196,7 @@ def _fewer_steps(folder: Path) -> None:
 
 
 def _experiment() -> str:
-    """config/paper.yaml, under a heading that nobody takes for the paper's numbers."""
+    """config/paper.yaml with a title that says that its numbers are not the paper's."""
     text = (PROJECT / "config/paper.yaml").read_text(encoding="utf-8")
     return re.sub(
         "(?m)^title: .*$",
@@ -220,7 +220,7 @@ def _inception(folder: Path) -> None:
     torch.manual_seed(0)
     network = fid.build()
     for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):  # what passes through keeps its size
+        if isinstance(module, torch.nn.Conv2d):  # so that features keep their magnitude from layer to layer
             torch.nn.init.kaiming_normal_(module.weight)
     folder.mkdir()
     torch.save(network.state_dict(), folder / "pt_inception-2015-12-05-6726825d.pth")
@@ -230,7 +230,7 @@ def _inception(folder: Path) -> None:
 
 
 def needed(name: str = "paper") -> set[str]:
-    """The datasets with ready-made pairs that the experiment config/<name>.yaml stands on."""
+    """The datasets with ready-made pairs that the experiment config/<name>.yaml needs."""
     experiment = config.parse(Path(f"config/{name}.yaml"), Experiment)
     inputs: dict = {"scores": config.score_inputs, "restored": config.restore_inputs, "runs": config.stage_inputs}
     inputs["costs"] = config.measure_inputs

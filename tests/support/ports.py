@@ -1,4 +1,4 @@
-"""Ports of this machine that nobody has."""
+"""Ports of this machine that no process listens on."""
 
 import contextlib
 import socket
@@ -12,7 +12,7 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether nobody has a port."""
+    """Whether no process listens on a port."""
     with contextlib.suppress(OSError), socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
         return True

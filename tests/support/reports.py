@@ -233,7 +233,7 @@ def build_paper() -> None:
 
 
 def build_figures() -> None:
-    """After ``build_world``: what the kinds of figures need that are of MPerceiver alone: prompt pools, probabilities, samplers of several steps."""
+    """After ``build_world``: what figures of MPerceiver alone need: prompt pools, probabilities, and samplers of several steps."""
     from safetensors.numpy import save_file
 
     phases = [{"batch": 1, "crop_px": 8}]

@@ -7,8 +7,7 @@ SMOOTH = "losses: {l1: 0, smooth_l1: 1.0, perceptual: 0, colour: 0, adversarial:
 # Run -> the lines of its network stage that differ from those of every other.
 NETWORKS = {
     "airnet": f"architecture: airnet\narguments: {{width: 4, groups: 1, blocks: 1, queue: 8, encoder_steps: 2}}\n{NO_LOSSES}",
-    "da-clip": "architecture: da-clip\n"
-    f"arguments: {{width: 32, multipliers: [1, 1], steps: 4, controller_steps: 2}}\n{NO_LOSSES}",
+    "da-clip": "architecture: da-clip\narguments: {width: 32, multipliers: [1, 1], steps: 4, controller_steps: 2}",
     "promptir": "architecture: promptir\narguments: {width: 8, blocks: [1, 1, 1, 1], refinement_blocks: 1, "
     f"prompt_channels: [8, 8, 8], prompt_px: [8, 4, 4]}}\n{NO_LOSSES}",
     "restormer": "architecture: restormer\n"

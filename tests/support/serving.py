@@ -21,9 +21,8 @@ class Served:
     modified: str | None = None
     length: bool = True  # send Content-Length
     kind: str = "application/octet-stream"
-    cuts: list[int] = field(
-        default_factory=list
-    )  # for each of the next answers: bytes sent before the connection breaks
+    # For each of the next answers: the bytes that are sent before the connection breaks.
+    cuts: list[int] = field(default_factory=list)
     fails: list[int] = field(default_factory=list)  # statuses of the next answers, before the file is sent
     to: str | None = None  # redirect
     extra: dict[str, str] = field(default_factory=dict)

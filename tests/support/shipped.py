@@ -1,4 +1,4 @@
-"""The files that come with the project: what somebody who follows a page has added is not among them."""
+"""The files that come with the project: those in git, without any that a user has added."""
 
 import shutil
 import subprocess

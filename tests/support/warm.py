@@ -80,7 +80,7 @@ def serving() -> Iterator[Path]:
 def cold() -> dict[str, str]:
     """The environment of commands that start as a user's do: the tests' own Python is first on the PATH, nothing is set of this project.
 
-    Compiled modules are kept, or every job would compile all that it imports.
+    Compiled modules are kept; otherwise every job would compile all that it imports.
     """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MPERCEIVER_", "SNAKEMAKE_"))}
@@ -172,7 +172,7 @@ def become(program: str, words: list[str], folder: str, environment: dict[str, s
 def end_of(command: Callable[[], None]) -> Never:
     """Run a command to the end of its threads and exit handlers, and end with its exit code.
 
-    The interpreter is not taken down: that alone would cost three seconds, for all that was imported.
+    The interpreter is not finalised: with all that was imported, that alone would take three seconds.
     """
     from mperceiver.cli.program import leave
 

@@ -5,10 +5,13 @@ import runpy
 import sys
 
 import pytest
+import torch
 from support import PROJECT
 
 from mperceiver import config
 from mperceiver.degradations.mix import check_layers
+from mperceiver.models.branches import Branches
+from mperceiver.models.towers import freeze
 
 PROGRAMS = sorted(
     {path.stem for path in (PROJECT / "benchmarks").glob("*.py")} - {"shared", "sd21", "growth", "estimates"}
@@ -28,8 +31,22 @@ def test_a_benchmark_starts(name, monkeypatch, capsys):
     assert first_line in " ".join(capsys.readouterr().out.split())
 
 
+def test_the_forms_of_a_sampling_step_are_the_same_mathematics(monkeypatch, foundation, tiny_run):
+    monkeypatch.syspath_prepend(str(PROJECT / "benchmarks"))
+    static_caching = importlib.import_module("static_caching")
+    monkeypatch.setattr(static_caching, "STEPS", 1)
+    torch.manual_seed(0)
+    branches = freeze(Branches(foundation, 9, tiny_run.model))
+    z, lq_latent = torch.randn(2, 1, 4, 16, 16)
+    embedding = torch.randn(1, foundation.embedding_width)
+    forms = static_caching.sampling_forms(branches, z, embedding, lq_latent, torch.full((1, 9), 1 / 9))
+    anew, *others = (form() for form in forms.values())
+    for output in others:
+        torch.testing.assert_close(output, anew, rtol=1e-4, atol=1e-5)
+
+
 def test_what_grows_with_what_is_made_of_recorded_results(monkeypatch):
-    """And the page that plan.py writes has the lines that hang on no plan."""
+    """And the page that plan.py writes has the lines that depend on no plan."""
     monkeypatch.syspath_prepend(str(PROJECT / "benchmarks"))
     growth = importlib.import_module("growth")
     page = (PROJECT / "docs/costs.md").read_text(encoding="utf-8").splitlines()

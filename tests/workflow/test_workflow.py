@@ -58,6 +58,10 @@ def test_dry_run_of_a_fresh_checkout(arguments, tmp_path):
             ["--configfile", "config/paper.yaml", "config/demo.yaml"],
             "--configfile config/paper.yaml, config/demo.yaml: of several experiments only the last would be built",
         ),
+        (
+            ["--configfile=config/paper.yaml", "--configfile", "config/demo.yaml"],
+            "--configfile config/paper.yaml, config/demo.yaml: of several experiments only the last would be built",
+        ),
     ],
 )  # fmt: skip
 def test_options_that_would_do_nothing_are_refused(arguments, words, tmp_path):

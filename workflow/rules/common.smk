@@ -1,13 +1,16 @@
 # The experiment, and the inputs of rules: mperceiver.config lists them, here and for the cards.
 import os
 import re
+import sys
 
 import mperceiver.config
 from mperceiver.clock import check_times
 from mperceiver.config.experiments import IN_WORKFLOW, Experiment, check_command_line, experiment_name
 from mperceiver.protection import release_outputs
 
-check_command_line(workflow.config_settings.config, workflow.overwrite_configfiles)
+# Jobs are started by Snakemake, with command lines of its own.
+WORDS = sys.argv[1:] if workflow.is_main_process else []
+check_command_line(workflow.config_settings.config, workflow.overwrite_configfiles, WORDS)
 
 # config/demo.yaml, or the file that --configfile names. Snakemake makes its path absolute; cards hold relative paths.
 EXPERIMENT_FILE = os.path.relpath((workflow.overwrite_configfiles or workflow.configfiles)[-1])
@@ -31,7 +34,7 @@ wildcard_constraints:
 
 
 def inputs(function, **arguments):
-    """An input function: what a function of mperceiver.config lists for the rule's wildcards. None may be from the future."""
+    """An input function: the files that a function of mperceiver.config lists for the rule's wildcards, ``checked``."""
 
     def of_wildcards(wildcards):
         return checked(function(**wildcards, **arguments))
@@ -40,12 +43,12 @@ def inputs(function, **arguments):
 
 
 def inputs_of_report(wildcards):
-    """What the site is made of, the experiment's file among it."""
+    """The files that the site is made of, the experiment's among them, ``checked``."""
     return checked(mperceiver.config.report_inputs(EXPERIMENT_FILE))
 
 
 def checked(entries):
-    """The files of inputs; none may be from the future."""
+    """The files of inputs. Raises ClockError for a file whose time is ahead of the clock."""
     files = mperceiver.config.files_of_inputs(entries)
     check_times(files)
     return files
@@ -68,4 +71,5 @@ def sizes_to_measure(wildcards):
 if workflow.is_main_process:
     release_outputs()
     mperceiver.config.check(EXPERIMENT)
-    mperceiver.config.settle(EXPERIMENT_FILE)  # Snakemake plans by times; they are made to agree with the cards
+    # Snakemake plans by the times of files. This makes them agree with the cards.
+    mperceiver.config.settle(EXPERIMENT_FILE)

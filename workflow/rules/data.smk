@@ -38,6 +38,6 @@ rule encode:
         "results/logs/encode/{foundation}/{dataset}.log",
     benchmark:
         "results/benchmarks/encode/{foundation}/{dataset}.tsv"
-    priority: 1  # the three training stages, the longest chain of jobs, wait for it
+    priority: 1  # the longest chain of jobs, the three training stages, waits for it
     shell:
         "mperceiver encode {wildcards.foundation} {wildcards.dataset} --threads {threads} > {log} 2>&1"

@@ -10,8 +10,8 @@ def no_pending_jobs(dag, rule):
 
 # Workarounds for two faults in Snakemake 9.27. A test fails when the code that they change is gone from Snakemake or its plugin.
 onstart:
-    # The limit of jobs a second schedules, for each job that has ended, one more look at all ready jobs, until the main process does
-    # nothing else (snakemake/snakemake#3744). No job here is short enough to need the limit.
+    # With its limit of jobs a second, Snakemake looks once more at all ready jobs for each job that has ended, until the main process
+    # does nothing else (snakemake/snakemake#3744). No job here is short enough to need the limit.
     workflow.scheduler.job_rate_limiter = None
     # The SLURM plugin holds back the jobs of an array until it has all that are ready. If there are fewer slots than ready jobs, it
     # drops the ones it has and waits for ever (snakemake-executor-plugin-slurm#473). With no pending jobs it submits what it has.
@@ -19,6 +19,6 @@ onstart:
         plugin.pending_jobs_for_rule = no_pending_jobs
 
 
-# Now nothing takes the weights of a training away any more, so it needs no resume states.
+# After all jobs have succeeded, Snakemake deletes no weights any more, so their resume states are not needed.
 onsuccess:
     discard_finished()

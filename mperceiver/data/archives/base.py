@@ -3,7 +3,9 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice, product
 from pathlib import Path
+from string import ascii_lowercase
 from typing import IO, Literal
 
 from mperceiver.data import DataError
@@ -11,9 +13,8 @@ from mperceiver.data import DataError
 TAR = r"tar|tgz|tbz2?|txz|tar\.gz|tar\.bz2|tar\.xz"
 PLAIN = re.compile(rf"(?P<stem>.+)\.(?P<kind>zip|rar|7z|{TAR})", re.I)
 NUMBERED = re.compile(rf"(?P<stem>.+\.(?:zip|7z|{TAR}))\.(?P<part>\d{{2,3}})", re.I)  # a.zip.001
-LETTERED = re.compile(
-    rf"(?P<stem>.+\.(?:zip|{TAR}))[._-]?part[._-]?(?P<part>\d+|[a-z]{{2,3}})", re.I
-)  # a.tar.gz.part-aa
+# a.tar.gz.part-aa
+LETTERED = re.compile(rf"(?P<stem>.+\.(?:zip|{TAR}))[._-]?part[._-]?(?P<part>\d+|[a-z]{{2,3}})", re.I)
 SPANNED = re.compile(r"(?P<stem>.+)\.z(?P<part>\d{2,3})", re.I)  # a.z01 … of a.zip
 RAR_PART = re.compile(r"(?P<stem>.+)\.part(?P<part>\d+)\.rar", re.I)
 RAR_OLD = re.compile(r"(?P<stem>.+)\.r(?P<part>\d{2})", re.I)  # a.r00 … of a.rar
@@ -32,6 +33,7 @@ class Archive:
 
     @property
     def size(self) -> int:
+        """Bytes of all its parts."""
         return sum(part.stat().st_size for part in self.parts)
 
 
@@ -119,11 +121,4 @@ def _sequence(start: str, count: int, first: str | None) -> list[str]:
     if start.isdigit():
         begin = int(first) if first else min(int(start), 1)
         return [str(begin + i) for i in range(count)]
-    letters, words = "abcdefghijklmnopqrstuvwxyz", []
-    for i in range(count):
-        word, rest = "", i
-        for _ in start:
-            rest, digit = divmod(rest, 26)
-            word = letters[digit] + word
-        words.append(word)
-    return words
+    return ["".join(letters) for letters in islice(product(ascii_lowercase, repeat=len(start)), count)]

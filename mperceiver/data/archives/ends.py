@@ -33,15 +33,15 @@ def check(archive: Archive) -> bool:
 
 
 def _check_7z(archive: Archive) -> None:
-    """The head says where the table of contents lies and its checksum; the table is the end."""
+    """The header at the start gives the place and the checksum of the table of contents, with which the archive ends."""
     raw = Joined(archive.parts)
     try:
         head = raw.exactly(0, 32)
         if len(head) < 32 or zlib.crc32(head[12:32]) != struct.unpack("<L", head[8:12])[0]:
-            raise Damaged("its head is damaged")
+            raise Damaged("its header is damaged")
         offset, size, checksum = struct.unpack("<QQL", head[12:32])
         if (end := 32 + offset + size) != raw.size:
-            raise Damaged(f"it has {raw.size} bytes, its head says {end}")
+            raise Damaged(f"it has {raw.size} bytes, its header says {end}")
         if size > TABLE_BYTES or zlib.crc32(raw.exactly(32 + offset, size)) != checksum:
             raise Damaged("its table of contents is damaged")
     finally:
@@ -104,7 +104,7 @@ def _number(data: bytes) -> tuple[int, int]:
 
 
 def _walk_rar4(file: IO[bytes], part: Path) -> bool | None:
-    """As ``_walk_rar5``, for the form before it."""
+    """As ``_walk_rar5``, for the older form RAR4."""
     size_of_file = part.stat().st_size
     while head := file.read(7):
         start = file.tell() - len(head)

@@ -1,7 +1,7 @@
 """Read the members of an archive: zip (zips.py) and tar (tars.py) here; rar, 7z and rare zips need a tool of the system (tools.py).
 
 The parts of a split archive are read as one file without being copied together. Nothing here writes to disk; unpack.py does. Whatever
-the readers raise at odd bytes leaves this module as a DataError with the archive's name.
+the readers raise for odd bytes leaves this module as a DataError with the archive's name.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ def damage_named(archive: Archive) -> Iterator[None]:
         yield
     except DataError:
         raise
-    except Exception as error:  # zipfile and its like raise a dozen classes at damaged bytes, some of them only at some
+    except Exception as error:  # zipfile and other readers raise a dozen classes for damaged bytes
         if isinstance(error, OSError) and error.errno is not None:
             raise
         split = len(archive.parts) > 1 or not PLAIN.fullmatch(archive.parts[0].name)
@@ -76,7 +76,7 @@ def needs_tool(archive: Archive) -> bool:
 
 
 def has_end(archive: Archive) -> bool:
-    """Whether the first bytes are those of a rar, 7z or zip archive. Raises DataError if it then does not end as such a one does."""
+    """Whether the first bytes are those of a rar, 7z or zip archive. Raises DataError if such an archive does not end where it should."""
     if archive.kind == "zip":
         return True  # ``needs_tool`` has read its table of contents
     with damage_named(archive):

@@ -11,7 +11,7 @@ LEFT_BY_DESKTOPS = {"__MACOSX", "Thumbs.db", "desktop.ini"}
 LONGEST_PATH = 1024  # bytes; file systems take 4096 at most, and the folder's own path comes before it
 UNICODE_PATH = 0x7075  # extra field of a zip: the name in UTF-8
 UTF8_FLAG = 0x800
-# A byte above 0x80, then a backslash: in GBK, Big5 and Shift-JIS one sign, in all others a sign and the mark between folders.
+# A byte above 0x80, then a backslash: one character in GBK, Big5 and Shift-JIS; in all other encodings a character and a separator.
 SPLIT_SIGN = re.compile(rb"[\x81-\xfe]\\")
 
 
@@ -24,7 +24,7 @@ def decoded(raw: bytes, encoding: str | None, archive: str) -> str:
         archive: the archive's name, for the message.
 
     Raises:
-        DataError: the bytes do not fit the encoding, or without one a backslash may be half of a sign.
+        DataError: the bytes do not fit the encoding, or without one a backslash may be half of a character.
     """
     if encoding is not None:
         try:
@@ -38,7 +38,7 @@ def decoded(raw: bytes, encoding: str | None, archive: str) -> str:
     except UnicodeDecodeError:
         if SPLIT_SIGN.search(raw):
             raise DataError(
-                f"the name {raw!r} of a member does not say its encoding, and its backslash is half of a sign in some (GBK, "
+                f"the name {raw!r} of a member does not say its encoding, and its backslash is half of a character in some (GBK, "
                 f"Big5, Shift-JIS); give the encoding in the dataset's file, e.g. `names: {{{archive}: gbk}}`"
             ) from None
         return raw.decode("cp437")

@@ -1,6 +1,6 @@
 """Compressed streams (gzip, bzip2, xz), read to their very end.
 
-Python's own readers take what follows a stream and is none for nothing, and give xz as much memory as its header asks for.
+Python's own readers ignore what follows a stream if it is no stream itself, and give xz as much memory as its header asks for.
 """
 
 import bz2

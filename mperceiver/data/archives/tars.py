@@ -1,7 +1,7 @@
 """Members of a tar, read block by block to its end.
 
-tarfile itself is not used for it: it takes a damaged header for the end, reads a name of any length into memory, and does not
-come back from some maps of sparse files. Its reader of a single header is.
+tarfile does not read the archive: it takes a damaged header for the end, reads a name of any length into memory, and never returns from
+some maps of sparse files. Only its parser of a single header is used.
 """
 
 import io
@@ -45,7 +45,7 @@ class Before(NamedTuple):
 
     path: bytes | None = None
     size: int | None = None
-    blocks: int = 0  # of that kind in a row
+    blocks: int = 0  # how many blocks with names or attributes stand before the header
 
 
 class _Data(io.RawIOBase):

@@ -22,7 +22,7 @@ from mperceiver.data import DataError
 from mperceiver.data.archives.base import Archive, Member, MemberKind
 from mperceiver.data.archives.names import safe_path
 
-FULL_BYTES = 1 << 16  # with less free than this, a tool's failure is the disk's
+FULL_BYTES = 1 << 16  # if less than this is free when a tool has failed, the disk is said to be full
 PAUSE_SECONDS = 0.2  # between two looks at the size of what a tool has written
 HINT = "sudo apt-get install unar   (or unrar, 7zip, libarchive-tools; without root: conda install -c conda-forge unar)"
 

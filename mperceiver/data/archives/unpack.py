@@ -29,14 +29,13 @@ MOST_FILES = 2_000_000
 CHUNK_BYTES = 2**20
 
 MemberFilter = Callable[[str], bool] | Iterable[str] | None
-Passwords = str | Mapping[str, str] | None
 
 
 def unpack_archives(
     files: Iterable[Path],
     target: Path,
     wanted: MemberFilter = None,
-    password: Passwords = None,
+    passwords: Mapping[str, str] | None = None,
     nested: Iterable[str] = (),
     apart: bool = False,
     names: Mapping[str, str] | None = None,
@@ -47,7 +46,7 @@ def unpack_archives(
         files: archives and parts of archives; all parts of a split archive must be among them.
         target: the folder; an existing one is replaced.
         wanted: which members: globs on their paths below ``target``, or a function of the path; None: all of them.
-        password: of all encrypted archives, or {archive's name: password}.
+        passwords: {archive's name: password}, for archives with encrypted members.
         nested: globs of members that are archives themselves; each is unpacked into the folder where it would lie.
         apart: unpack each archive into a folder of its own name without suffix, if members of several share names.
         names: {archive's name: encoding of its members' names}, for archives that do not say it.
@@ -59,11 +58,10 @@ def unpack_archives(
         DataError: an archive is damaged, incomplete, encrypted or dangerous, no member is wanted, or no tool opens it;
         ``target`` is then as it was.
     """
-    passwords = password if password is None or isinstance(password, str) else dict(password)
     files = list(files)
     archives = archives_of(files)
     budget = most_bytes(sum(archive.size for archive in archives))
-    unpacking = _Unpacking(_as_function(wanted), passwords, list(nested), dict(names or {}), budget)
+    unpacking = _Unpacking(_as_function(wanted), dict(passwords or {}), list(nested), dict(names or {}), budget)
     with atomic_folder(target) as beside:
         for archive in archives:
             unpacking.unpack(archive, beside, f"{_stem(archive.name)}/" if apart else "")
@@ -82,7 +80,7 @@ def most_bytes(size: int) -> int:
 def check_archives(files: Iterable[Path], names: Mapping[str, str] | None = None) -> int:
     """Read the table of contents of archives (tars: all of it) and count their files. Raises DataError.
 
-    Of an archive that only a tool opens, head and end are checked and it counts as one file: another machine, which has
+    Of an archive that only a tool opens, the start and the end are checked, and it counts as one file: another machine, which has
     the tool, may unpack it. ``names``: as for ``unpack_archives``.
     """
     count = 0
@@ -125,10 +123,6 @@ def _as_function(wanted: MemberFilter) -> Callable[[str], bool]:
     return lambda path: matches(path, globs)
 
 
-def _password_of(archive: Archive, password: Passwords) -> str | None:
-    return password if password is None or isinstance(password, str) else password.get(archive.name)
-
-
 def _stem(name: str) -> str:
     match = PLAIN.fullmatch(name)
     assert match, f"{name} is the name of an archive without its part's number"
@@ -139,9 +133,14 @@ class _Unpacking:
     """State of one call: the files written so far, over all its archives."""
 
     def __init__(
-        self, wanted: Callable[[str], bool], password: Passwords, nested: list[str], names: dict[str, str], budget: int
+        self,
+        wanted: Callable[[str], bool],
+        passwords: dict[str, str],
+        nested: list[str],
+        names: dict[str, str],
+        budget: int,
     ) -> None:
-        self.wanted, self.password, self.nested, self.names = wanted, password, nested, names
+        self.wanted, self.passwords, self.nested, self.names = wanted, passwords, nested, names
         self.bytes_left, self.members_left = budget, MOST_FILES  # of all archives, and those inside them
         self.written: dict[str, str] = {}  # path as some file systems compare it: path
 
@@ -195,12 +194,12 @@ class _Unpacking:
 
     def _members(self, archive: Archive, scratch: Path, prefix: str, inside: bool) -> Iterator[Member]:
         """Members, read by Python or by a tool."""
-        password = _password_of(archive, self.password)
+        password = self.passwords.get(archive.name)
         if not needs_tool(archive):
             encoding = self.names.get(archive.name)
             members = read_members(archive, password, encoding, min(self.bytes_left, most_bytes(archive.size)))
         else:
-            has_end(archive)
+            has_end(archive)  # raises DataError for an archive that is cut short, which some tools take for whole
             out = scratch / "tool"
             out.mkdir()
 

@@ -1,7 +1,7 @@
 """Members of a zip, whole or split, and whether its table of contents is all there is in it.
 
-zipfile reads the table. Not asked by it, and so asked here: does the table have as many entries as it says, does each entry agree with
-the header in front of its data, do members lie beside the table that it does not list, does something follow its end.
+zipfile reads the table. It does not check, and so this module does: that the table has as many entries as it says, that each entry agrees
+with the header in front of its data, that all members in the file are in the table, and that nothing follows its end.
 """
 
 import io
@@ -61,7 +61,7 @@ def _opener(
             raise DataError(f"{info.filename} is encrypted; give `passwords: {{{archive.name}: …}}`")
         try:
             return bundle.open(info, pwd=key)
-        except NotImplementedError:  # a RuntimeError too, but nothing about a password
+        except NotImplementedError:  # a kind of RuntimeError that says nothing about the password
             raise
         except RuntimeError:
             raise DataError(f"the password given under `passwords` does not open {info.filename}") from None

@@ -12,7 +12,7 @@ from mperceiver import config, files, images, paths
 from mperceiver.config.base import Count, Name
 from mperceiver.data import DataError
 from mperceiver.data.prepare.cutting import cut
-from mperceiver.data.prepare.synthesised import open_picture, pictures_of, to_float
+from mperceiver.data.prepare.synthesised import open_picture, origin_pictures, to_float
 from mperceiver.data.read.loader import PreparedDataset
 from mperceiver.degradations.common import SIDE_MIN_PX
 from mperceiver.degradations.mix import VERSION, render_layers
@@ -49,7 +49,7 @@ class RecipeSource(RecipePart):
 
 
 class Recipe(RecipePart):
-    """A recipe that can be rendered. It is only checked by this; the dict goes on as it is, since it is compared with the prepared one."""
+    """A recipe that can be rendered. This model only checks it: the dict itself is used on, since it is compared with the prepared one."""
 
     dataset: Name
     id: str
@@ -140,11 +140,11 @@ def render_pair(recipe: dict[str, Any]) -> RenderedPair:
     Needs the picture that it was made of in its place: in data/raw/, or in data/prepared/ if it is a ready-made pair's.
 
     Raises:
-        DataError: that picture is missing, has changed or is smaller than what was cut out of it; or the recipe is none of this
-            version, or has a layer or a number that there is not.
+        DataError: that picture is missing, has changed or is smaller than what was cut out of it; or the recipe is of another
+            version, or has a layer that is unknown or a number that is not allowed.
     """
     source, label = recipe["source"], f"{recipe['dataset']}: picture {recipe['id']}"
-    origins = {origin.id: origin for origin in pictures_of(source["dataset"], recipe["dataset"])}
+    origins = {origin.id: origin for origin in origin_pictures(source["dataset"], recipe["dataset"])}
     if source["picture"] not in origins:
         raise DataError(f"{label}: {source['dataset']} has no picture {source['picture']}, which it was made of")
     opened = open_picture(origins[source["picture"]], source["onto"], source.get("depth"), label)

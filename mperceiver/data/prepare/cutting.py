@@ -8,7 +8,7 @@ WEIGHTS = np.array(images.GREY, np.float32)
 
 
 def crop_corners(rng: np.random.Generator, count: int, height: int, width: int, side: int) -> list[tuple[int, int]]:
-    """Top-left corners (y, x) of ``count`` different square crops spread over a picture; apart while there is room.
+    """Top-left corners (y, x) of ``count`` different square crops spread over a picture; without overlap if there is room.
 
     The picture is divided into cells; each crop lies at a random place in one of ``count`` cells drawn at random. If the
     crops cannot lie apart, the possible corners are divided in the same way. Raises ValueError if there are too few.

@@ -234,7 +234,7 @@ def _extracted(files: dict[str, Path], path: str, key: str | None, target: Path)
     return extract_array(files[path], path, key, target)
 
 
-# ---------------------------------------------------------------- parts of them
+# ---------------------------------------------------------------- helpers
 
 
 def _find_root(name: str, roots: list[str] | None, files: dict[str, Path], wanted: list[str]) -> str:

@@ -1,7 +1,7 @@
 """Pairs by order: do the names of two sorted lists of files contradict it?
 
-Order alone pairs whatever stands at one place, so a file that is missing on one side and another that is missing on the other shift all pairs
-between them. The names tell, wherever they have anything in common.
+Order alone pairs the files at the same place of the two lists. If one file is missing on one side and another file on the other side, all
+pairs between the two gaps are wrong. The names show it, if they have anything in common.
 """
 
 import re
@@ -17,9 +17,12 @@ Numbers = tuple[int, ...]
 def contradictions(degraded: list[str], truths: list[str]) -> list[int]:
     """Places of the pairs whose names contradict their being a pair.
 
-    Names agree if one has the numbers of the other, or, where there are none, its letters. If some pairs agree, all must. If none
-    does (DPDD's two pictures of a scene are shots with numbers one or two apart), no name may be that of another pair's partner, and
-    where most numbers differ by one amount, all must, unless each pair's numbers lie between those of its neighbours.
+    Two names agree if one has the numbers of the other, or, where there are none, its letters. If some pairs agree, all must agree.
+
+    If none does (DPDD's two pictures of a scene are shots with numbers one or two apart), no name may be that of another pair's partner.
+    And if the numbers of most pairs differ by the same amount, those of all pairs must, unless each pair's numbers lie between those of
+    its neighbours.
+
     Where two names of one side differ only in how they write a number ("01" and "1"), a partner must write it the same way.
 
     Args:
@@ -44,7 +47,9 @@ def _contradicted(degraded: list[str], truths: list[str]) -> list[int]:
 
 
 def _written_otherwise(degraded: list[str], truths: list[str]) -> list[int]:
-    """Places where a name that has a twin on its side, equal but for zeros before its numbers, stands with another number as written."""
+    """Places of pairs that write their numbers differently, if one of the two names has a twin: a name on its side that is equal except for
+    zeros before its numbers.
+    """
     twins = _twins(degraded), _twins(truths)
     if not any(twins):
         return []
@@ -57,7 +62,7 @@ def _written_otherwise(degraded: list[str], truths: list[str]) -> list[int]:
 
 
 def _twins(paths: list[str]) -> set[str]:
-    """The paths that another one equals but for zeros before its numbers."""
+    """The paths that are equal to another one except for zeros before numbers."""
     plain = [re.sub("0*([0-9]+)", r"\1", path) for path in paths]
     uses = Counter(plain)
     return {path for path, text in zip(paths, plain, strict=True) if uses[text] > 1}
@@ -93,7 +98,10 @@ def _one_in_other(left: tuple[Any, ...], right: tuple[Any, ...]) -> bool:
 
 
 def _numbers(paths: list[str]) -> list[Numbers]:
-    """The numbers in each path, without those that all of them share (of a folder, of a camera); if these differ in count, of the stem."""
+    """The numbers in each path, without those that all paths share (of a folder, of a camera).
+
+    If the paths do not have equally many numbers, all numbers in the stem of each.
+    """
     return [tuple(map(int, digits)) for digits in _varying(paths, int)]
 
 
@@ -103,7 +111,7 @@ def _written(paths: list[str]) -> list[tuple[str, ...]]:
 
 
 def _varying(paths: list[str], value: Callable[[str], Any]) -> list[tuple[str, ...]]:
-    """The digits in each path, without those of one ``value`` in all of them; if they differ in count, those of the stem."""
+    """As ``_numbers``, but as digits: two are the same number if ``value`` makes them equal."""
     found = [_digits_in(str(PurePosixPath(path).with_suffix(""))) for path in paths]
     if len(set(map(len, found))) != 1:
         return [_digits_in(PurePosixPath(path).stem) for path in paths]

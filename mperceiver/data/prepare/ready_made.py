@@ -85,7 +85,7 @@ def plan_pairs(name: str, dataset: Dataset, beside: Path) -> Iterator[tuple[list
 
 
 def _unpacked_folders(spec: Pairs, origin: str, scratch: Path) -> list[Path]:
-    """Folders with the files of a raw dataset: its own, and the one that its archives are unpacked to."""
+    """Folders with the files of a downloaded dataset: its own, and the one that its archives are unpacked to."""
     raw = paths.raw_folder(origin)
     archives = [file for file in files_in(raw) if is_archive(file.name)]
     if not archives:
@@ -120,6 +120,7 @@ class PairFaults:
         self.name, self.dataset, self.spec, self.faults = name, dataset, dataset.pairs, faults
 
     def add(self, fault: PairFault) -> None:
+        """Add a fault that was found when a picture was read."""
         self.faults.append(fault)
 
     def check(self, rows: int) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from mperceiver.degradations.mix import check_layers, degrade
 from mperceiver.printing import say
 from mperceiver.seeds import picture_seed
 
-ROWS_A_JOB = 32  # about
+ROWS_A_JOB = 32  # about so many
 
 
 class OriginPicture(NamedTuple):
@@ -42,9 +42,7 @@ class OpenedPicture(NamedTuple):
     """A decoded picture before it is degraded."""
 
     base: np.ndarray  # what is degraded, uint8 (H, W, 3)
-    gt: (
-        np.ndarray
-    )  # ground truth, uint8 (H, W, 3); the same as base, unless a pair's degraded picture is degraded further
+    gt: np.ndarray  # ground truth, uint8 (H, W, 3); another picture than base only if a pair's degraded one is degraded
     stored: bytes | None  # the content of an 8-bit RGB file of the whole ground truth; None: it is of another form
     sha256: str  # of the file that `base` was read from
     source: str  # value of the row's column `source`
@@ -84,7 +82,7 @@ def plan_rows(name: str, dataset: Dataset) -> list[RowsToRender]:
     """
     open_picture.cache_clear()  # files may have changed since an earlier plan
     _open_dataset.cache_clear()
-    groups = [_sample(pictures_of(origin, name), dataset) for origin in config.pictures_of(name)]
+    groups = [_sample(origin_pictures(origin, name), dataset) for origin in config.pictures_of(name)]
     uses = Counter(origin.id for group in groups for origin in group)
     if dataset.share_by == "pictures":
         groups = [[origin for group in groups for origin in group]]
@@ -109,7 +107,7 @@ def plan_rows(name: str, dataset: Dataset) -> list[RowsToRender]:
     return jobs
 
 
-def pictures_of(origin: str, name: str) -> list[OriginPicture]:
+def origin_pictures(origin: str, name: str) -> list[OriginPicture]:
     """The pictures of a dataset named in `from` of ``name``; what is no picture that is read is named on standard error.
 
     Raises DataError if there are none.
@@ -191,7 +189,7 @@ def open_picture(origin: OriginPicture, onto: str, depths: str | None, label: st
         raise DataError(f"{label}: the pair's pictures differ in size, {base.shape} and {gt.shape}")
     digest = hashlib.sha256(pairs.stored(onto, origin.where)).hexdigest()
     source = pairs.source(origin.where)
-    stored = pairs.stored("gt", origin.where) if pairs.bits == 8 else None  # what is degraded was rounded to 8
+    stored = pairs.stored("gt", origin.where) if pairs.bits == 8 else None  # of 16 bits, `gt` above was rounded to 8
     return OpenedPicture(base, gt, stored, digest, source, *_depth_map(depths, origin.id, gt.shape, label))
 
 

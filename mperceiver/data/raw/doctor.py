@@ -1,6 +1,6 @@
 """Check the sources of datasets and foundations without downloading: do they still offer what the config says?
 
-There is one answer a file, or one for all files of a source that is as it should be. Its state is `ok`; `moved` (another
+Each file gets one answer; a source whose files are all as they should be gets one for all of them. The state of an answer is `ok`; `moved` (another
 address for good, or not there any more); `needs login`; `hash differs` (or the size does: the server offers another file than
 the config or the card names); `unreachable`; `manual` (a person has to bring the file, and has not yet).
 """
@@ -40,7 +40,7 @@ from mperceiver.progress import progress
 PARALLEL_QUESTIONS = 16
 LOGIN = ("login", "signin", "sign-in", "servicelogin", "accounts.google.com", "sso")  # in the address of a login page
 FINE = ("ok", "manual")
-LISTED = ("huggingface", "github")  # sources whose listing tells size and digest, so that one file is asked for
+LISTED = ("huggingface", "github")  # sources whose listing gives size and digest, so that asking for one file is enough
 MOST = 20  # answers about one source
 
 

@@ -73,7 +73,8 @@ def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, for
     elif last["spec"] == masked_data(work.spec):
         return card
     else:  # the config has changed, but not the source: only the card is written again
-        inputs = {origin: digest for origin, digest in last["inputs"].items() if ":" in origin}  # others are files here
+        # An input without a colon in its name is a file of this working directory, which `work` has hashed.
+        inputs = {origin: digest for origin, digest in last["inputs"].items() if ":" in origin}
         received = Received(inputs, last["result"].get("files", {}))
         count = _check(name, dataset, folder)
     result = {"count": count, "source": dataset.sources[place].source, "place": place}
@@ -88,7 +89,7 @@ def _download(name: str, dataset: Dataset, mirrors: list[Path], force: bool, for
 
 
 def _fill(download: Download, folder: Path, card: Path) -> tuple[int, Received, int]:
-    """Fill the folder from the first available source: its index, what was received, and the number of pictures or files."""
+    """Fill the folder from the first available source; return its index, what was received, and the number of pictures or files."""
     failures: list[str] = []
     for place, source in enumerate(download.dataset.sources):
         try:
@@ -110,10 +111,10 @@ def _fill(download: Download, folder: Path, card: Path) -> tuple[int, Received, 
 
 
 def _received(download: Download, source: Source, folder: Path) -> tuple[Received, int]:
-    """Fill the folder from a source and check it: what was received, and the number of pictures or files.
+    """Fill the folder from a source and check it; return what was received, and the number of pictures or files.
 
-    What was fetched and is found unsound is deleted where transfers wait too, so that the next call fetches it again. Interrupted
-    transfers, and files with a known digest, stay there.
+    Files that are found unsound are also deleted from the folder of unfinished transfers, so that the next call fetches them again.
+    Interrupted transfers, and files with a known digest, stay there.
     """
     fetched = False
     try:
@@ -169,11 +170,10 @@ def _plain(model: Model) -> dict[str, Any]:
 
 
 def _check(name: str, dataset: Dataset, folder: Path) -> int:
-    """Number of files in the folder, all of which may be pictures.
+    """Check the pictures that lie in the folder itself, and return the number of files in the folder and below it.
 
     Raises DataError or PictureError, naming the picture, for one that does not decode, a bad or repeated name, or another
-    number than `expected`. That is about the pictures that lie in the folder itself, whatever lies beside them. If there are none,
-    what is in archives and subfolders is checked when it is prepared.
+    number than `expected`. Pictures in archives and subfolders are not checked here, but when they are prepared.
     """
     everything, pictures = files_in(folder), pictures_in(folder)
     if everything and not pictures:

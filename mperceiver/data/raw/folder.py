@@ -46,7 +46,7 @@ def _walk(folder: Path, deep: bool, above: tuple[tuple[int, int], ...]) -> Itera
 
 
 def linked_folder(folder: Path) -> Path | None:
-    """A link to a folder, below ``folder``, that ``files_in`` finds files behind; None without one."""
+    """A link below ``folder`` to another folder, if ``files_in`` finds files by way of it; None if there is no such link."""
     parents = {parent for path in files_in(folder) for parent in path.relative_to(folder).parents}
     return next(
         (folder / parent for parent in sorted(parents) if parent.parts and (folder / parent).is_symlink()), None

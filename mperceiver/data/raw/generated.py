@@ -137,9 +137,8 @@ def _shade(labels: np.ndarray, centre: np.ndarray, slope: np.ndarray) -> np.ndar
 def _stripe(rng: np.random.Generator, gain: np.ndarray, labels: np.ndarray, radius: np.ndarray) -> None:
     """Multiply sinusoidal stripes, 3 to 16 px apart, into the gain of some of the leaves that are large enough for them."""
     n = len(radius)
-    chosen = (
-        (rng.random(n) < STRIPED * 3) & (radius > 8) & (radius < gain.shape[0] / 4)
-    )  # most leaves are too small for stripes: so three times the share is drawn
+    # Three times the share is drawn, since most leaves are too small for stripes.
+    chosen = (rng.random(n) < STRIPED * 3) & (radius > 8) & (radius < gain.shape[0] / 4)
     pace = 2 * np.pi / rng.uniform(3, 16, n) / SUPERSAMPLE
     angle, depth = rng.uniform(0, np.pi, n), rng.uniform(0.05, 0.3, n)
     rows, columns = np.nonzero(chosen[labels])

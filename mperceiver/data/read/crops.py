@@ -41,6 +41,7 @@ class FixedCrops:
 
     @cached_property
     def prepared(self) -> PreparedDataset:
+        """The rows that the crops are cut out of, opened when they are first needed."""
         return PreparedDataset(self.name)
 
     @property

@@ -11,7 +11,7 @@ from mperceiver import config, images, paths
 from mperceiver.config.datasets import Dataset
 from mperceiver.data import CLEAN, DataError
 
-HEAD_BYTES = 32  # of a picture, which hold its depth
+HEADER_BYTES = 32  # of a PNG, which hold its bits a value
 
 
 class PreparedDataset:
@@ -40,10 +40,12 @@ class PreparedDataset:
 
     @cached_property
     def ids(self) -> list[str]:
+        """The id of each row."""
         return self._table["id"].to_pylist()
 
     @cached_property
     def tasks(self) -> list[str]:
+        """The task of each row; CLEAN for a picture that is not degraded."""
         return self._table["task"].to_pylist()
 
     @cached_property
@@ -52,8 +54,8 @@ class PreparedDataset:
         import pyarrow as pa
 
         columns = [column for column in ("gt", "lq") if len(self) and self.has(column, 0)]
-        heads = [pa.BufferReader(self._table[column][0].as_buffer()).read(HEAD_BYTES) for column in columns]
-        return 16 if any(map(images.is_deep, heads)) else 8
+        headers = [pa.BufferReader(self._table[column][0].as_buffer()).read(HEADER_BYTES) for column in columns]
+        return 16 if any(map(images.is_deep, headers)) else 8
 
     def lq(self, i: int) -> np.ndarray:
         """Degraded picture of row i, uint8 (H, W, 3), rounded to 8 bits. Raises PictureError with the dataset and id if it is damaged."""

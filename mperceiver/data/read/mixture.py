@@ -51,9 +51,8 @@ class Mixture:
                     f"{dataset.name}: has {', '.join(sorted(set(dataset.tasks)))}, none of {', '.join(tasks)}"
                 )
         self._rows_of_task: list[list[tuple[int, np.ndarray]]] = []  # task -> [(dataset index, its rows of the task)]
-        self._upper_ends: list[
-            np.ndarray
-        ] = []  # task -> cumulated probabilities of its datasets, the last (1) left out
+        # task -> cumulated probabilities of its datasets, the last (1) left out
+        self._upper_ends: list[np.ndarray] = []
         for t, task in enumerate(tasks):
             candidates = [(d, np.flatnonzero(of_row == t)) for d, of_row in enumerate(self._task_of_row)]
             with_rows = [(d, rows) for d, rows in candidates if len(rows)]
@@ -62,9 +61,8 @@ class Mixture:
             sizes = np.sqrt([len(rows) / self.datasets[d].per_picture for d, rows in with_rows])
             self._rows_of_task.append(with_rows)
             self._upper_ends.append(np.cumsum(sizes / sizes.sum())[:-1])
-        self._pairs: list[dict[int, np.ndarray]] = [
-            {} for _ in self.datasets
-        ]  # decoded pairs of datasets without a stack
+        # Of each dataset without a stack: row -> decoded pair.
+        self._pairs: list[dict[int, np.ndarray]] = [{} for _ in self.datasets]
 
     # Computed when a picture is first read, so that drawing alone opens no picture.
 
@@ -142,7 +140,8 @@ class Mixture:
 
     def classes(self, drawn: list[tuple[int, int]], has_clean: bool) -> np.ndarray:
         """What a predictor should say of each row, int64 (B,): index into ``tasks``, or, if it ``has_clean`` as a class, the number
-        of tasks where nothing is wrong with the row's degraded picture (``clean_share``)."""
+        of tasks where nothing is wrong with the row's degraded picture (``clean_share``).
+        """
         labels = self.labels(drawn)
         return np.where([self._is_clean[d][row] for d, row in drawn], len(self.tasks), labels) if has_clean else labels
 

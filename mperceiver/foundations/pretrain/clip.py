@@ -23,7 +23,7 @@ from mperceiver.training.loop import fit
 if TYPE_CHECKING:
     from transformers import CLIPTextModel
 
-CAPTION_EVERY, CAPTION_WEIGHT = 4, 0.3  # steps between two with captions, and the weight of their loss
+CAPTION_EVERY, CAPTION_WEIGHT = 4, 0.3  # captions are matched at every fourth step; weight of their loss
 
 
 def clip_config(recipe: Build) -> dict:
@@ -62,10 +62,7 @@ def pretrain_clip(name: str, recipe: Build, pool: PicturePool, out: Path, work: 
     prompts = torch.tensor(
         [tokenise(["a", "picture", "with", task], recipe.context_tokens) for task in [*TASKS, "clean"]]
     )
-    mean, std = (
-        torch.tensor(image_tower.CLIP_MEAN).view(1, 3, 1, 1),
-        torch.tensor(image_tower.CLIP_STD).view(1, 3, 1, 1),
-    )
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (image_tower.CLIP_MEAN, image_tower.CLIP_STD))
 
     def embed(pictures: Tensor) -> Tensor:
         small = F.interpolate(pictures, (recipe.clip_px, recipe.clip_px), mode="bicubic", antialias=True).clamp(0, 1)

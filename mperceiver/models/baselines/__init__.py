@@ -89,7 +89,7 @@ def build(run_name: str, run: Run) -> nn.Module:
     try:
         return architecture.build(**arguments)
     except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        # whatever a network's code says of a value that it cannot use
+        # what the code of networks raises for a value that it cannot use
         raise config.ConfigError(
             f"{file}: network.arguments: {spec.architecture} cannot be built with {spec.arguments}: {type(error).__name__}: {error}"
         ) from error
@@ -100,7 +100,7 @@ def _check_arguments(where: str, architecture: Architecture, arguments: dict[str
     parameters = inspect.signature(architecture.build).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
-    given_here = {architecture.count, "clip" if "clip_view" in architecture.needs else None}  # by ``build``
+    given_here = {architecture.count, "clip" if "clip_view" in architecture.needs else None}  # ``build`` adds these
     known = [name for name in parameters if name not in given_here]
     for name in arguments:
         if name not in parameters:
@@ -115,7 +115,10 @@ def _check_arguments(where: str, architecture: Architecture, arguments: dict[str
 def load_restorer(
     method_name: str, device: torch.device | str = "cpu"
 ) -> Restorer[Told] | Restorer[Steering] | Restorer[None]:
-    """The restorer of a method of kind `network`, with the weights of its run."""
+    """The restorer of a method of kind `network`, with the weights of its run.
+
+    Raises ConfigError, LineageError: the method or its run is not described or does not fit, or weights are missing.
+    """
     method = config.load("methods", method_name)
     weights = config.method_weights(method_name)
     run = config.load("runs", weights["network"])

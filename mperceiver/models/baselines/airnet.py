@@ -1,7 +1,7 @@
 """AirNet (Li et al., CVPR 2022, doi:10.1109/CVPR52688.2022.01693): a contrastive degradation encoder guides a restorer.
 
 Written from the paper. Parameter names and shapes are those of the published checkpoints, so that one loads strictly. The
-length of the encoder's queue depends on the batch it was trained with, and is read from the checkpoint by ``convert``.
+length of the encoder's queue depends on the batch it was trained with; ``training.published.convert`` reads it from the checkpoint.
 """
 
 from typing import Any
@@ -59,7 +59,7 @@ class DegradationEncoder(nn.Module):
 
 
 class MomentumContrast(nn.Module):
-    """MoCo (He et al., CVPR 2020) of the degradation encoder: two views of one picture agree, pictures before them differ."""
+    """MoCo (He et al., CVPR 2020) of the degradation encoder: embeddings of two views of a picture agree, those of earlier pictures differ."""
 
     queue: Tensor
     queue_ptr: Tensor
@@ -73,7 +73,7 @@ class MomentumContrast(nn.Module):
         self.register_buffer("queue_ptr", torch.zeros(1, dtype=torch.long))
 
     def forward(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        """Two views (B, 3, H, W) of each picture -> the query's degradation map and logits (B, 1 + queue), 0 being right."""
+        """Two views (B, 3, H, W) of each picture -> the query's degradation map, and logits (B, 1 + queue) whose class 0 is the right one."""
         degradation, embedding = self.encoder_q(query)
         with torch.no_grad():
             self._follow()
@@ -91,7 +91,7 @@ class MomentumContrast(nn.Module):
 
     @torch.no_grad()
     def _remember(self, keys: Tensor) -> None:
-        """Put the keys of all processes in the queue, in place of the oldest."""
+        """Put the keys (B, 4 C) of all processes into the queue, in place of the oldest ones."""
         if distributed.is_available() and distributed.is_initialized():
             gathered = [torch.empty_like(keys) for _ in range(distributed.get_world_size())]
             distributed.all_gather(gathered, keys.contiguous())
@@ -126,7 +126,7 @@ class GuidedDeformableConv(nn.Module):
 
 
 class FeatureTransform(nn.Module):
-    """Spatial feature transform: scale and shift of the features, a pixel each, from the degradation map."""
+    """Spatial feature transform: the degradation map gives a scale and a shift for each pixel of the features."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -236,7 +236,7 @@ class AirNet(nn.Module):
 def losses(
     network: nn.Module, batch: dict[str, Any], picture_losses: LossesOfPictures, step: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The contrastive loss alone for ``encoder_steps`` steps; then the picture losses, and ENCODER_SHARE of it (Eq. 8)."""
+    """The contrastive loss alone for ``encoder_steps`` steps; then the picture losses + ENCODER_SHARE * the contrastive loss (Eq. 8)."""
     restored, logits = network(batch["lq"], batch["second_view"], step)
     contrastive = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))
     if restored is None:

@@ -38,7 +38,7 @@ def picture_losses_alone(
 ) -> dict[str, Tensor]:
     """The picture losses of the restored batch: the losses of a network that has no loss of its own.
 
-    Raises ConfigError for a network that returns something else than pictures of the size that it was given.
+    Raises ConfigError for a network that returns anything but pictures of the size that it was given.
     """
     restored, wanted = network(batch["lq"]), batch["gt"].shape
     if not isinstance(restored, Tensor) or restored.shape != wanted:
@@ -73,7 +73,7 @@ class Architecture:
     needs: frozenset[Literal["task", "one_task", "second_view", "clip_view"]] = frozenset()
     # Name of the argument of ``build`` that is the number of the run's tasks.
     count: str | None = None
-    # Makes the network's tensors of those of the run that its own run starts from (`start_from`).
+    # Makes this network's tensors from those of the run that `start_from` names.
     adopt: Adopt = unchanged
     # (network, multiple, device, minimum, the run's tasks) -> what restores with the trained network.
     restorer: Callable[[Any, int, torch.device | str, int, Sequence[str]], Restorer] = plain

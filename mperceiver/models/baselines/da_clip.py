@@ -1,8 +1,8 @@
 """DA-CLIP (Luo et al., ICLR 2024, arXiv:2310.01018): a controller makes a frozen CLIP tell content and degradation apart, and
 both steer a U-Net that reverses the diffusion of IR-SDE.
 
-Written from the paper. It departs from it where there are no captions: the embedding of content learns to be that which the
-frozen CLIP has of the ground truth, and the embedding of the degradation to be near a learned one of its task.
+Written from the paper, with one difference, because the pictures here have no captions: the embedding of the content learns to
+equal the frozen CLIP's embedding of the ground truth, and the embedding of the degradation learns to be near a learned one of its task.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def stages_of(tower: nn.Module) -> list[nn.Module]:
 
 
 class Controller(nn.Module):
-    """A trained copy of the frozen image tower: the degradation's embedding, and what it adds to the frozen tower's features."""
+    """A trained copy of the frozen image tower. It returns the degradation's embedding, and adds to the frozen tower's features."""
 
     def __init__(self, clip: ImageTower) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class Controller(nn.Module):
         self.reverse = not any(maps)
 
     def train(self, mode: bool = True) -> "Controller":
-        """The tower's norms keep the statistics of its pre-training, since a batch has few pictures."""
+        """Set the mode. The tower's norms keep the statistics of its pre-training, since a batch has few pictures."""
         super().train(mode)
         self.tower.eval()
         return self
@@ -80,11 +80,11 @@ class Controller(nn.Module):
 
 @contextlib.contextmanager
 def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """A list that the modules' outputs are appended to while they run inside the block."""
-    found: list[Tensor] = []
-    handles = [module.register_forward_hook(lambda _, __, output: found.append(output)) for module in modules]
+    """Yield a list to which the modules' outputs are appended while the block runs."""
+    outputs: list[Tensor] = []
+    handles = [module.register_forward_hook(lambda _, __, output: outputs.append(output)) for module in modules]
     try:
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
@@ -92,7 +92,7 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
 
 @contextlib.contextmanager
 def added_to(modules: Sequence[nn.Module], controls: list[Tensor]) -> Iterator[None]:
-    """Inside the block each module's output has its control added."""
+    """While the block runs, add to each module's output its control, a tensor of the same shape."""
     handles = [
         module.register_forward_hook(lambda _, __, output, control=control: output + control)
         for module, control in zip(modules, controls, strict=True)
@@ -112,7 +112,7 @@ class DaClip(nn.Module):
         tasks: number of degradations that the controller learns to tell apart.
         width, multipliers: of the U-Net, see ConditionalUNet.
         steps: of the diffusion.
-        predicts: what the U-Net predicts; noise, as published, or residual, the clean picture less the degraded one. Both give the state one step
+        predicts: what the U-Net predicts: noise, as published, or residual, the clean picture minus the degraded one. Both give the state one step
             before. An error in the noise is divided by the share of the clean picture that is left, 1/200 at the end of the diffusion.
         controller_steps: training steps at the start in which the controller learns alone; afterwards the U-Net does.
     """
@@ -157,17 +157,17 @@ class DaClip(nn.Module):
         noise = torch.randn(gt.shape, generator=generator, device=gt.device)
         time_on_cpu = time.cpu()
         state = diffusion.noised(gt, lq, time_on_cpu, noise)
-        found = self.unet(state, lq, time.float(), degradation, content).float()
+        predicted = self.unet(state, lq, time.float(), degradation, content).float()
         wanted = diffusion.before(state, gt, lq, time_on_cpu)
         if self.predicts == "residual":
-            expected = diffusion.before(state, lq + found, lq, time_on_cpu)
+            expected = diffusion.before(state, lq + predicted, lq, time_on_cpu)
         else:
-            expected = diffusion.expected(state, lq, time_on_cpu, found)
+            expected = diffusion.expected(state, lq, time_on_cpu, predicted)
         return {"loss": (expected - wanted).abs().mean()}
 
-    def clean(self, state: Tensor, lq: Tensor, time: Tensor, found: Tensor) -> Tensor:
-        """The clean picture (B, 3, H, W) that follows from what the U-Net ``found`` at ``time`` (B,)."""
-        return lq + found if self.predicts == "residual" else self.diffusion.clean(state, lq, time, found)
+    def clean(self, state: Tensor, lq: Tensor, time: Tensor, predicted: Tensor) -> Tensor:
+        """The clean picture (B, 3, H, W) that follows from what the U-Net ``predicted`` at ``time`` (B,)."""
+        return lq + predicted if self.predicts == "residual" else self.diffusion.clean(state, lq, time, predicted)
 
     def _of_controller(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         content, degradation = self.embeddings(batch["clip_view"])
@@ -201,7 +201,7 @@ class Steering:
     content: Tensor  # (B, C)
     degradation: Tensor  # (B, C)
     probabilities: Tensor  # of the degradations (B, N)
-    clean: None = None  # its classes are the degradations alone
+    clean: None = None  # DA-CLIP has no class for pictures without a degradation
 
 
 class DiffusionRestorer:
@@ -213,6 +213,7 @@ class DiffusionRestorer:
     def __init__(
         self, network: DaClip, multiple: int, device: torch.device | str, minimum: int, tasks: Sequence[str]
     ) -> None:
+        """As ``Architecture.restorer``. The U-Net's levels decide what the sides are multiples of, not ``multiple`` and ``minimum``."""
         self.network, self.device, self.tasks = network.to(device), device, tasks
         self.multiple = network.unet.multiple
         self.minimum = 2 * self.multiple
@@ -237,11 +238,11 @@ class DiffusionRestorer:
         for step in range(diffusion.steps, 0, -1):
             batches = zip(tiles.cut(state), tiles.cut(whole), tiles.owners(len(whole)), strict=True)
             of_tiles = (self._predict(part, lq, step, seen, pictures) for part, lq, pictures in batches)
-            found = tiles.blend(
+            predicted = tiles.blend(
                 of_tiles, len(whole), whole.device, lambda share: self.on_share(share / diffusion.steps)
             )
             time = torch.full((len(whole),), step)
-            clean = self.network.clean(state, whole, time, found)
+            clean = self.network.clean(state, whole, time, predicted)
             state = diffusion.before(state, clean, whole, time)
             if step > 1:
                 state = state + diffusion.spread(time).to(state)[:, None, None, None] * draw()

@@ -45,7 +45,7 @@ class TimeEmbedding(nn.Module):
 
 
 class ScaledConv(nn.Module):
-    """3x3 convolution without bias, then a scale and shift a channel if there are any, then SiLU."""
+    """3x3 convolution without bias; then, if they are given, a scale and a shift for each channel; then SiLU."""
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class ResidualBlock(nn.Module):
 
 
 class LinearAttention(nn.Module):
-    """Attention whose cost is linear in the pixels: (B, C, H, W) -> the same. It does not look at the context."""
+    """Attention whose cost is linear in the pixels: (B, C, H, W) -> the same. It does not use the context."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class CrossAttention(nn.Module):
 
 
 class GatedLinear(nn.Module):
-    """Linear layer whose output is gated by GELU of another."""
+    """A linear layer, multiplied by the GELU of a second one: (B, N, C) -> (B, N, hidden)."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__()
@@ -191,7 +191,7 @@ class Residual(nn.Module):
 
 
 class ConditionalUNet(nn.Module):
-    """The noise in a state of the diffusion: (B, 3, H, W), given the degraded picture, the time and two embeddings.
+    """The noise (or the residual) in a state of the diffusion: (B, 3, H, W), given the degraded picture, the time and two embeddings.
 
     Args:
         width: channels at full resolution; a multiple of 32.
@@ -252,7 +252,8 @@ class ConditionalUNet(nn.Module):
         self.final_conv = nn.Conv2d(width, 3, 3, padding=1)
 
     def forward(self, state: Tensor, lq: Tensor, time: Tensor, degradation: Tensor, content: Tensor) -> Tensor:
-        """
+        """Predict from a state.
+
         Args:
             state: the diffusion's state, (B, 3, H, W).
             lq: the degraded picture in [0, 1], the same shape.
@@ -260,7 +261,7 @@ class ConditionalUNet(nn.Module):
             degradation, content: embeddings (B, context).
 
         Returns:
-            The noise in ``state``, (B, 3, H, W).
+            What DaClip's ``predicts`` names, (B, 3, H, W): the noise in ``state``, or the residual.
         """
         height, width = state.shape[2:]
         x = torch.cat([state - lq, lq], 1)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class MeanRevertingDiffusion:
-    """From the clean picture to the degraded one with noise upon it, and back.
+    """A diffusion from the clean picture to the degraded one plus noise, and back.
 
     Args:
         steps: of the diffusion; time runs from 1 to this.
@@ -32,7 +32,7 @@ class MeanRevertingDiffusion:
         return lq + (gt - lq) * decay + sigma * noise
 
     def clean(self, state: Tensor, lq: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-        """The clean picture that ``noised`` would have made ``state`` of."""
+        """The clean picture from which ``noised`` makes ``state``, with this noise: the inverse of ``noised``."""
         decay, sigma = (table[time].to(state)[:, None, None, None] for table in (self.decay, self.sigma))
         return lq + (state - lq - sigma * noise) / decay
 

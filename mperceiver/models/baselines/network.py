@@ -53,7 +53,7 @@ class Told:
 
     # Of the restorer's tasks (B, N): predicted; or 1 for the given task, and zeros if the run was not trained on it.
     probabilities: Tensor
-    numbers: list[int | None]  # of each picture's task among the network's; None for the general weights
+    numbers: list[int | None]  # the index of each picture's task among the network's; None for the general weights
     clean: Tensor | None = None  # probability that nothing is wrong (B,), where a predictor tells it
 
 
@@ -76,7 +76,7 @@ class TaskNetwork:
         """
         Args:
             own_tasks: the tasks that the network has weights for, in order.
-            predictor: what tells the task: a foundation, a predictor on its embeddings, and the predictor's tasks; None: the
+            predictor: what estimates the task: a foundation, a predictor on its embeddings, and the predictor's tasks; None: the
                 task is given with each picture.
             clip_crop_px: side of the crops that CLIP sees; None for the whole picture.
         """
@@ -91,8 +91,8 @@ class TaskNetwork:
         if self.predictor:
             foundation, predictor, names = self.predictor
             estimate = estimate_degradations(foundation, predictor, whole, self.clip_crop_px)
-            found = [names[number] for number in estimate.probabilities.argmax(1).tolist()]
-            return Told(estimate.probabilities, self._numbers(found), estimate.clean)
+            likeliest = [names[number] for number in estimate.probabilities.argmax(1).tolist()]
+            return Told(estimate.probabilities, self._numbers(likeliest), estimate.clean)
         numbers = self._numbers(list(tasks) or [""] * len(whole))
         return Told(torch.stack([self._flag(number) for number in numbers]), numbers)
 

@@ -1,7 +1,7 @@
 """PromptIR (Potlapalli et al., NeurIPS 2023, arXiv:2306.13090): Restormer's trunk with prompt blocks in its decoder.
 
 Written from the paper. Parameter names and shapes are those of the published checkpoint, so that it loads strictly; six
-of its tensors (``chnl_reduce*``, ``reduce_noise_channel_*``) take part in nothing.
+of its tensors (``chnl_reduce*``, ``reduce_noise_channel_*``) are not used.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from mperceiver.models.baselines.restormer import Downsample, PatchEmbedding, Tr
 
 
 class PromptBlock(nn.Module):
-    """Prompt generation (section 3.2): a mix of learned components, by what the features are: (B, C, H, W) -> (B, P, H, W)."""
+    """Prompt generation (section 3.2): learned components, mixed with weights from the features: (B, C, H, W) -> (B, P, H, W)."""
 
     def __init__(self, channels: int, prompt_channels: int, side: int, components: int) -> None:
         super().__init__()

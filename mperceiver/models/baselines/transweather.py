@@ -1,7 +1,7 @@
 """TransWeather (Valanarasu et al., CVPR 2022, arXiv:2111.14813): a pyramid transformer whose decoder asks with weather queries.
 
 Written from the paper. Parameter names and shapes are those of the published network, so that its checkpoints load strictly;
-``Tenc.mini_patch_embed4`` and ``convtail.conv_output`` take part in nothing.
+``Tenc.mini_patch_embed4`` and ``convtail.conv_output`` are not used.
 """
 
 from collections.abc import Sequence
@@ -54,9 +54,9 @@ class FeedForward(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention of tokens (B, N, C) to themselves, seen at 1 / ``reduction`` of the resolution.
+    """Attention of tokens (B, N, C) to themselves; keys and values are taken at 1 / ``reduction`` of the resolution.
 
-    With ``queries`` the tokens are asked by that many learned ones instead of by themselves, stretched to their number.
+    With ``queries`` > 0, that many learned queries take the place of the tokens' own; each is repeated, to one for each token.
     """
 
     def __init__(self, channels: int, heads: int, reduction: int, queries: int = 0) -> None:
@@ -183,11 +183,11 @@ class PyramidEncoder(nn.Module):
 
 
 class QueryDecoder(nn.Module):
-    """The weather type decoder: learned queries ask the smallest map (B, C, h, w) -> (B, C, ceil(h / 2), ceil(w / 2))."""
+    """The weather type decoder: learned queries attend to the smallest map (B, C, h, w) -> (B, C, ceil(h / 2), ceil(w / 2))."""
 
     def __init__(self, channels: int, depth: int, heads: int) -> None:
         super().__init__()
-        drops = growing(16)  # as if of sixteen blocks, of which only the first are there
+        drops = growing(16)  # the published network has the drop probabilities of the first of sixteen blocks
         self.patch_embed1 = PatchEmbed(3, 2, channels, channels)
         self.block1 = nn.ModuleList(Block(channels, heads, 4, 1, drops[i], WEATHER_QUERIES) for i in range(depth))
         self.norm1 = nn.LayerNorm(channels, eps=1e-6)
@@ -249,7 +249,7 @@ class ConvTail(nn.Module):
 
 
 def onto(x: Tensor, like: Tensor) -> Tensor:
-    """``x`` without the last row or column by which doubling an odd side went too far."""
+    """``x`` without the last row or column that is too much where an odd side was halved and doubled again."""
     return x[..., : like.shape[2], : like.shape[3]]
 
 

@@ -29,7 +29,7 @@ class Banks:
 class BankedConv(nn.Conv2d):
     """A frozen convolution without bias, and the banks' residual kernels: B1_residual with B1_indicator, B2_residual, …
 
-    The kernels that a flag switches on are added to the general one before the convolution: a smaller kernel to its centre.
+    The kernels that a flag switches on are added to the general one before the convolution; a smaller kernel is added at its centre.
     """
 
     def __init__(self, channels_in: int, channels: int, kernel: int, stride: int, banks: Banks) -> None:
@@ -42,7 +42,7 @@ class BankedConv(nn.Conv2d):
             self.register_parameter(f"B{number}_indicator", nn.Parameter(torch.full((1,), INDICATOR)))
 
     def forward(self, x: Tensor, flag: Tensor | None = None) -> Tensor:
-        """(B, C_in, H, W); ``flag``: a weight for each bank (banks,), None for the general weights alone."""
+        """(B, C_in, H, W) -> (B, C, H / stride, W / stride). ``flag``: a weight for each bank (banks,); None: the general weights alone."""
         kernel = self.weight
         if flag is not None:
             for number, on in enumerate(flag, 1):
@@ -199,7 +199,8 @@ class WGWSNet(nn.Module):
         self.FAM2, self.SCM2 = Attend(two, bank), ShallowConvs(two, bank)
 
     def forward(self, picture: Tensor, flags: Tensor | None = None) -> Tensor:
-        """
+        """Restore pictures with the weights of their banks.
+
         Args:
             picture: (B, 3, H, W).
             flags: the weight of each bank for each picture, (B, banks), or for all pictures, float (banks,); or the number of
@@ -255,7 +256,7 @@ def general(width: int = 18, blocks: int = 6) -> WGWSNet:
 def losses(
     network: nn.Module, batch: dict[str, Any], picture_losses: LossesOfPictures, step: int, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """Stage 2: the run's picture losses, and SPARSITY of the magnitudes of the indicators of those banks that the batch uses.
+    """Stage 2: the run's picture losses + SPARSITY * the sum of |indicator| over the banks that the batch uses.
 
     The published loss has the indicators of all banks. Here a bank is left alone while another task is trained, so that a
     few-shot run of a new task does not switch the others off.
@@ -268,7 +269,7 @@ def losses(
 
 
 def adopt(network: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Stage 2's tensors of those of stage 1, or of a stage 2 with fewer banks: what is new is as it is in ``network``.
+    """Stage 2's tensors, made from those of stage 1 or of a stage 2 with fewer banks. New banks are as they are in ``network``.
 
     The biases of stage 1's convolutions are dropped where the banked ones have none, as in the published training.
     """

@@ -16,9 +16,8 @@ from mperceiver.report.grid import Cell, Column, Measure, Value, printed
 class Kind(Protocol):
     """What a module of this package offers."""
 
-    HAS_PICTURES: (
-        bool  # whether its numbers are means of scores of pictures: they have a protocol, an average, and a page
-    )
+    # Whether its numbers are means of scores of pictures: such numbers have a protocol, an average, and a page.
+    HAS_PICTURES: bool
 
     def measures(self, group: ColumnGroup) -> dict[str, Measure]:
         """The columns of a group, from left to right: key in CSV and HTML -> how its numbers are printed and ranked."""

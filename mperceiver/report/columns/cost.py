@@ -27,14 +27,14 @@ def inputs(method: str, dataset: str) -> list[Path]:
 
 
 def value(method: str, dataset: str, column: Column) -> Value:
-    """What `mperceiver measure` found; the dataset does not matter."""
+    """What `mperceiver measure` measured; the dataset does not matter."""
     card = paths.cost_card(method)
     if not card.is_file():
         return Value(why="not measured")
-    found = lineage.read_card(card)["result"]
+    costs = lineage.read_card(card)["result"]
     if column.key == "parameters":
-        return Value(found["parameters"] / 1e6)
+        return Value(costs["parameters"] / 1e6)
     name, _, px = column.key.partition("-")
-    if px not in found["sizes"]:
+    if px not in costs["sizes"]:
         return Value(why=f"not measured at {px} px: mperceiver measure {method}")
-    return Value(found["sizes"][px][name])
+    return Value(costs["sizes"][px][name])

@@ -1,4 +1,4 @@
-"""Columns of kind ``predictor``: how often a method's degradation predictor is right, how far its probabilities are, and how often it is sure."""
+"""Columns of kind ``predictor``: how often a method's degradation predictor is right, how well it is calibrated, and how often it is sure."""
 
 from pathlib import Path
 

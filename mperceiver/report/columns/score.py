@@ -56,7 +56,7 @@ def value(method: str, dataset: str, column: Column) -> Value:
 
 
 def _over_tasks(scores: dict, metric: str) -> dict:
-    """The mean over all pictures of a card, and how many it is over; a card from before it had `counts` tells that of each task."""
+    """The mean over all pictures of a card, and their number; an older card has no `counts`, so the numbers of its tasks are added."""
     n = scores.get("counts", {}).get(metric)
     if n is None:
         n = sum(_n_of_task(task, metric) for task in scores["tasks"].values())

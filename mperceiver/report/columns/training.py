@@ -28,14 +28,14 @@ def value(method: str, dataset: str, column: Column) -> Value:
         return Value(why="none")
     if not all(card.is_file() for card in cards):
         return Value(why="not trained")
-    found = {training: lineage.read_card(card) for training, card in config.training_cards(method).items()}
-    if any(card["verb"] == CONVERTED for card in found.values()):
+    cards_of = {training: lineage.read_card(card) for training, card in config.training_cards(method).items()}
+    if any(card["verb"] == CONVERTED for card in cards_of.values()):
         return Value(why="not trained here")
-    results = [card["result"] for card in found.values()]
+    results = [card["result"] for card in cards_of.values()]
     if column.key == "cpu_seconds":
         timed = all("cpu_seconds" in result for result in results)
         return Value(sum(result["cpu_seconds"] for result in results)) if timed else Value(why="not timed")
-    pictures = [card["result"].get("pictures") or planned(card["spec"][stage]) for (_, stage), card in found.items()]
+    pictures = [card["result"].get("pictures") or planned(card["spec"][stage]) for (_, stage), card in cards_of.items()]
     return Value(sum(pictures) / 1000)
 
 

@@ -18,7 +18,7 @@ SUFFIXES = ("png", "svg")  # of the files that every figure has
 class Kind(Protocol):
     """What a module of this package offers."""
 
-    # Whether it is made of pictures: the site shows its PNG, a pixel of which is a CSS px, and else its SVG.
+    # Whether the figure is made of pictures. The site then shows its PNG, a pixel on a CSS px; otherwise its SVG.
     OF_PICTURES: bool
 
     def draw(self, name: str, figure: Figure) -> tuple[Any, list[Path], dict]:

@@ -30,6 +30,6 @@ def _read(method: str, dataset: str) -> pd.DataFrame:
 
 
 def inputs_of(figure: Figure) -> list[Path]:
-    """The files that the pictures of all columns stand on, each once."""
+    """The files that the pictures of all columns are read from, each once."""
     datasets = dict.fromkeys(dataset for column in figure.columns for dataset in column.datasets)
     return [file for dataset in datasets for file in predictions.files_of(figure.methods[0], dataset)]

@@ -1,4 +1,4 @@
-"""Whether the degradation predictor's probabilities are what they say: accuracy against confidence."""
+"""Whether the degradation predictor's probabilities are calibrated: accuracy against confidence."""
 
 from mperceiver import config
 from mperceiver.config.figures import Figure

@@ -20,7 +20,7 @@ class Chains:
         self._known: dict[tuple[str, str], tuple[str, list[dict]]] = {}
 
     def below(self, method: str, dataset: str) -> tuple[str, list[dict]]:
-        """(page, the cards that the scores of a method on a dataset stand on, nearest first); the cards are copied into the site.
+        """(page, the cards that the scores of a method on a dataset depend on, nearest first); the cards are copied into the site.
 
         Raises LineageError for a broken one.
         """

@@ -100,7 +100,7 @@ def write(
 
 
 def opening(methods: list[Compared], metric: str) -> tuple[Compared, Compared]:
-    """The two methods that a page opens on: the best and the second best by the mean of a metric, references only for want of others."""
+    """The two methods that a page opens on: the best and the second best by the mean of a metric; references come after all others."""
     better = -1 if MEASURES[metric].higher_is_better else 1
 
     def place(method: Compared) -> tuple[bool, float]:
@@ -121,8 +121,10 @@ def by_difference(values: pd.DataFrame, one: str, other: str) -> list[Key]:
 
 
 def most_different(values: pd.DataFrame, most: int, elsewhere: Mapping[Key, int]) -> list[Key]:
-    """At most ``most`` pictures: those that most methods' own pages show, and among equals of each pair of methods the one on
-    which they differ most, then of each the next, and so on.
+    """At most ``most`` pictures: first those that the pages of most methods show.
+
+    Of pictures that equally many pages show, first that on which the first pair of methods differs most, then that of the second
+    pair, and so on; after all pairs, each pair's second picture.
 
     ``values``: a row a picture, a column a method. ``elsewhere``: of a picture, the number of methods whose page shows it.
     """

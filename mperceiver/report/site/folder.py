@@ -21,9 +21,8 @@ class SiteFolder:
     folder: Path
     experiment: Experiment
     templates: Any  # a jinja2.Environment
-    _places: dict[bytes, str] = field(
-        init=False, default_factory=dict
-    )  # digest of a picture's pixels -> its path in the site
+    # Digest of a picture's pixels -> its path in the site.
+    _places: dict[bytes, str] = field(init=False, default_factory=dict)
 
     def page(self, path: str, template: str, **values) -> None:
         """Write one page. Its template finds the way back to the site's folder in ``root``."""

@@ -40,7 +40,7 @@ def table_entry(site: SiteFolder, table: FilledTable, comparisons: list[tuple[st
 
 
 def figure_entry(site: SiteFolder, name: str) -> dict:
-    """A figure with its file (a plot's SVG, or the picture), its size in the page in px, and a text for who cannot see it."""
+    """A figure with its file (a plot's SVG, or the picture), its size in the page in px, and a text for those who cannot see it."""
     figure = config.load("figures", name)
     kind = figures.kind_of(figure)
     file = _shown(site, name, kind.OF_PICTURES) if _is_drawn(name, figure) else None
@@ -54,7 +54,7 @@ def figure_entry(site: SiteFolder, name: str) -> dict:
 
 
 def _is_drawn(name: str, figure: Figure) -> bool:
-    """Whether the files of a figure are there, and are not of when it was of another kind. Raises LineageError for a broken card."""
+    """Whether the files of a figure are there, drawn while it had its present kind. Raises LineageError for a broken card."""
     files = [paths.figure_file(name, suffix) for suffix in (*figures.SUFFIXES, "json")]
     return all(file.is_file() for file in files) and lineage.read_card(files[-1])["spec"]["kind"] == figure.kind
 

@@ -1,7 +1,7 @@
 """Tables: methods down, datasets and metrics across, from the score cards.
 
 ``build`` fills a table, ``write`` prints it three times (HTML, CSV, LaTeX) from that one table. As in the paper the best value
-of a column is red and the second best blue. Torch is never imported here; pandas, which takes long, when a table is filled.
+of a column is red and the second best blue. Torch is never imported here; pandas, which takes long to import, only when a table is filled.
 """
 
 from pathlib import Path

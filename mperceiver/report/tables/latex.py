@@ -12,9 +12,8 @@ COLUMNS = 15  # numbers that fit side by side on a page; further columns go belo
 BESIDE = 3  # blocks that fit side by side
 NAME = 30  # characters of a method's name on a line
 COLOURS = {1: "red", 2: "blue"}  # of a rank
-NO_WIDER = (
-    r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"  # shrinks only what is wider than the page
-)
+# Shrinks only what is wider than the page.
+NO_WIDER = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
 TEX = {
     **{c: f"\\{c}" for c in "{}$&#_%"},
     "\\": r"\textbackslash{}",
@@ -43,7 +42,7 @@ TEX = {
         zip("ÐðĐđÞþŊŋĦħŦŧĸſ", ("D", "d", "D", "d", "Th", "th", "N", "n", "H", "h", "T", "t", "k", "s"), strict=True)
     ),
 }
-WITHOUT_T1 = set("ĄąĘęĮįŲųĿŀŉ")  # these decompose into a letter that it has
+WITHOUT_T1 = set("ĄąĘęĮįŲųĿŀŉ")  # it lacks these, too, but has the letters that they decompose into
 
 
 def tex(text: str) -> str:
@@ -164,7 +163,7 @@ def _tabular(table: FilledTable, piece: Piece) -> list[str]:
 
 
 def _groups(table: FilledTable, piece: Piece) -> list[tuple[str, list[Row]]]:
-    """The groups of rows, without the published rows that have no number in the piece: a table of many columns would have them all again."""
+    """The groups of rows, without the published rows that have no number in the piece, which would be repeated in each piece of a wide table."""
     groups = []
     for heading, rows in piece.block.groups():
         shown = [

@@ -44,8 +44,10 @@ def _of_several(lines: pd.DataFrame, by: list[str], parts: str, spread: bool = F
 def _means(lines: pd.DataFrame, by: list[str], parts: str, spread: bool = False) -> pd.DataFrame:
     """The mean of each group; of a group in which a part lacks its number, no mean but the reason.
 
-    ``parts`` names what the lines of a group are, for the reason: "1 of 2 datasets". ``spread``: they are runs, which were scored on the same
-    pictures: the standard deviation too, and n and the pictures that were trained on are those of one run.
+    Args:
+        parts: what the lines of a group are, as the reason names them: "1 of 2 datasets".
+        spread: the lines are runs, which were scored on the same pictures. Their standard deviation is computed, too, and n and the number
+            of pictures that were trained on stay those of one run.
     """
     means = (
         lines.groupby(by, sort=False)

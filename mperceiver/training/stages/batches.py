@@ -136,7 +136,7 @@ class LiveBatches:
 
 
 def labelled(batches: Batches, run: Run, rng: np.random.Generator, phase: Phase) -> tuple[Rows, dict[str, Any]]:
-    """A batch for a predictor, with as many pictures of each degradation: its rows; and what ``embedding`` needs, with ``labels``, int64 (B,)."""
+    """A batch for a predictor, with equally many pictures of each degradation: its rows, and what ``embedding`` needs, with ``labels``, int64 (B,)."""
     rows = batches.mixture.balanced(rng, max(phase.batch // len(run.tasks), 1))
     labels = batches.mixture.classes(rows, run.model.predictor_clean)
     return rows, batches.read(rows, phase, rng) | {"labels": torch.from_numpy(labels)}

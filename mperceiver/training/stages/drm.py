@@ -84,15 +84,15 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
 def drawn_rows(mixture: Mixture, spec: Stage, seed: int) -> list[list[int]] | None:
     """The rows of each dataset that the batches of a training draw, in ascending order.
 
-    None if they are more than half of all rows, so that sampling them all costs little more, or if the steps are not known before:
-    so only a short training samples a part.
+    None if more than half of all rows are drawn, since sampling all rows then costs little more, or if the number of steps is not known
+    beforehand. So only a short training samples a part of the rows.
     """
     if spec.cpu_seconds is not None:
         return None
     drawn: list[set[int]] = [set() for _ in mixture.datasets]
     for turn in turns(spec, seed, 0, range(spec.accumulate)):
         rng, _ = generators(turn.key)
-        for d, row in mixture.draw(rng, turn.phase.batch):  # the first that `draw` in train_drm does with its generator
+        for d, row in mixture.draw(rng, turn.phase.batch):  # the same first call as that of `draw` in train_drm
             drawn[d].add(row)
         if 2 * sum(map(len, drawn)) > sum(map(len, mixture.datasets)):
             return None

@@ -1,7 +1,8 @@
-"""What stage 3 is told of its training crops: the probabilities P that a predictor gives of them, as it will of photographs.
+"""The probabilities P of stage 3's training crops, estimated by a predictor as it will estimate those of photographs.
 
-A photograph is judged by all of its crops together, and the predictor has not seen it before. Both can be had here (see the keys
-``judged_crops`` and ``judged_folds`` of ``config.runs.Stage``): a DRM that learned with surer and better P would trust P too far.
+A photograph is judged by all of its crops together, and the predictor was not trained on it. The keys ``judged_crops`` and
+``judged_folds`` of ``config.runs.Stage`` give the training crops both. A DRM that is trained with surer or more accurate P than it gets
+later would rely on P too much.
 """
 
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from mperceiver.training.losses import focal
 from mperceiver.training.stages.batches import CachedBatches, labelled
 from mperceiver.training.stages.common import trained_predictor
 
-EMBEDDINGS_AT_ONCE = 4096  # that a predictor judges
+EMBEDDINGS_AT_ONCE = 4096  # that a predictor gets in one batch
 
 
 def judgements(
@@ -39,7 +40,8 @@ def judgements(
     """
     seed = run.seed + 2
     if spec.judged_folds:
-        # It only turns logits into P, for which it needs no weights. Stage 3 then goes on with the random numbers that it has without folds.
+        # This predictor only turns logits into P, for which it needs no trained weights. Building it draws as many random numbers as
+        # `trained_predictor` does, so that stage 3 continues with the same ones with and without folds.
         predictor = build_predictor(foundation, run)
         logits = _unseen_logits(run_name, run, spec, spec.judged_folds, foundation, cached, inputs)
     else:
@@ -62,7 +64,10 @@ def _logits(judge: Callable[[Tensor], Tensor], latents: CachedLatents) -> Tensor
 
 
 def _of_pictures(logits: Tensor, latents: CachedLatents, most: int, seed: int) -> Tensor:
-    """The mean of each crop's logits and those of others of its picture, (crops, classes); in all 1, 2, 4, ... or ``most`` crops."""
+    """Each crop's logits, averaged with those of other crops of its picture, (crops, classes).
+
+    A mean is over 1, 2, 4, … or ``most`` crops, drawn at random. Raises DataError if a picture has fewer than ``most`` crops.
+    """
     count, crops = latents.crops.per_picture, np.arange(len(latents))
     if most > count:
         raise DataError(
@@ -143,7 +148,7 @@ def _unseen_logits(
             unseen_right = unseen_right + (logits[fold].argmax(1) == labels)[~seen].sum()
         return {"loss": losses, "unseen_accuracy": unseen_right / len(labels)}
 
-    # Stage 3 then begins alike, whether these trainings have just run or were done before a stop.
+    # Forked, so that stage 3 has the same random numbers whether these trainings have just run or ended before a stop.
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         module = FoldPredictors(folds, lambda: build_predictor(foundation, run)).train().to(processes.device())
@@ -166,7 +171,9 @@ def _unseen_logits(
 
 
 def _stage_1(run_name: str, run: Run, accumulate: int) -> Stage:
-    """The settings of the run's stage 1, in steps of ``accumulate`` batches, stage 3's number: so any processes that can share stage 3 can share them.
+    """The settings of the run's stage 1, with ``accumulate``, the number of batches in a step of stage 3.
+
+    So the processes that can share a step of stage 3 can share a step of this training, too.
 
     A step has as many pictures of each task as in stage 1, rounded to a multiple of ``accumulate``. Raises ConfigError if stage 1 cannot be repeated
     with this run's crops.

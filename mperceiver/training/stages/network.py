@@ -33,7 +33,7 @@ def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inp
     if spec.channels_last:
         use_channels_last(network)
     clip = towers.load_image_tower(run.foundation) if "clip_view" in architecture.needs and run.foundation else None
-    picture_losses = PictureLosses(spec.losses, processes.device())
+    picture_losses = PictureLosses(spec.losses_read, processes.device())
 
     def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
         one_task = "one_task" in architecture.needs

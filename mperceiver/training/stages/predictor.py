@@ -17,7 +17,7 @@ from mperceiver.training.stages.common import load_foundation, ready_to_train
 
 
 def train_predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) -> tuple[nn.Module, str]:
-    """Train with the focal loss on CLIP embeddings, with as many pictures of each degradation in a batch.
+    """Train with the focal loss on CLIP embeddings, with equally many pictures of each degradation in a batch.
 
     The predictor learns on standardised embeddings; afterwards the standardisation becomes part of its first layer.
     """

@@ -250,6 +250,9 @@ def test_bad_files_are_told_in_words_and_the_others_are_restored(at, tmp_path):
     assert "letter.txt: a picture's name ends in" in first and ".jpg" in first
     assert second.startswith("Not restored. broken.png:") and "/" not in second.partition(":")[0]
     assert len(find(at, "#restored .mp-result")) == 1
+    labels = [button.get_attribute("aria-label") for button in find(at, "#uploads button")]
+    assert "Upload others" in labels and not [label for label in labels if label and label.startswith("common.")]
+    assert find(at, "#uploads .file-preview-holder")[0].rect["height"] > 150  # three files without a scrollbar
 
 
 def test_nothing_chosen_is_told(at):

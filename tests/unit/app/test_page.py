@@ -68,6 +68,6 @@ def test_who_waits_for_another_is_told(tmp_path):
     workshop._busy.acquire()  # somebody's photograph is being restored
     events = workshop._told(lambda: Result("b.png"), Method(title="t", kind="identity"), 1, 1, "b.png")
     first = next(events)
-    assert isinstance(first, Progress) and "waiting" in markup.bar(first) and AT_ONCE > 1
+    assert isinstance(first, Progress) and "b.png, waiting: another photograph" in markup.bar(first) and AT_ONCE > 1
     workshop._busy.release()
-    assert next(events) == Result("b.png")
+    assert [markup.bar(next(events)).count("b.png, 0 %"), next(events)] == [1, Result("b.png")]

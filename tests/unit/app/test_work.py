@@ -162,7 +162,7 @@ def test_what_cannot_be_degraded_is_told_by_its_name_and_after_a_first_sign(worl
         small: "^small.png: is 40x15 px; .* 16 px",
     }.items():
         events = shop.degraded("me", file, {"haze": {}}, 0, "input", 1)
-        assert next(events) == Progress(1, 1, 0.0, file.name)
+        assert next(events) == Progress(1, 1, 0.0, file.name, "reading and degrading it")
         with pytest.raises(PictureError, match=words):
             next(events)
     done = result(shop.degraded("me", photograph("fits.png", 16, 16), {"haze": {}}, 0, "input", 1))
@@ -190,6 +190,14 @@ def test_a_method_that_has_changed_is_loaded_again(world, monkeypatch):
     file.write_text(file.read_text("utf-8").replace("tile_px: 64", "tile_px: 32"), encoding="utf-8")
     assert result(shop.photographs("me", [photograph("a.png")], "less", 1)).error is None
     assert loaded == ["less", "less"]
+
+
+def test_the_weights_are_told_of_when_they_are_read(world):
+    """Not before the second photograph: they are in memory then."""
+    shop = Workshop(world / "page")
+    events = list(shop.photographs("me", [photograph("a.png"), photograph("b.png")], "less", 1))
+    told = [(event.number, event.before) for event in events if isinstance(event, Progress) and event.share == 0]
+    assert told == [(1, ""), (1, "reading the weights"), (2, "")]
 
 
 def test_other_steps_of_the_sampler_load_nothing_again(world, monkeypatch):

@@ -17,7 +17,7 @@ from support.weights import link_weights
 from typer.testing import CliRunner
 
 from mperceiver import __version__, cli, commits, config, files, images, lineage, messages, shipped
-from mperceiver.foundations import complete, listing
+from mperceiver.foundations import complete
 
 VERBS = [
     *("foundation", "download", "doctor", "prepare", "degradations", "encode", "show", "export"),
@@ -297,6 +297,9 @@ def test_a_full_disk(world, monkeypatch):
     message = error_of("restore", "input", "a.png", "out.png")
     assert "out.png: the disk is full: /" in message and " free. No half-written file was left" in message
     assert Path("out.png").read_text(encoding="utf-8") == "old" and not list(Path().glob(".out*"))
+    photo("in/a.png"), photo("in/b.png")
+    result = run("restore", "input", "in", "out")
+    assert "0 of 2 pictures are in out, each whole; with --skip-existing" in result.stderr and result.exit_code == 1
 
 
 def test_ctrl_c_in_the_middle_of_a_folder(world, monkeypatch):
@@ -436,12 +439,28 @@ def test_a_photograph_comes_back(world):
     assert (images.decode("restored/chelsea.png") == images.decode(source)).all()
 
 
-def test_a_photograph_is_copied_without_torch(world):
+@pytest.mark.parametrize(
+    ("method", "source", "target", "code", "printed", "says"),
+    [
+        ("input", "a.png", "b.png", 0, "b.png\n", ""),
+        ("twice", "broken.png", "b.png", 1, "", "error: broken.png: cannot be decoded"),
+        ("net", "holiday", "out", 1, "", "not restored: holiday/broken.png: cannot be decoded"),
+        ("net", "gone.png", "b.png", 1, "", "error: gone.png: no such picture"),
+    ],
+)
+def test_what_needs_no_model_is_done_without_torch(world, method, source, target, code, printed, says):
+    """A photograph is copied, or refused: alone, in a folder, or because it is not there."""
     photo("a.png")
-    words = ["mperceiver", "restore", "input", "a.png", "b.png"]
-    code = f"import sys; sys.argv = {words}; from mperceiver import cli\ntry: cli.app()\nfinally: print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "b.png\nFalse\n"), done.stderr
+    twice = FILES["methods/net"] + "self_ensemble: flip2\n"
+    Path("config/methods/twice.yaml").write_text(twice, encoding="utf-8")
+    for name in ("broken.png", "holiday/broken.png", "holiday/twin.png"):
+        path = photo(name)
+        path.write_bytes(path.read_bytes()[:99])
+    words = ["mperceiver", "restore", method, source, target]
+    program = f"import sys; sys.argv = {words}; from mperceiver import cli\ntry: cli.app()\nfinally: print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, f"{printed}False\n"), done.stderr
+    assert says in done.stderr
 
 
 def test_a_photograph_without_a_target(world):
@@ -653,9 +672,9 @@ def test_a_foundation_without_a_folder_or_a_recipe(fake):
 
 def test_weights_are_taken_from_the_project_where_the_working_directory_has_none(world, monkeypatch):
     monkeypatch.setattr(shipped, "PACKAGE", world / "elsewhere/mperceiver")
-    assert listing.local_folder("assets") == world / "elsewhere/assets"
+    assert shipped.find("assets") == world / "elsewhere/assets"
     Path("assets").mkdir()
-    assert listing.local_folder("assets") == Path("assets")
+    assert shipped.find("assets") == Path("assets")
 
 
 # ---------------------------------------------------------------- trace

@@ -120,6 +120,23 @@ def test_a_program_that_gives_no_answer(programs):
             ask.ask(command, seconds=0.5)
 
 
+@pytest.mark.parametrize(
+    ("printed", "advice"),
+    [
+        (
+            "squeue: fatal: Could not establish a configuration source",
+            "run the same command on the cluster's login node",
+        ),
+        ("squeue: fatal: Unable to process configuration file", "run the same command on the cluster's login node"),
+        ("slurm_load_jobs error: Unable to contact slurm controller (connect failure)", "see scontrol ping"),
+    ],
+)
+def test_orphans_without_a_cluster_says_what_to_do(programs, printed, advice):
+    programs(squeue=f"echo '{printed}' >&2; exit 1")
+    code, output = run_verb("orphans")
+    assert code == 1 and printed in output and advice in output
+
+
 # ---------------------------------------------------------------- orphans
 
 

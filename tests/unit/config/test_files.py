@@ -1,5 +1,6 @@
 """Reading of files: mistakes are named with file and key, `like`, names, cost."""
 
+import os
 import re
 import subprocess
 import sys
@@ -87,6 +88,18 @@ def test_a_key_that_comes_from_another_file_is_refused_and_null_removes_it(world
     assert config.load("methods", "net").precision == "no"
 
 
+def test_a_file_is_checked_once_and_again_when_a_text_changes(world):
+    """Also one that has the size and the time of the text before."""
+    describe("methods", "a", "title: t\nkind: identity\ntile_px: 64\n")
+    describe("methods", "b", "title: u\nlike: a\n")
+    first, liked = config.load("methods", "b"), config.path_of("methods", "a")
+    assert config.load("methods", "b") is first and first.tile_px == 64
+    time_ns = liked.stat().st_mtime_ns
+    describe("methods", "a", "title: t\nkind: identity\ntile_px: 96\n")
+    os.utime(liked, ns=(time_ns, time_ns))
+    assert config.load("methods", "b").tile_px == 96
+
+
 def test_clip_looks_only_where_a_predictor_is_asked(world):
     text = "title: t\nkind: network\nrun: net\nclip_crop_px: 64\n"
     describe("methods", "m", text)
@@ -132,9 +145,39 @@ def test_random_crops_are_mirrored_and_cached_ones_are_not(world):
 
 def test_a_baseline_has_no_settings_of_mperceiver(world):
     text = f"title: t\nfoundation: f\ntrain: [a]\nnetwork: {{architecture: a, {STAGE[1:]}\n"
-    for key, value in (("cached", "false"), ("model", "{tp_tokens: 4}"), ("latents", "{steps: 1}")):
+    for key, value in (("cached", "false"), ("model", "{tp_tokens: 4}")):
         describe("runs", "r", f"{text}{key}: {value}\n")
         assert f"`{key}` does nothing in a run whose only stage is `network`" in refusal("runs", "r")
+
+
+@pytest.mark.parametrize("stage", ["predictor", "branches", "network"])
+def test_only_a_drm_learns_on_latents(world, stage):
+    needed = "architecture: a, " * (stage == "network")
+    text = f"title: t\nfoundation: f\ntrain: [a]\nreuse: {{drm: b}}\n{stage}: {{{needed}{STAGE[1:]}\n"
+    describe("runs", "r", text + "latents: {steps: 1}\n")
+    assert "`latents` does nothing in a run that trains no `drm`" in (message := refusal("runs", "r"))
+    assert "write `latents: null`" in message
+    describe("runs", "r", text + "latents: null\n")
+    config.load("runs", "r")
+
+
+def test_da_clip_has_losses_of_its_own(world):
+    """A weight of 0, as a run that it is `like` may have it, is true: that loss is not computed."""
+
+    def write(architecture: str, losses: str) -> None:
+        stage = f"{{architecture: {architecture}, {STAGE[1:-1]}, losses: {{{losses}}}}}"
+        describe("runs", "r", f"title: t\nfoundation: f\ntrain: [a]\nnetwork: {stage}\n")
+
+    for key, value in (("vgg", 0.1), ("l1", 2), ("perceptual_network", "alex"), ("adversarial_from_step", 9)):
+        write("da-clip", f"{key}: {value}")
+        assert f"network.losses.{key} does nothing: da-clip has losses of its own" in (message := refusal("runs", "r"))
+        assert "write `losses: null` in `network`" in message
+        write("nafnet", f"{key}: {value}")
+        config.load("runs", "r")
+    describe("datasets", "a", SOURCES)
+    for losses in ("", "l1: 1, perceptual: 0, colour: 0, adversarial: 0", "l1: 0"):
+        write("da-clip", losses)
+        assert config.stage_inputs("r", "network")[-1] == "data/foundations/f.json", "no weights of LPIPS"
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,10 @@ def maps(levels: int) -> str:
 )
 def test_a_file_that_is_no_configuration(here, text, message):
     Path("config/datasets/odd.yaml").write_text(text, encoding="utf-8")
-    started = time.monotonic()
+    started = time.process_time()
     with pytest.raises(ConfigError, match=message) as caught:
         config.load("datasets", "odd")
-    assert "config/datasets/odd.yaml" in str(caught.value) and time.monotonic() - started < 5
+    assert "config/datasets/odd.yaml" in str(caught.value) and time.process_time() - started < 5
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe", b"title: \xe9", b"\x80" * 100])

@@ -44,6 +44,19 @@ def test_every_file_loads(shipped):
     assert files == kinds | set(Path("config").glob("*.yaml")), "a file that no model reads"
 
 
+def test_planning_changes_no_model(shipped):
+    """Who loads a file shares its model with all others."""
+
+    def dumped() -> dict:
+        return {(kind, name): spec.model_dump() for kind in config.KINDS for name, spec in everything(kind).items()}
+
+    before = dumped()
+    path = sorted(Path("config").glob("*.yaml"), key=lambda path: path.stem != "demo")[0]
+    config.check(config.parse(path, Experiment))
+    assert config.report_inputs(path)
+    assert dumped() == before
+
+
 def test_shipped_weights_are_measured_not_trained(monkeypatch):
     """What a method restores with is what its costs are measured of; else asking for them would train its run."""
     monkeypatch.chdir(PROJECT)

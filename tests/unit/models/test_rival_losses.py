@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from support.by_name import fill, picture
 
+from mperceiver.config.runs import OWN_LOSSES
+from mperceiver.models.baselines import ARCHITECTURES
 from mperceiver.models.baselines.airnet import MomentumContrast
 from mperceiver.models.baselines.da_clip import Controller, DaClip
 from mperceiver.models.baselines.network import TaskNetwork
@@ -104,7 +106,8 @@ def test_the_losses_of_da_clip(foundation, predicts):
     assert network(batch, 1, torch.Generator().manual_seed(0))["loss"] < 1e-3
     network.unet.error = 1.0
     assert network(batch, 1, torch.Generator().manual_seed(0))["loss"] > 1e-2
-    found = network(batch, 0, torch.Generator())
+    assert "da-clip" in OWN_LOSSES  # of a run's losses it takes none, and the configuration refuses them
+    found = ARCHITECTURES["da-clip"].losses(network, batch, pytest.fail, 0, torch.Generator())
     with torch.no_grad():
         degraded, clean = (F.normalize(tower.tower(batch[name]), dim=1) for name in ("clip_view", "clip_view_gt"))
         logits = degraded @ clean.T / 0.07

@@ -1,6 +1,9 @@
 """Which photographs are restored: what is refused, and that no picture to restore is overwritten."""
 
+import errno
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -136,3 +139,63 @@ def test_a_link_in_the_target_to_something_else_is_followed(world):
     Path("out/a.png").symlink_to("../elsewhere/a.png")
     [photograph] = finding.to_restore(Path("in"), Path("out"))
     assert photograph.target == Path("out/a.png")
+
+
+def test_what_may_not_be_looked_at_is_in_nobodys_way(world, monkeypatch):
+    """A link into a folder without permission is told like a damaged picture; one in a folder in the folder is passed over."""
+    photo("in/a.png")
+    Path("in/sub").mkdir()
+    for name in ("in/secret.png", "in/secret", "in/sub/secret"):
+        Path(name).symlink_to(world / "private/a.png")
+    stat, read_bytes = os.stat, Path.read_bytes
+
+    def refuse(path, *arguments, **options):
+        if str(path).startswith("in/") and "secret" in str(path) and options.get("follow_symlinks", True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", refuse)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: refuse(path) and read_bytes(path))
+    first, secret = finding.to_restore(Path("in"), Path("out"))
+    assert first.read().any()
+    with pytest.raises(PictureError, match=r"^in/secret\.png: cannot be read \(Permission denied\)$"):
+        secret.read()
+    assert finding.left_out(Path("in"), Path("out")) == ({}, [Path("in/secret")])
+
+
+def test_a_folder_with_the_name_of_a_picture_is_a_folder(world):
+    photo("in/a.png"), photo("in/album.png/b.png")
+    Path("in/empty.jpg").mkdir()
+    assert [photograph.source.name for photograph in finding.to_restore(Path("in"), Path("out"))] == ["a.png"]
+    reasons, others = finding.left_out(Path("in"), Path("out"))
+    assert list(reasons) == [Path("in/album.png")] and "is a folder in the folder" in str(reasons) and others == []
+
+
+def test_links_and_the_target_in_a_folder_in_the_folder_are_not_looked_through(world, monkeypatch):
+    photo("elsewhere/b.png"), photo("in/a.png"), photo("in/below/out/a.png")
+    Path("in/below/link").symlink_to(world / "elsewhere")
+    Path("in/below/circle").symlink_to(world / "in")
+    assert finding.left_out(Path("in"), Path("in/below/out")) == ({}, [])
+    assert list(finding.left_out(Path("in"), Path("out"))[0]) == [Path("in/below")]
+    monkeypatch.setattr(finding, "MOST_LOOKED_AT", 3)
+    Path("in/many").mkdir()
+    for number in range(3):
+        Path(f"in/many/{number}.txt").write_text("x", encoding="utf-8")
+    photo("in/many/a/z.png")
+    assert list(finding.left_out(Path("in"), Path("out"))[0]) == [Path("in/below")]
+
+
+def test_a_link_in_a_folder_that_leads_nowhere_is_told_as_such(world):
+    photo("in/a.png")
+    Path("in/b.png").symlink_to("gone.png")
+    _, link = finding.to_restore(Path("in"), Path("out"))
+    with pytest.raises(PictureError, match=r"^in/b\.png: is a link to gone\.png, which leads to no file$"):
+        link.read()
+
+
+def test_a_disk_that_is_mounted_read_only_is_told_as_such(world, monkeypatch):
+    photo("a.png")
+    monkeypatch.setattr(finding.os, "access", lambda folder, mode: False)
+    monkeypatch.setattr(finding.os, "statvfs", lambda folder: SimpleNamespace(f_flag=os.ST_RDONLY))
+    with pytest.raises(PictureError, match=r"^out/a\.png: the disk of \. is mounted read-only; name another target$"):
+        finding.to_restore(Path("a.png"), Path("out/a.png"))

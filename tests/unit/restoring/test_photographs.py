@@ -150,6 +150,28 @@ def test_one_bad_picture_of_a_folder_does_not_take_the_others(world, network):
     assert len(list(Path("out").iterdir())) == 4
 
 
+def test_the_model_is_loaded_when_a_photograph_was_read(world, network, monkeypatch):
+    """What cannot be read is told before; where nothing can be, no model is loaded. The first picture is read once."""
+    loaded, reads = [], []
+    read = photographs.Photograph.read
+    monkeypatch.setattr(photographs, "load_restorer", lambda name, on_share: loaded.append(name) or network)
+    monkeypatch.setattr(photographs.Photograph, "read", lambda photo: reads.append(photo.source.name) or read(photo))
+    for name in ("a.png", "b.png", "d.png"):
+        photo(f"in/{name}")
+        Path("in", name).write_text("no picture", encoding="utf-8")
+    spec = photographs.method_for_photographs("net", tile_px=64)
+    assert all(result.error for result in photographs.restore_each("net", spec, finding.in_folder("in", "out")))
+    assert loaded == []
+    before = {name: photo(f"in/{name}") for name in ("c.png", "e.png")}
+    reads.clear()
+    results = photographs.restore_each("net", spec, finding.in_folder("in", "out"))
+    seen = [(result.photograph.source.name, bool(result.error), len(loaded)) for result in results]
+    assert seen[:2] == [("a.png", True, 0), ("b.png", True, 0)] and {loads for *_, loads in seen[2:]} == {1}
+    assert sorted(seen[2:]) == [("c.png", False, 1), ("d.png", True, 1), ("e.png", False, 1)]
+    assert reads == ["a.png", "b.png", "c.png", "d.png", "e.png"]
+    assert all(images.decode(f"out/{name}").shape == pixels.shape for name, pixels in before.items())
+
+
 def test_a_long_name_is_restored(world):
     """Up to the 255 bytes of a disk, also of characters of several."""
     for name in ("a" * 251, "雪" * 83):

@@ -132,6 +132,18 @@ def test_a_container_or_an_environment_is_asked_for(world, monkeypatch):
     asked = Path("asked").read_text(encoding="utf-8")
     assert asked.startswith("exec --nv --bind=") and " docker://owner/image:1 bash " in asked
     assert f"--pwd={here} " in asked
+    program("", keys=", container: image.sif")
+    with pytest.raises(ConfigError, match=r"command.container: there is no image.sif"):
+        run_command("inverted", "noise")
+    Path("image.sif").write_bytes(b"one system")
+    assert "image.sif" in lineage.read_card(run_command("inverted", "noise"))["inputs"]
+    assert f" {here}/image.sif bash " in Path("asked").read_text(encoding="utf-8")
+    Path("image.sif").write_bytes(b"another")
+    (change,) = config.changes("results/commanded/inverted/noise.json", config.command_inputs("inverted", "noise"))
+    assert change.name == "image.sif"
+    os.remove("image.sif")
+    os.mkdir("image.sif")
+    assert "image.sif" not in config.command_inputs("inverted", "noise")
     program("", keys=", conda: theirs")
     executable("conda", 'echo "$@" > asked; while [ "$1" != bash ]; do shift; done; exec "$@"')
     run_command("inverted", "noise")

@@ -87,7 +87,7 @@ def test_a_failure_shows_what_snakemake_said(tmp_path, monkeypatch, capsys):
     program(OUTPUT + "Error in rule score:\n    the reason\n", 1, monkeypatch)
     assert demo.run([]) == 1
     error = capsys.readouterr().err
-    assert "the reason" in error and "results/logs/demo.log" in error and "goes on where it stopped" in error
+    assert "the reason" in error and "results/logs/demo.log" in error and "continues where it stopped" in error
 
 
 def test_a_second_run_says_that_there_is_nothing_to_do(tmp_path, monkeypatch, capsys):

@@ -45,9 +45,8 @@ class Download:
     recorded: dict[str, dict] = field(default_factory=dict)  # of the card: {origin of a file: {bytes, sha256}}
     existing: Path | None = None  # folder of the last download, whose files need not be fetched again
     again: bool = False  # fetch files anew that an earlier call has fetched, unless their digest is known
-    unverified: list[Path] = field(
-        default_factory=list
-    )  # what was fetched and has no known digest, where transfers wait
+    # Files that were fetched and have no known digest: their places in the folder of unfinished transfers.
+    unverified: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -56,9 +55,7 @@ class RemoteFile:
 
     name: str
     origin: str  # names the file in the card
-    url: str | Callable[[], str] | None = (
-        None  # a function: called only if needed; None: a person has to bring the file
-    )
+    url: str | Callable[[], str] | None = None  # a function is called only if needed; None: a person brings the file
     sha256: str | None = None  # expected
     bytes: int | None = None  # expected
     headers: dict[str, str] = field(default_factory=dict, repr=False)
@@ -138,10 +135,11 @@ def get_files(download: Download, files: list[RemoteFile], folder: Path, origin:
 
 def state_of_status(status: int | None) -> str:
     """The doctor's word for an HTTP status; None: no server answered."""
-    if status is not None and 200 <= status < 300:
+    if status is None:
+        return "unreachable"
+    if 200 <= status < 300:
         return "ok"
-    states = {401: "needs login", 403: "needs login", 404: "moved", 410: "moved"}
-    return states.get(status, "unreachable") if status is not None else "unreachable"
+    return {401: "needs login", 403: "needs login", 404: "moved", 410: "moved"}.get(status, "unreachable")
 
 
 def describe_file(name: str, size: int | None) -> str:

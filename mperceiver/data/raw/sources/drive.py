@@ -80,7 +80,7 @@ def file_address(file_id: str) -> str:
             if "text/html" not in answer.headers.get("Content-Type", "") and answer.status_code < 400:
                 return url
             page = answer.raw.read(PAGE_BYTES, decode_content=True).decode("utf-8", "replace")
-    except Exception as error:  # the network's errors, and others that requests raises at odd heads
+    except Exception as error:  # the network's errors, and others that requests raises for odd headers
         raise SourceRefused(f"Google Drive cannot be reached: {root_cause(error)}") from None
     if answer.status_code < 400 and "ServiceLogin" not in answer.url:
         with contextlib.suppress(FileURLRetrievalError):
@@ -91,7 +91,7 @@ def file_address(file_id: str) -> str:
 
 def explain_page(status: int, page: str, url: str) -> tuple[str, str]:
     """Why Drive sent a page instead of a file: the doctor's word for it, and what to do."""
-    if any(sign in page for sign in QUOTA):
+    if any(words in page for words in QUOTA):
         return (
             "unreachable",
             "its daily quota is used up by other people's downloads; try again tomorrow, or download it in a browser",

@@ -38,7 +38,7 @@ def list_http_files(source: HttpSource) -> list[RemoteFile]:
 
 
 def _named(file: HttpFile) -> str:
-    """The origin of a file: its URL; where a token in it is masked, with the file's name, so that two stay two."""
+    """The origin of a file: its URL. If a token in the URL is masked, the file's name follows, so that two files differ."""
     address = masked(file.url)
     return address if address == file.url else f"{address} ({file.filename})"
 
@@ -86,7 +86,7 @@ def list_github_files(source: GithubSource) -> list[RemoteFile]:
         url = f"{GITHUB_ARCHIVES}/{source.repo}/zip/{source.commit}"
         return [RemoteFile(name, origin, url, source.sha256.get(name))]
     sizes: dict[str, int | None] = {}
-    if any(sign in glob for glob in source.files for sign in "*?["):
+    if any(character in glob for glob in source.files for character in "*?["):
         sizes = _file_sizes(source)
         where = f"{source.repo}@{source.commit} on GitHub"
         selected = select_paths(sizes, source.root, source.files, source.count, where)
@@ -117,7 +117,7 @@ def _file_sizes(source: GithubSource) -> dict[str, int | None]:
         status = error.response.status_code
         hint = "; without GITHUB_TOKEN it lists 60 times an hour" if status in (403, 429) else ""
         raise SourceRefused(f"{where}: cannot be listed: {error}{hint}", state_of_status(status)) from None
-    except Exception as error:  # the network's errors, an answer of another form, a head that requests cannot read
+    except Exception as error:  # the network's errors, an answer of another form, headers that requests cannot read
         raise SourceRefused(f"{where}: cannot be listed: {root_cause(error):.300}", state_of_status(None)) from None
     if listing.get("truncated"):
         raise DataError(

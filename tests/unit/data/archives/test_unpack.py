@@ -321,11 +321,10 @@ def test_a_password_opens_what_is_encrypted():
     with pytest.raises(DataError, match=r"a\.zip: a\.png is encrypted; give `passwords: \{a\.zip: …\}`"):
         unpack_archives([archive], Path("out"))
     with pytest.raises(DataError, match=r"the password given under `passwords` does not open a\.png"):
-        unpack_archives([archive], Path("out"), password="other")
+        unpack_archives([archive], Path("out"), passwords={"a.zip": "other"})
     assert untouched()
-    for password in ("1234567", {"a.zip": "1234567"}):
-        unpack_archives([archive], Path("out"), password=password)
-        assert unpacked() == {"a.png": b"picture"}
+    unpack_archives([archive], Path("out"), passwords={"a.zip": "1234567"})
+    assert unpacked() == {"a.png": b"picture"}
 
 
 FAKE = """#!{python}
@@ -367,12 +366,12 @@ def rar(path: str, files: dict[str, str], **more) -> Path:
 
 def test_a_tool_opens_what_python_does_not(unrar):
     archive = rar("a.rar", {"set/lq/a.png": "1", "set/gt/a.png": "2", "set/.hidden": "3"}, password="8901234")
-    unpack_archives([archive], Path("out"), ["set/lq/*", "**/.*"], password={"a.rar": "8901234"})
+    unpack_archives([archive], Path("out"), ["set/lq/*", "**/.*"], passwords={"a.rar": "8901234"})
     assert unpacked() == {"set/lq/a.png": b"1"}
     with pytest.raises(DataError, match=r"a\.rar: no tool here opens it \(unrar: Incorrect password .*`passwords`"):
         unpack_archives([archive], Path("other"))
     unpack_archives(
-        [rar("c.rar", {"other/a.png": "1"}), archive], Path("some"), ["set/lq/*"], password={"a.rar": "8901234"}
+        [rar("c.rar", {"other/a.png": "1"}), archive], Path("some"), ["set/lq/*"], passwords={"a.rar": "8901234"}
     )
     asked = [json.loads(line) for line in Path("asked").read_text(encoding="utf-8").splitlines()]
     assert [words[0] for words in asked if words[-1].endswith("c.rar")] == [

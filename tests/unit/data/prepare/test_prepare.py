@@ -97,11 +97,11 @@ def test_pictures_that_are_left_out_are_named(world, capsys):
     download_dataset("photos", [Path("m")])
     folder = paths.raw_folder("photos")
     capsys.readouterr()
-    assert [p.id for p in synthesised.pictures_of("photos", "d")] == ["photo"] and capsys.readouterr().err == ""
+    assert [p.id for p in synthesised.origin_pictures("photos", "d")] == ["photo"] and capsys.readouterr().err == ""
     (folder / "old.gif").write_bytes(b"GIF89a" + bytes(40))
     (folder / "more").mkdir()
     (folder / "more/other.png").hardlink_to(folder / "photo.png")
-    assert [p.id for p in synthesised.pictures_of("photos", "d")] == ["photo"]
+    assert [p.id for p in synthesised.origin_pictures("photos", "d")] == ["photo"]
     assert "are left out: old.gif, more/" in capsys.readouterr().err
 
 
