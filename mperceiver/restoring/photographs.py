@@ -174,7 +174,7 @@ def restore_each(
         restorer = load_restorer(method, on_share)
         if on_share:
             on_share(0)
-        for outcome in restore_all(restorer, spec, chain([first], requests), alone=True):
+        for outcome in restore_all(restorer, spec, chain([first], requests), alone=True):  # this one, and all after it
             yield _result(outcome, by_source)
 
 
