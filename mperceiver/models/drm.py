@@ -34,20 +34,15 @@ class Repair:
 
     degraded: EncoderFeatures
     probabilities: Tensor  # (B, N)
-    inside: dict[int, Tensor] = field(default_factory=dict)  # level -> the DRM's own features (B, C_inner, h, w)
-    gate: Tensor | None = None  # (B, 3, H, W)
+    # level -> the DRM's own features (B, C_inner, h, w), for levels that are needed later
+    inside: dict[int, Tensor] = field(default_factory=dict)
 
 
 class DetailLevel(nn.Module):
     """The DRM at one decoder level: f_dec <- f_dec + Conv0(Swin(NAF(Conv1x1[VP(f_lq), f_dec])))."""
 
-    def __init__(self, width: int, level: int, coarser: int | None, count: int, spec: ModelConfig) -> None:
-        """
-        Args:
-            width: channels of the VAE at ``level``.
-            coarser: the next coarser level of the DRM; None for the coarsest.
-            count: N, the number of degradations.
-        """
+    def __init__(self, width: int, level: int, count: int, spec: ModelConfig) -> None:
+        """``width``: channels of the VAE at ``level``; ``count``: N, the number of degradations."""
         super().__init__()
         from torchvision.models.swin_transformer import SwinTransformerBlock
 
@@ -57,7 +52,7 @@ class DetailLevel(nn.Module):
         self.modulator = VPModulator(width, width, spec.vp_heads, spec.vp_head_width, width, None, attend=True)
         self.join = nn.Conv2d(2 * width, inner, 1)
         self.naf = naf_blocks(inner, drm.naf_blocks.get(level, 2))
-        has_scales = bool(drm.coarser_blocks) and coarser is None
+        has_scales = bool(drm.coarser_blocks) and level == max(drm.levels)
         self.coarser_scales = CoarserScales(inner, drm.coarser_blocks) if has_scales else None
         heads = max(inner // drm.head_width, 1)
         self.swin = nn.Sequential(
@@ -97,21 +92,23 @@ class DetailRefinement(nn.Module):
         """``count``: N, the number of degradations."""
         super().__init__()
         drm, widths = spec.drm, vae.config["block_out_channels"]
-        self.coarser = {fine: coarse for coarse, fine in pairwise(sorted(drm.levels, reverse=True))}  # by level
         self.levels = nn.ModuleDict(
-            {
-                str(level): DetailLevel(widths[level], level, self.coarser.get(level), count, spec)
-                for level in drm.levels
-            }
+            {str(level): DetailLevel(widths[level], level, count, spec) for level in drm.levels}
         )
         inner = {level: drm.widths.get(level, widths[level]) for level in drm.levels}
-        handing = self.coarser if drm.hand_on else {}
+        steps = pairwise(sorted(drm.levels, reverse=True)) if drm.hand_on else ()
+        # level -> the coarser level that hands its features on to it
+        self.handed_from = {fine: coarse for coarse, fine in steps}
         self.hand_on = nn.ModuleDict(
-            {str(fine): upscale(inner[level], inner[fine], 2 ** (level - fine)) for fine, level in handing.items()}
+            {
+                str(fine): upscale(inner[level], inner[fine], 2 ** (level - fine))
+                for fine, level in self.handed_from.items()
+            }
         )
         self.gate = nn.Conv2d(inner[0], 3, 3, padding=1) if drm.gate else None
         if self.gate is not None:
             start_at_zero(self.gate)
+        self.needed = {*self.handed_from.values(), *([0] if drm.gate else [])}  # levels whose own features are kept
         # Of what ``degraded_features`` returns, for each pixel of the picture.
         self.bytes_per_pixel = sum(4 * widths[level] / 4**level for level in drm.levels) + (4 * 3 if drm.gate else 0)
         self.collected: HookValue[EncoderFeatures] = HookValue()  # into which the encoder's hooks put its features
@@ -145,12 +142,11 @@ class DetailRefinement(nn.Module):
             if now is None:
                 return output
             handed_on = None
-            if str(level) in self.hand_on:
-                handed_on = self.hand_on[str(level)](now.inside[self.coarser[level]])
+            if level in self.handed_from:
+                handed_on = self.hand_on[str(level)](now.inside[self.handed_from[level]])
             repaired, inside = self.levels[str(level)](output, now.degraded[level], now.probabilities, handed_on)
-            now.inside[level] = inside
-            if level == 0 and self.gate is not None:
-                now.gate = self.gate(inside)
+            if level in self.needed:
+                now.inside[level] = inside
             return repaired
 
         return repair
@@ -169,10 +165,11 @@ class DetailRefinement(nn.Module):
         repair = Repair(degraded, probabilities)
         with self.repairing.set_to(repair):
             decoded = decode(latents)
-        if repair.gate is None:
+        if self.gate is None:
             return decoded
         # Where the gate is 1, the degraded picture passes as it is; where it is 0, what the decoder made of it.
-        return torch.lerp(decoded, degraded[PICTURE], repair.gate.to(decoded.dtype))
+        gate = self.gate(repair.inside[0].float())  # the decoder's autocast has ended
+        return torch.lerp(decoded, degraded[PICTURE], gate.to(decoded.dtype))
 
 
 def _last_resnet(block: nn.Module) -> nn.Module:

@@ -167,15 +167,17 @@ def restore_each(
     for request in requests:
         try:
             picture = [request.read()]
+            break
         except PictureError as error:
             yield _result(RestoreOutcome(request, str(error)), by_source)
-            continue
-        first = replace(request, read=picture.pop)  # it gives the picture away, so that nothing keeps it in memory
-        restorer = load_restorer(method, on_share)
-        if on_share:
-            on_share(0)
-        for outcome in restore_all(restorer, spec, chain([first], requests), alone=True):  # this one, and all after it
-            yield _result(outcome, by_source)
+    else:
+        return
+    first = replace(request, read=picture.pop)  # it gives the picture away, so that nothing keeps it in memory
+    restorer = load_restorer(method, on_share)
+    if on_share:
+        on_share(0)
+    for outcome in restore_all(restorer, spec, chain([first], requests), alone=True):
+        yield _result(outcome, by_source)
 
 
 def _result(outcome: RestoreOutcome, by_source: dict[str, Photograph]) -> PhotographResult:
