@@ -120,7 +120,7 @@ def stage_inputs(run: str, stage: str) -> list[str]:
             inputs.append(str(paths.weights_card(trainers[earlier], earlier)))
     settings = {"drm": spec.drm, "network": spec.network}.get(stage)
     if settings is not None:
-        losses = settings.losses_read
+        losses = settings.losses
         networks = [losses.perceptual_network] * bool(losses.perceptual) + ["vgg"] * bool(losses.vgg)
         inputs += [str(paths.foundation_card(lpips_foundation(network))) for network in unique(networks)]
     if spec.start_from:

@@ -8,6 +8,7 @@ from support.loops import at, draw, regress_drawn, smooth, stage, terminate
 
 from mperceiver.training.budget import Budget
 from mperceiver.training.loop import fit
+from mperceiver.training.resume import Training
 from mperceiver.training.schedule import TrainingError, learning_rate, phase_at
 
 
@@ -33,7 +34,7 @@ def rows(curve: str) -> list[dict]:
 
 def test_it_ends_when_its_time_is_gone(tmp_path, clock):
     _, losses = clock
-    curve = fit("timed", smooth(), losses, stage(**SPEC), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    curve = fit(Training("timed", stage(**SPEC), 1, tmp_path / "s.pt"), smooth(), losses, draw=draw)
     (row,) = rows(curve)
     assert (row["step"], row["pictures"], row["cpu_seconds"]) == ("8", "64", "2")
     assert float(row["lr"]) == pytest.approx(learning_rate(stage(**SPEC), 0, 7 / 8), rel=1e-4)
@@ -41,23 +42,23 @@ def test_it_ends_when_its_time_is_gone(tmp_path, clock):
 
 def test_it_ends_with_its_steps_where_they_are_done_before(tmp_path, clock):
     _, losses = clock
-    curve = fit("short", smooth(), losses, stage(**SPEC | {"steps": 3}), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    curve = fit(Training("short", stage(**SPEC | {"steps": 3}), 1, tmp_path / "s.pt"), smooth(), losses, draw=draw)
     assert rows(curve)[-1]["step"] == "3"
 
 
 def test_it_has_a_step_however_little_time_there_is(tmp_path, clock):
     spent, losses = clock
     spent[0] = 10.0
-    curve = fit("late", smooth(), losses, stage(**SPEC), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    curve = fit(Training("late", stage(**SPEC), 1, tmp_path / "s.pt"), smooth(), losses, draw=draw)
     assert rows(curve)[-1]["step"] == "1"
 
 
 def test_the_time_before_a_stop_counts(tmp_path, clock):
     spent, losses = clock
     with pytest.raises(SystemExit):
-        fit("timed", smooth(), at(4, terminate, losses), stage(**SPEC), seed=1, resume=tmp_path / "s.pt", draw=draw)
+        fit(Training("timed", stage(**SPEC), 1, tmp_path / "s.pt"), smooth(), at(4, terminate, losses), draw=draw)
     spent[0] = 0.0  # another process
-    curve = fit("timed", smooth(), losses, stage(**SPEC), seed=1, resume=tmp_path / "s.pt", draw=draw)
+    curve = fit(Training("timed", stage(**SPEC), 1, tmp_path / "s.pt"), smooth(), losses, draw=draw)
     assert (rows(curve)[-1]["step"], rows(curve)[-1]["pictures"], rows(curve)[-1]["cpu_seconds"]) == ("8", "64", "2")
 
 
