@@ -135,7 +135,7 @@ def test_what_restoring_and_scoring_stand_on(runs):
     assert config.files_of_inputs(config.restore_inputs("plain", "d"))[:3] == [*methods, "config/runs/part.yaml"]
     assert config.restore_inputs("input", "d") == ["config/methods/input.yaml", "data/prepared/d.json"]
     assert config.restore_inputs("ceiling", "d")[2:] == ["data/foundations/f.json"]
-    with pytest.raises(ConfigError, match="Known methods: input"):
+    with pytest.raises(ConfigError, match="The nearest methods: input"):
         config.restore_inputs("imput", "d")
     describe("protocols", "rgb", "like: base\n")
     describe("protocols", "base", "title: t\n")
