@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import STAGES, TASKS, Model, Name, Positive, Precision, Sha256, Share, without
+from mperceiver.config.base import STAGES, TASKS, Model, Name, Names, Positive, Precision, Sha256, Share, without
 from mperceiver.config.modules import ModelConfig
 from mperceiver.config.protocols import SSIM_SIDE
 from mperceiver.config.samplers import Sampler
@@ -215,8 +215,8 @@ class Run(Model):
 
     title: str = Field(description="what it is, in a line")
     foundation: Name | None = Field(None, description="frozen weights it is trained with; a baseline has none")
-    train: list[Name] = Field(description="training datasets")
-    tasks: list[Name] = Field(TASKS, description="degradation classes, in order")
+    train: Names = Field(description="training datasets")
+    tasks: Names = Field(TASKS, description="degradation classes, in order")
     cached: bool = Field(
         True,
         description="true: predictor and branches train on fixed crops, whose latents and CLIP embeddings are cached in "

@@ -9,7 +9,7 @@ from support.loops import at, draw, regress_drawn, smooth, stage, terminate
 from mperceiver.training.budget import Budget
 from mperceiver.training.loop import fit
 from mperceiver.training.resume import Training
-from mperceiver.training.schedule import TrainingError, learning_rate, phase_at
+from mperceiver.training.schedule import TrainingError, learning_rate, phase_at, share_of_pixels
 
 
 @pytest.fixture
@@ -66,6 +66,30 @@ def test_phases_follow_the_time():
     phases = [{"share": 0.25, "batch": 2, "crop_px": 8}, {"share": 0.75, "batch": 4, "crop_px": 16}]
     spec = stage(**SPEC | {"phases": phases})
     assert [phase_at(spec, 0, share).batch for share in (0, 0.2, 0.3, 1.0)] == [2, 2, 4, 4]
+
+
+def test_a_step_of_large_crops_has_a_larger_share():
+    small, large = {"share": 0.5, "batch": 8, "crop_px": 32}, {"share": 0.5, "batch": 6, "crop_px": 64}
+    spec = stage(steps=100, warmup_steps=0, phases=[small, large])
+    assert [share_of_pixels(spec, step) for step in (0, 25, 50, 75, 100)] == [0, 0.125, 0.25, 0.625, 1]
+
+
+def test_the_time_that_is_left_follows_the_pixels_of_later_phases(tmp_path, monkeypatch, capsys):
+    """Steps of the second phase have twelve times the pixels, and take twelve times as long."""
+    now = [0.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    phases = [{"share": 0.5, "batch": 4, "crop_px": 16}, {"share": 0.5, "batch": 12, "crop_px": 32}]
+
+    def losses(module, batch, generator, phase, step):
+        now[0] += phase.batch * phase.crop_px**2 / 4 / 16**2
+        return regress_drawn(module, batch, generator, phase, step)
+
+    spec = stage(steps=1400, warmup_steps=0, accumulate=1, phases=phases)
+    fit(Training("phases", spec, 1, tmp_path / "s.pt"), smooth(), losses, draw=draw)
+    lines = [line for line in capsys.readouterr().out.splitlines() if " ETA " in line]
+    left = {int(line.split("step ")[1].split("/")[0]): float(line.split(" ETA ")[1].split()[0]) for line in lines}
+    assert (left[50], left[700], left[1400]) == (650 + 700 * 12, 700 * 12, 0)
+    assert left[1300] == 100 * 12
 
 
 def test_several_processes_are_refused():

@@ -342,9 +342,9 @@ def test_worker_count_never_matters(world, monkeypatch):
 @pytest.mark.parametrize(
     ("members", "more", "parts"),
     [
-        ({"in/1.png": None, "in/2.png": None, "gt/2.png": None}, "", ["1 pairs are without a ground truth", "in/1.png: its ground truth gt/1.png"]),
-        ({"in/1.png": None, "gt/1.png": (8, 9)}, "", ["1 pairs are of unequal size", "are 8x8 and 9x8 px"]),
-        ({"in/1.png": encoded(picture(0, 64, 64))[:-3000], "gt/1.png": (64, 64)}, "", ["1 pairs are damaged", "in/1.png: cannot be decoded"]),
+        ({"in/1.png": None, "in/2.png": None, "gt/2.png": None}, "", ["1 pair is without a ground truth", "in/1.png: its ground truth gt/1.png"]),
+        ({"in/1.png": None, "gt/1.png": (8, 9)}, "", ["1 pair is of unequal size", "are 8x8 and 9x8 px"]),
+        ({"in/1.png": encoded(picture(0, 64, 64))[:-3000], "gt/1.png": (64, 64)}, "", ["1 pair is damaged", "in/1.png: cannot be decoded"]),
         ({"in/1.png": None, "gt/1.png": b"no picture"}, "", ["its ground truth 1.png: cannot be decoded"]),
         ({"in/1.png": None, "gt/1.png": None}, "expected: 2\n", ["1 pairs, expected 2"]),
         ({"in/1.png": None, "gt/1.png": None, "b/in/1.png": None, "b/gt/1.png": None}, "", ["1 ids are given twice", "1: b/in/1.png and in/1.png"]),
@@ -378,9 +378,9 @@ def test_known_defects_are_left_out_and_counted(world):
     assert lineage.read_card(paths.prepared_card("d"))["result"]["left_out"] == {"sizes": 1, "damaged": 1, "missing": 1}
     paths.prepared_file("d").unlink(), paths.prepared_card("d").unlink()
     for allowed, message in {
-        "count: 2, ": "1 pairs are of unequal size, config/datasets/d.yaml: pairs.known.sizes says 2: 1",
+        "count: 2, ": "1 pair is of unequal size, config/datasets/d.yaml: pairs.known.sizes says 2: 1",
         "ids: ['1', '2'], ": "pairs.known.sizes names 2, which have no such defect",
-        "ids: ['2'], ": "1 pairs are of unequal size:\n    in/1.png",
+        "ids: ['2'], ": "1 pair is of unequal size:\n    in/1.png",
     }.items():
         describe(base + known.format(allowed))
         assert message in refused()
