@@ -29,8 +29,9 @@ from mperceiver.config.base import Precision
 from mperceiver.config.samplers import Sampler
 from mperceiver.models import towers
 from mperceiver.models.branches import HALF
+from mperceiver.models.layout import lay_out
 from mperceiver.models.mperceiver import MPerceiver
-from mperceiver.models.tiling import Tiles, lay_out
+from mperceiver.models.tiling import Tiles
 
 NOMINAL_TFLOPS = {"H100": 989, "H200": 989, "A100": 312}  # dense bf16, from the manufacturer's data sheets
 STEPS = (1, 4, 10, 20, 50)

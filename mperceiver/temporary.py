@@ -97,13 +97,21 @@ def _parts(path: Path) -> tuple[str, str]:
 
 
 def _machine() -> str:
-    return re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:16] or "machine"
+    """What stands for this machine, and for the numbering of processes on it, of which each container may have its own.
+
+    A digest, because many nodes of a cluster share their first letters, and compute-1-12 and compute-11-2 all letters and digits.
+    """
+    name = socket.gethostname()
+    numbering = ""
+    with contextlib.suppress(OSError):  # only Linux has it
+        numbering = os.readlink("/proc/self/ns/pid")
+    return re.sub(r"[^A-Za-z0-9]", "", name)[:8] + hashlib.sha256(f"{name} {numbering}".encode()).hexdigest()[:8]
 
 
 def _remove_abandoned(path: Path) -> None:
     """Remove the temporary files and folders of ``path`` whose process is gone."""
     start, suffix = _parts(path)
-    name = re.compile(rf"\.{re.escape(start)}\.(\w+)-(\d+)-[0-9a-f]{{8}}{re.escape(suffix)}")
+    name = re.compile(rf"\.{re.escape(start)}\.(\w+)-(\d{{1,9}})-[0-9a-f]{{8}}{re.escape(suffix)}")
     with contextlib.suppress(OSError):
         found = [(entry, match) for entry in os.scandir(path.parent) if (match := name.fullmatch(entry.name))]
         for entry, match in found:
@@ -124,8 +132,8 @@ def _is_running(process: int) -> bool:
 
 
 def _last_change(path: Path) -> float:
-    """The time of the latest change of a file, or of a folder and what is in it."""
+    """The time of the latest change of a file, or of a folder and all that is below it."""
     times = [path.stat().st_mtime]
     if stat.S_ISDIR(path.stat().st_mode):
-        times += [inside.stat().st_mtime for inside in path.iterdir()]
+        times += [inside.lstat().st_mtime for inside in path.rglob("*")]
     return max(times)

@@ -218,7 +218,8 @@ class Workshop:
 
         def work() -> Result:
             photograph = Uploaded(source, target, method, definition(method, spec), before=folder / "before.png")
-            request = RestoreRequest(str(source), photograph.read, photograph.write, spec.sampler.seed)
+            picture = [photograph.read()]  # before the weights: the word that a file is refused does not wait for them
+            request = RestoreRequest(str(source), picture.pop, photograph.write, spec.sampler.seed)
             outcome = next(restore_all(self._restorer(method, spec), spec, [request]))
             result = _result(source.name, outcome)
             if not result.error:

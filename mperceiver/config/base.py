@@ -32,6 +32,16 @@ METRIC_FOUNDATIONS: dict[str, str | None] = {
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+
+
+def check_once(names: list[str]) -> list[str]:
+    """The names. Raises ValueError if one of them is given twice."""
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{twice} is named twice")
+    return names
+
+
+Names = Annotated[list[Name], AfterValidator(check_once)]
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]

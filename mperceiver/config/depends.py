@@ -120,15 +120,25 @@ def stage_inputs(run: str, stage: str) -> list[str]:
             inputs.append(str(paths.weights_card(trainers[earlier], earlier)))
     settings = {"drm": spec.drm, "network": spec.network}.get(stage)
     if settings is not None:
-        losses = settings.losses_read
+        losses = settings.losses
         networks = [losses.perceptual_network] * bool(losses.perceptual) + ["vgg"] * bool(losses.vgg)
         inputs += [str(paths.foundation_card(lpips_foundation(network))) for network in unique(networks)]
     if spec.start_from:
+        _check_starts(run)
         trainer = weights_of(spec.start_from).get(stage)
         if trainer is None:
             raise ConfigError(f"{file}: start_from: run {spec.start_from} has no {stage} stage")
         inputs.append(str(paths.weights_card(trainer, stage)))
     return inputs
+
+
+def _check_starts(run: str) -> None:
+    """Raise ConfigError if a run starts from itself, through other runs or not."""
+    runs = [run]
+    while (start := load("runs", runs[-1]).start_from) is not None:
+        if start in runs:
+            raise ConfigError(f"{path_of('runs', run)}: `start_from` is circular: {' -> '.join((*runs, start))}")
+        runs.append(start)
 
 
 def stage_processes(run: str, stage: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from mperceiver.config.base import ConfigError, Model, Name
+from mperceiver.config.base import ConfigError, Model, Names
 
 IN_WORKFLOW = "MPERCEIVER_EXPERIMENT"  # an environment variable that workflow/rules/common.smk sets in every job
 
@@ -65,8 +65,8 @@ class Experiment(Model):
     """config/<name>.yaml: which tables and figures to build."""
 
     title: str = Field(description="heading of the report")
-    tables: list[Name] = Field(description="tables, in the report's order")
-    figures: list[Name] = Field(default_factory=list, description="figures, in the report's order")
+    tables: Names = Field(description="tables, in the report's order")
+    figures: Names = Field(default_factory=list, description="figures, in the report's order")
     mirror: list[str] = Field(
         default_factory=list,
         description="folders with local copies of datasets, searched in this order before anything is downloaded; the "

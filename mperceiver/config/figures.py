@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import Model, Name, Positive, without
+from mperceiver.config.base import Model, Name, Names, Positive, without
 from mperceiver.config.tables import ColumnGroup
 
 OF_PREDICTOR = ("probabilities", "reliability")  # kinds that show what one method's predictor says
@@ -46,7 +46,7 @@ class Figure(Model):
             "tradeoff: quality against sampling steps and seconds; usage: memory, speed, use and power of GPUs over a training's time"
         )
     )
-    methods: list[Name] = Field(
+    methods: Names = Field(
         default_factory=list,
         description="comparison: the columns, methods with pictures; bars: the series; probabilities, reliability: one method with a "
         "predictor; tradeoff: methods of kind mperceiver that differ in their steps, the points of a curve",
@@ -57,7 +57,7 @@ class Figure(Model):
         description="comparison: below each whole picture, show a square of this side enlarged, framed in the picture; none: "
         "show squares only",
     )
-    runs: list[Name] = Field(
+    runs: Names = Field(
         default_factory=list, description="curves, usage: runs whose trainings are drawn; prompts: one run"
     )
     columns: list[ColumnGroup] = Field(

@@ -21,7 +21,7 @@ from mperceiver.config.protocols import Protocol
 from mperceiver.config.runs import Run
 from mperceiver.config.tables import Table
 from mperceiver.printing import masked
-from mperceiver.wording import did_you_mean
+from mperceiver.wording import did_you_mean, first_few
 
 CONFIG = Path("config")
 # Folders of config/ that tell a checkout's root from another folder with a config/.
@@ -106,10 +106,13 @@ def load(kind: str, name: str) -> Any:
                 f"their links lead to: cp -rL"
             )
         known = names(kind)
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:8]
-        raise ConfigError(
-            f"{path}: no such file{_named_in(name)}. Known {kind}: {', '.join(near) or 'none'} (see ls {path.parent})"
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = (
+            f"The nearest {kind}: {', '.join(near)}"
+            if near
+            else f"The {kind} there are: {first_few(known, 8) or 'none'}"
         )
+        raise ConfigError(f"{path}: no such file{_named_in(name)}. {hint} (all: ls {path.parent})")
     spec = parse(path, KINDS[kind])
     return _with_further_methods(name, spec) if isinstance(spec, Table) else spec
 
@@ -211,14 +214,24 @@ def _validated(path: Path, texts: liked.Texts, model: type[AnyModel]) -> AnyMode
         for fault in error.errors():
             key = ".".join(str(part) for part in fault["loc"]) or "(the whole file)"
             if fault["type"] == "extra_forbidden":
-                faults.append(
-                    f"  {key}: unknown key{did_you_mean(str(fault['loc'][-1]), keys_at(model, fault['loc']))}"
-                )
+                words = f"unknown key{did_you_mean(str(fault['loc'][-1]), keys_at(model, fault['loc']))}"
             else:
-                faults.append(f"  {key}: {fault['msg']}, got {masked(repr(fault['input'])):.80}")
+                words = _in_words(fault["type"], fault["msg"], fault["input"])
+            faults.append(f"  {key}: {words}")
         more = [f"  and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
         text = "\n".join(faults[:MOST_FAULTS] + more)
         raise ConfigError(f"{path}: {len(faults)} problem(s); config/README.md lists every key\n{text}") from None
+
+
+def _in_words(kind: str, message: str, given: Any) -> str:
+    """A fault that pydantic found, in words; ``given``: the value that is at fault."""
+    if kind == "missing":
+        return "this key is required"
+    if kind in ("model_type", "model_attributes_type"):
+        return f"keys with values are needed, got {'nothing' if given is None else f'{masked(repr(given)):.80}'}"
+    message = message.removeprefix("Value error, ")
+    # The fault of a whole mapping is in several of its keys, which the message names.
+    return message if isinstance(given, dict) else f"{message}, got {masked(repr(given)):.80}"
 
 
 def with_options(spec: AnyModel, options: dict[str, tuple[str, Any]]) -> AnyModel:
@@ -238,7 +251,8 @@ def with_options(spec: AnyModel, options: dict[str, tuple[str, Any]]) -> AnyMode
         for fault in error.errors():
             key = str(fault["loc"][0]) if fault["loc"] else ""
             words = f"{names[key]} {given[key]}" if key in names else " ".join(names.values())
-            faults.append(f"{words}: {fault['msg'][0].lower()}{fault['msg'][1:]}")
+            message = fault["msg"].removeprefix("Value error, ")
+            faults.append(f"{words}: {message[0].lower()}{message[1:]}")
         raise ConfigError("; ".join(faults)) from None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from mperceiver.config import plain_yaml
 from mperceiver.config.base import NAME, ConfigError
+from mperceiver.wording import did_you_mean
 
 Texts = tuple[tuple[Path, str], ...]  # path and text of a file, of the one that it is `like`, and so on
 
@@ -27,7 +28,8 @@ def texts_of(path: Path) -> Texts:
             raise ConfigError(f"{path}: like: {raw['like']!r} is not a name; give the stem of a file beside this one")
         other = path.with_name(f"{raw['like']}.yaml")
         if not other.is_file():
-            raise ConfigError(f"{path}: like: {raw['like']}: no such file: {other}")
+            beside = sorted(file.stem for file in path.parent.glob("*.yaml"))
+            raise ConfigError(f"{path}: like: {raw['like']}: no such file: {other}{did_you_mean(raw['like'], beside)}")
         before = [file for file, _ in found]
         if other in before:
             raise ConfigError(f"{path}: `like` is circular: {' -> '.join(map(str, (*before, other)))}")

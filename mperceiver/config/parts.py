@@ -39,7 +39,7 @@ ONLY_READ: dict[tuple[str, str], set[str]] = {
     ("runs", "restore"): {"foundation", "tasks", "model", "network"},
     ("methods", "report"): {"title", "kind", "foundation", "run"},
     ("runs", "table"): {"train", "reuse", "start_from"},
-    ("foundations", "report"): {"title", "build"},
+    ("foundations", "report"): {"title", "build", "local"},
     ("foundations", "restore"): {"trunk_norm", "tokens", "minimum_px"},
 }
 

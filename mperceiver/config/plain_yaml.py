@@ -21,6 +21,14 @@ MOST_LETTERS = 4_000_000
 OTHER_BASE = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
 LONG_NUMBER = re.compile(r"[-+0-9a-fA-FxXoO_:.]{400,}")  # Python may refuse to print so long a number
 
+HINTS = {  # words of PyYAML's messages -> what to do
+    "mapping values are not allowed": "Write a text that contains `: ` in quotes, and indent the keys of one mapping equally",
+    "found a tab character": "Indent by spaces, not by tabs",
+    "cannot start any token": "Indent by spaces, not by tabs; write a text that begins with @, ` or % in quotes",
+    "did not find expected ',' or": "A bracket or a brace is not closed, or a comma is missing",
+    "could not find expected ':'": "A colon after a key, or the space after that colon, is missing",
+}
+
 # libyaml's parser, where PyYAML has it, is ten times as fast; planning the paper's tables reads some thousand files.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -61,7 +69,8 @@ def parse(path: Path, text: str) -> Any:
     except Exception as error:  # YAMLError; ValueError for a date or a number that cannot be; RecursionError
         # PyYAML calls a text "<unicode string>".
         words = str(error).replace('\n  in "<unicode string>", ', " at ").replace("\n", "; ")
-        raise ConfigError(f"{path}: not valid YAML: {words or type(error).__name__}") from None
+        hint = next((f". {hint}" for fragment, hint in HINTS.items() if fragment in words), "")
+        raise ConfigError(f"{path}: not valid YAML: {words or type(error).__name__}{hint}") from None
 
 
 @lru_cache(maxsize=1024)

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import STAGES, TASKS, Model, Name, Positive, Precision, Sha256, Share, without
+from mperceiver.config.base import STAGES, TASKS, Model, Name, Names, Positive, Precision, Sha256, Share, without
 from mperceiver.config.modules import ModelConfig
 from mperceiver.config.protocols import SSIM_SIDE
 from mperceiver.config.samplers import Sampler
@@ -151,13 +151,8 @@ class Stage(Model):
         description="weights of the losses (drm and network only, and not da-clip, which has losses of its own)",
     )
 
-    @property
-    def losses_read(self) -> Losses:
-        """The weights of the losses that the training reads."""
-        return self.losses
-
     @model_validator(mode="after")
-    def _check_shares(self) -> "Stage":
+    def _check_values(self) -> "Stage":
         if abs(sum(phase.share for phase in self.phases) - 1) > 1e-6:
             raise ValueError(f"the phases' shares add up to {sum(p.share for p in self.phases):g}, not 1")
         smallest = min(phase.crop_px for phase in self.phases)
@@ -169,6 +164,8 @@ class Stage(Model):
             raise ValueError(
                 f"cpu_processes is {self.cpu_processes}, which does not divide accumulate, {self.accumulate}"
             )
+        if self.cpu_seconds is not None and self.cpu_processes > 1:
+            raise ValueError(f"cpu_seconds is the CPU time of one process, but cpu_processes is {self.cpu_processes}")
         return self
 
 
@@ -183,7 +180,7 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "losses": ("drm", "network"),
     "flip": ("predictor", "branches", "network"),  # of the first two with `cached: false` only
 }
-OWN_LOSSES = ("da-clip",)  # architectures whose training reads nothing of `losses`
+OWN_LOSSES = ("da-clip",)  # architectures that are trained with losses of their own, and with none of `losses`
 NO_LOSSES = Losses(l1=0, perceptual=0, colour=0, adversarial=0)
 
 
@@ -193,10 +190,17 @@ class NetworkStage(Stage):
     architecture: Name = Field(description="key of ARCHITECTURES in mperceiver/models/baselines/")
     arguments: dict[str, Any] = Field(default_factory=dict, description="arguments of the architecture's function")
 
-    @property
-    def losses_read(self) -> Losses:
-        """The weights of the losses that the training reads: none of an architecture with losses of its own."""
-        return NO_LOSSES if self.architecture in OWN_LOSSES else self.losses
+    @model_validator(mode="before")
+    @classmethod
+    def _set_no_losses(cls, values: Any) -> Any:
+        """Set the weights of all ``losses`` to 0 for an architecture in OWN_LOSSES; a file must not give them."""
+        if not isinstance(values, dict) or values.get("architecture") not in OWN_LOSSES:
+            return values
+        if values.get("losses") is not None:
+            raise ValueError(
+                f"losses does nothing: {values['architecture']} has losses of its own; {without('losses', ' in `network`')}"
+            )
+        return values | {"losses": NO_LOSSES}
 
 
 class Published(Model):
@@ -211,8 +215,8 @@ class Run(Model):
 
     title: str = Field(description="what it is, in a line")
     foundation: Name | None = Field(None, description="frozen weights it is trained with; a baseline has none")
-    train: list[Name] = Field(description="training datasets")
-    tasks: list[Name] = Field(TASKS, description="degradation classes, in order")
+    train: Names = Field(description="training datasets")
+    tasks: Names = Field(TASKS, description="degradation classes, in order")
     cached: bool = Field(
         True,
         description="true: predictor and branches train on fixed crops, whose latents and CLIP embeddings are cached in "
@@ -270,13 +274,6 @@ class Run(Model):
                 if unread and getattr(self, stage).is_set(key):
                     raise ValueError(
                         f"{stage}.{key} does nothing: see the key's description; {without(key, f' in `{stage}`')}"
-                    )
-        if self.network is not None and self.network.architecture in OWN_LOSSES:
-            for key, value in self.network.losses:
-                if value and self.network.losses.is_set(key):  # a weight of 0 is true of a loss that is not computed
-                    raise ValueError(
-                        f"network.losses.{key} does nothing: {self.network.architecture} has losses of its own; "
-                        f"{without('losses', ' in `network`')}"
                     )
         if self.drm is None and self.is_set("latents"):
             raise ValueError(

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from mperceiver.config.base import MetricName, Model, Name, Positive
+from mperceiver.config.base import MetricName, Model, Name, Positive, check_once
 from mperceiver.config.reported import PAPER, Place
 
 SCORE = "score"  # kind of columns that show mean scores of pictures
@@ -122,6 +122,11 @@ class Table(Model):
             raise ValueError("give either `rows` and `columns`, or `blocks` of them")
         if not all(block.rows and block.columns for block in self.parts):
             raise ValueError("a table needs both `rows` and `columns`")
+        for block in self.parts:
+            try:
+                check_once([method for group in block.rows for method in group.methods])
+            except ValueError as error:  # a method would be ranked beside itself
+                raise ValueError(f"rows: method {error}{f' in block {block.title}' if block.title else ''}") from None
         return self
 
     def with_methods(self, methods: list[str]) -> "Table":

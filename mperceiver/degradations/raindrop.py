@@ -27,9 +27,9 @@ def raindrop(
     """Drops that refract the scene: I = J (1 - a) + a e B(x0 - m (x - x0)).
 
     x0 is the centre of a drop, a its soft outline, e its dark rim, B the blurred scene, which the drop turns upside down and
-    shrinks m times. Image law: Qian et al., "Attentive GAN for Raindrop Removal", CVPR 2018,
-    arXiv:1711.10098, section 3; drops as lenses: Roser & Geiger 2009 (doi:10.1109/ICCVW.2009.5457650). The public
-    generator ROLE (Raindrop on Lens Effect) puts 30 drops of 30 to 50 px on 2048 px and darkens their rims by 0.3.
+    shrinks m times. Image law: Qian et al., "Attentive GAN for Raindrop Removal", CVPR 2018, arXiv:1711.10098, section 3;
+    drops as lenses: Roser & Geiger 2009 (doi:10.1109/ICCVW.2009.5457650). The public generator ROLE (Raindrop on Lens
+    Effect) puts 30 drops of 30 to 50 px on 2048 px and darkens their rims by 0.3.
 
     Args:
         image: float32 (H, W, 3) in [0, 1].

@@ -126,8 +126,9 @@ def _in_words(problems: dict[str, list[str]], root: str) -> str:
     return "\n".join(
         [
             *sentences,
-            f"{len(sentences)} file(s) are not as the cards say, so nothing was exported. To get back what was made: dvc pull. To make "
-            f"it again: {f'{paths.making_again(*below)} && ' if below else ''}{above}",
+            f"{len(sentences)} file(s) are not as the cards say, so nothing was exported. Next:",
+            f"to make again: {f'{paths.making_again(*below)} && ' if below else ''}{above}",
+            "to get back what was made: dvc pull",
         ]
     )
 

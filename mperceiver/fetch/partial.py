@@ -8,6 +8,7 @@ import shutil
 import time
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ import requests
 
 from mperceiver.disks import writing_to
 from mperceiver.fetch.base import CHUNK_BYTES, FetchError, RetryableError, content_length
+from mperceiver.fetch.stand_ins import BLANK
 from mperceiver.files import write_text
 from mperceiver.printing import masked
 from mperceiver.progress import MEGABYTE, progress
@@ -187,17 +189,18 @@ def write_body(
 ) -> None:
     """Write the body of a response to the file from byte ``start`` on, and add it to ``digest``."""
     total = partial.notes.get("total")
-    _check_free_space(partial, (total or partial.bytes or 0) - start)
+    _check_free_space(partial, (total or partial.bytes or 0) - start, 0 if start else partial.size())
+    chunks = response.raw.stream(CHUNK_BYTES, decode_content=False)
+    first = next(chunks, b"")
     if start == 0:
+        _refuse_web_page(partial, response, first)  # it leaves what an earlier attempt has brought
         partial.delete()  # before the notes are written: they must never describe the bytes of another file
         write_text(partial.notes_file, json.dumps(partial.notes))
     large = total is None or total > MEGABYTE
     bar = progress(label, total, "bytes", start) if large else contextlib.nullcontext(lambda count: None)
     with bar as advance, writing_to(partial.path), partial.path.open("r+b" if start else "wb") as file:
         file.seek(start)
-        for chunk in response.raw.stream(CHUNK_BYTES, decode_content=False):
-            if file.tell() == 0:
-                _refuse_web_page(partial, response, chunk)
+        for chunk in chain([first], chunks):
             if total is None:
                 _check_room(partial, file.tell(), len(chunk))
             file.write(chunk)
@@ -224,18 +227,18 @@ def _check_room(partial: PartialFile, received: int, more: int) -> None:
 def _refuse_web_page(partial: PartialFile, response: requests.Response, chunk: bytes) -> None:
     """Raise FetchError for a web page in place of a file: a login form, or a notice that the file has gone."""
     page_expected = Path(urlsplit(partial.url).path).suffix.lower() in (".html", ".htm")
-    is_page = "text/html" in response.headers.get("Content-Type", "") and chunk.lstrip()[:1] == b"<"
+    is_page = "text/html" in response.headers.get("Content-Type", "") and chunk.lstrip(BLANK)[:1] == b"<"
     if is_page and not page_expected:
-        partial.delete()
         raise FetchError(
             f"{partial.url}: the server sent a web page instead of the file; most likely it asks for a login or a click. "
             "Open the address in a browser"
         )
 
 
-def _check_free_space(partial: PartialFile, missing_bytes: int) -> None:
+def _check_free_space(partial: PartialFile, missing_bytes: int, replaced_bytes: int) -> None:
+    """Raise FetchError if the disk has no room for what is still to come. ``replaced_bytes``: of the old file, which goes before."""
     free = shutil.disk_usage(partial.path.parent).free
-    if missing_bytes > free:
+    if missing_bytes > free + replaced_bytes:
         raise FetchError(
             f"{partial.url}: {missing_bytes / 1e9:.1f} GB are still to come, and {partial.path.parent} has "
             f"{free / 1e9:.1f} GB free; free space and run the same command again"

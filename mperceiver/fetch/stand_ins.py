@@ -3,6 +3,7 @@
 from pathlib import Path
 
 POINTER = b"version https://git-lfs.github.com/spec/"
+BLANK = b"\xef\xbb\xbf \t\r\n"  # what may stand before a page: the mark of UTF-8, and empty lines
 PAGES = (b"<!doctype html", b"<html", b"<head", b"<?xml")
 PAGE_NAMES = (".html", ".htm", ".xml", ".xhtml", ".svg", ".txt", ".md", ".list", ".csv")
 
@@ -15,6 +16,6 @@ def stand_in(path: Path) -> str | None:
         return "is empty; get it again"
     if head.startswith(POINTER):
         return "is a pointer of git-lfs, not the file itself; where it came from: git lfs pull (of GitHub: `lfs: true` in the source)"
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(PAGES) and path.suffix.lower() not in PAGE_NAMES:
+    if head.lstrip(BLANK).lower().startswith(PAGES) and path.suffix.lower() not in PAGE_NAMES:
         return "is a web page, not the file; most likely its server asked for a login or a click: open the address in a browser"
     return None

@@ -8,9 +8,10 @@ Shape and range are checked where pictures enter the code, and an error prints b
 A file is converted to that convention as follows. EXIF orientation: the picture is rotated or mirrored accordingly, and the
 tag is removed. Transparency: the alpha channel is dropped, colours stay as they are; colours that are stored multiplied by it
 (associated alpha) are divided by it. Another depth than 8 bit: v of n bit becomes v * 255 / (2^n - 1), rounded (HEIC: its upper
-8 bits, as libheif takes them); only `decode_deep` keeps 16, as uint16, and `decode_exact` does so where the file has them.
-Grey: repeated in three channels. RGB colour profile: not applied; a restored photograph is written with the same profile, so
-that programs show its colours as before. CMYK: converted to sRGB by the picture's own profile. Several frames: the first is used.
+8 bits, as libheif takes them; BMP of 5 or 6 bits: rounded down, as PIL does); only `decode_deep` keeps 16, as uint16, and
+`decode_exact` does so where the file has them. Grey: repeated in three channels. RGB colour profile: not applied; a restored
+photograph is written with the same profile, so that programs show its colours as before. CMYK: converted to sRGB by the picture's
+own profile. Several frames: the first is used.
 """
 
 from mperceiver.images.deep import decode_deep, decode_exact, is_deep

@@ -41,6 +41,15 @@ OTHER_STARTS = {
     b"DDS ": "DDS",
     b"\0\0\1\0": "ICO",
     b"FUJIFILM": "a camera's raw form",
+    b"qoif": "QOI",
+    b"icns": "ICNS",
+    b"gimp xcf": "GIMP's XCF",
+    b"II\xbc": "JPEG XR",
+    b"<svg": "SVG",
+    b"P5\n": "PGM",
+    b"P6\n": "PPM",
+    b"PF\n": "PFM",
+    b"Pf\n": "PFM",
 }
 HEIC_BRANDS = {b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"}
 
@@ -63,6 +72,8 @@ def form_of(data: bytes) -> str | None:
 
 def other_form_of(data: bytes) -> str | None:
     """What a file is whose form is not read, if its first bytes tell."""
+    if data[4:12] == b"ftypcrx ":
+        return "a camera's raw form (CR3)"
     return next((form for start, form in OTHER_STARTS.items() if data.startswith(start)), None)
 
 

@@ -1,4 +1,4 @@
-"""What an AVIF or HEIC file says of its depth and colours, which decoders do not pass on.
+"""What an AVIF or HEIC file says of its depth and colours, and whether its pixels are there, which decoders do not pass on.
 
 The container is HEIF's (ISO/IEC 23008-12). A picture is an item. Its properties (depth, colours) stand in one list;
 associations say by their numbers which are an item's.
@@ -12,6 +12,7 @@ IN_PARTS = b"dimg"  # references of an item to those that it is put together fro
 HEADER_BYTES = 8
 MOST_BITS = 16  # a value; more are damage
 FULL_BYTES = 4  # version and flags, at the start of most boxes
+HOLE = bytes(16)
 
 
 def container_notes(data: bytes, name: str) -> list[str]:
@@ -32,15 +33,40 @@ def container_notes(data: bytes, name: str) -> list[str]:
     return notes
 
 
-def _properties(data: memoryview) -> list[tuple[bytes, memoryview]]:
-    """The properties, (kind, content), of the file's primary item and of the items that it is put together from."""
-    meta = list(_boxes(_of(_boxes(data), b"meta")[FULL_BYTES:]))
+def check_holes(data: bytes) -> None:
+    """Raise ValueError if bytes of an HEIC file's pixels were never written, as where a download stopped that had its length from the start.
+
+    HEVC (ITU-T H.265, 7.4.2) has no three zero bytes one after the other, so a run of them is a hole; its decoder makes some picture of it,
+    and says nothing. Decoders of AV1 do.
+    """
+    view = memoryview(data)
+    if any(kind == b"hvcC" for kind, _ in _properties(view)):
+        meta = _meta(view)
+        for start, length in _extents(_of(meta, b"iloc"), _shown_items(meta)):
+            if data.find(HOLE, start, start + length if length else len(data)) >= 0:
+                raise ValueError("bytes of its pixels are missing: zeros stand in their place")
+
+
+def _meta(data: memoryview) -> list[tuple[bytes, memoryview]]:
+    return list(_boxes(_of(_boxes(data), b"meta")[FULL_BYTES:]))
+
+
+def _shown_items(meta: list[tuple[bytes, memoryview]]) -> set[int]:
+    """The file's primary item and the items that it is put together from."""
     primary = _of(meta, b"pitm")
     parts = _parts(_of(meta, b"iref"))
-    items, new = set(), {_number(primary, FULL_BYTES, _item_bytes(primary))}
+    items: set[int] = set()
+    new = {_number(primary, FULL_BYTES, _item_bytes(primary))}
     while new:
         items |= new
         new = {part for item in new for part in parts.get(item, [])} - items
+    return items
+
+
+def _properties(data: memoryview) -> list[tuple[bytes, memoryview]]:
+    """The properties, (kind, content), of the items that the picture consists of."""
+    meta = _meta(data)
+    items = _shown_items(meta)
     described = list(_boxes(_of(meta, b"iprp")))
     every = list(_boxes(_of(described, b"ipco")))
     numbers: set[int] = set()
@@ -89,6 +115,33 @@ def _parts(body: memoryview) -> dict[int, list[int]]:
             starts = range(first, min(end, len(references)), width)
             parts[_number(references, 0, width)] = [_number(references, at, width) for at in starts]
     return parts
+
+
+def _extents(body: memoryview, items: set[int]) -> Iterator[tuple[int, int]]:
+    """(place in the file, bytes; 0: up to its end) of each piece of these items, as a box ``iloc`` lists them."""
+    version = _number(body, 0, 1)
+    widths = [half for byte in body[FULL_BYTES : FULL_BYTES + 2] for half in divmod(byte, 16)]
+    if len(widths) < 4 or not widths[0] + widths[1]:
+        return
+    offset_bytes, length_bytes, base_bytes, index_bytes = widths
+    wide = 4 if version == 2 else 2
+    at = FULL_BYTES + 2 + wide
+    while at + wide < len(body):
+        item, in_file = _number(body, at, wide), True
+        at += wide
+        if version:
+            in_file = not _number(body, at, 2) & 15
+            at += 2
+        base = _number(body, at + 2, base_bytes)  # behind the number of another file
+        at += 2 + base_bytes
+        count = _number(body, at, 2)
+        at += 2
+        step = index_bytes * bool(version) + offset_bytes + length_bytes
+        for end in range(at + step, min(at + count * step, len(body)) + 1, step):
+            if in_file and item in items:
+                start = base + _number(body, end - length_bytes - offset_bytes, offset_bytes)
+                yield start, _number(body, end - length_bytes, length_bytes)
+        at += count * step
 
 
 def _associations(body: memoryview) -> Iterator[tuple[int, int]]:

@@ -57,10 +57,24 @@ def open_png(data: bytes, name: str) -> tuple["PilImage", list[str], bool]:
     else:
         image = open_with_pil(chunks.pixels, "PNG")
         image.load()
+        _check_rows(chunks, image)
         if chunks.colour_type == 3 and np.asarray(image).max() >= chunks.colours:
             raise ValueError("a pixel's colour is not in the palette")
     image.info.update(chunks.info)
     return image, chunks.notes, chunks.bits <= 8 and not chunks.skipped
+
+
+def _check_rows(chunks: Chunks, image: "PilImage") -> None:
+    """Raise ValueError if the compressed data end before the last row: PIL leaves the rows that are missing at zero, and says nothing.
+
+    Only where one of the last two rows (of an interlaced picture one of them comes last) is zero, is it decoded again, by libpng.
+    """
+    import imagecodecs
+
+    width, height = image.size
+    last = (image.crop((0, row, width, row + 1)) for row in range(max(0, height - 2), height))
+    if any(row.getbbox(alpha_only=False) is None for row in last):
+        imagecodecs.png_decode(chunks.pixels)
 
 
 def bits_of(data: bytes) -> int | None:

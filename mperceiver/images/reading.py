@@ -13,8 +13,8 @@ import numpy as np
 from mperceiver.images import forms
 from mperceiver.images.colours import from_cmyk
 from mperceiver.images.exif import for_upright, orientation_of, turned
-from mperceiver.images.heif import container_notes
-from mperceiver.images.jpeg import check_end
+from mperceiver.images.heif import check_holes, container_notes
+from mperceiver.images.jpeg import check_end, unread_kind
 from mperceiver.images.limits import PictureError, check_size
 from mperceiver.images.pil import open_with_pil
 from mperceiver.images.png import RAW_EXIF, XMP, open_png
@@ -97,7 +97,10 @@ def read_photograph(source: bytes | Path | str, name: str | None = None) -> Phot
         raise PictureError(f"{name}: too large for the free memory; end other programs or save it smaller") from None
     except Exception as error:  # libraries raise OSError, SyntaxError, ValueError, struct.error … for broken files
         reason = ADDRESS.sub("the file", str(error)) or type(error).__name__
-        raise PictureError(f"{name}: cannot be decoded ({reason}); the file is damaged or not a picture") from None
+        what = "not a picture"
+        if "unsupported" in reason.lower():  # as PIL says of kinds of BMP
+            what = "of a kind that is not read; save it as PNG"
+        raise PictureError(f"{name}: cannot be decoded ({reason}); the file is damaged or {what}") from None
 
 
 def _read(data: bytes, form: str, name: str) -> Photograph:
@@ -151,11 +154,15 @@ def _open(data: bytes, form: str, name: str) -> tuple["PilImage", list[str]]:
         pillow_heif.register_heif_opener()
     if form == "WEBP":
         check_size(name, *_webp_size(data))  # its decoder takes memory for the pixels when it is opened
+    if form == "JPEG" and (kind := unread_kind(data)):
+        raise PictureError(f"{name}: is {kind}, which is not read; save it as PNG, or as JPEG of 8 bits")
     image = open_with_pil(data, form)
     check_size(name, image.width, image.height)
     notes = container_notes(data, name) if form in ("AVIF", "HEIF") else []
     if form == "JPEG":
         check_end(data)
+    if form == "HEIF":
+        check_holes(data)
     image.load()
     return image, notes
 

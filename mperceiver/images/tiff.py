@@ -1,7 +1,7 @@
 """Reading TIFF (Adobe, TIFF 6.0, 1992) by what its header says: depth, planes, colours and compression.
 
-tifffile decodes losslessly compressed files; PIL (libtiff) decodes JPEG inside TIFF, YCbCr and Lab, 8 bits a value. What
-neither decodes for certain is refused by name.
+tifffile decodes losslessly compressed files; PIL (libtiff) decodes JPEG inside TIFF, 8 bits a value. What neither decodes for
+certain is refused by name.
 """
 
 import io
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mperceiver.images.exif import of_tiff, turned
+from mperceiver.images.jpeg import check_end, frame_of
 from mperceiver.images.limits import PictureError, check_size
 from mperceiver.images.pil import open_with_pil
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
 CHANNELS = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, PALETTE: 1, CMYK: 4, YCBCR: 3, LAB: 3}
 LOSSLESS = {1: "none", 5: "LZW", 8: "deflate", 32946: "deflate", 32773: "PackBits", 34925: "LZMA", 50000: "Zstandard"}
-JPEG = {6, 7}
+OLD_JPEG, NEW_JPEG = 6, 7
+JPEG = {OLD_JPEG, NEW_JPEG}
 SIGNED, FLOAT = 2, 3  # sample formats
 ORIENTATION = 274
 # Tags that describe the photograph: title, camera, program, time, people, rights. All others are the old file's layout.
@@ -46,8 +48,8 @@ def open_tiff(data: bytes, name: str) -> tuple["PilImage", bytes | None, list[st
         except Exception:  # a damaged directory behind the first
             notes.append("directories behind the first are damaged")
             frames = 1
-        _check(page, len(data), name)
-        if page.compression in JPEG or page.photometric in (YCBCR, LAB):
+        _check(page, data, name)
+        if page.compression in JPEG:
             image = _by_pil(data)
         else:
             image = turned(_image(page, notes), _orientation(page))
@@ -59,7 +61,7 @@ def open_tiff(data: bytes, name: str) -> tuple["PilImage", bytes | None, list[st
     return image, exif, notes
 
 
-def _check(page: "TiffPage", length: int, name: str) -> None:
+def _check(page: "TiffPage", data: bytes, name: str) -> None:
     """Raise PictureError for what is not read, ValueError if the file does not hold all that its header promises."""
     tags = page.tags
     check_size(name, page.imagewidth, page.imagelength)
@@ -97,10 +99,11 @@ def _check(page: "TiffPage", length: int, name: str) -> None:
             f"{name}: its compression is {_words(page.compression)}, which is not read; save it with LZW or deflate"
         )
     is_jpeg = compression in JPEG
-    by_pil = is_jpeg or photometric in (YCBCR, LAB)
-    if by_pil and (bits != 8 or page.planarconfig != 1 or page.samplesperpixel != CHANNELS[photometric]):
+    if (is_jpeg or photometric == LAB) and (
+        bits != 8 or page.planarconfig != 1 or page.samplesperpixel != CHANNELS[photometric]
+    ):
         raise PictureError(
-            f"{name}: JPEG, YCbCr or Lab in TIFF is read with 8 bits and no further channels only; save it as RGB"
+            f"{name}: JPEG or Lab in TIFF is read with 8 bits and no further channels only; save it as RGB"
         )
     if photometric in ((WHITE_IS_ZERO, PALETTE, LAB) if is_jpeg else (YCBCR,)):
         raise PictureError(
@@ -108,22 +111,34 @@ def _check(page: "TiffPage", length: int, name: str) -> None:
         )
     if predictor not in (1, 2) or (predictor == 2 and bits not in (8, 16)):
         raise PictureError(f"{name}: has predictor {predictor} with {bits} bits, which is not read; save it without")
-    _check_segments(page, length)
+    _check_segments(page, data)
 
 
-def _check_segments(page: "TiffPage", length: int) -> None:
-    """Raise ValueError unless every strip or tile that the size needs is in the file."""
-    if page.is_tiled:
-        across = math.ceil(page.imagewidth / page.tilewidth)
-        needed = across * math.ceil(page.imagelength / page.tilelength)
-    else:
-        needed = math.ceil(page.imagelength / page.rowsperstrip)
+def _check_segments(page: "TiffPage", data: bytes) -> None:
+    """Raise ValueError unless every strip or tile that the size needs is in the file, and whole if it is a JPEG."""
+    width, rows = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    across = math.ceil(page.imagewidth / width)
+    needed = across * math.ceil(page.imagelength / rows)
     needed *= page.samplesperpixel if page.planarconfig == 2 else 1
     if len(page.dataoffsets) < needed or len(page.databytecounts) < needed:
         raise ValueError(f"{len(page.dataoffsets)} of its {needed} strips or tiles are in the file")
-    for offset, count in zip(page.dataoffsets[:needed], page.databytecounts[:needed], strict=True):
-        if offset < 8 or count < 1 or offset + count > length:
+    for number, (offset, count) in enumerate(zip(page.dataoffsets[:needed], page.databytecounts[:needed], strict=True)):
+        if offset < 8 or count < 1 or offset + count > len(data):
             raise ValueError("a strip or tile lies outside the file")
+        if page.compression == NEW_JPEG:
+            left = rows if page.is_tiled else page.imagelength - number * rows
+            _check_jpeg(data[offset : offset + count], width, min(rows, left))
+
+
+def _check_jpeg(segment: bytes, width: int, height: int) -> None:
+    """Raise ValueError for a strip or tile that is not a whole JPEG file (TIFF Technical Note 2) of this size in px; the last rows may be
+    too many. libtiff reads a smaller one, and leaves the rest as it is in memory.
+    """
+    frame = frame_of(segment)
+    if frame is None or frame.width != width or frame.height < height:
+        found = f"of {frame.width}x{frame.height} px" if frame else "without a header"
+        raise ValueError(f"a strip or tile of {width}x{height} px is a JPEG {found}")
+    check_end(segment)
 
 
 def _image(page: "TiffPage", notes: list[str]) -> "PilImage":
@@ -150,8 +165,8 @@ def _image(page: "TiffPage", notes: list[str]) -> "PilImage":
         eight = _divided(colours, values[..., channels], bits)
     else:
         eight = _to_8_bit(colours, bits)
-    if channels == 4:
-        return Image.frombytes("CMYK", eight.shape[1::-1], eight.tobytes())
+    if photometric in (CMYK, LAB):
+        return Image.frombytes("CMYK" if photometric == CMYK else "LAB", eight.shape[1::-1], eight.tobytes())
     return Image.fromarray(eight[..., 0] if channels == 1 else eight)
 
 

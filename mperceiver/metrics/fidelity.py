@@ -40,9 +40,8 @@ def ssim(restored: Pictures, gt: Pictures, protocol: Protocol, unclipped: bool =
     if min(first.shape[1:3]) < side and protocol.ssim != "matlab-3d":
         raise PictureError(f"a picture of {size(first)} px is too small for SSIM, whose window is {side} px wide")
     maps = [similarity(window_moments(a, b, protocol.ssim)) for a, b in zip(first, second, strict=True)]
-    if protocol.ssim == "matlab-3d":
-        return [float(of_picture.mean()) for of_picture in maps]
-    inside = (slice(side // 2, -(side // 2)),) * 2
+    outside = 0 if protocol.ssim == "matlab-3d" else side // 2  # px at each border without a whole window
+    inside = (slice(outside, -outside or None),) * 2
     if covered.size == 1:  # every pixel counts
         return [float(one[inside].mean()) for one in maps]
     covered = np.broadcast_to(covered, first.shape)

@@ -45,10 +45,10 @@ SHIFT, SCALE = (-0.030, -0.088, -0.188), (0.458, 0.448, 0.450)  # of a picture i
 
 
 class Lpips(nn.Module):
-    """LPIPS distance: two pictures (B, 3, H, W) in [0, 1] -> (B,), float32, 0 for equal ones.
+    """LPIPS distance: two pictures (B, 3, H, W) in [0, 1], up to a restorer's overshoot -> (B,), float32, 0 for equal ones.
 
-    Sides of at least 31 px (alex) or 16 px (vgg). Frozen; gradients flow to the pictures. A picture that carries a
-    gradient may leave [0, 1], since a restorer in training overshoots; any other raises PictureError outside.
+    Sides of at least 31 px (alex) or 16 px (vgg). Frozen; gradients flow to the pictures. The range is not checked: to read it
+    from a GPU, a training would wait for the GPU at each step.
     """
 
     shift: Tensor
@@ -72,9 +72,6 @@ class Lpips(nn.Module):
 
     def forward(self, restored: Tensor, target: Tensor) -> Tensor:
         """See the class. Raises PictureError for pictures of different or too small sizes."""
-        for name, picture in (("restored", restored), ("target", target)):
-            if not picture.requires_grad:
-                images.check(picture, f"LPIPS's {name} picture")
         if restored.shape != target.shape or min(target.shape[-2:]) < self.side:
             raise images.PictureError(
                 f"LPIPS ({self.net}) needs two pictures of one size, {self.side} px or more a side; "

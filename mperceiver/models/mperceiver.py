@@ -13,6 +13,7 @@ from mperceiver.config.samplers import Sampler
 from mperceiver.models import towers
 from mperceiver.models.branches import HALF, Branches, StaticInputs
 from mperceiver.models.drm import DetailRefinement, EncoderFeatures
+from mperceiver.models.layout import lay_out
 from mperceiver.models.predictor import (
     DegradationEstimate,
     DegradationPredictor,
@@ -21,7 +22,7 @@ from mperceiver.models.predictor import (
 )
 from mperceiver.models.restorer import OnShare, unheard
 from mperceiver.models.sampling import ddim
-from mperceiver.models.tiling import Tiles, lay_out
+from mperceiver.models.tiling import Tiles
 from mperceiver.models.towers import Towers
 from mperceiver.models.weights import load_weights
 
@@ -101,7 +102,7 @@ class MPerceiver:
         seeds: list[int],
         tiles: Tiles,
         sampler: Sampler,
-        on_share: Callable[[float], None],
+        on_share: OnShare,
     ) -> Tensor:
         static = self.branches.prepare(seen.embedding, seen.probabilities)
         for_unet = self._tiles_of_unet(tiles)
@@ -208,7 +209,7 @@ class MPerceiver:
         count, _, height, width = pictures.shape
         tiles = Tiles((height, width), [0], [0], (height, width), count, self.device)
         one_step = self.sampler.model_copy(update={"steps": 1})
-        self._restore(pictures, self.look(pictures), [0] * count, tiles, one_step, lambda share: None)
+        self._restore(pictures, self.look(pictures), [0] * count, tiles, one_step, unheard)
 
 
 def _by_batch(static: StaticInputs, owners: list[list[int]]) -> list[StaticInputs]:

@@ -24,7 +24,7 @@ NAMES = {  # part of a tensor's name here: part of its name in the files
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU. Given torch's own function, torch would run a layer as one operation that has no autocast and that no counter knows."""
+    """GELU. With ``F.gelu`` itself, torch would fuse a layer into one operation, which ignores autocast and which FLOP counters do not see."""
     return F.gelu(x)
 
 

@@ -183,9 +183,15 @@ def _card(target: str) -> str:
         cards = [paths.weights_card(trained[stage], stage) for stage in config.STAGES if stage in trained]
         if there := [card for card in cards if card.is_file()]:
             return str(there[-1])
+        if not paths.table_file(target, "json").is_file():
+            raise lineage.LineageError(f"run {target}: not trained here; train it: {paths.making(cards[-1])}")
     method, _, dataset = target.partition("/")
-    if dataset and paths.scores_card(method, dataset).is_file():
-        return str(paths.scores_card(method, dataset))
+    if all(config.NAME.fullmatch(name) for name in (method, dataset)) and not Path(target).exists():
+        config.load("methods", method)  # which names the nearest ones if there is none
+        config.load("datasets", dataset)
+        if not (card := paths.scores_card(method, dataset)).is_file():
+            raise lineage.LineageError(f"{target}: not scored here; make the scores: {paths.making(card)}")
+        return str(card)
     return str(card_of(target))
 
 

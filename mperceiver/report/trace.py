@@ -12,7 +12,9 @@ from mperceiver.report.grid import Cell, Column, Row, TableError, printed
 from mperceiver.report.tables import build
 from mperceiver.report.tables.layout import blocks_of
 from mperceiver.report.verify import verify_all, verify_cards
+from mperceiver.wording import did_you_mean, first_few
 
+MOST_CARDS = 5  # in a command of a message
 SHOWN_OUTPUTS = 3  # a card with more outputs names only their number
 RESULTS = f"{paths.RESULTS}/"
 
@@ -97,8 +99,16 @@ def print_trace(
 
 
 def print_verified(fresh: bool = False) -> None:
-    """Verify everything in data/ and results/ and say so. Raises LineageError if a file is not as its card says; it lists all."""
+    """Verify everything in data/ and results/ and say so.
+
+    Raises LineageError if a file is not as its card says, and lists all such files; also if there is no card.
+    """
     verified = verify_all(fresh)
+    if not (verified.cards or verified.problems):
+        raise lineage.LineageError(
+            f"{Path.cwd()}: no card in {paths.DATA}/ or {paths.RESULTS}/, so there is nothing to verify. Run the command where something "
+            "was made, or get what somebody made: dvc pull"
+        )
     _tell(verified.problems, verified.notes)
     known = (
         f", {verified.cached} of them unchanged in size and time since they were last hashed" if verified.cached else ""
@@ -107,15 +117,25 @@ def print_verified(fresh: bool = False) -> None:
 
 
 def _tell(problems: list[str], notes: list[str]) -> None:
+    """Print notes. Raises LineageError, with the notes in its message, if there are problems; each begins with the name of its card."""
     noted = [f"note: {note}" for note in notes]
     if problems:
-        raise lineage.LineageError(
-            "\n".join([*problems, *noted])
-            + f"\n{len(problems)} file(s) are not as their cards say. To make an output again: remove its card, then "
-            "snakemake; to get back what was made: dvc pull"
-        )
+        cards = dict.fromkeys(problem.partition(": ")[0] for problem in problems)
+        commands = [f"to make again: {command}" for command in _making_again([*cards])]
+        counted = f"{len(problems)} file(s) are not as their cards say. Next:"
+        lines = [*problems, *noted, counted, *commands, "to get back what was made: dvc pull"]
+        raise lineage.LineageError("\n".join(lines))
     for note in noted:
         printing.say(note, error=True)
+
+
+def _making_again(cards: list[str]) -> list[str]:
+    """The commands that make cards again: one for all of them, and one for each report, whose experiment Snakemake must be told."""
+    of_rules = [card for card in cards if paths.folder_of(card)]
+    if len(of_rules) > MOST_CARDS:
+        of_rules = ["CARD ...  (the cards that the lines above begin with)"]
+    together = [paths.making_again(*of_rules)] if of_rules else []
+    return together + [command for card in cards if not paths.folder_of(card) and (command := paths.command_for(card))]
 
 
 def command(table: str, method: str, dataset: str, task: str | None = None) -> str:
@@ -202,13 +222,23 @@ def _cells(name: str, method: str, there: list[tuple[Row, Column]]) -> dict[Colu
 
 
 def _no_such_cell(name: str, filled: list[tuple[Row, Column]], method: str, dataset: str, task: str | None) -> str:
-    places = [(of, column.task) for _, column in filled if not column.average for of in column.datasets]
-    datasets = dict.fromkeys(of + (f" --task {task}" if task else "") for of, task in places)
-    return (
-        f"{config.path_of('tables', name)}: no cell for method {method}, dataset {dataset}"
-        + (f", task {task}" if task else "")
-        + f". Methods: {', '.join(dict.fromkeys(row.method for row, _ in filled))}. Datasets: {', '.join(datasets)}"
-    )
+    """Which of a cell's names the table does not have, and which it has."""
+    file = config.path_of("tables", name)
+    of_method = [column for row, column in filled if method in (row.method, *row.members)]
+    if not of_method:
+        methods = list(dict.fromkeys(row.method for row, _ in filled))
+        return (
+            f"{file}: no row of method {method}{did_you_mean(method, methods)}. Its methods: {first_few(methods, 20)}"
+        )
+    tasks: dict[str, dict[str, None]] = {}  # of each dataset
+    for column in of_method:
+        for of in () if column.average else column.datasets:
+            tasks.setdefault(of, {}).update({column.task: None} if column.task else {})
+    wrong = f"dataset {dataset}{did_you_mean(dataset, tasks)}"
+    if dataset in tasks:
+        wrong = f"dataset {dataset}, task {task}{did_you_mean(str(task), tasks[dataset])}"
+    places = [of + (f" (tasks {', '.join(its)})" if its else "") for of, its in tasks.items()]
+    return f"{file}: method {method} has no cell of {wrong}. Its datasets: {', '.join(places)}"
 
 
 def _facts(numbers: list[tuple[Column, Cell]]) -> list[str]:
@@ -243,10 +273,12 @@ def card_of(target: str) -> Path:
     for guess in guesses:
         if guess.suffix == ".json" and guess.is_file():
             return guess
-    known = ", ".join(card.stem for card in sorted(paths.TABLES.glob("*.json")))
+    is_table = config.NAME.fullmatch(target) and config.path_of("tables", target).is_file()
+    if command := paths.making(guesses[0]) if is_table else paths.command_for(target):
+        raise lineage.LineageError(f"{target}: not made yet, or its card is gone; make it: {command}")
     raise lineage.LineageError(
-        f"{target}: neither a table's name with a card in {paths.TABLES}, nor a card, nor a file with a card beside it. "
-        f"Known tables: {known or 'none yet (snakemake)'}"
+        f"{target}: neither a table{did_you_mean(target, config.names('tables'))}, nor a card, nor a file with a card beside it. The tables: "
+        "ls config/tables"
     )
 
 

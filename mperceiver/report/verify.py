@@ -67,7 +67,7 @@ def _part_digest(label: str) -> str | None:
     try:
         return config.digest_of_label(label)
     except config.ConfigError:
-        return "faulty: not the file that it was"
+        return "faulty"
 
 
 def _files_of(card: dict) -> Iterable[str]:

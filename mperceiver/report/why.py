@@ -22,7 +22,7 @@ def why(rule: str, names: tuple[str, ...]) -> tuple[bool, list[str]]:
     """
     card = _card_of_job(rule, names)
     inputs = _inputs(card)
-    first = [reason for entry in inputs for reason in _reasons_below(str(entry))]
+    first = _reasons_of_inputs(inputs, {})
     if not Path(card).is_file():
         return True, [f"{card} is missing", *first]
     reasons = _reasons(card, inputs) + first
@@ -71,19 +71,31 @@ def _experiment() -> Path:
     return config.experiment_of_workflow() or Path("config/demo.yaml")
 
 
-def _reasons_below(card: str, seen: frozenset[str] = frozenset()) -> list[str]:
-    """Why a card that is an input would be made again first; empty if it would not, or if it is no card of a job."""
-    if card in seen or not paths.is_output(card):
+def _reasons_of_inputs(inputs: list[str], known: dict[str, list[str]]) -> list[str]:
+    """``_reasons_below`` of each input, a reason that several of them have once."""
+    return list(dict.fromkeys(reason for entry in inputs for reason in _reasons_below(str(entry), known)))
+
+
+def _reasons_below(card: str, known: dict[str, list[str]]) -> list[str]:
+    """Why a card that is an input would be made again first; empty if it would not, or if it is no card of a job.
+
+    ``known``: card -> its reasons, for an input that several jobs read. This function adds to it.
+    """
+    if not paths.is_output(card):
         return []
-    inputs = config.inputs_of(card)
-    first = [reason for entry in inputs for reason in _reasons_below(str(entry), seen | {card})]
-    if first:
-        return first
+    if card not in known:
+        known[card] = []  # below itself, if `start_from` leads in a circle
+        inputs = config.inputs_of(card)
+        known[card] = _reasons_of_inputs(inputs, known) or _own_reasons(card, inputs)
+    return known[card]
+
+
+def _own_reasons(card: str, inputs: list[str]) -> list[str]:
+    """Why a card would be made again first although nothing below it would."""
     rule, names = config.job_of(card)
     job = " ".join((rule, *names))
-    if not Path(card).is_file():
-        return [f"{job} runs first: {card} is missing"]
-    return [f"{job} runs first: {reason}" for reason in _reasons(card, inputs)]
+    reasons = _reasons(card, inputs) if Path(card).is_file() else [f"{card} is missing"]
+    return [f"{job} runs first: {reason}" for reason in reasons]
 
 
 def _reasons(card: str, inputs: list[str]) -> list[str]:
@@ -190,9 +202,12 @@ def print_stale() -> None:
         say(f"{one.card}: {'; '.join(one.reasons) or 'made by other code'}\n  {one.command}{cost}")
     by_configuration = [one for one in outputs if one.reasons]
     total = sum(one.seconds or 0 for one in outputs)
-    say(
-        f"{len(by_configuration)} output(s) by configuration, which `snakemake` makes again; {len(outputs) - len(by_configuration)} "
-        f"by code alone, which it leaves; {total:.0f} s in all, by the benchmark files"
-        if outputs
-        else "nothing is stale: today's code and configuration made every output"
-    )
+    if outputs:
+        say(
+            f"{len(by_configuration)} output(s) by configuration, which `snakemake` makes again; {len(outputs) - len(by_configuration)} "
+            f"by code alone, which it leaves; {total:.0f} s in all, by the benchmark files"
+        )
+    elif made := len(config.cards_here()):
+        say(f"nothing is stale: today's code and configuration made all {made} outputs")
+    else:
+        say(f"nothing is stale: nothing has been made in {Path.cwd()}")

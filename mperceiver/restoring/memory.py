@@ -21,8 +21,9 @@ from torch.utils._pytree import tree_leaves
 from mperceiver import images
 from mperceiver.config.methods import Method
 from mperceiver.machine import free_memory_bytes
+from mperceiver.models.layout import lay_out, smallest_side
 from mperceiver.models.restorer import Restorer
-from mperceiver.models.tiling import Tiles, lay_out, smallest_side
+from mperceiver.models.tiling import Tiles
 
 GIB = 2**30
 SCRATCH_FACTOR = 1.3  # peak with what convolutions allocate inside, relative to the peak of the tensors alone

@@ -3,7 +3,7 @@
 import time
 
 from mperceiver.config.runs import Stage
-from mperceiver.training.schedule import TrainingError
+from mperceiver.training.schedule import TrainingError, share_of_pixels
 
 
 class Budget:
@@ -29,6 +29,10 @@ class Budget:
         if self.spec.cpu_seconds is None:
             return step / self.spec.steps
         return min(self.cpu_seconds() / self.spec.cpu_seconds, 1.0)
+
+    def share_of_time(self, step: int) -> float:
+        """An estimate of the part of the training's time that the steps before ``step`` (from 0) take: 0 to 1."""
+        return share_of_pixels(self.spec, step) if self.spec.cpu_seconds is None else self.share(step)
 
     def timed_share(self, step: int) -> float | None:
         """``share`` where CPU time is the length of the training; None where the number of steps is."""

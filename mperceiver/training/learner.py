@@ -80,7 +80,7 @@ class Learner:
                 (self.scaler.scale(loss) if self.scaler else loss).backward()
 
     def finish_gradients(self) -> list[Tensor]:
-        """Average, unscale and clip a step's gradients; return their norms before clipping: the module's, then the adversary's.
+        """Average and unscale a step's gradients, and clip the module's; return the norms before: the module's, then the adversary's.
 
         Raises TrainingError if several processes train and the losses did not call ``wrapped``: no gradient was averaged then.
         """

@@ -24,7 +24,7 @@ from mperceiver.training.guard import Guard, NonFinite
 from mperceiver.training.learner import SKIPS, Learner
 from mperceiver.training.meter import Meter, check_trackers, start_trackers
 from mperceiver.training.prefetch import DrawBatch, DrawnBatch, Turn, drawn_batches
-from mperceiver.training.resume import ResumeStates
+from mperceiver.training.resume import ResumeStates, Training
 from mperceiver.training.schedule import TrainingError, learning_rate, own_batches, phase_at
 
 # (module, batch, torch generator, phase, step) -> scalar losses: "loss" is minimised, "loss_*" are shown in the curve, and
@@ -33,14 +33,10 @@ Objective = Callable[[nn.Module, Any, torch.Generator, Phase, int], dict[str, Te
 
 
 def fit(
-    title: str,
+    training: Training,
     module: nn.Module,
     objective: Objective,
-    spec: Stage,
     *,
-    seed: int,
-    resume: Path,
-    inputs: dict | None = None,
     adversary: nn.Module | None = None,
     draw: DrawBatch | None = None,
     any_module: bool = False,
@@ -49,23 +45,22 @@ def fit(
     gone; return the curve as CSV text.
 
     Args:
-        title: names the training in messages and in the trackers' folder.
+        training: its settings ``spec``, and the place of its resume states. The last states stay there; the caller removes
+            them once the weights are written.
         objective: computes the losses of a batch. It must call the module that it is given, and not ``module`` itself: the
             given module averages the gradients of several processes.
-        resume: path of the resume states (see ResumeStates). The last states stay there; the caller removes them once the
-            weights are written. States of another ``spec``, ``seed`` or ``inputs`` are not used.
-        inputs: whatever else identifies the training, such as the digests of its data.
         adversary: a discriminator with an optimiser of its own, trained on the loss "adversary".
-        draw: draws a batch for ``objective``, in a thread, before its step. Without ``draw``, ``objective`` gets the numpy
-            generator in place of a batch, and draws the batch itself.
+        draw: draws a batch for ``objective`` before its step, for a GPU in a thread. Without ``draw``, ``objective`` gets the
+            numpy generator in place of a batch, and draws the batch itself.
         any_module: the module may leave parameters without a gradient in some steps or in all, and may change parameters that
             require no gradient. It costs a walk through the graph in each step of several processes, and larger resume states.
 
     Raises:
         TrainingError: a loss or a gradient is NaN or infinite. The step is not taken, and the folder nonfinite-<step>/ beside
-            ``resume`` has what it was computed from.
+            the resume states has what it was computed from.
         SystemExit: with code 143 after SIGTERM; the state is written.
     """
+    title, spec, seed, resume, _ = training
     world = processes.world()
     own = own_batches(spec, world.process_index, world.num_processes)
     budget = Budget(spec, world.num_processes)
@@ -80,11 +75,11 @@ def fit(
         ],
     )
     learner = Learner(module, adversary, spec, accelerator, whole_state=any_module)
-    states = ResumeStates(resume, title, spec, seed, inputs)
+    states = ResumeStates(training)
     meter = Meter(title, spec, accelerator, unfinished_curve(resume))
     if spec.trackers:
         start_trackers(title, accelerator)
-    step = _resume(states, learner, meter, budget, title)
+    step = _resume(states, learner, meter, budget)
     device = accelerator.device
     guard = Guard(accelerator, 1 if device.type == "cuda" and learner.scaler is None else 0)
     stop_signal = preemption.StopSignal()
@@ -152,7 +147,7 @@ def turns(spec: Stage, seed: int, first_step: int, own: Sequence[int], budget: B
             yield Turn(step, number, [seed, step, number], phase)
 
 
-def _resume(states: ResumeStates, learner: Learner, meter: Meter, budget: Budget, title: str) -> int:
+def _resume(states: ResumeStates, learner: Learner, meter: Meter, budget: Budget) -> int:
     """Load the newest state; return the number of steps that were taken. All processes read the same files."""
 
     def take_up(state: dict) -> None:
@@ -162,11 +157,11 @@ def _resume(states: ResumeStates, learner: Learner, meter: Meter, budget: Budget
 
     step = states.newest(take_up)
     if step:
-        processes.say(f"{title}: resuming after step {step}")
+        processes.say(f"{states.title}: resuming after step {step}")
     steps = processes.gather(step)
     if len(set(steps)) > 1:
         raise TrainingError(
-            f"{title}: the processes read resume states of different steps ({', '.join(map(str, steps))}): "
+            f"{states.title}: the processes read resume states of different steps ({', '.join(map(str, steps))}): "
             f"{states.path.parent} must be on a file system that all nodes share"
         )
     meter.begin(step, budget)

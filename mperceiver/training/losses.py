@@ -55,8 +55,10 @@ def ssim(output: Tensor, target: Tensor) -> Tensor:
     gaussian = torch.from_numpy(GAUSSIAN).to(output)
     stacked = torch.cat([output, target, output.square(), target.square(), output * target], dim=1)
     windows = len(stacked[0])
-    across = F.conv2d(stacked, gaussian.view(1, 1, 1, -1).expand(windows, 1, 1, SSIM_SIDE), groups=windows)
-    means = F.conv2d(across, gaussian.view(1, 1, -1, 1).expand(windows, 1, SSIM_SIDE, 1), groups=windows)
+    # A variance is the small difference of two large means, of which half precision would leave nothing.
+    with torch.autocast(output.device.type, enabled=False):
+        across = F.conv2d(stacked, gaussian.view(1, 1, 1, -1).expand(windows, 1, 1, SSIM_SIDE), groups=windows)
+        means = F.conv2d(across, gaussian.view(1, 1, -1, 1).expand(windows, 1, SSIM_SIDE, 1), groups=windows)
     x, y, xx, yy, xy = means.chunk(5, dim=1)
     luminance = (2 * x * y + 0.01**2) / (x * x + y * y + 0.01**2)
     structure = (2 * (xy - x * y) + 0.03**2) / (xx - x * x + yy - y * y + 0.03**2)

@@ -5,6 +5,7 @@ import io
 import math
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 ROW_EVERY = 50  # steps between two rows of the curve, and between two printed lines
 WRITE_EVERY_S = 10.0  # least time between two writings of the unfinished curve
+RATE_ROWS = 10  # the time that is left follows the speed over so many rows
 
 
 class Meter:
@@ -54,8 +56,9 @@ class Meter:
 
     def begin(self, step: int, budget: Budget) -> None:
         """Start the clock after ``step`` steps."""
-        self.first_share = budget.share(step)
-        self.start = self.row_start = time.monotonic()
+        self.row_start = time.monotonic()
+        # (seconds, part of the training's time) at the start and at each of the last rows
+        self.clock = deque([(self.row_start, budget.share_of_time(step))], RATE_ROWS + 1)
         self.usage.begin()
         if self.accelerator.is_main_process and sys.stderr.isatty():
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -69,7 +72,7 @@ class Meter:
             )
             self.bar.start()
             self.task = self.bar.add_task(
-                self.title, total=self.spec.steps, completed=round(self.first_share * self.spec.steps), note=""
+                self.title, total=self.spec.steps, completed=round(budget.share(step) * self.spec.steps), note=""
             )
 
     def state(self) -> dict:
@@ -92,9 +95,8 @@ class Meter:
         """Count a step of ``pictures`` pictures as the ``step``-th that is done, and add a row if one is due."""
         self.pictures += pictures
         self.total += pictures
-        share = 1.0 if last else budget.share(step)
         if self.bar:
-            self.bar.update(self.task, completed=round(share * self.spec.steps))
+            self.bar.update(self.task, completed=round((1.0 if last else budget.share(step)) * self.spec.steps))
         if step % ROW_EVERY and not last:
             return
         means = {k: self.accelerator.reduce(v, "mean").item() / self.counts[k] for k, v in self.sums.items()}
@@ -114,8 +116,7 @@ class Meter:
             row |= {"pictures": self.total, "cpu_seconds": round(budget.cpu_seconds(), 2)}
         self.rows.append(row)
         self.accelerator.log({key: value for key, value in row.items() if key != "step"}, step=step)
-        done = max(share - self.first_share, 1e-9)
-        remaining = (time.monotonic() - self.start) / done * (1 - share)
+        remaining = self._remaining_s(1.0 if last else budget.share_of_time(step))
         note = (
             f"loss {means['loss']:.4f} lr {row['lr']:.1e} {row['pictures_per_s']:.0f} pictures/s {row['gib']:.1f} GiB"
         )
@@ -127,6 +128,13 @@ class Meter:
         self.sums, self.counts, self.pictures, self.row_start = {}, {}, 0, time.monotonic()
         if self.row_start - self.written > WRITE_EVERY_S:
             self.write()
+
+    def _remaining_s(self, share: float) -> float:
+        """The seconds that are left after ``share`` of the training's time, at the speed of the last rows."""
+        now = time.monotonic()
+        then, share_then = self.clock[0]
+        self.clock.append((now, share))
+        return (now - then) * (1 - share) / max(share - share_then, 1e-9)
 
     def write(self) -> None:
         """Write the unfinished curve, so that a user can look at it."""

@@ -87,8 +87,8 @@ def _run(checkpoint: Path, architecture: str, arguments: dict[str, Any], tasks: 
         "arguments": arguments,
         "steps": 1,
         "phases": [{"batch": 1, "crop_px": 64}],
+        "losses": {"perceptual": 0, "colour": 0, "adversarial": 0},
     }
-    network["losses"] = {"perceptual": 0, "colour": 0, "adversarial": 0}
     title = f"{architecture}, the published weights {checkpoint.name}"
     keys: dict[str, Any] = {"title": title, "train": [], "published": published, "network": network}
     return Run.model_validate(keys | ({"tasks": tasks} if tasks else {}))

@@ -5,6 +5,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,17 +22,31 @@ class StateError(RuntimeError):
     """A file is not a sound resume state; the message says why, and its reader names the file."""
 
 
-class ResumeStates:
-    """The states of one training: with ``path`` results/resume/demo/drm.pt, drm-00000200.pt and drm-00000400.pt beside it.
+class Training(NamedTuple):
+    """One training: its settings, its data and its place."""
 
-    The number is that of the steps taken. A state carries a fingerprint of the settings and the data of its training. A state
-    with another fingerprint is not used, and is removed when the first new state is written.
+    title: str  # names it in messages and in the trackers' folder
+    spec: Stage
+    seed: int
+    resume: Path  # its states stand beside this path, see ResumeStates
+    inputs: dict[str, Any] | None = None  # whatever else identifies it, such as the digests of its data
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the settings and the data."""
+        text = json.dumps([self.spec.model_dump(mode="json"), self.seed, self.inputs], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ResumeStates:
+    """The states of one training: with ``resume`` results/resume/demo/drm.pt, drm-00000200.pt and drm-00000400.pt beside it.
+
+    The number is that of the steps taken. A state carries the fingerprint of its training. A state with another fingerprint is
+    not used, and is removed when the first new state is written.
     """
 
-    def __init__(self, path: Path, title: str, spec: Stage, seed: int, inputs: dict | None) -> None:
-        self.path, self.title = path, title
-        text = json.dumps([spec.model_dump(mode="json"), seed, inputs], sort_keys=True)
-        self.fingerprint = hashlib.sha256(text.encode()).hexdigest()
+    def __init__(self, training: Training) -> None:
+        self.path, self.title, self.fingerprint = training.resume, training.title, training.fingerprint
         self.sound: list[Path] = []  # states of this training that were read or written without damage, oldest first
 
     def newest(self, take_up: Callable[[dict], None]) -> int:

@@ -28,8 +28,24 @@ def phase_at(spec: Stage, step: int, share: float | None = None) -> Phase:
     ``share``: the part of the training that is done, 0 to 1, where its length is not ``spec.steps``.
     """
     step = step if share is None else int(share * spec.steps)
+    return spec.phases[next((i for i, end in enumerate(_phase_ends(spec)) if step < end), -1)]
+
+
+def _phase_ends(spec: Stage) -> list[int]:
+    """The number of steps that are done at the end of each phase."""
     ends = [round(spec.steps * sum(p.share for p in spec.phases[: i + 1])) for i in range(len(spec.phases) - 1)]
-    return spec.phases[next((i for i, end in enumerate(ends) if step < end), -1)]
+    return [*ends, spec.steps]
+
+
+def share_of_pixels(spec: Stage, step: int) -> float:
+    """The part of the training's pixels that the steps before ``step`` (from 0) have, 0 to 1. A step of large crops takes longer."""
+    done = total = begin = 0
+    for phase, end in zip(spec.phases, _phase_ends(spec), strict=True):
+        pixels = phase.batch * phase.crop_px**2
+        done += pixels * (min(max(step, begin), end) - begin)
+        total += pixels * (end - begin)
+        begin = end
+    return done / total
 
 
 def parameter_groups(module: nn.Module, spec: Stage) -> list[dict]:

@@ -16,6 +16,7 @@ from torch import nn
 from mperceiver.config.runs import Losses, Stage
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import PatchDiscriminator, PictureLosses
+from mperceiver.training.resume import Training
 from mperceiver.training.schedule import TrainingError
 
 
@@ -52,9 +53,9 @@ def regress_drawn(module, batch, generator, phase, step) -> dict[str, torch.Tens
     return {"loss": loss, "loss_twice": 2 * loss}
 
 
-def train_toy(resume: Path, spec: Stage | None = None, objective=regress, **options) -> nn.Module:
+def train_toy(resume: Path, spec: Stage | None = None, objective=regress, inputs=None, **options) -> nn.Module:
     module = toy()
-    fit("toy", module, objective, spec or stage(), seed=1, resume=resume, **options)
+    fit(Training("toy", spec or stage(), 1, resume, inputs), module, objective, **options)
     return module
 
 
@@ -108,9 +109,7 @@ class Duel:
     def fit(self, resume: Path, act=None, k: int = -1) -> "Duel":
         rival = self.losses.discriminator
         losses = at(k, act, self)
-        self.curve = fit(
-            "duel", self.restorer, losses, self.spec, seed=1, resume=resume, adversary=rival, draw=self.draw
-        )
+        self.curve = fit(Training("duel", self.spec, 1, resume), self.restorer, losses, adversary=rival, draw=self.draw)
         return self
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -170,7 +169,7 @@ def main(what: str, folder: Path) -> None:
         torch.save(duel.weights(), folder / f"{rank}.pt")
         (folder / f"{rank}.csv").write_text(duel.curve, encoding="utf-8")
         module = smooth()
-        fit("smooth", module, regress_drawn, stage(accumulate=2), seed=1, resume=folder / "smooth.pt", draw=draw)
+        fit(Training("smooth", stage(accumulate=2), 1, folder / "smooth.pt"), module, regress_drawn, draw=draw)
         torch.save(module.state_dict(), folder / f"smooth-{rank}.pt")
     if what == "stopped":  # only the second process gets the signal
         Duel(accumulate=2).fit(folder / "s.pt", terminate, 3 if rank else -1)
@@ -180,7 +179,7 @@ def main(what: str, folder: Path) -> None:
         network = smooth()
         try:
             spec = stage(accumulate=2)
-            fit("around", network, lambda _, *rest: regress(network, *rest), spec, seed=1, resume=folder / "around.pt")
+            fit(Training("around", spec, 1, folder / "around.pt"), network, lambda _, *rest: regress(network, *rest))
         except TrainingError as error:
             print(f"rank {rank}: {error}", flush=True)
 
@@ -188,7 +187,7 @@ def main(what: str, folder: Path) -> None:
             found = regress_drawn(module, batch, generator, phase, step)
             return found | {"loss_twice": found["loss_twice"] * (float("nan") if rank and step == 3 else 1)}
 
-        fit("smooth", smooth(), losses, stage(accumulate=4), seed=1, resume=folder / "s.pt", draw=draw)
+        fit(Training("smooth", stage(accumulate=4), 1, folder / "s.pt"), smooth(), losses, draw=draw)
     processes.leave()
 
 

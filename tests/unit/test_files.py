@@ -595,3 +595,44 @@ def test_another_machines_temporary_files_go_after_a_day(world):
     os.utime(".a.csv.elsewhere-1-00000001.csv", (1, 1))
     files.write_text("a.csv", "")
     assert sorted(path.name for path in world.iterdir()) == [".a.csv.elsewhere-1-00000000.csv", "a.csv"]
+
+
+@pytest.mark.parametrize(
+    "names", [("compute-1-12", "compute-11-2"), ("a-long-name-of-node-0001", "a-long-name-of-node-0002")]
+)
+def test_a_node_of_a_like_name_is_another_machine(world, monkeypatch, names):
+    """It cannot tell whether the process is running, and must not remove what that one is writing."""
+    one, other = names
+    monkeypatch.setattr("socket.gethostname", lambda: one)
+    mine = files.temporary.new_file(Path("a.csv"))
+    mine = mine.rename(mine.name.replace(str(os.getpid()), "999999999"))  # which runs there, and not here
+    monkeypatch.setattr("socket.gethostname", lambda: other)
+    files.write_text("a.csv", "")
+    assert mine.exists()
+    monkeypatch.setattr("socket.gethostname", lambda: one)
+    files.write_text("a.csv", "")
+    assert not mine.exists()
+
+
+def test_another_container_of_the_machine_numbers_its_processes_anew(world, monkeypatch):
+    theirs = files.temporary.new_file(Path("a.csv"))
+    theirs = theirs.rename(theirs.name.replace(str(os.getpid()), "999999999"))
+    monkeypatch.setattr(os, "readlink", lambda path: "pid:[1]")
+    files.write_text("a.csv", "")
+    assert theirs.exists()
+
+
+def test_another_machines_folder_in_which_something_changes_deep_below_is_left_alone(world):
+    inside = Path(f".a.elsewhere-1-{'0' * 8}/b/c/d.png")
+    inside.parent.mkdir(parents=True)
+    inside.write_text("", encoding="utf-8")
+    for above in inside.parents[:-1]:
+        os.utime(above, (1, 1))
+    with files.atomic_folder("a"):
+        assert inside.exists()
+
+
+def test_a_name_that_only_looks_like_a_temporary_one_is_left_alone(world):
+    Path(f".a.csv.{files.temporary._machine()}-{'9' * 30}-{'0' * 8}.csv").write_text("", encoding="utf-8")
+    files.write_text("a.csv", "")
+    assert len(list(world.iterdir())) == 2

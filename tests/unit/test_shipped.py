@@ -64,6 +64,8 @@ def test_its_chain_names_the_shipped_cards_which_name_the_training(shipped_world
     card = lineage.read_card(cards[-1])
     assert card["verb"] == "train_drm" and list(card["inputs"]) == ["at-build:config/runs/tiny.yaml"]
     assert lineage.verify(cards[-1]) == []
+    of_part = {"at-build:config/runs/tiny.yaml#train_drm": "0" * 64}  # what a training's verb records of the run's file
+    assert lineage.verify_card(cards[-1], card | {"inputs": of_part}, lambda _: None) == []
     file = Path("assets/runs/tiny/drm.safetensors")
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
@@ -103,7 +105,7 @@ def test_a_checkouts_own_files_come_first(tmp_path, monkeypatch):
     Path("config/app.yaml").write_text("method: smal\n", encoding="utf-8")
     config.or_shipped()  # a folder config/ of something else than this project
     assert config.path_of("methods", "small").is_file()
-    with pytest.raises(config.ConfigError, match=r"methods/smal\.yaml: no such file\. Known methods: .*small"):
+    with pytest.raises(config.ConfigError, match=r"methods/smal\.yaml: no such file\. The nearest methods: .*small"):
         config.load("methods", "smal")
     Path("config/methods").mkdir()
     Path("config/methods/own.yaml").write_text("title: own\nkind: identity\n", encoding="utf-8")

@@ -155,7 +155,7 @@ def test_what_an_edit_reaches(world, tmp_path):
     assert (
         wrong.returncode
         and "config/runs/tinny.yaml: no such file" in wrong.stdout
-        and "Known runs: tiny" in wrong.stdout
+        and "The nearest runs: tiny" in wrong.stdout
     )
 
 

@@ -186,9 +186,8 @@ def _match_list(
     name: str, spec: Pairs, listed: PairList, root: str, files: dict[str, Path]
 ) -> tuple[list[MatchedPair], list[PairFault]]:
     """Pairs in the order of a list file, whose paths are relative to the root."""
-    text = files[root + listed.file].read_text(encoding="utf-8", errors="replace")
     pairs, faults = [], []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(_lines(files[root + listed.file]), 1):
         if not line.strip():
             continue
         where = f"{listed.file}, line {number}"
@@ -252,6 +251,13 @@ def _find_root(name: str, roots: list[str] | None, files: dict[str, Path], wante
     )
 
 
+def _lines(file: Path) -> list[str]:
+    """The lines of a list of paths, also of one that Windows wrote: in UTF-16, with the mark of UTF-8, with backslashes."""
+    data = file.read_bytes()
+    encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+    return data.decode(encoding, "replace").replace("\\", "/").splitlines()
+
+
 def _pair_id(spec: Pairs, path: str, match: re.Match[str] | None) -> str:
     """A pair's id, from `id` or the file's stem."""
     return NOT_IN_IDS.sub("_", match.expand(spec.id) if spec.id and match else Path(path).stem)
@@ -269,9 +275,7 @@ def _only_listed(name: str, listed: str, files: dict[str, Path], pairs: list[Mat
     """The pairs whose degraded picture is named in a text file. Raises DataError for a name that no pair has."""
     if listed not in files:
         raise DataError(f"{name}: its list {listed} is not among what was downloaded")
-    wanted = dict.fromkeys(
-        line.strip().rpartition("/")[2] for line in files[listed].read_text(encoding="utf-8").splitlines()
-    )
+    wanted = dict.fromkeys(line.strip().rpartition("/")[2] for line in _lines(files[listed]))
     wanted.pop("", None)
     names = {Path(pair.name).name for pair in pairs}
     if missing := [file for file in wanted if file not in names]:

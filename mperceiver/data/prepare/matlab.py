@@ -19,7 +19,6 @@ def extract_array(file: Path, name: str, key: str | None, target: Path) -> tuple
     Raises DataError: the file is damaged or too new, or has no such array of pictures.
     """
     from scipy.io import loadmat, whosmat
-    from scipy.io.matlab import MatReadError
 
     try:
         arrays = [array for array, _, _ in whosmat(file)]
@@ -31,7 +30,11 @@ def extract_array(file: Path, name: str, key: str | None, target: Path) -> tuple
         raise DataError(
             f"{name}: saved by MATLAB 7.3 or later, which cannot be read here; in MATLAB: load it, then save(..., '-v7')"
         ) from None
-    except (MatReadError, ValueError, OSError, TypeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # SciPy and zlib raise many classes for damaged bytes
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise DataError(f"{name}: not a whole MATLAB file ({error}); download it again") from None
     if array.dtype != np.uint8 or array.ndim < 4 or array.shape[-1] != 3:
         raise DataError(f"{name}: {key} is {array.dtype} {array.shape}, not uint8 (..., H, W, 3)")

@@ -147,7 +147,7 @@ class PairFaults:
         self._check_known()  # faults with names say more than a number
         raise DataError(
             f"{self.name}: {count} pairs, expected {expected} (`expected` in {config.path_of('datasets', self.name)}): "
-            "the download is not complete, or it is another edition of the set"
+            "its `pairs` find other files, the download is not complete, or it is another edition of the set"
         )
 
     def _check_known(self) -> None:
@@ -161,18 +161,22 @@ class PairFaults:
                 new = {pair_id: text for pair_id, text in texts.items() if known is None or pair_id not in known.ids}
                 gone = [pair_id for pair_id in known.ids if pair_id not in texts] if known else []
                 if new:
-                    problems.append("\n    ".join([f"  {len(new)} pairs are {what}:", *list(new.values())[:FEW]]))
+                    problems.append("\n    ".join([f"  {_pairs_are(len(new))} {what}:", *list(new.values())[:FEW]]))
                 if gone:
                     problems.append(f"  {where}.{kind} names {first_few(gone)}, which have no such defect")
             elif known.count not in (None, len(texts)):
                 examples = first_few(list(texts))
-                problems.append(f"  {len(texts)} pairs are {what}, {where}.{kind} says {known.count}: {examples}")
+                problems.append(f"  {_pairs_are(len(texts))} {what}, {where}.{kind} says {known.count}: {examples}")
         if problems:
             raise DataError(
-                f"{self.name}: the pairs are not as its file says:\n" + "\n".join(problems) + "\n  If the download is "
-                f"complete (mperceiver download {self.dataset.from_[0]} --force), it is another edition of the set; its "
-                f"defects can be named under {where}"
+                "\n".join([f"{self.name}: the pairs are not as its file says:", *problems])
+                + "\n  Likely causes: `gt` in its `pairs` leads to other files; the download is not complete (mperceiver download "
+                f"{self.dataset.from_[0]} --force); or it is another edition of the set, whose defects can be named under {where}"
             )
+
+
+def _pairs_are(count: int) -> str:
+    return "1 pair is" if count == 1 else f"{count} pairs are"
 
 
 # ---------------------------------------------------------------- reading

@@ -19,6 +19,7 @@ from mperceiver.foundations.pretrain.pictures import PicturePool
 from mperceiver.foundations.pretrain.storage import save_half
 from mperceiver.models import image_tower
 from mperceiver.training.loop import fit
+from mperceiver.training.resume import Training
 
 if TYPE_CHECKING:
     from transformers import CLIPTextModel
@@ -87,7 +88,7 @@ def pretrain_clip(name: str, recipe: Build, pool: PicturePool, out: Path, work: 
         return {"loss": total, "loss_degradation": degradation}
 
     clip.train()
-    fit(f"{name} clip", clip, objective, recipe.clip, seed=recipe.seed + 1, resume=work / "clip.resume")
+    fit(Training(f"{name} clip", recipe.clip, recipe.seed + 1, work / "clip.resume"), clip, objective)
     save_file(
         {k: v.half().contiguous() if v.is_floating_point() else v for k, v in clip.state_dict().items()},
         out / "open_clip_model.safetensors",

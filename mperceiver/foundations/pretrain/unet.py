@@ -15,6 +15,7 @@ from mperceiver.foundations.pretrain.pictures import PicturePool
 from mperceiver.foundations.pretrain.storage import save_half
 from mperceiver.models import towers
 from mperceiver.training.loop import fit
+from mperceiver.training.resume import Training
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -81,7 +82,7 @@ def pretrain_unet(name: str, recipe: Build, trunk_norm: bool, pool: PicturePool,
         output = unet(scheduler.add_noise(z, noise, t), t, contexts[rows].float()).sample
         return {"loss": F.mse_loss(output, target)}
 
-    fit(f"{name} unet", unet, objective, recipe.unet, seed=recipe.seed + 2, resume=work / "unet.resume")
+    fit(Training(f"{name} unet", recipe.unet, recipe.seed + 2, work / "unet.resume"), unet, objective)
     save_half(unet, out)
 
 

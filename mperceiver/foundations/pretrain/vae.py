@@ -14,6 +14,7 @@ from mperceiver.foundations.pretrain.pictures import PicturePool
 from mperceiver.foundations.pretrain.storage import save_half
 from mperceiver.models import towers
 from mperceiver.training.loop import fit
+from mperceiver.training.resume import Training
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -62,10 +63,10 @@ def pretrain_vae(name: str, recipe: Build, trunk_norm: bool, pool: PicturePool, 
         mse, l1, kl = F.mse_loss(output, target), F.l1_loss(output, target), posterior.kl().mean() / target[0].numel()
         return {"loss": 2 * mse + l1 + 1e-5 * kl, "loss_mse": mse, "loss_l1": l1, "loss_kl": kl}
 
-    fit(f"{name} vae", vae, objective, recipe.vae, seed=recipe.seed, resume=work / "vae.resume")
+    fit(Training(f"{name} vae", recipe.vae, recipe.seed, work / "vae.resume"), vae, objective)
     # The statistics of a GroupNorm depend on the picture's size: a VAE that has seen small crops only loses 2 dB on large ones.
     larger = work / "vae_larger.resume"
-    fit(f"{name} vae, larger", vae, objective, recipe.vae_larger, seed=recipe.seed + 9, resume=larger)
+    fit(Training(f"{name} vae, larger", recipe.vae_larger, recipe.seed + 9, larger), vae, objective)
     with torch.no_grad():  # as in SD, the scaling factor gives latents a standard deviation of 1
         latents = vae.encode(pool.tensor(np.random.default_rng(recipe.seed), 512, 64) * 2 - 1).latent_dist.mode()
     vae.register_to_config(scaling_factor=float(1 / latents.std()))

@@ -16,7 +16,7 @@ from mperceiver.models.weights import Adopt
 LossesOfPictures = Callable[[Tensor, Tensor, int], dict[str, Tensor]]
 
 
-class Losses(Protocol):
+class LossesOfBatch(Protocol):
     """The losses of a batch: scalars by name, "loss" the one to minimise.
 
     It must call the network that it is given. A batch has "lq" and "gt", (B, 3, h, w) in [0, 1], and what ``needs`` names. All
@@ -65,7 +65,7 @@ class Architecture:
     multiple: int
     # Pixels. Each side of the network's input must be at least this long.
     minimum: int = 1
-    losses: Losses = picture_losses_alone
+    losses: LossesOfBatch = picture_losses_alone
     # What ``losses`` needs of a batch beside "lq" and "gt". "task": the index of each picture's degradation among the run's
     # tasks, int64 (B,). "one_task": that all pictures of a batch are of one task. "second_view": another random crop of each
     # degraded picture, (B, 3, h, w). "clip_view": lq and gt as the foundation's CLIP wants them, "clip_view" and

@@ -71,8 +71,8 @@ def _footer(experiment_path: Path) -> dict:
 
 
 def _toys(filled: list[FilledTable]) -> list[str]:
-    """Titles of the foundations that this project pre-trained itself: numbers of methods on them are a toy's."""
+    """Titles of the foundations that this project made itself: numbers of methods on them are a toy's."""
     methods = [member for table in filled for row in table.rows for member in row.members]
     names = dict.fromkeys(config.method_foundation(method) for method in methods)
     foundations = [config.load("foundations", name) for name in names if name]
-    return [foundation.title for foundation in foundations if foundation.build]
+    return [one.title for one in foundations if one.build or Path(one.local or "").is_relative_to("assets")]

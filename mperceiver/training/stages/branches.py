@@ -12,6 +12,7 @@ from mperceiver.models.branches import Branches
 from mperceiver.models.sampling import diffuse, velocity
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
+from mperceiver.training.resume import Training
 from mperceiver.training.stages.batches import batches_of
 from mperceiver.training.stages.common import check_crop_px, load_foundation, ready_to_train, trained_predictor
 
@@ -42,13 +43,9 @@ def train_branches(run_name: str, run: Run, spec: Stage, resume: Path, inputs: d
         return {"loss": F.mse_loss(output.float(), target)}
 
     curve = fit(
-        f"{run_name} branches",
+        Training(f"{run_name} branches", spec, run.seed + 1, resume / "branches.pt", inputs),
         branches,
         objective,
-        spec,
-        seed=run.seed + 1,
-        resume=resume / "branches.pt",
-        inputs=inputs,
         draw=batches.draw,
     )
     return branches, curve

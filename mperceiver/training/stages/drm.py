@@ -24,6 +24,7 @@ from mperceiver.training.latents import CachedLatents, SampledLatents, sample_la
 from mperceiver.training.loop import fit, turns
 from mperceiver.training.losses import PictureLosses
 from mperceiver.training.prefetch import generators
+from mperceiver.training.resume import Training
 from mperceiver.training.stages.common import all_latents, check_crop_px, load_foundation, mixed, ready_to_train
 from mperceiver.training.stages.judgements import judgements
 
@@ -68,13 +69,9 @@ def train_drm(run_name: str, run: Run, spec: Stage, resume: Path, inputs: dict) 
         return picture_losses(restored, batch["gt"], step)
 
     curve = fit(
-        f"{run_name} drm",
+        Training(f"{run_name} drm", spec, run.seed + 2, resume / "drm.pt", inputs),
         drm,
         objective,
-        spec,
-        seed=run.seed + 2,
-        resume=resume / "drm.pt",
-        inputs=inputs,
         adversary=picture_losses.discriminator,
         draw=draw,
     )

@@ -23,6 +23,7 @@ from mperceiver.training.discarding import folds_folder
 from mperceiver.training.latents import CachedLatents
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import focal
+from mperceiver.training.resume import Training
 from mperceiver.training.stages.batches import CachedBatches, labelled
 from mperceiver.training.stages.common import trained_predictor
 
@@ -148,20 +149,14 @@ def _unseen_logits(
             unseen_right = unseen_right + (logits[fold].argmax(1) == labels)[~seen].sum()
         return {"loss": losses, "unseen_accuracy": unseen_right / len(labels)}
 
-    # Forked, so that stage 3 has the same random numbers whether these trainings have just run or ended before a stop.
-    with torch.random.fork_rng():
+    # Forked, so that stage 3 has the same random numbers whether these trainings have just run or ended before a stop. Weights
+    # are drawn on the CPU.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = FoldPredictors(folds, lambda: build_predictor(foundation, run)).train().to(processes.device())
-        fit(
-            f"{run_name} predictors of folds",
-            module,
-            objective,
-            spec,
-            seed=seed,
-            resume=folds_folder(run_name) / "predictors.pt",
-            inputs=inputs | {"judged_folds": folds},
-            draw=draw,
-        )
+        resume, identity = folds_folder(run_name) / "predictors.pt", inputs | {"judged_folds": folds}
+        training = Training(f"{run_name} predictors of folds", spec, seed, resume, identity)
+        fit(training, module, objective, draw=draw)
     module.eval().requires_grad_(False)
     of_folds = [_logits(lambda e: module((e - mean) / deviation).transpose(0, 1), latents) for latents in cached]
     return [
@@ -171,12 +166,10 @@ def _unseen_logits(
 
 
 def _stage_1(run_name: str, run: Run, accumulate: int) -> Stage:
-    """The settings of the run's stage 1, with ``accumulate``, the number of batches in a step of stage 3.
+    """The settings of the run's stage 1, for processes that share the ``accumulate`` batches of a step of stage 3.
 
-    So the processes that can share a step of stage 3 can share a step of this training, too.
-
-    A step has as many pictures of each task as in stage 1, rounded to a multiple of ``accumulate``. Raises ConfigError if stage 1 cannot be repeated
-    with this run's crops.
+    A step has ``accumulate`` batches here too, and as many pictures of each task as in stage 1, rounded to a multiple of
+    ``accumulate``. Raises ConfigError if stage 1 cannot be repeated with this run's crops.
     """
     trainer = config.weights_of(run_name)["predictor"]
     first = config.load("runs", trainer)

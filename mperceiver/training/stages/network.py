@@ -15,6 +15,7 @@ from mperceiver.models.blocks import use_channels_last
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import PictureLosses
+from mperceiver.training.resume import Training
 from mperceiver.training.stages.common import mixed, ready_to_train
 
 
@@ -33,7 +34,7 @@ def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inp
     if spec.channels_last:
         use_channels_last(network)
     clip = towers.load_image_tower(run.foundation) if "clip_view" in architecture.needs and run.foundation else None
-    picture_losses = PictureLosses(spec.losses_read, processes.device())
+    picture_losses = PictureLosses(spec.losses, processes.device())
 
     def draw(rng: np.random.Generator, phase: Phase) -> dict[str, Any]:
         one_task = "one_task" in architecture.needs
@@ -54,13 +55,9 @@ def train_network(run_name: str, run: Run, spec: NetworkStage, resume: Path, inp
         return architecture.losses(module, batch, picture_losses, step, generator)
 
     curve = fit(
-        f"{run_name} network",
+        Training(f"{run_name} network", spec, run.seed, resume / "network.pt", inputs),
         network,
         objective,
-        spec,
-        seed=run.seed,
-        resume=resume / "network.pt",
-        inputs=inputs,
         adversary=picture_losses.discriminator,
         draw=draw,
         any_module=True,

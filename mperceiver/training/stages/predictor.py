@@ -12,6 +12,7 @@ from mperceiver.models.predictor import build_predictor
 from mperceiver.training import processes
 from mperceiver.training.loop import fit
 from mperceiver.training.losses import focal
+from mperceiver.training.resume import Training
 from mperceiver.training.stages.batches import batches_of, labelled
 from mperceiver.training.stages.common import load_foundation, ready_to_train
 
@@ -41,13 +42,9 @@ def train_predictor(run_name: str, run: Run, spec: Stage, resume: Path, inputs: 
         return {"loss": focal(logits, labels, spec.gamma), "accuracy": accuracy}
 
     curve = fit(
-        f"{run_name} predictor",
+        Training(f"{run_name} predictor", spec, run.seed, resume / "predictor.pt", inputs),
         predictor,
         objective,
-        spec,
-        seed=run.seed,
-        resume=resume / "predictor.pt",
-        inputs=inputs,
         draw=draw,
     )
     predictor.cpu().fold_standardisation(mean, deviation)

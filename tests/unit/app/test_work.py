@@ -200,6 +200,16 @@ def test_the_weights_are_told_of_when_they_are_read(world):
     assert told == [(1, ""), (1, "reading the weights"), (2, "")]
 
 
+def test_a_file_that_is_refused_does_not_wait_for_the_weights(world):
+    broken, sound = photograph("broken.png"), photograph("sound.png")
+    broken.write_bytes(sound.read_bytes()[:-30])
+    events = list(Workshop(world / "page").photographs("me", [broken, sound], "less", 1))
+    told = [event.before if isinstance(event, Progress) else event.error for event in events]
+    first, second = (number for number, event in enumerate(events) if isinstance(event, Result))
+    assert told[first].startswith("broken.png: cannot be decoded") and told[second] is None
+    assert "reading the weights" not in told[:first] and "reading the weights" in told[first:]
+
+
 def test_other_steps_of_the_sampler_load_nothing_again(world, monkeypatch):
     """The page sets them in the model that it has."""
     seen = []

@@ -178,7 +178,7 @@ def test_the_command_in_a_shell_prints_one_line(world):
     command = [sys.executable, "-m", "mperceiver.cli", "table", "tt"]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("error: config/tables/tt.yaml: no such file. Known tables: t")
+    assert done.stderr.startswith("error: config/tables/tt.yaml: no such file. The nearest tables: t")
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -209,7 +209,7 @@ def test_an_unknown_name(world, arguments, file):
 
 
 def test_a_near_name_is_suggested(world):
-    assert "Known datasets: pairs" in error_of("restore", "input", "pair")
+    assert "The nearest datasets: pairs" in error_of("restore", "input", "pair")
     assert "is not a name" in error_of("restore", "input", "Pairs")
 
 
@@ -735,9 +735,16 @@ def test_an_option_of_trace_without_effect_is_refused_with_the_command_that_was_
     assert error_of("trace", *arguments.split()) == f"error: {refused}: mperceiver trace {meant}\n"
 
 
-@pytest.mark.parametrize("arguments", ["--stale", "--verify --all", "--verify --all --fresh"])
-def test_what_trace_does_without_a_target(world, arguments):
-    assert stdout_of("trace", *arguments.split())
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [("--stale", "nothing is stale"), ("--verify --all", "verified: "), ("--verify --all --fresh", "verified: ")],
+)
+def test_what_trace_does_without_a_target(prepared, arguments, said):
+    assert said in stdout_of("trace", *arguments.split())
+
+
+def test_nothing_is_not_verified(world):
+    assert "there is nothing to verify" in error_of("trace", "--verify", "--all")
 
 
 @pytest.mark.parametrize("method", ["input", "net", "ours"])

@@ -121,6 +121,19 @@ def test_reuse_of_what_is_not_there_is_refused(runs):
         config.weights_of("left")
 
 
+def test_a_run_that_starts_from_itself_is_refused(runs):
+    for one, other in (("left", "right"), ("right", "left")):
+        describe("runs", one, f"title: t\nfoundation: f\ntrain: [d]\npredictor: {STAGE}\nstart_from: {other}\n")
+    with pytest.raises(ConfigError, match=r"runs/left.yaml: `start_from` is circular: left -> right -> left"):
+        config.stage_inputs("left", "predictor")
+
+
+def test_a_training_dataset_that_is_named_twice_is_refused(runs):
+    describe("runs", "twice", f"title: t\nfoundation: f\ntrain: [d, d]\npredictor: {STAGE}\n")
+    with pytest.raises(ConfigError, match="train: d is named twice"):
+        config.load("runs", "twice")
+
+
 def test_what_restoring_and_scoring_stand_on(runs):
     assert config.restore_inputs("plain", "d") == [
         "config/methods/plain.yaml",
@@ -135,7 +148,7 @@ def test_what_restoring_and_scoring_stand_on(runs):
     assert config.files_of_inputs(config.restore_inputs("plain", "d"))[:3] == [*methods, "config/runs/part.yaml"]
     assert config.restore_inputs("input", "d") == ["config/methods/input.yaml", "data/prepared/d.json"]
     assert config.restore_inputs("ceiling", "d")[2:] == ["data/foundations/f.json"]
-    with pytest.raises(ConfigError, match="Known methods: input"):
+    with pytest.raises(ConfigError, match="The nearest methods: input"):
         config.restore_inputs("imput", "d")
     describe("protocols", "rgb", "like: base\n")
     describe("protocols", "base", "title: t\n")

@@ -162,22 +162,31 @@ def test_only_a_drm_learns_on_latents(world, stage):
 
 
 def test_da_clip_has_losses_of_its_own(world):
-    """A weight of 0, as a run that it is `like` may have it, is true: that loss is not computed."""
-
     def write(architecture: str, losses: str) -> None:
-        stage = f"{{architecture: {architecture}, {STAGE[1:-1]}, losses: {{{losses}}}}}"
+        stage = f"{{architecture: {architecture}, {STAGE[1:-1]}, losses: {losses}}}"
         describe("runs", "r", f"title: t\nfoundation: f\ntrain: [a]\nnetwork: {stage}\n")
 
-    for key, value in (("vgg", 0.1), ("l1", 2), ("perceptual_network", "alex"), ("adversarial_from_step", 9)):
-        write("da-clip", f"{key}: {value}")
-        assert f"network.losses.{key} does nothing: da-clip has losses of its own" in (message := refusal("runs", "r"))
-        assert "write `losses: null` in `network`" in message
-        write("nafnet", f"{key}: {value}")
-        config.load("runs", "r")
-    describe("datasets", "a", SOURCES)
-    for losses in ("", "l1: 1, perceptual: 0, colour: 0, adversarial: 0", "l1: 0"):
+    for losses in ("{vgg: 0.1}", "{l1: 0}", "{adversarial_from_step: 9}", "{}"):
         write("da-clip", losses)
-        assert config.stage_inputs("r", "network")[-1] == "data/foundations/f.json", "no weights of LPIPS"
+        assert "network: losses does nothing: da-clip has losses of its own" in (m := refusal("runs", "r"))
+        assert "write `losses: null` in `network`" in m
+        write("nafnet", losses)
+        config.load("runs", "r")
+    describe("runs", "other", "title: t\nlike: r\nnetwork: {architecture: da-clip, losses: null}\n")
+    describe("datasets", "a", SOURCES)
+    assert config.stage_inputs("other", "network")[-1] == "data/foundations/f.json", "no weights of LPIPS"
+    found = config.load("runs", "other").network.losses
+    assert not any((found.l1, found.perceptual, found.colour, found.adversarial)), "a card tells that none is computed"
+
+
+def test_cpu_time_is_that_of_one_process(world):
+    text = (
+        "title: t\ntrain: [a]\nnetwork: {architecture: nafnet, accumulate: 2, cpu_processes: %d, cpu_seconds: 60, %s\n"
+    )
+    describe("runs", "r", text % (2, STAGE[1:]))
+    assert "cpu_seconds is the CPU time of one process, but cpu_processes is 2" in refusal("runs", "r")
+    describe("runs", "r", text % (1, STAGE[1:]))
+    config.load("runs", "r")
 
 
 @pytest.mark.parametrize(
@@ -253,7 +262,12 @@ def test_an_unknown_key_like_no_other_is_reported_alone(world):
          "predictor", "add up to 0.5"),
         ("protocols", "title: t\nborder_px: -1\n", "border_px", "greater than or equal to 0"),
         ("protocols", "title: t\nmetrics: [vif]\n", "metrics.0", "'vif'"),
-        ("protocols", "", "(the whole file)", "None"),
+        ("protocols", "", "(the whole file)", "keys with values are needed, got nothing"),
+        ("methods", "title: t\nkind: vae\n", "(the whole file)", "or a `run` with a DRM"),
+        ("methods", "title: t\nkind: identity\nsampler: 3\n", "sampler", "keys with values are needed, got 3"),
+        ("figures", "title: t\ncaption: c\nkind: curves\nruns: [a, b, a]\n", "runs", "a is named twice"),
+        ("tables", "title: t\ncaption: c\nrows: [{title: r, methods: [m]}, {title: s, methods: [n, m]}]\n"
+         "columns: [{dataset: d, label: l}]\n", "(the whole file)", "rows: method m is named twice"),
         ("protocols", "- a\n- b\n", "(the whole file)", "['a', 'b']"),
     ],
 )  # fmt: skip
@@ -261,7 +275,7 @@ def test_a_wrong_value_is_reported_by_its_key(world, kind, text, key, words):
     describe(kind, "wrong", text)
     message = refusal(kind, "wrong")
     line = next(line for line in message.splitlines() if line.startswith(f"  {key}: "))
-    assert words in line
+    assert words in line and "Value error" not in line and ", got {" not in line
 
 
 def test_all_mistakes_of_a_file_are_reported_at_once(world):
@@ -275,6 +289,8 @@ def test_all_mistakes_of_a_file_are_reported_at_once(world):
     ("text", "words"),
     [
         ("title: [\n", " at line 2, column 1"),
+        ("title: t: u\n", " at line 1, column 9. Write a text that contains `: ` in quotes"),
+        ("title: t\n\tborder_px: 1\n", "Indent by spaces"),
         ("title: t\nborder_px: 1\nborder_px: 2\n", "`border_px` is given twice"),
         ("title: 2026-13-45\n", "not valid YAML"),
         ("title: !!python/object/apply:os.system [true]\n", "not valid YAML"),
@@ -311,12 +327,12 @@ def test_an_unknown_name_is_reported_with_the_nearest_ones(world):
     for name in ("demo", "demo-plus", "input"):
         describe("methods", name, "title: t\nkind: identity\n")
     with pytest.raises(
-        ConfigError, match=r"config/methods/demo-pluss.yaml: no such file. Known methods: demo-plus, demo "
+        ConfigError, match=r"config/methods/demo-pluss.yaml: no such file. The nearest methods: demo-plus, demo "
     ):
         config.load("methods", "demo-pluss")
-    with pytest.raises(ConfigError, match="Known methods: demo, demo-plus, input"):
+    with pytest.raises(ConfigError, match=r"The methods there are: demo, demo-plus, input \(all: ls config/methods\)"):
         config.load("methods", "zzzz")
-    with pytest.raises(ConfigError, match="Known runs: none"):
+    with pytest.raises(ConfigError, match="The runs there are: none"):
         config.load("runs", "demo")
 
 
@@ -389,6 +405,7 @@ def test_like_reads_another_experiment_too(world):
         ("b", "`like` is circular: config/methods/a.yaml -> config/methods/b.yaml -> config/methods/a.yaml"),
         ("a", "`like` is circular"),
         ("nobody", "like: nobody: no such file: config/methods/nobody.yaml"),
+        ("ab", "like: ab: no such file: config/methods/ab.yaml (did you mean "),
         ("../a", "like: '../a' is not a name"),
         ("3", "like: 3 is not a name"),
     ],

@@ -43,7 +43,7 @@ def planned(world):
         ("{dataset: pairs, label: l, metrics: [psnr, lpips]}", "metrics: lpips is not computed on pairs, whose protocol rgb has psnr, ssim"),
         ("{dataset: pairs, label: l, metrics: []}", "metrics: List should have at least 1 item"),
         ("{dataset: pairs, label: l, kind: trainin}", r"kind: there is no kind of column trainin \(did you mean training\?\)"),
-        ("{dataset: pair, label: l}", r"datasets/pair.yaml: no such file; it is named in config/tables/t.yaml, line 4: .*Known datasets: pairs"),
+        ("{dataset: pair, label: l}", r"datasets/pair.yaml: no such file; it is named in config/tables/t.yaml, line 4: .*The nearest datasets: pairs"),
         (REPORTED % (2, "deraining", "Rain1400"), r"columns, l: reported.table: .* has no table 2; there is 1"),
         (REPORTED % (1, "derain", "Rain1400"), r"reported.task: table 1 in .* has no derain \(did you mean deraining\?\)"),
         (REPORTED % (1, "deraining", "Rain140"), r"reported.dataset: table 1, deraining in .* has no Rain140 \(did you mean Rain1400\?\)"),
@@ -71,7 +71,7 @@ def test_names_without_a_file_say_who_names_them(planned):
     text = "title: >\n  A text of two lines, in which\n  rgbb is no name\n"
     rest = "licence: l\nfrom: [clean]\ndegradations: {haze: {haze: {}}}\nprotocol: rgbb\n"
     describe("datasets", "pairs", text + rest)
-    message = r"protocols/rgbb.yaml: no such file; it is named in config/datasets/pairs.yaml, line 7: `protocol: rgbb`\. Known protocols: rgb"
+    message = r"protocols/rgbb.yaml: no such file; it is named in config/datasets/pairs.yaml, line 7: `protocol: rgbb`\. The nearest protocols: rgb"
     with pytest.raises(ConfigError, match=message):
         config.check(Experiment(title="t", tables=["t"]))
     with pytest.raises(ConfigError, match=message):

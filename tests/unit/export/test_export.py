@@ -243,8 +243,9 @@ def test_what_changed_after_a_card_named_it_stops_the_export(tree, changed, card
             export()
         lines = str(caught.value).splitlines()
         assert any(line.startswith(f"{card}: ") and changed in line and " was " in line for line in lines), lines
-        assert "nothing was exported" in lines[-1] and "dvc pull" in lines[-1]
-        assert card in lines[-1].partition("snakemake --cores all -f ")[2].split()
+        *_, counted, again, back = lines
+        assert counted.endswith("so nothing was exported. Next:") and back == "to get back what was made: dvc pull"
+        assert card in again.partition("to make again: snakemake --cores all -f ")[2].split()
     assert not Path("results/export").exists()
 
 
@@ -258,7 +259,10 @@ def test_weights_and_pictures_are_compared_where_they_are_copied(tree):
         changed.write_bytes(changed.read_bytes() + b"\0")
     with pytest.raises(ExportError, match=f"^{folder}.json: output {picture} was .*\n1 file") as caught:
         bundle.write_bundle("toys", with_pictures=True)
-    assert str(caught.value).endswith(f"-f {folder}.json && snakemake --cores all -f results/tables/toys.json")
+    assert (
+        f"again: snakemake --cores all -f {folder}.json && snakemake --cores all -f results/tables/toys.json\n"
+        in str(caught.value)
+    )
     with pytest.raises(ExportError, match=f"^results/runs/one/network.json: output {weights} was .*\n1 file"):
         bundle.write_bundle("toys", with_weights=True)
     with zipfile.ZipFile(bundle.write_bundle("toys")) as archive:

@@ -262,6 +262,24 @@ def test_a_web_page_in_place_of_a_file_is_refused(server, target):
     assert fetch(server.put("/w.html", page, kind="text/html"), target).bytes == len(page)
 
 
+def test_a_login_page_leaves_what_has_come(server, target):
+    """As of a session that has ended, or of a hotel's network: the page comes with status 200 where the rest was asked for."""
+    interrupted(server, target)
+    page = b"\xef\xbb\xbf<!DOCTYPE html><html>please log in</html>"
+    with pytest.raises(FetchError, match="web page"):
+        fetch(server.put("/w", page, kind="text/html"), target)
+    fetch(server.put("/w", BODY), target)
+    assert target.read_bytes() == BODY and server.gets("/w")[-1]["Range"] == "bytes=100000-"
+
+
+def test_the_room_of_what_is_replaced_counts(server, target, monkeypatch):
+    interrupted(server, target)
+    free = len(OTHER) - 50_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**6, 0, free))
+    fetch(server.put("/w", OTHER), target)
+    assert target.read_bytes() == OTHER
+
+
 def test_half_a_file_of_unknown_size_is_refused(server, target):
     url = server.put("/w", BODY, length=False, cuts=[1000, 1000])
     with pytest.raises(FetchError, match="does not report the file's size"):

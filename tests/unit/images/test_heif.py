@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mperceiver import images
 from mperceiver.images import PictureError
-from mperceiver.images.heif import container_notes
+from mperceiver.images.heif import check_holes, container_notes
 
 VALUES = np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint16)
 
@@ -115,6 +115,7 @@ def test_no_cut_of_a_container_is_a_traceback(data):
     end = data.find(b"mdat") if b"mdat" in data else len(data)
     for length in range(end):
         container_notes(data[:length], "cut.avif")
+        check_holes(data[:length])
 
 
 BOXES = heic(10)[:450], avif(10)[:280]
@@ -128,10 +129,54 @@ def test_no_damage_of_a_container_is_a_traceback(data, changes):
         damaged[at] = value
     try:
         container_notes(bytes(damaged), "damaged.avif")
+        check_holes(bytes(damaged))
     except PictureError as error:
         assert "HDR" in str(error)
+    except ValueError as error:  # a place that now lies in the zeros of a box
+        assert "zeros" in str(error)
 
 
 def test_an_item_made_of_itself_comes_to_an_end():
     data = container([box(b"av1C", b"\x81\x20\x40\0")], {1: [1], 2: [1]}, [1, 2, 1])
     assert container_notes(data, "loop.avif") == ["10 bit rounded to 8"]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_an_unfinished_download_is_refused(share):
+    """Its length is right, but nothing was written behind a place. The decoder makes something of it, and says nothing."""
+    whole = heic(8)
+    assert images.decode(whole).shape == (64, 48, 3)
+    first = whole.index(b"mdat") + 4
+    kept = first + int((len(whole) - first) * share)
+    with pytest.raises(PictureError, match=r"half.heic: cannot be decoded \(bytes of its pixels are missing"):
+        images.decode(whole[:kept].ljust(len(whole), b"\0"), "half.heic")
+
+
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_a_hole_is_looked_for_in_the_pixels_only(version):
+    """Not in another item, nor in one whose bytes are not in the file's own data."""
+    number = ">I" if version == 2 else ">H"
+
+    def located(item: int, start: int, length: int, method: int = 0) -> bytes:
+        return (
+            struct.pack(number, item)
+            + (struct.pack(">H", method) if version else b"")
+            + struct.pack(">HIHII", 0, 0, 1, start, length)
+        )
+
+    def file(*items: bytes) -> bytes:
+        listed = b"\x44\x40" + struct.pack(number, len(items)) + b"".join(items)
+        whole = container([box(b"hvcC", bytes(20))], {1: [1]}, [])
+        meta = whole.index(b"meta") - 4
+        inside = whole[meta + 8 :] + full(b"iloc", listed, version)
+        return whole[:meta] + box(b"meta", inside) + b"\1" * 40 + bytes(40) + b"\1" * 40
+
+    length = len(file(located(1, 0, 1), located(2, 0, 1)))
+    pixels, hole = length - 120, length - 80
+    check_holes(file(located(1, pixels, 40), located(2, hole, 40)))
+    check_holes(file(located(1, length - 40, 0), located(2, hole, 40)))
+    if version:
+        check_holes(file(located(1, hole, 40, method=1), located(2, hole, 40)))
+    for start, count in ((hole, 40), (pixels, 0), (pixels, 60)):
+        with pytest.raises(ValueError, match="zeros stand in their place"):
+            check_holes(file(located(1, start, count), located(2, pixels, 40)))

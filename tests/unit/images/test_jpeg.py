@@ -66,3 +66,32 @@ def test_whole_files_are_read(mode):
     data = jpeg(NOISE.convert(mode), quality=100, comment=b"\xff\xd9 \xff\xda")
     assert images.decode(data).shape == (96, 128, 3)
     assert images.decode(data[:-2] + b"\0\0\xff\xff\xd9").shape == (96, 128, 3)  # with bytes to fill before the marker
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("12 bits", "is a JPEG of 12 bits a value, which is not read; save it as PNG"),
+        ("LS", "is a JPEG-LS file, which is not read; save it as PNG"),
+        ("hierarchical", "is a hierarchical JPEG, which is not read; save it as PNG"),
+    ],
+)
+def test_kinds_that_are_not_read_are_told_as_such(kind, words):
+    import imagecodecs
+
+    values = np.asarray(NOISE)
+    if kind == "12 bits":
+        data = imagecodecs.ljpeg_encode(values[..., 0].astype(np.uint16) * 16, bitspersample=12)
+    elif kind == "LS":
+        data = imagecodecs.jpegls_encode(np.asarray(SMOOTH))
+    else:
+        data = jpeg(NOISE).replace(b"\xff\xc0", b"\xff\xc5")
+    with pytest.raises(PictureError, match=f"a.jpg: {words}"):
+        images.decode(bytes(data), "a.jpg")
+
+
+def test_a_damaged_header_is_no_other_kind():
+    data = bytearray(jpeg(NOISE))
+    data[data.index(b"\xff\xc0") + 4] = 99
+    with pytest.raises(PictureError, match="the file is damaged"):
+        images.decode(bytes(data))

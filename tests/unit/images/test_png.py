@@ -81,6 +81,25 @@ def test_wrong_pixels_are_refused():
             images.decode(short[:end])
 
 
+@pytest.mark.parametrize("interlace", [0, 1])
+@pytest.mark.parametrize(("bits", "colour"), [(8, 0), (8, 2), (8, 3), (8, 4), (8, 6), (16, 2)])
+def test_rows_that_are_missing_are_not_black(bits, colour, interlace):
+    """The compressed data are whole, with their checksum, but end before the last row."""
+    values = np.ones((12, 10, CHANNELS[colour]), int)
+    palette = chunk(b"PLTE", bytes(range(48))) if colour == 3 else b""
+    whole = png(values, bits, colour, palette)
+    at = whole.index(b"IDAT")
+    packed = whole[at + 4 : at + 4 + int.from_bytes(whole[at - 4 : at], "big")]
+    header = bytearray(whole[16:29])
+    header[12] = interlace
+    rows = zlib.decompress(packed)
+    for share in (1, 6, 11):  # of 12 rows; for an interlaced picture some of its seven passes
+        body = chunk(b"IHDR", bytes(header)) + palette + chunk(b"IDAT", zlib.compress(rows[: len(rows) * share // 12]))
+        with pytest.raises(PictureError, match=r"Not enough image data|truncated"):
+            images.decode(whole[:8] + body + chunk(b"IEND", b""))
+    assert not images.decode(png(values * 0, bits, 0 if colour == 3 else colour)).any()  # rows that are black are there
+
+
 @pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
 def test_a_long_text_is_no_damage(kind):
     packed = zlib.compress(b"x" * 20_000_000)
@@ -154,6 +173,28 @@ def test_forms_nobody_asked_for_are_refused_without_an_address(form):
     with pytest.raises(PictureError, match="holiday.png: cannot be decoded") as caught:
         images.decode(buffer.getvalue(), "holiday.png")
     assert "0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "word"),
+    [(b"qoif", "QOI"), (b"P6\n", "PPM"), (b"PF\n", "PFM"), (b"II\xbc\1", "JPEG XR"), (b"\0\0\0\x18ftypcrx ", "CR3")],
+)
+def test_a_form_that_is_not_read_is_told_by_its_first_bytes(start, word):
+    with pytest.raises(
+        PictureError, match=rf"a.png: cannot be decoded: .*{word}.* is not read, only .*; save it as PNG"
+    ):
+        images.decode(start + bytes(40), "a.png")
+
+
+def test_a_kind_of_bmp_that_is_not_read_is_to_be_saved_anew():
+    """16 bits of four channels: no damage."""
+    masks = struct.pack("<IIII", 0xF00, 0xF0, 0xF, 0xF000)
+    header = struct.pack("<IiiHHIIiiII", 108, 4, 4, 1, 16, 3, 32, 0, 0, 0, 0) + masks
+    data = b"BM" + struct.pack("<IHHI", 154, 0, 0, 122) + header.ljust(108, b"\0") + bytes(32)
+    with pytest.raises(
+        PictureError, match=r"Unsupported BMP .*; the file is damaged or of a kind that is not read; save it"
+    ):
+        images.decode(data)
 
 
 @pytest.mark.parametrize(("form", "loss"), [("AVIF", 12), ("HEIF", 12), ("WEBP", 12)])

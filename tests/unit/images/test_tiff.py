@@ -157,6 +157,47 @@ def test_turned_upright_once(orientation, compression):
     assert dict(exif) == {271: "A maker"}
 
 
+@pytest.mark.parametrize("layout", [{"rowsperstrip": 64}, {"tile": (64, 64)}])
+def test_a_jpeg_in_a_tiff_that_does_not_come_to_its_end_is_refused(layout):
+    """As of an unfinished download that is filled with zeros: libtiff makes the rest grey, and says nothing."""
+    picture = random(128, 64, 3, 8).astype(np.uint8)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, picture, photometric="rgb", compression="jpeg", compressionargs={"level": 95}, **layout)
+    with tifffile.TiffFile(io.BytesIO(buffer.getvalue())) as file:
+        start, count = file.pages.first.dataoffsets[1], file.pages.first.databytecounts[1]
+    data = bytearray(buffer.getvalue())
+    assert images.decode(bytes(data)).shape == picture.shape
+    data[start + count * 3 // 4 : start + count] = bytes(count - count * 3 // 4)
+    with pytest.raises(PictureError, match=r"a.tif: cannot be decoded \(it stops before its end marker\)"):
+        images.decode(bytes(data), "a.tif")
+
+
+@pytest.mark.parametrize("tag", [256, 257])
+def test_a_jpeg_in_a_tiff_of_another_size_is_refused(tag):
+    """libtiff reads it into a larger picture, and leaves the rest as it is in memory."""
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, random(48, 64, 3, 8).astype(np.uint8), photometric="rgb", compression="jpeg")
+    data = bytearray(buffer.getvalue())
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        page = file.pages.first
+        for one in (tag, 278) if tag == 257 else (tag,):  # RowsPerStrip goes with the height
+            place, kind = page.tags[one].valueoffset, {3: "<H", 4: "<I"}[int(page.tags[one].dtype)]
+            data[place : place + struct.calcsize(kind)] = struct.pack(kind, 80)
+    with pytest.raises(PictureError, match=r"a strip or tile of \d+x\d+ px is a JPEG of 64x48 px"):
+        images.decode(bytes(data))
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "zlib"])
+def test_lab_is_read_as_by_pil(compression):
+    values = random(33, 21, 3, 8).astype(np.uint8)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, photometric="cielab", compression=compression, rowsperstrip=8)
+    photograph = images.read_photograph(buffer.getvalue())
+    with Image.open(buffer) as found:
+        assert (photograph.pixels == np.asarray(found.convert("RGB"))).all()
+    assert photograph.notes == ["Lab converted to sRGB"]
+
+
 def test_camera_fields_go_on_and_what_is_lost_is_noted():
     picture = random(4, 5, 3, 8).astype(np.uint8)
     exif = Image.Exif()

@@ -163,6 +163,12 @@ def test_frechet_distance_is_that_of_the_definition(n, m, width):
     assert fid.frechet_distance(x, x) == pytest.approx(0, abs=1e-9) and fid.frechet_distance(x[:1], y) is None
 
 
+def test_frechet_distance_of_equal_sets_is_not_below_zero():
+    """It is printed as 0.00, and not as -0.00."""
+    sets = [np.random.default_rng(seed).normal(size=(50, 64)) for seed in range(8)]
+    assert all(f"{fid.frechet_distance(x, x):.2f}" == "0.00" for x in sets)
+
+
 # ---------------------------------------------------------------- definitions
 
 
@@ -242,6 +248,18 @@ def test_realblur_alignment_equals_its_evaluation_script(moved):
     assert fidelity.psnr(restored, gt, how)[0] == pytest.approx(GOLDEN_REALBLUR[0], abs=1e-3)
     assert fidelity.ssim(restored, gt, how)[0] == pytest.approx(GOLDEN_REALBLUR[1], abs=1e-4)
     assert fidelity.psnr(restored, gt, protocol())[0] < GOLDEN_REALBLUR[0] - 5
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "uniform", "matlab-3d"])
+def test_pixels_that_the_warp_does_not_cover_do_not_count(monkeypatch, moved, kind):
+    """Half of the picture is covered, by another part of the scene. The other half is black in both: counted, it would have SSIM 1."""
+    import cv2
+
+    restored, gt = (picture[None] for picture in moved)
+    right = gt.shape[2] // 2
+    half = np.float32([[1, 0, right], [0, 1, 0], [0, 0, 1]])
+    monkeypatch.setattr(cv2, "findTransformECC", lambda *_, **__: (1.0, half))
+    assert fidelity.ssim(restored, gt, protocol(align="realblur", ssim=kind))[0] < 0.4
 
 
 def test_what_cannot_be_aligned_is_told():
@@ -410,12 +428,21 @@ def test_lpips_gradient_of_a_black_picture_is_finite():
     assert restored.grad.isfinite().all()
 
 
-def test_lpips_network_refuses_a_wrong_range_and_size():
+def test_lpips_network_reads_no_number(monkeypatch):
+    """A training on a GPU would wait for it at each step."""
+    import torch
+
+    network, pictures = lpips.load("alex"), torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "item", lambda _: pytest.fail("a number is read from the device"))
+        distance = network(*pictures)
+    assert distance.item() > 0
+
+
+def test_lpips_network_refuses_a_wrong_size():
     import torch
 
     network = lpips.load("alex")
-    with pytest.raises(images.PictureError, match=r"target.*\[255, 255\]"):
-        network(torch.zeros(1, 3, 32, 32), torch.full((1, 3, 32, 32), 255.0))
     with pytest.raises(images.PictureError, match="31 px"):
         network(torch.zeros(1, 3, 32, 30), torch.zeros(1, 3, 32, 30))
     with pytest.raises(lpips.WeightsError, match="alex, vgg"):

@@ -17,7 +17,7 @@ from mperceiver.models import checkpoints
 from mperceiver.models.baselines.promptir import PromptIR
 from mperceiver.models.baselines.restormer import Restormer
 from mperceiver.models.checkpoint_files import CheckpointError, read
-from mperceiver.models.tiling import lay_out
+from mperceiver.models.layout import lay_out
 from mperceiver.restoring.datasets import restore_dataset
 
 SMALL = {"width": 8, "blocks": [1, 1, 1, 1], "heads": [1, 1, 1, 1], "refinement_blocks": 1}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mperceiver import images
 from mperceiver.config import ConfigError
-from mperceiver.models.tiling import blending_weights, lay_out
+from mperceiver.models.layout import lay_out
+from mperceiver.models.tiling import blending_weights
 
 
 def model(multiple: int = 8, minimum: int = 16) -> SimpleNamespace:

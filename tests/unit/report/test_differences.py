@@ -1,6 +1,8 @@
 """What differs between two outputs, why a job would run, and what is stale, on a small tree of results."""
 
 import json
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -101,6 +103,16 @@ def test_a_card_that_was_made_again_and_one_that_is_missing_are_named(tree):
     assert runs and reasons == ["restore one toys runs first: results/restored/one/toys.json is missing"]
 
 
+def test_what_many_jobs_need_first_is_said_once(tree):
+    """Both methods of the table, and their trainings, read the same pairs."""
+    columns = [{"dataset": "toys", "task": "haze", "label": "Haze", "metrics": ["psnr"]}]
+    rows = [{"title": "Ours", "methods": ["one", "two"]}]
+    reports.dump("tables", "short", {"title": "Short", "caption": "Short.", "rows": rows, "columns": columns})
+    tables.write("short")
+    Path("data/raw/clean.json").unlink()
+    assert why.why("table", ("short",)) == (True, ["download clean runs first: data/raw/clean.json is missing"])
+
+
 @pytest.mark.parametrize(
     ("rule", "names", "problem"),
     [
@@ -119,7 +131,7 @@ def test_a_job_that_there_is_not(tree, rule, names, problem):
 
 def test_nothing_is_stale_at_first(tree, capsys):
     why.print_stale()
-    assert capsys.readouterr().out == "nothing is stale: today's code and configuration made every output\n"
+    assert capsys.readouterr().out == "nothing is stale: today's code and configuration made all 12 outputs\n"
 
 
 def test_stale_outputs_with_command_and_cost(tree, capsys):
@@ -176,6 +188,27 @@ def test_code_versions_and_device(tree):
     Path("results/restored/one/toys.json").write_text(json.dumps(made | other), encoding="utf-8")
     told = {(d.what.split(" ")[0], d.effect) for d in differences.differences("results/restored/one/toys.json", card)}
     assert told == {("code", MAY), ("torch", MAY), ("device", MAY)}
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("one", "run one: not trained here; train it: snakemake --cores all results/runs/one/network.json"),
+        ("one/toys", "one/toys: not scored here; make the scores: snakemake --cores all results/scores/one/toys.json"),
+        ("onne/toys", "config/methods/onne.yaml: no such file. The nearest methods: one"),
+    ],
+)
+def test_what_is_not_there_to_compare_is_told_with_the_next_command(tree, target, told):
+    shutil.rmtree("results")
+    with pytest.raises((lineage.LineageError, config.ConfigError), match=f"^{re.escape(told)}"):
+        differences.differences(target, "two/toys")
+
+
+def test_nothing_is_stale_where_nothing_was_made(tree, capsys):
+    for folder in ("data", "results"):
+        shutil.rmtree(folder)
+    why.print_stale()
+    assert capsys.readouterr().out == f"nothing is stale: nothing has been made in {Path.cwd()}\n"
 
 
 def test_an_output_does_not_differ_from_itself(tree, capsys):
@@ -258,7 +291,7 @@ def test_two_commits(checkout):
         ("config/runs/two.yaml", "network.steps 4 → 5", CHANGES),
         ("mperceiver/a.py", "changed code", MAY),
     ]
-    with pytest.raises(lineage.LineageError, match="neither a table's name"):
+    with pytest.raises(lineage.LineageError, match="neither a table, nor a card"):
         differences.differences(heads[0], "f" * 40)
 
 

@@ -55,10 +55,67 @@ def test_trace_of_files_and_cards(tree):
     with pytest.raises(lineage.LineageError, match="nothing: neither"):
         trace.trace("nothing")
     for nameless in (".", "", "/", "..", "results/.."):
-        with pytest.raises(lineage.LineageError, match="neither a table's name"):
+        with pytest.raises(lineage.LineageError, match="neither a table, nor a card"):
             trace.trace(nameless)
-    with pytest.raises(grid.TableError, match=r"no cell for method one, dataset other.*toys --task haze"):
-        trace.trace("toys", "one", "other")
+
+
+@pytest.mark.parametrize(
+    ("cell", "told"),
+    [
+        (("onne", "toys", "haze"), "no row of method onne (did you mean one?). Its methods: input, ceiling, one, two"),
+        (("one", "toy", "haze"), "method one has no cell of dataset toy (did you mean toys?). Its datasets: toys (tasks haze, rain)"),
+        (("one", "toys", "hase"), "method one has no cell of dataset toys, task hase (did you mean haze?). Its datasets: toys"),
+    ],
+)  # fmt: skip
+def test_the_wrong_name_of_a_cell_is_told_with_the_nearest_one(tree, cell, told):
+    with pytest.raises(grid.TableError, match=f"^config/tables/toys.yaml: {re.escape(told)}"):
+        trace.trace("toys", *cell)
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("toys", "not made yet, or its card is gone; make it: snakemake --cores all results/tables/toys.json"),
+        ("results/scores/one/toys.csv", "make it: snakemake --cores all -f results/scores/one/toys.json"),
+        ("toyz", "neither a table (did you mean toys?), nor a card, nor a file with a card beside it"),
+    ],
+)
+def test_what_is_not_made_yet_is_told_with_the_command_that_makes_it(tree, target, told):
+    shutil.rmtree("results")
+    with pytest.raises(lineage.LineageError, match=f"^{target}: .*{re.escape(told)}"):
+        trace.trace(target)
+
+
+def test_what_differs_is_told_with_the_commands_that_mend_it(tree):
+    tables.write("toys")
+    Path("results/scores/one/toys.csv").write_text("", encoding="utf-8")
+    Path("results/restored/one/toys/haze-0.png").unlink()
+    with pytest.raises(lineage.LineageError) as told:
+        trace.print_trace("toys", verify=True)
+    assert str(told.value).splitlines()[-3:] == [
+        "2 file(s) are not as their cards say. Next:",
+        "to make again: snakemake --cores all -f results/scores/one/toys.json results/restored/one/toys.json",
+        "to get back what was made: dvc pull",
+    ]
+
+
+def test_the_commands_for_many_cards_and_for_a_report():
+    """A report's experiment must be named, since Snakemake plans for config/demo.yaml."""
+    with pytest.raises(lineage.LineageError) as told:
+        trace._tell(
+            [f"{card}: x" for card in [*(f"data/raw/{i}.json" for i in range(9)), "results/report/toy.json"]], []
+        )
+    assert str(told.value).splitlines()[-3:-1] == [
+        "to make again: snakemake --cores all -f CARD ...  (the cards that the lines above begin with)",
+        "to make again: snakemake --cores all --configfile config/toy.yaml",
+    ]
+
+
+def test_where_nothing_was_made_nothing_is_verified(tree):
+    for folder in ("data", "results"):
+        shutil.rmtree(folder)
+    with pytest.raises(lineage.LineageError, match="there is nothing to verify"):
+        trace.print_verified()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from mperceiver.lineage import LineageError
 from mperceiver.models import mperceiver as model
 from mperceiver.models.baselines.network import Network
 from mperceiver.models.ceiling import load_restorer as load_ceiling
-from mperceiver.models.tiling import lay_out
+from mperceiver.models.layout import lay_out
 from mperceiver.restoring import memory, stream
 
 

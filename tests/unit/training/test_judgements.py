@@ -110,8 +110,8 @@ def folds(world, monkeypatch):
     _, latents, _ = world
     grabbed = {}
 
-    def fit(title, module, objective, spec, *, draw, **_):
-        grabbed.update(module=module, objective=objective, draw=draw, spec=spec)
+    def fit(training, module, objective, draw):
+        grabbed.update(module=module, objective=objective, draw=draw, spec=training.spec)
         for part, predictor in enumerate(module.predictors):
             predictor.out.bias.data[:] = 100.0 * torch.eye(4)[part]  # so that it shows which one judged
 
@@ -153,6 +153,12 @@ def test_a_crop_is_judged_by_the_predictor_of_its_part(folds):
     (part,) = parts_of([latents], 3, 3)
     found = judged(latents, judged_folds=3)
     assert found.argmax(1).tolist() == part.tolist() and found.amax(1).min() > 0.99
+
+
+def test_the_random_numbers_of_other_gpus_are_left_alone(folds, monkeypatch):
+    """torch warns where a fork saves those of several GPUs, and the warning would be an error here."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    judged(folds[1], judged_folds=3)
 
 
 def test_a_predictor_learns_nothing_from_its_part(folds):

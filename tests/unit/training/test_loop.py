@@ -18,7 +18,7 @@ from mperceiver.training import loop, nonfinite, prefetch
 from mperceiver.training.guard import Guard
 from mperceiver.training.loop import fit
 from mperceiver.training.prefetch import generators
-from mperceiver.training.resume import read_state
+from mperceiver.training.resume import Training, read_state
 from mperceiver.training.schedule import TrainingError, learning_rate, parameter_groups
 
 # ---------------------------------------------------------------- schedule
@@ -51,7 +51,7 @@ def test_each_step_has_its_learning_rate(tmp_path):
         return {"loss": module.weight.sum()}
 
     spec = stage(weight_decay=0)
-    fit("down", module, down, spec, seed=0, resume=tmp_path / "s.pt")
+    fit(Training("down", spec, 0, tmp_path / "s.pt"), module, down)
     path.append(module.weight.item())
     assert -np.diff(path) == pytest.approx([learning_rate(spec, step) for step in range(12)], rel=1e-3)
 
@@ -83,7 +83,7 @@ def test_curve(tmp_path):
         found.append(regress(module, rng, generator, phase, step))
         return found[-1] | ({"loss_late": found[-1]["loss"]} if step >= 60 else {})
 
-    text = fit("toy", toy(), losses, spec, seed=1, resume=tmp_path / "s.pt")
+    text = fit(Training("toy", spec, 1, tmp_path / "s.pt"), toy(), losses)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert list(rows[0]) == ["step", "lr", "loss", "loss_twice", "pictures_per_s", "gib", "seconds", "loss_late"]
     assert [row["step"] for row in rows] == ["50", "100", "120"]
@@ -141,14 +141,14 @@ def test_weight_decay_is_applied(tmp_path):
     module = nn.Linear(2, 2)
     before, bias = module.weight.detach().clone(), module.bias.detach().clone()
     spec = stage(weight_decay=0.5, lr=0.1, lr_end=0.1, warmup_steps=0, steps=3)
-    fit("still", module, lambda m, *_: {"loss": 0 * m(torch.ones(1, 2)).sum()}, spec, seed=0, resume=tmp_path / "s.pt")
+    fit(Training("still", spec, 0, tmp_path / "s.pt"), module, lambda m, *_: {"loss": 0 * m(torch.ones(1, 2)).sum()})
     assert torch.allclose(module.weight, before * (1 - 0.1 * 0.5) ** 3, atol=1e-6)
     assert torch.equal(module.bias, bias)
 
 
 def test_nothing_to_train_is_told(tmp_path):
     with pytest.raises(TrainingError, match="no parameter requires a gradient"):
-        fit("none", nn.Linear(1, 1).requires_grad_(False), regress, stage(), seed=0, resume=tmp_path / "s.pt")
+        fit(Training("none", stage(), 0, tmp_path / "s.pt"), nn.Linear(1, 1).requires_grad_(False), regress)
 
 
 # ---------------------------------------------------------------- steps
@@ -175,8 +175,8 @@ def test_accumulated_batches_are_one_larger_batch(tmp_path, parts):
 
     one, other = network(), network()
     spec = stage(accumulate=parts, phases=[{"batch": batch, "crop_px": 8}])
-    fit("parts", one, some, spec, seed=0, resume=tmp_path / "parts.pt")
-    fit("whole", other, whole, stage(), seed=0, resume=tmp_path / "whole.pt")
+    fit(Training("parts", spec, 0, tmp_path / "parts.pt"), one, some)
+    fit(Training("whole", stage(), 0, tmp_path / "whole.pt"), other, whole)
     assert calls == [step for step in range(12) for _ in range(parts)]
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
@@ -205,7 +205,7 @@ def test_gradients_are_clipped(tmp_path):
     module = nn.Linear(2, 1, bias=False)
     nn.init.zeros_(module.weight)
     spec = stage(steps=2, warmup_steps=0, lr=1.0, lr_end=1.0, weight_decay=0, clip_norm=1.0, betas=(0.5, 0.5))
-    fit("burst", module, losses, spec, seed=0, resume=tmp_path / "s.pt")
+    fit(Training("burst", spec, 0, tmp_path / "s.pt"), module, losses)
     # both gradients are (1, 1) / sqrt(2) after clipping, so both steps are of the rate's size
     assert torch.allclose(seen[0], torch.full((1, 2), -1.0), atol=1e-4)
     assert torch.allclose(module.weight, torch.full((1, 2), -2.0), atol=1e-4)
@@ -256,7 +256,7 @@ def test_a_bad_step_is_kept_and_changes_nothing(tmp_path, monkeypatch, late, key
         return found | {"loss": found["loss"] + root}
 
     with pytest.raises(TrainingError, match=rf"{told} at step 7 on picture-.*not taken"):
-        fit("toy", module, losses, stage(ema_decay=0.5), seed=1, resume=tmp_path / "s.pt", draw=draw)
+        fit(Training("toy", stage(ema_decay=0.5), 1, tmp_path / "s.pt"), module, losses, draw=draw)
     assert after == [7, 8][: 1 + late]
     monkeypatch.undo()
     with pytest.raises(SystemExit):
@@ -287,7 +287,7 @@ def test_same_seed_same_bits(tmp_path):
     one, other = train_toy(tmp_path / "a.pt"), train_toy(tmp_path / "b.pt")
     assert equal(one, other)
     third = toy()
-    fit("toy", third, regress, stage(), seed=2, resume=tmp_path / "c.pt")
+    fit(Training("toy", stage(), 2, tmp_path / "c.pt"), third, regress)
     assert not equal(one, third)
 
 
@@ -364,10 +364,10 @@ def test_average_of_the_weights_is_what_is_saved(tmp_path):
         path.append(module.weight.item())
         return {"loss": module.weight.sum()}
 
-    fit("down", module, down, stage(ema_decay=0.3), seed=0, resume=tmp_path / "s.pt")
+    fit(Training("down", stage(ema_decay=0.3), 0, tmp_path / "s.pt"), module, down)
     raw = nn.Linear(1, 1, bias=False)
     raw.weight.data.fill_(path[0])
-    fit("down", raw, down, stage(), seed=0, resume=tmp_path / "raw.pt")
+    fit(Training("down", stage(), 0, tmp_path / "raw.pt"), raw, down)
     path = [*path[1:12], raw.weight.item()]
     mean = path[0]
     for n, weight in enumerate(path[1:], 1):
@@ -430,7 +430,7 @@ def test_trackers_are_told_the_curve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     spec = stage(steps=120, trackers=["tensorboard"])
     assert spec.model_dump() == stage(steps=120).model_dump()
-    curve = fit("toy branches", toy(), regress, spec, seed=1, resume=tmp_path / "s.pt")
+    curve = fit(Training("toy branches", spec, 1, tmp_path / "s.pt"), toy(), regress)
     events = EventAccumulator("results/trackers/toy-branches")
     events.Reload()
     told = {event.step: event.value for event in events.Scalars("loss")}
@@ -479,12 +479,9 @@ def test_discriminator_rests_before_its_step(tmp_path):
         return found
 
     fit(
-        "duel",
+        Training("duel", stage(steps=4, phases=[{"batch": 2, "crop_px": 32}]), 1, tmp_path / "s.pt"),
         duel.restorer,
         losses,
-        stage(steps=4, phases=[{"batch": 2, "crop_px": 32}]),
-        seed=1,
-        resume=tmp_path / "s.pt",
         adversary=duel.losses.discriminator,
     )
     assert [untouched for untouched, _ in seen] == [True, True, True, False]
@@ -522,6 +519,6 @@ def test_accumulated_batches_of_a_discriminator_all_count(tmp_path):
         return {"loss": module.weight.sum(), "adversary": rival.weight.sum() * seen[-1]}
 
     spec = stage(steps=1, accumulate=3, warmup_steps=0, weight_decay=0)
-    fit("mean", nn.Linear(1, 1), losses, spec, seed=0, resume=tmp_path / "s.pt", adversary=rival)
+    fit(Training("mean", spec, 0, tmp_path / "s.pt"), nn.Linear(1, 1), losses, adversary=rival)
     state = read_state(tmp_path / "s-00000001.pt")["adversary_optimiser"]["state"][0]
     assert state["exp_avg"].item() == pytest.approx(0.5 * np.mean(seen), rel=1e-5)

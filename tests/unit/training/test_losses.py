@@ -103,6 +103,18 @@ def test_ssim_is_that_of_the_tables_without_the_borders():
     assert found["loss"].item() == pytest.approx(found["loss_ssim"].item() / 2, rel=1e-6)
 
 
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_ssim_is_whole_under_half_precision(half):
+    """In half precision the variances of a window would be rounding errors, and the loss a quarter of what it is."""
+    generator = torch.Generator().manual_seed(5)
+    target = F.interpolate(torch.rand(2, 3, 8, 8, generator=generator), size=48, mode="bicubic").clamp(0, 1)
+    output = target + 0.02 * torch.randn(target.shape, generator=generator)
+    losses = PictureLosses(Losses(l1=0, ssim=0.5, perceptual=0, colour=0, adversarial=0), "cpu")
+    with torch.autocast("cpu", half):
+        found = losses(output, target, 0)
+    assert torch.equal(found["loss_ssim"], losses(output, target, 0)["loss_ssim"])
+
+
 def test_hinges():
     real, fake = torch.tensor([0.5, 2.0]), torch.tensor([-2.0, 1.0])
     assert hinge_generator(fake).item() == 0.5

@@ -18,7 +18,7 @@ from support.ports import is_free
 from mperceiver import lineage
 from mperceiver.training import nonfinite, preemption, prefetch, processes, slurm
 from mperceiver.training.loop import fit
-from mperceiver.training.resume import read_state
+from mperceiver.training.resume import Training, read_state
 from mperceiver.training.schedule import TrainingError, own_batches
 
 WORLD = loops.__file__
@@ -133,7 +133,7 @@ def test_two_processes_are_one_with_twice_the_batch(shared, tmp_path):
 
     module = smooth()
     spec = stage(phases=[{"batch": 16, "crop_px": 8}])
-    fit("whole", module, losses, spec, seed=1, resume=tmp_path / "s.pt")
+    fit(Training("whole", spec, 1, tmp_path / "s.pt"), module, losses)
     near(torch.load(shared / "smooth-0.pt", weights_only=True), module.state_dict())
 
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from mperceiver.training.discarding import discard_states
 from mperceiver.training.loop import fit
-from mperceiver.training.resume import ResumeStates, read_state
+from mperceiver.training.resume import ResumeStates, Training, read_state
 from mperceiver.training.schedule import TrainingError
 
 WORLD = loops.__file__
@@ -129,8 +129,8 @@ def test_curve_of_a_training_that_goes_on(tmp_path, monkeypatch):
         train_toy(tmp_path / "s.pt", spec, at(70, terminate))
     unfinished = losses_of((tmp_path / "s.csv").read_text(encoding="utf-8"))
     module = toy()
-    curve = fit("toy", module, regress, spec, seed=1, resume=tmp_path / "s.pt")
-    straight = fit("toy", toy(), regress, spec, seed=1, resume=tmp_path / "straight.pt")
+    curve = fit(Training("toy", spec, 1, tmp_path / "s.pt"), module, regress)
+    straight = fit(Training("toy", spec, 1, tmp_path / "straight.pt"), toy(), regress)
     assert [row["step"] for row in unfinished] == ["50"]
     assert losses_of(curve) == losses_of(straight) and losses_of(curve)[:1] == unfinished
 
@@ -161,12 +161,12 @@ def test_state_of_other_settings_is_not_taken_up(tmp_path, other, capsys):
         train_toy(resume, objective=at(6, terminate), inputs={"data/a.json": "0"})
     losses, module = at(-1, None), toy()
     spec = stage(**other.get("spec", {}))
-    settings = {"seed": 1, "inputs": {"data/a.json": "0"}} | {k: v for k, v in other.items() if k != "spec"}
-    fit("toy", module, losses, spec, resume=resume, **settings)
+    training = Training("toy", spec, other.get("seed", 1), resume, other.get("inputs", {"data/a.json": "0"}))
+    fit(training, module, losses)
     assert losses.steps == list(range(spec.steps))
     assert "made under other settings or data; starting from the beginning" in capsys.readouterr().out
     straight = toy()
-    fit("toy", straight, regress, spec, resume=tmp_path / "straight.pt", **settings)
+    fit(training._replace(resume=tmp_path / "straight.pt"), straight, regress)
     assert equal(module, straight)
 
 
@@ -178,7 +178,7 @@ def test_state_of_another_network_is_refused(tmp_path, capsys):
     with pytest.raises(
         TrainingError, match=r"none of its resume states can be read \(.*s-00000007\.pt, .*s-00000005\.pt\)"
     ):
-        fit("toy", other, regress, stage(), seed=1, resume=resume)
+        fit(Training("toy", stage(), 1, resume), other, regress)
     assert "s-00000007.pt is damaged (does not fit the model (" in capsys.readouterr().out
 
 

@@ -57,7 +57,7 @@ def test_stopped_and_resumed_is_the_same_bytes(trained, monkeypatch, name):
     first = weights.read_bytes()
     weights.unlink()
     with monkeypatch.context() as patch:
-        stopping = lambda title, module, losses, *a, **o: fit(title, module, at(1, terminate, losses), *a, **o)  # noqa: E731
+        stopping = lambda training, module, losses, **o: fit(training, module, at(1, terminate, losses), **o)  # noqa: E731
         patch.setattr("mperceiver.training.stages.network.fit", stopping)
         with pytest.raises(SystemExit):
             train(name, "network")

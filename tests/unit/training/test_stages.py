@@ -121,12 +121,12 @@ def test_stage_stopped_and_resumed_is_the_same_bytes(trained, monkeypatch, name,
     run = STAGES[name]
     first = undo(run, name)
     with monkeypatch.context() as patch:
-        patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, at(k, terminate, losses), *a, **o))
+        patch_fit(patch, lambda training, module, losses, **o: fit(training, module, at(k, terminate, losses), **o))
         with pytest.raises(SystemExit):
             train(run, name)
     assert not Path(f"results/runs/{run}/{name}.safetensors").exists()
     gone = []
-    watch = lambda title, module, losses, *a, **o: fit(title, module, at(-1, None, seen(losses, gone)), *a, **o)  # noqa: E731
+    watch = lambda training, module, losses, **o: fit(training, module, at(-1, None, seen(losses, gone)), **o)  # noqa: E731
     patch_fit(monkeypatch, watch)
     train(run, name)
     assert gone == list(range(k + 1, getattr(config.load("runs", run), name).steps))
@@ -140,7 +140,7 @@ def test_only_what_a_stage_depends_on_begins_it_anew(trained, monkeypatch):
     path, first = Path("config/runs/tiny.yaml"), undo("tiny", "branches")
     spec = path.read_text(encoding="utf-8")
     with monkeypatch.context() as patch:
-        patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, at(3, terminate, losses), *a, **o))
+        patch_fit(patch, lambda training, module, losses, **o: fit(training, module, at(3, terminate, losses), **o))
         with pytest.raises(SystemExit):
             train("tiny", "branches")
     state = {path: path.read_bytes() for path in Path("results/resume/tiny").iterdir()}
@@ -156,7 +156,7 @@ def test_only_what_a_stage_depends_on_begins_it_anew(trained, monkeypatch):
             place.write_bytes(data)
         gone = []
         with monkeypatch.context() as patch:
-            patch_fit(patch, lambda title, module, losses, *a, **o: fit(title, module, seen(losses, gone), *a, **o))  # noqa: B023
+            patch_fit(patch, lambda training, module, losses, **o: fit(training, module, seen(losses, gone), **o))  # noqa: B023
             train("tiny", "branches")
         assert gone[0] == begun, change
         made, known = (load(files[".safetensors"]) for files in (undo("tiny", "branches"), first))
@@ -183,7 +183,7 @@ def test_stage_whose_weights_cannot_be_written_is_not_lost(trained, monkeypatch)
         patch.setattr(stages, "save_weights", full)
         with pytest.raises(OSError, match="No space"):
             train("tiny", "predictor")
-    patch_fit(monkeypatch, lambda title, module, losses, *a, **o: fit(title, module, None, *a, **o))
+    patch_fit(monkeypatch, lambda training, module, losses, **o: fit(training, module, None, **o))
     train("tiny", "predictor")  # no step is left to go
     assert undo("tiny", "predictor") == first
 
@@ -227,8 +227,8 @@ def test_predictor_is_saved_for_embeddings_as_they_are(trained, monkeypatch):
 
     learnt = []
 
-    def spy(title, module, *arguments, **options):
-        curve = fit(title, module, *arguments, **options)
+    def spy(training, module, *arguments, **options):
+        curve = fit(training, module, *arguments, **options)
         learnt.append({key: value.clone() for key, value in module.state_dict().items()})
         return curve
 
@@ -250,7 +250,7 @@ def objective(monkeypatch, run: str, name: str):
     class Found(Exception):
         pass
 
-    def grab(title, module, losses, *arguments, draw, **options):
+    def grab(training, module, losses, draw, **options):
         raise Found(lambda m, rng, generator, phase, step: losses(m, draw(rng, phase), generator, phase, step))
 
     with monkeypatch.context() as patch:
@@ -426,9 +426,9 @@ def starts(monkeypatch) -> list[dict[str, torch.Tensor]]:
 
     found = []
 
-    def spy(title, module, *arguments, **options):
+    def spy(training, module, *arguments, **options):
         found.append({key: value.clone() for key, value in module.state_dict().items()})
-        return fit(title, module, *arguments, **options)
+        return fit(training, module, *arguments, **options)
 
     patch_fit(monkeypatch, spy)
     return found

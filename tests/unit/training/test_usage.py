@@ -12,6 +12,7 @@ from support.loops import regress, stage, toy
 
 from mperceiver.training import meter, usage
 from mperceiver.training.loop import fit
+from mperceiver.training.resume import Training
 
 
 class NVMLError(Exception):
@@ -98,7 +99,7 @@ def test_the_curve_tells_use_and_energy_over_time(tmp_path, nvml, monkeypatch):
         nvml.samples.append((10 + losses, 40 if losses <= 50 else 80))
         return regress(*arguments)
 
-    text = fit("toy", toy(), objective, stage(steps=120, save_every_steps=1000), seed=1, resume=tmp_path / "s.pt")
+    text = fit(Training("toy", stage(steps=120, save_every_steps=1000), 1, tmp_path / "s.pt"), toy(), objective)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [float(row["gpu_percent"]) for row in rows] == [40, 80, 80]
     assert [float(row["watt_hours"]) for row in rows] == [1, 2, 3]

@@ -181,11 +181,31 @@ def test_a_list_file_pairs(world):
     assert "test.txt, line 1: has no two paths" in refused()
 
 
-def mat(key: str, array: np.ndarray) -> bytes:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_a_list_that_windows_wrote_pairs(world, encoding, slash):
+    lines = "lq/é.png gt/a.png\r\nlq/b.png gt/b.png\r\n".replace("/", slash)
+    names = dict.fromkeys(["lq/é.png", "lq/b.png", "gt/a.png", "gt/b.png"])
+    put("raw", names | {"test.txt": lines.encode(encoding), "few.txt": f"lq{slash}b.png\r\n".encode(encoding)})
+    listed = "task: rain, gt: {listed: {file: test.txt, lq_column: 0, gt_column: 1}}"
+    describe(listed)
+    for truth, (_, gt, _) in zip(("gt/a.png", "gt/b.png"), rows_of().values(), strict=True):
+        assert np.array_equal(gt, picture(truth))
+    describe(f"{listed}, keep_listed: few.txt", name="e")
+    assert list(rows_of("e")) == ["b"]
+
+
+def test_a_list_in_another_encoding_is_no_fault_of_the_program(world):
+    put("raw", dict.fromkeys(["lq/1.png", "gt/1.png"]) | {"few.txt": "lq/é.png".encode("latin-1")})
+    describe("task: rain, lq: lq/*, gt: {sorted: gt/*}, keep_listed: few.txt")
+    assert "1 of 1 pictures in few.txt are not there" in refused()
+
+
+def mat(key: str, array: np.ndarray, compressed: bool = False) -> bytes:
     from scipy.io import savemat
 
     buffer = io.BytesIO()
-    savemat(buffer, {key: array})
+    savemat(buffer, {key: array}, do_compression=compressed)
     return buffer.getvalue()
 
 
@@ -202,6 +222,10 @@ def test_arrays_of_matlab_pair_by_their_numbers(world):
     ("files", "message"),
     [
         ({"a.mat": mat("x", np.zeros((2, 8, 8, 3), np.uint8)), "b.mat": b"junk"}, "b.mat: not a whole MATLAB file"),
+        (
+            {"a.mat": mat("x", np.zeros((2, 8, 8, 3), np.uint8), True)[:-9] + b"\0" * 9},
+            "a.mat: not a whole MATLAB file",
+        ),
         ({"a.mat": mat("x", np.zeros((2, 8, 8, 3), np.uint8))}, "b.mat: no such file"),
         ({"a.mat": mat("x", np.zeros((2, 8, 8, 3)))}, r"x is float64 \(2, 8, 8, 3\)"),
         ({"a.mat": mat("y", np.zeros((2, 8, 8, 3), np.uint8))}, "has no array x, but y"),
@@ -318,9 +342,9 @@ def test_worker_count_never_matters(world, monkeypatch):
 @pytest.mark.parametrize(
     ("members", "more", "parts"),
     [
-        ({"in/1.png": None, "in/2.png": None, "gt/2.png": None}, "", ["1 pairs are without a ground truth", "in/1.png: its ground truth gt/1.png"]),
-        ({"in/1.png": None, "gt/1.png": (8, 9)}, "", ["1 pairs are of unequal size", "are 8x8 and 9x8 px"]),
-        ({"in/1.png": encoded(picture(0, 64, 64))[:-3000], "gt/1.png": (64, 64)}, "", ["1 pairs are damaged", "in/1.png: cannot be decoded"]),
+        ({"in/1.png": None, "in/2.png": None, "gt/2.png": None}, "", ["1 pair is without a ground truth", "in/1.png: its ground truth gt/1.png"]),
+        ({"in/1.png": None, "gt/1.png": (8, 9)}, "", ["1 pair is of unequal size", "are 8x8 and 9x8 px"]),
+        ({"in/1.png": encoded(picture(0, 64, 64))[:-3000], "gt/1.png": (64, 64)}, "", ["1 pair is damaged", "in/1.png: cannot be decoded"]),
         ({"in/1.png": None, "gt/1.png": b"no picture"}, "", ["its ground truth 1.png: cannot be decoded"]),
         ({"in/1.png": None, "gt/1.png": None}, "expected: 2\n", ["1 pairs, expected 2"]),
         ({"in/1.png": None, "gt/1.png": None, "b/in/1.png": None, "b/gt/1.png": None}, "", ["1 ids are given twice", "1: b/in/1.png and in/1.png"]),
@@ -354,9 +378,9 @@ def test_known_defects_are_left_out_and_counted(world):
     assert lineage.read_card(paths.prepared_card("d"))["result"]["left_out"] == {"sizes": 1, "damaged": 1, "missing": 1}
     paths.prepared_file("d").unlink(), paths.prepared_card("d").unlink()
     for allowed, message in {
-        "count: 2, ": "1 pairs are of unequal size, config/datasets/d.yaml: pairs.known.sizes says 2: 1",
+        "count: 2, ": "1 pair is of unequal size, config/datasets/d.yaml: pairs.known.sizes says 2: 1",
         "ids: ['1', '2'], ": "pairs.known.sizes names 2, which have no such defect",
-        "ids: ['2'], ": "1 pairs are of unequal size:\n    in/1.png",
+        "ids: ['2'], ": "1 pair is of unequal size:\n    in/1.png",
     }.items():
         describe(base + known.format(allowed))
         assert message in refused()
