@@ -472,7 +472,7 @@ def test_a_time_that_only_snakemake_can_evaluate_is_told_and_the_other_checks_go
      (4, 6, 3, "--nodes=3 --ntasks=4 --ntasks-per-node=2"), (1, 8, 2, None), (8, 1, 1, None)],
 )  # fmt: skip
 def test_one_process_for_each_task_that_can_share_a_step(programs, monkeypatch, capsys, shares, tasks, nodes, expected):
-    programs(scontrol=f"echo JobId=5 NumNodes={nodes} NumCPUs=32 NumTasks={tasks} CPUs/Task=4")
+    programs(scontrol=f"echo JobId=5 NumNodes={nodes} NumCPUs=32 NumTasks={tasks} CPUs/Task=4", srun="exit 1")
     for name in ("SLURM_STEP_ID", "RANK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SLURM_JOB_ID", "5")

@@ -92,8 +92,9 @@ def test_each_picture_is_judged_by_itself(tower, predictor):
     together = estimate_degradations(tower, predictor, pictures, 8)
     for i, picture in enumerate(pictures):
         alone = estimate_degradations(tower, predictor, picture[None], 8)
-        assert torch.equal(together.probabilities[i], alone.probabilities[0])
-        assert torch.equal(together.embedding[i], alone.embedding[0])
+        # On some processors a sum over a larger batch is added up in another order.
+        torch.testing.assert_close(together.probabilities[i], alone.probabilities[0])
+        torch.testing.assert_close(together.embedding[i], alone.embedding[0])
 
 
 def test_a_picture_smaller_than_a_crop_is_seen_whole(seen, tower, predictor):
