@@ -12,12 +12,10 @@ from typing import NamedTuple
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # all but those that stand inside pixels: a byte of 255, and restarts
 ALONE = {0x01, 0xD8}  # markers without content
 START_OF_SCAN, END = 0xDA, 0xD9
-
-
 HIERARCHICAL = {0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF}
 JPEG_LS = 0xF7  # ITU-T T.87
 FRAMES = {*range(0xC0, 0xD0), JPEG_LS} - {0xC4, 0xC8, 0xCC}  # markers of a frame's header, each for a kind of coding
-MOST_BITS = 16
+MOST_BITS = 16  # a value; more are damage
 
 
 class Frame(NamedTuple):

@@ -47,9 +47,8 @@ def frechet_distance(restored: np.ndarray, target: np.ndarray) -> float | None:
     (mean, first), (other, second) = moments
     shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()
     distance = np.square(mean - other).sum() + np.square(first).sum() + np.square(second).sum() - 2 * shared
-    return max(
-        float(distance), 0.0
-    )  # rounding makes that of equal sets a little negative, which a table would print as -0.00
+    # Rounding makes the distance of equal sets a little negative, which a table would print as -0.00.
+    return max(float(distance), 0.0)
 
 
 METRICS = {
